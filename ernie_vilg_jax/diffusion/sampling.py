@@ -1,0 +1,119 @@
+"""The sampling loop over experts: one program, which changes expert where the timesteps change stage.
+
+    scan over stages, noisiest first                       carry = sampler state (latents, history)
+    +------------------------------------------------------------------------------------+
+    |  stage n-1                        stage n-2                          stage 0       |
+    |  +---------------------------+    +---------------------------+     +-----------+  |
+    |  | params = switch(n-1):     |    | params = switch(n-2):     |     |           |  |
+    |  |   experts[0] ... [n-1]    |    |   experts[0] ... [n-1]    |     |           |  |
+    |  | loop over its steps:      |--->| loop over its steps:      |-...-|           |--+--> latents
+    |  |   e = apply(params, x, t) |    |   e = apply(params, x, t) |     |           |  |
+    |  |   carry = sampler.step(.) |    |   carry = sampler.step(.) |     |           |  |
+    |  +---------------------------+    +---------------------------+     +-----------+  |
+    +------------------------------------------------------------------------------------+
+
+The switch stands outside the loop over steps, and chooses parameters, not networks: inside it would copy a whole expert
+every step, and a switch over ten networks compiles ten of them. Here the network is compiled once, and each image needs
+at most n - 1 changes of expert.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ernie_vilg_jax.diffusion.samplers import Sampler
+from ernie_vilg_jax.diffusion.stages import Stages
+
+Apply = Callable[[Any, jax.Array, jax.Array], jax.Array]
+"""apply(params, x [B, ...], t int32 [B]) -> epsilon [B, ...]."""
+OnStep = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
+"""on_step(i, t, latents): called on the host, with the latents [B, ...] as they are after step i, which began at t."""
+
+
+def sample(
+    experts: Sequence[Any],
+    apply: Apply,
+    stages: Stages,
+    sampler: Sampler,
+    latents: jax.Array,
+    key: jax.Array,
+    *,
+    on_step: OnStep | None = None,
+) -> jax.Array:
+    """Runs `sampler` from noise to a clean sample, each step with the expert of its timestep.
+
+    Meant to be jitted with the experts as arguments. `stages` and `sampler` are static.
+
+    Args:
+      experts: n pytrees of parameters with equal structure, shapes and dtypes; expert i is in charge of stage i.
+      apply: the denoiser, with guidance and text already in it.
+      stages: the cut of the timesteps into n stages.
+      sampler: its timesteps decide how many steps each stage holds; a stage with none costs nothing.
+      latents: [B, ...] unit-variance noise.
+      key: randomness of the steps (unused by deterministic samplers). Step i gets fold_in(key, i).
+      on_step: for progress and previews. Calls may come out of order: go by i.
+
+    Returns:
+      [B, ...] float32.
+    """
+    if len(experts) != stages.n:
+        raise ValueError(f"{stages.n} stages need {stages.n} experts, but {len(experts)} were given.")
+
+    def run(carry: Any, row: jax.Array) -> tuple[Any, None]:
+        stage, first, end = row
+        return run_stage(pick(experts, stage), apply, sampler, carry, first, end, key, on_step=on_step), None
+
+    carry, _ = jax.lax.scan(run, sampler.init(latents), jnp.asarray(visits(stages, sampler.timesteps)))
+    return sampler.finish(carry)
+
+
+def visits(stages: Stages, timesteps: np.ndarray) -> np.ndarray:
+    """The stages that `timesteps` [S] (descending) pass, in that order: [V, 3] int32 rows (stage, first step, end step).
+
+    Steps first..end - 1 are the stage's. Stages without a step are left out.
+    """
+    stage_of_step = stages.stage_of(np.asarray(timesteps))
+    if np.any(np.diff(stage_of_step) > 0):
+        raise ValueError("timesteps must descend, so that each expert is needed in one run of steps only.")
+    first = np.flatnonzero(np.diff(stage_of_step, prepend=-1))
+    end = np.append(first[1:], len(stage_of_step))
+    return np.stack([stage_of_step[first], first, end], axis=1).astype(np.int32)
+
+
+def pick(experts: Sequence[Any], stage: jax.Array) -> Any:
+    """The parameters of the expert of `stage`, by an n-way switch (none for a single expert)."""
+    if len(experts) == 1:
+        return experts[0]
+    return jax.lax.switch(stage, [lambda expert=expert: expert for expert in experts])
+
+
+def run_stage(
+    params: Any,
+    apply: Apply,
+    sampler: Sampler,
+    carry: Any,
+    first: jax.typing.ArrayLike,
+    end: jax.typing.ArrayLike,
+    key: jax.Array,
+    *,
+    on_step: OnStep | None = None,
+) -> Any:
+    """Steps first..end - 1 of `sampler` with one expert: carry to carry.
+
+    The part of `sample` between two changes of expert; its bounds may be traced, so that one compiled program serves
+    all stages where the experts are not in memory together.
+    """
+
+    def denoise(x: jax.Array, t: jax.Array) -> jax.Array:
+        return apply(params, x, jnp.broadcast_to(jnp.asarray(t, jnp.int32), (x.shape[0],)))
+
+    def body(i: jax.Array, carry: Any) -> Any:
+        carry = sampler.step(denoise, carry, i, jax.random.fold_in(key, i))
+        if on_step is not None:
+            jax.debug.callback(on_step, i, jnp.asarray(sampler.timesteps)[i], carry.x)
+        return carry
+
+    return jax.lax.fori_loop(first, end, body, carry)

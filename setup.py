@@ -1,0 +1,66 @@
+"""Package metadata. `constraints.txt` pins the exact set the tests run with: `pip install -c constraints.txt .`"""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+# Lower bounds are the oldest versions the code is known to run with. Only Orbax has an upper bound: its v1 API still
+# renames functions between minor releases.
+REQUIRES = [
+    "jax>=0.10.2",
+    "flax>=0.12.8",
+    "optax>=0.2.8",
+    "orbax-checkpoint>=0.12.4,<0.13",
+    "grain>=0.2.16",
+    "array_record>=0.8.1",
+    "tensorflow-datasets>=4.9.10",
+    "sentencepiece>=0.2.1",
+    "transformers>=5",
+    "clu>=0.0.12",
+    "ml-collections>=1.1",
+    "absl-py>=2.3",
+    "msgpack>=1.1",
+    "numpy>=2",
+    "pillow>=11",
+    "resvg-py>=0.3",
+    "tensorboardX>=2.6.2",
+]
+
+EXTRAS = {
+    "tpu": ["jax[tpu]>=0.10.2"],
+    "cuda": ["jax[cuda12]>=0.10.2"],
+    # setuptools is not part of a fresh virtual environment from Python 3.12 on; the packaging test needs it.
+    "test": ["pytest>=8", "pytest-xdist>=3.6", "setuptools>=77"],
+    "dev": ["ruff>=0.14", "pyright>=1.1.400", "import-linter>=2.5", "pre-commit>=4", "jupytext>=1.17"],
+}
+
+COMMANDS = ("prepare", "train", "sample", "checkpoint")
+
+setup(
+    name="ernie_vilg_jax",
+    version="0.1.0",
+    description="ERNIE-ViLG 2.0 in JAX: Chinese and English text-to-image diffusion with knowledge and timestep experts",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8") if (ROOT / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE", "NOTICE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["ernie_vilg_jax", "ernie_vilg_jax.*"]),
+    # The fonts and the demo checkpoint (an Orbax directory, so any depth and names without a suffix).
+    package_data={"ernie_vilg_jax": ["assets/**/*", "py.typed"]},
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+    entry_points={
+        "console_scripts": [f"ernie-vilg-{name} = ernie_vilg_jax.{name}:run" for name in COMMANDS],
+    },
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,1 @@
+"""From raw pairs to batches: sources, records on disk, tokenizers and the loader."""

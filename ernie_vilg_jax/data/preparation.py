@@ -1,0 +1,328 @@
+"""Builds a prepared directory: decides split and shard of every record, writes shards, tokenizer, licences, manifest.
+
+    sources --keys--> split by concept --> shard by id --> record --> train-*.array_record, holdout-*.array_record
+                                                                      tokenizer/  LICENCES.md  preview.png
+                                                                      manifest.json (written last)
+
+A shard depends only on the sources' fingerprints and the split settings. Each finished shard leaves a note in
+`.progress/`; a later run with the same fingerprint keeps it, so a killed run resumes and ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from ernie_vilg_jax.data import records
+from ernie_vilg_jax.data.records import Record, digest
+from ernie_vilg_jax.data.sources import Licence, Source, make_source
+from ernie_vilg_jax.errors import UserError
+
+PROGRESS = ".progress"
+HOLDOUT_SHARDS = 1
+_REPORT_SECONDS = 5.0
+
+
+def _fraction(text: str) -> float:
+    """A uniform number in [0, 1) that depends on the text alone."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+
+
+def units(concept: str) -> list[str]:
+    """The split units that a record's concept joins."""
+    return concept.split("+")
+
+
+def held_out_units(per_source: Sequence[Sequence[str]], fraction: float) -> set[str]:
+    """The units whose hash falls below `fraction`; of each source with two or more units at least one.
+
+    Hashes are of the unit alone, so a unit keeps its side when data is added.
+    """
+    held: set[str] = set()
+    if fraction <= 0:
+        return held
+    for concepts in per_source:
+        mine = sorted({unit for concept in concepts for unit in units(concept)}, key=lambda u: _fraction(f"split:{u}"))
+        chosen = [unit for unit in mine if _fraction(f"split:{unit}") < fraction]
+        if not chosen and not held.intersection(mine) and len(mine) > 1:
+            chosen = mine[:1]
+        held.update(chosen)
+    return held
+
+
+@dataclasses.dataclass(frozen=True)
+class _Slot:
+    """Where one record goes."""
+
+    source: int
+    index: int
+    id: str
+
+
+def plan_shards(sources: Sequence[Source], fraction: float, num_shards: int) -> tuple[dict[str, list[_Slot]], set[str]]:
+    """File name -> slots in file order (grouped by source, hash order inside), and the held-out units."""
+    keys = [source.keys() for source in sources]
+    seen: set[str] = set()
+    for source, mine in zip(sources, keys, strict=True):
+        if not mine:
+            raise UserError(f"source {source.name!r} has no records: check its options")
+        for key in mine:
+            if key.id in seen:
+                raise UserError(f"source {source.name!r}: the record id {key.id!r} occurs twice; ids must be unique")
+            seen.add(key.id)
+    held = held_out_units([[key.concept for key in mine] for mine in keys], fraction)
+    shards: dict[str, list[_Slot]] = {
+        records.shard_name(split, number, total): []
+        for split, total in (("train", num_shards), ("holdout", HOLDOUT_SHARDS))
+        for number in range(total)
+    }
+    for source_number, mine in enumerate(keys):
+        for index, key in enumerate(mine):
+            out = any(unit in held for unit in units(key.concept))
+            split, total = ("holdout", HOLDOUT_SHARDS) if out else ("train", num_shards)
+            number = int(_fraction(f"shard:{key.id}") * total)
+            shards[records.shard_name(split, number, total)].append(_Slot(source_number, index, key.id))
+    for slots in shards.values():
+        slots.sort(key=lambda slot: (slot.source, _fraction(f"order:{slot.id}"), slot.id))
+    return shards, held
+
+
+class _Progress:
+    """Counts records and reports rate and time left."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done, self._made = total, 0, 0
+        self._start = self._last = time.monotonic()
+
+    def kept(self, count: int) -> None:
+        self._done += count
+
+    def made(self) -> None:
+        self._done += 1
+        self._made += 1
+        now = time.monotonic()
+        if now - self._last >= _REPORT_SECONDS:
+            self._last = now
+            rate = self._made / (now - self._start)
+            left = (self._total - self._done) / rate
+            logging.info(
+                "%d of %d records (%.0f%%), %.0f/s, %.0f s left",
+                self._done,
+                self._total,
+                100 * self._done / self._total,
+                rate,
+                left,
+            )
+
+    def summary(self) -> str:
+        seconds = max(time.monotonic() - self._start, 1e-9)
+        return f"{self._made} records made in {seconds:.1f} s ({self._made / seconds:.0f}/s)"
+
+
+def source_settings(config: Any) -> dict[str, Any]:
+    """The settings that decide the records, as plain JSON-able values; kept in the manifest, compared by the loader."""
+    return {
+        "sources": [_plain(source) for source in config.data.sources],
+        "size": int(config.model.image_size),
+        "holdout_fraction": float(config.data.holdout_fraction),
+    }
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "to_dict"):
+        value = value.to_dict()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in sorted(value.items())}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def make_sources(config: Any) -> list[Source]:
+    """The sources of a config; their names must differ."""
+    if not config.data.sources:
+        raise UserError("config.data.sources is empty: name at least one source, e.g. dict(name='scenes', count=1000)")
+    sources = [make_source(_plain(options), size=config.model.image_size) for options in config.data.sources]
+    for name, count in Counter(source.name for source in sources).items():
+        if count > 1:
+            raise UserError(f"config.data.sources lists {name!r} {count} times: give each source once")
+    return sources
+
+
+def prepare(config: Any, output: str | Path) -> dict[str, Any]:
+    """Writes (or finishes, or finds complete) a prepared directory and returns its manifest.
+
+    Args:
+      config: see configs/; `data.sources`, `data.holdout_fraction`, `data.num_shards`, `model.image_size`, `tokenizer`.
+      output: directory to write.
+    """
+    directory = Path(output)
+    if config.data.num_shards < 1:
+        raise UserError(f"config.data.num_shards={config.data.num_shards} must be at least 1")
+    if not 0 <= config.data.holdout_fraction < 1:
+        raise UserError(f"config.data.holdout_fraction={config.data.holdout_fraction} must be in [0, 1)")
+    sources = make_sources(config)
+    settings = source_settings(config)
+    fingerprints = {source.name: source.fingerprint() for source in sources}
+    fingerprint = digest(
+        {
+            "schema": records.SCHEMA,
+            "sources": list(fingerprints.items()),
+            "holdout_fraction": settings["holdout_fraction"],
+            "num_shards": int(config.data.num_shards),
+        }
+    )
+    (directory / PROGRESS).mkdir(parents=True, exist_ok=True)
+    shards, held = plan_shards(sources, settings["holdout_fraction"], config.data.num_shards)
+    entries = _write_shards(directory, sources, shards, fingerprint)
+    tokenizer = _prepare_tokenizer(config, directory, entries)
+    _write_licences(directory, sources)
+    _write_preview(directory, entries)
+    manifest = {
+        "schema": records.SCHEMA,
+        "fingerprint": fingerprint,
+        "settings": settings,
+        "sources": [
+            {
+                "name": source.name,
+                "fingerprint": fingerprints[source.name],
+                "licences": [dataclasses.asdict(licence) for licence in source.licences()],
+            }
+            for source in sources
+        ],
+        "splits": _splits(entries),
+        "held_out": sorted(held),
+        "tokenizer": tokenizer,
+    }
+    records.write_json(directory / records.MANIFEST, manifest)
+    shutil.rmtree(directory / PROGRESS)
+    for split, summary in manifest["splits"].items():
+        logging.info("%s: %d records, captions %s", split, summary["records"], summary["captions"])
+    return manifest
+
+
+def _splits(entries: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    splits: dict[str, Any] = {}
+    for split in ("train", "holdout"):
+        mine = [entry for name, entry in entries.items() if name.startswith(f"{split}-")]
+        by_source: Counter[str] = Counter()
+        captions: Counter[str] = Counter()
+        for entry in mine:
+            by_source.update(dict(entry["sources"]))
+            captions.update(entry["captions"])
+        splits[split] = {
+            "records": sum(entry["records"] for entry in mine),
+            "by_source": dict(by_source),
+            "captions": dict(captions),
+            "shards": mine,
+        }
+    return splits
+
+
+def _finished(directory: Path, name: str, fingerprint: str, manifest: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The entry of a shard that an earlier run finished with this fingerprint and that is still intact, or None."""
+    note = directory / PROGRESS / f"{name}.json"
+    entry = None
+    if note.exists():
+        import json
+
+        saved = json.loads(note.read_text())
+        entry = saved["entry"] if saved["fingerprint"] == fingerprint else None
+    elif manifest is not None and manifest["fingerprint"] == fingerprint:
+        found = [s for split in manifest["splits"].values() for s in split["shards"] if s["file"] == name]
+        entry = found[0] if found else None
+    file = directory / name
+    if entry is None or not file.exists() or file.stat().st_size != entry["bytes"]:
+        return None
+    return entry if records.file_sha256(file) == entry["sha256"] else None
+
+
+def _write_shards(
+    directory: Path, sources: Sequence[Source], shards: Mapping[str, list[_Slot]], fingerprint: str
+) -> dict[str, dict[str, Any]]:
+    manifest_file = directory / records.MANIFEST
+    manifest = records.read_manifest(directory) if manifest_file.exists() else None
+    if manifest is not None and manifest["fingerprint"] != fingerprint:
+        logging.warning("%s was prepared from other settings or inputs: all its shards are made anew", directory)
+    entries: dict[str, dict[str, Any]] = {}
+    for name in shards:
+        if (entry := _finished(directory, name, fingerprint, manifest)) is not None:
+            entries[name] = entry
+            records.write_json(directory / PROGRESS / f"{name}.json", {"fingerprint": fingerprint, "entry": entry})
+    manifest_file.unlink(missing_ok=True)  # from here until the end the directory is not a whole
+    for stale in [*directory.glob("*.array_record"), *directory.glob(".*.partial")]:
+        if stale.name not in entries:
+            stale.unlink()
+    progress = _Progress(sum(len(slots) for slots in shards.values()))
+    for name, entry in entries.items():
+        progress.kept(entry["records"])
+        logging.info("kept %s", name)
+    for name, slots in shards.items():
+        if name not in entries:
+            entries[name] = records.write_shard(directory / name, _make(sources, slots, progress))
+            note = {"fingerprint": fingerprint, "entry": entries[name]}
+            records.write_json(directory / PROGRESS / f"{name}.json", note)
+    logging.info("%s, %d shards kept", progress.summary(), sum(name in entries for name in shards))
+    return {name: entries[name] for name in shards}
+
+
+def _make(sources: Sequence[Source], slots: Sequence[_Slot], progress: _Progress) -> Iterator[Record]:
+    for slot in slots:
+        record = sources[slot.source].record(slot.index)
+        if not any(record.caption_count().values()):
+            raise UserError(f"record {record.id!r} has no caption in zh or en")
+        progress.made()
+        yield record
+
+
+def _prepare_tokenizer(config: Any, directory: Path, entries: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    from ernie_vilg_jax.data import tokenizers
+
+    files = [directory / name for name, entry in entries.items() if name.startswith("train-") and entry["records"]]
+    captions = (text for file in files for record in records.read_shard(file) for text in _texts(record))
+    tokenizer = tokenizers.prepare_tokenizer(config.tokenizer, captions)
+    tokenizer.save(directory / "tokenizer")
+    return {"kind": config.tokenizer.kind, "vocab_size": tokenizer.vocab_size}
+
+
+def _texts(record: Record) -> Iterator[str]:
+    for language in records.LANGUAGES:
+        yield from record.captions.get(language, ())
+        yield from record.keywords.get(language, ())
+
+
+def _write_licences(directory: Path, sources: Sequence[Source]) -> None:
+    lines = ["# Licences of the works in these records", "", "| work | licence | author | where |", "|---|---|---|---|"]
+    unique: dict[Licence, None] = {licence: None for source in sources for licence in source.licences()}
+    lines += [f"| {w.work} | {w.licence} | {w.author} | {w.url} |" for w in unique]
+    lines += ["", "Works under CC-BY require that this attribution accompanies copies and adaptations of them.", ""]
+    records.write_atomically(directory / "LICENCES.md", "\n".join(lines).encode())
+
+
+def _write_preview(directory: Path, entries: Mapping[str, dict[str, Any]], *, count: int = 64, cell: int = 96) -> None:
+    """`preview.png`: a grid of records spread over the first train shard, to look at before training."""
+    import io
+
+    from PIL import Image
+
+    shard = next((n for n, e in entries.items() if n.startswith("train-") and e["records"]), None)
+    if shard is None:
+        return
+    stride = max(1, entries[shard]["records"] // count)
+    chosen = [record for k, record in enumerate(records.read_shard(directory / shard)) if k % stride == 0][:count]
+    columns = 8
+    sheet = Image.new("RGB", (columns * cell, -(-len(chosen) // columns) * cell), "white")
+    for k, record in enumerate(chosen):
+        image = Image.open(io.BytesIO(record.image)).convert("RGB").resize((cell - 4, cell - 4))
+        sheet.paste(image, (k % columns * cell + 2, k // columns * cell + 2))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    records.write_atomically(directory / "preview.png", buffer.getvalue())

@@ -1,0 +1,276 @@
+"""The record format: one image with its captions, packed as msgpack in ArrayRecord shards beside a manifest.
+
+A prepared directory holds `train-00000-of-00008.array_record` ..., `holdout-...`, `manifest.json`, `LICENCES.md`
+and `tokenizer/`. Inside a shard, records are grouped by source (in the order of the manifest), so that the loader
+knows which positions belong to which source without an index file; the loader shuffles globally anyway.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from ernie_vilg_jax.errors import UserError
+
+SCHEMA = 1
+"""Version of the record and manifest format; raised when old data can no longer be read."""
+
+LANGUAGES = ("zh", "en")
+MANIFEST = "manifest.json"
+_REQUIRED = ("id", "image", "captions", "concept", "source")
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One example.
+
+    Attributes:
+      id: unique name, e.g. "emoji/noto/1f43c".
+      image: encoded PNG, JPEG or WebP.
+      captions: language ("zh", "en") -> alternatives; at least one language has one.
+      concept: the unit of the train/holdout split. Several units are joined by "+": the record is held out when any
+        of them is.
+      source: name of the source it came from.
+      keywords: language -> words.
+      style: language -> phrase for the look of the picture, or empty.
+      objects: what is seen where: {"name": {language: name}, "box": [x0, y0, x1, y1] in [0, 1], "score": float}.
+      licence: SPDX identifier, or "" when unknown.
+      width, height: pixels.
+    """
+
+    id: str
+    image: bytes
+    captions: Mapping[str, list[str]]
+    concept: str
+    source: str
+    keywords: Mapping[str, list[str]] = dataclasses.field(default_factory=dict)
+    style: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    objects: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    licence: str = ""
+    width: int = 0
+    height: int = 0
+
+    def pack(self) -> bytes:
+        """The record as msgpack, its fields in the order of the class (so equal records are equal bytes)."""
+        packed = msgpack.packb({f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
+        assert packed is not None
+        return packed
+
+    @staticmethod
+    def unpack(data: bytes) -> Record:
+        """Inverse of `pack`. Raises ValueError when the bytes are not a record."""
+        try:
+            fields = msgpack.unpackb(data)
+        except Exception as error:  # msgpack raises many unrelated types on damaged bytes
+            raise ValueError(f"not msgpack ({error})") from error
+        if not isinstance(fields, dict) or any(name not in fields for name in _REQUIRED):
+            raise ValueError("not a record: required fields are missing")
+        known = {f.name for f in dataclasses.fields(Record)}
+        return Record(**{name: value for name, value in fields.items() if name in known})
+
+    def caption_count(self) -> dict[str, int]:
+        return {language: len(self.captions.get(language, ())) for language in LANGUAGES}
+
+
+def digest(value: Any) -> str:
+    """sha256 of a JSON-able value, independent of the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file so that a reader (or a run after a kill) sees either all of it or none."""
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode())
+
+
+def shard_name(split: str, number: int, total: int) -> str:
+    return f"{split}-{number:05d}-of-{total:05d}.array_record"
+
+
+def write_shard(path: Path, records: Iterable[Record]) -> dict[str, Any]:
+    """Writes one shard under a temporary name, then renames it.
+
+    Returns:
+      The shard's entry for the manifest: file, records, bytes, sha256, sources {name: records, in file order} and
+      captions {language: count}.
+    """
+    from array_record.python import array_record_module
+
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.unlink(missing_ok=True)
+    writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1")
+    sources: dict[str, int] = {}
+    captions = dict.fromkeys(LANGUAGES, 0)
+    try:
+        for record in records:
+            if record.source not in sources and sources.get(record.source) is None:
+                sources[record.source] = 0
+            elif next(reversed(sources)) != record.source:
+                raise AssertionError("records of one source must be adjacent in a shard")
+            sources[record.source] += 1
+            for language, count in record.caption_count().items():
+                captions[language] += count
+            writer.write(record.pack())
+    finally:
+        writer.close()
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    entry = {
+        "file": path.name,
+        "records": sum(sources.values()),
+        "bytes": temporary.stat().st_size,
+        "sha256": file_sha256(temporary),
+        "sources": [[name, count] for name, count in sources.items()],
+        "captions": captions,
+    }
+    temporary.replace(path)
+    return entry
+
+
+def read_manifest(path: str | Path) -> dict[str, Any]:
+    """Reads and checks `manifest.json` of a prepared directory."""
+    directory = Path(path)
+    fix = f"run `python -m ernie_vilg_jax.prepare --config=... --output={directory}` first"
+    if not directory.is_dir():
+        raise UserError(f"config.data.path={str(path)!r} is not a directory: {fix}")
+    file = directory / MANIFEST
+    if not file.exists():
+        raise UserError(f"{directory} holds no {MANIFEST} (preparation did not finish): {fix}")
+    try:
+        manifest = json.loads(file.read_text())
+        schema = manifest["schema"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} is damaged ({error}): delete it and {fix}") from error
+    if schema != SCHEMA:
+        raise UserError(f"{directory} was prepared with record schema {schema}, this version reads {SCHEMA}: {fix}")
+    return manifest
+
+
+def check_shards(path: str | Path, split: str, *, full: bool = False) -> list[dict[str, Any]]:
+    """The manifest entries of a split's shards, after checking that each exists with the stated size.
+
+    Args:
+      path: prepared directory.
+      split: "train" or "holdout".
+      full: also compare sha256 (reads every byte).
+    """
+    directory, manifest = Path(path), read_manifest(path)
+    if split not in manifest["splits"]:
+        raise UserError(f"{directory} has no split {split!r}, only {sorted(manifest['splits'])}")
+    shards = manifest["splits"][split]["shards"]
+    fix = f"run `python -m ernie_vilg_jax.prepare` with --output={directory} again, it redoes damaged shards only"
+    for shard in shards:
+        file = directory / shard["file"]
+        if not file.exists():
+            raise UserError(f"shard {file} is missing: {fix}")
+        size = file.stat().st_size
+        if size != shard["bytes"]:
+            raise UserError(f"shard {file} has {size} bytes where the manifest says {shard['bytes']}: {fix}")
+        if full and file_sha256(file) != shard["sha256"]:
+            raise UserError(f"shard {file} differs from its sha256 in the manifest: {fix}")
+    return shards
+
+
+class RecordSource:
+    """Random access to the records of one split; what Grain reads. Picklable, so worker processes can have it.
+
+    `source[i]` is a `Record`; `source.positions` maps a source's name to the positions of its records.
+    """
+
+    def __init__(self, path: str | Path, split: str) -> None:
+        from grain import sources
+
+        self._directory = Path(path)
+        self.split = split
+        self._shards = [shard for shard in check_shards(path, split) if shard["records"]]
+        if not self._shards:
+            raise UserError(
+                f"split {split!r} of {path} is empty: prepare more records or raise config.data.holdout_fraction"
+            )
+        files = [str(self._directory / shard["file"]) for shard in self._shards]
+        try:
+            self._reader = sources.ArrayRecordDataSource(files)
+            length = len(self._reader)
+        except Exception as error:  # the reader's C++ errors surface as several types
+            raise UserError(
+                f"a shard of split {split!r} in {path} is corrupt ({_first_line(error)}): "
+                f"run `python -m ernie_vilg_jax.prepare` with --output={path} again, it redoes damaged shards only"
+            ) from error
+        if length != sum(shard["records"] for shard in self._shards):
+            raise UserError(f"the shards of split {split!r} in {path} hold {length} records, not what the manifest says")
+
+    def __len__(self) -> int:
+        return sum(shard["records"] for shard in self._shards)
+
+    def __repr__(self) -> str:
+        return f"RecordSource({str(self._directory)!r}, {self.split!r})"
+
+    def locate(self, index: int) -> tuple[str, int]:
+        """(shard file, position inside it) of a record."""
+        for shard in self._shards:
+            if index < shard["records"]:
+                return str(self._directory / shard["file"]), index
+            index -= shard["records"]
+        raise IndexError(index)
+
+    def __getitem__(self, index: int) -> Record:
+        index = int(index)
+        try:
+            return Record.unpack(self._reader[index])
+        except IndexError:
+            raise
+        except Exception as error:  # ValueError of unpack, or the reader's C++ errors
+            shard, position = self.locate(index)
+            raise UserError(
+                f"shard {shard} is corrupt at record {position} ({_first_line(error)}): "
+                f"run `python -m ernie_vilg_jax.prepare` again with the same --output, it redoes damaged shards only"
+            ) from error
+
+    @property
+    def positions(self) -> dict[str, list[tuple[int, int]]]:
+        """Source name -> [start, stop) ranges of positions."""
+        ranges: dict[str, list[tuple[int, int]]] = {}
+        start = 0
+        for shard in self._shards:
+            for name, count in shard["sources"]:
+                ranges.setdefault(name, []).append((start, start + count))
+                start += count
+        return ranges
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def open_split(path: str | Path, split: str) -> RecordSource:
+    """Opens "train" or "holdout" of a prepared directory after checking manifest and shards."""
+    return RecordSource(path, split)
+
+
+def read_shard(path: Path) -> Iterator[Record]:
+    """All records of one shard in order (used for the tokenizer's corpus and the preview)."""
+    from array_record.python import array_record_module
+
+    reader = array_record_module.ArrayRecordReader(str(path))
+    try:
+        for position in range(reader.num_records()):
+            yield Record.unpack(reader.read([position])[0])
+    finally:
+        reader.close()

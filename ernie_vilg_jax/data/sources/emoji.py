@@ -1,0 +1,415 @@
+"""Bilingual emoji art: permissively licensed drawings joined with the Unicode CLDR's names and keywords in zh and en.
+
+Every concept comes in up to nine hands (styles). The art is fetched as pinned npm packages (see `npm.py`) and rendered
+on white. Icon sets: https://icon-sets.iconify.design; names: https://github.com/unicode-org/cldr-json.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import io
+import re
+import unicodedata
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+from ernie_vilg_jax.data.records import Record, digest
+from ernie_vilg_jax.data.sources import Key, Licence
+from ernie_vilg_jax.data.sources.everyday import EVERYDAY, Everyday
+from ernie_vilg_jax.data.sources.npm import Package, Tarball
+from ernie_vilg_jax.errors import UserError
+
+RECIPE = 1
+"""Raised when the code below changes the records it makes from the same options and packages."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Style:
+    """One hand: its package, how captions call its look, and whom to thank."""
+
+    package: Package
+    zh: str
+    en: str
+    licence: str
+    author: str
+    url: str
+
+
+_FLUENT = "https://github.com/microsoft/fluentui-emoji"
+_NOTO = "https://github.com/googlefonts/noto-emoji"
+
+STYLES: dict[str, Style] = {
+    "noto": Style(
+        Package(
+            "@iconify-json/noto",
+            "1.2.9",
+            "sha512-DQiuXENbun41ch+XPSV55H9FaWKpHTyz46YIKtSaKYD4fIDDzL1tR6H4np/T38jfrTAeI3rcKF0mqHYeZVAuaw==",
+        ),
+        "谷歌风格",
+        "Google style",
+        "Apache-2.0",
+        "Google Inc",
+        _NOTO,
+    ),
+    "noto-v1": Style(
+        Package(
+            "@iconify-json/noto-v1",
+            "1.2.5",
+            "sha512-/DsVMius69Q0fRS53z7QK1TROSuar606jiIx+laXtdsYGMXpf6LtHBx6CGfoo3UHHb/XpBsw+1L1x3eyPqMuVA==",
+        ),
+        "早期谷歌风格",
+        "early Google style",
+        "Apache-2.0",
+        "Google Inc",
+        _NOTO,
+    ),
+    "fluent-emoji-flat": Style(
+        Package(
+            "@iconify-json/fluent-emoji-flat",
+            "1.2.6",
+            "sha512-RY47RgPb47fYUiyrA64sIOL0+UU02s29sXpNBbIQRBUlPlfNFTKUmZDERGuxDs/7yNGWqQYvuaSYM1M4fRXlUw==",
+        ),
+        "扁平风格",
+        "flat style",
+        "MIT",
+        "Microsoft Corporation",
+        _FLUENT,
+    ),
+    "fluent-emoji": Style(
+        Package(
+            "@iconify-json/fluent-emoji",
+            "1.2.7",
+            "sha512-D8G6bKAyIsyxP1rzZtIWr/gg/fO4Rg1+DyCWlfqKK4h8W+4Em/Y0P6QYgJUQTlUcagzJvSyg+9OBv4hz4Hc/QA==",
+        ),
+        "渐变风格",
+        "gradient style",
+        "MIT",
+        "Microsoft Corporation",
+        _FLUENT,
+    ),
+    "fluent-emoji-high-contrast": Style(
+        Package(
+            "@iconify-json/fluent-emoji-high-contrast",
+            "1.2.6",
+            "sha512-esqhZPpkrF7sNX3NsLoh8KW64okEr/bzko7WNnFP+qTJGAqDPDYjp0925yxuivXy3HtVQB8xhIKu3+Nq1byX5w==",
+        ),
+        "黑白剪影风格",
+        "black and white silhouette",
+        "MIT",
+        "Microsoft Corporation",
+        _FLUENT,
+    ),
+    "fxemoji": Style(
+        Package(
+            "@iconify-json/fxemoji",
+            "1.2.2",
+            "sha512-UAasRaxzFUKfIGSmLwnoarsssA4LX0VLLuEmplIqM6ZNQqIQRtav8tZ4H1neTlBreXuMQyAifr5jP4kn78DpiQ==",
+        ),
+        "火狐风格",
+        "Firefox style",
+        "Apache-2.0",
+        "Mozilla",
+        "https://github.com/mozilla/fxemoji",
+    ),
+    "twemoji": Style(
+        Package(
+            "@iconify-json/twemoji",
+            "1.2.5",
+            "sha512-uKpuIEV0v6K5BW3Mjdyl+XKFVAbbcPxAgifKvEMtZoUZB5+YiY5zaMm2uNNCxyXzAWU9yNLlj41WU6/mvgALsw==",
+        ),
+        "推特风格",
+        "Twitter style",
+        "CC-BY-4.0",
+        "Twitter, Inc and other contributors",
+        "https://github.com/jdecked/twemoji",
+    ),
+    "emojione": Style(
+        Package(
+            "@iconify-json/emojione",
+            "1.2.3",
+            "sha512-T9+T3HIbJNLKKsmxYKlaYhvnHYkz/HNYTV7SHCXVZPfeUi4FqskY70YeN8yYAZT8cCv7w5vJxS4Q1m8zb9CMMg==",
+        ),
+        "卡通风格",
+        "cartoon style",
+        "CC-BY-4.0",
+        "EmojiOne and EmojiTwo contributors",
+        "https://github.com/EmojiTwo/emojitwo",
+    ),
+    "fluent-emoji-3d": Style(
+        Package(
+            "@lobehub/fluent-emoji-3d",
+            "1.1.0",
+            "sha512-Wlq2lVStTnr8BDpIJ0pEnTKO4LuDxxqTEhTvRtD1DLRF0me7ogeRQjKoehDHXuVJ2Qaecgl5wRBv60lUAG3h7g==",
+        ),
+        "立体风格",
+        "3D style",
+        "MIT",
+        "Microsoft Corporation, packaged by LobeHub",
+        "https://github.com/lobehub/fluent-emoji",
+    ),
+}
+RASTER = "fluent-emoji-3d"
+"""The one style that is published as pixels (WebP, 256 px), not as SVG."""
+
+CLDR = Package(
+    "cldr-annotations-full",
+    "48.2.0",
+    "sha512-DV7A+rEcgUSNTRsVGNGqBZRmAkGfwhGHO5Q1dRwzBoBnVrHWp804JP7/QJdEc66iHmx3+zLWVIMCFLm0lW7PUQ==",
+)
+CLDR_DERIVED = Package(
+    "cldr-annotations-derived-full",
+    "48.2.0",
+    "sha512-log62km+AOzI7n/NEuNNFV0mg9DWnt67EYCh1RwxZq9dyRuyteB586LT83Ke8TchEfnwI9cIk2P31zO4nTvZmw==",
+)
+CLDR_LICENCE = Licence(
+    "Unicode CLDR short names and keywords (zh, en)", "Unicode-3.0", "Unicode, Inc.", "https://cldr.unicode.org"
+)
+MINIMUM_STYLES = 5
+"""Everyday concepts that fewer hands drew are left out: a model learns them badly."""
+
+
+@functools.cache
+def annotations(language: str) -> dict[str, dict[str, list[str]]]:
+    """CLDR: emoji without U+FE0F -> {"tts": [short name], "default": keywords}, base emoji and derived sequences."""
+    base = Tarball(CLDR).json(f"annotations/{language}/annotations.json")["annotations"]["annotations"]
+    derived = Tarball(CLDR_DERIVED).json(f"annotationsDerived/{language}/annotations.json")
+    merged = dict(derived["annotationsDerived"]["annotations"]) | dict(base)
+    return {emoji.replace("\ufe0f", ""): entry for emoji, entry in merged.items() if entry.get("tts")}
+
+
+def code_points(emoji: str) -> str:
+    """'1f468-200d-1f33e': the usual file name of an emoji, without U+FE0F."""
+    return "-".join(f"{ord(c):x}" for c in emoji if c != "\ufe0f")
+
+
+def _without_fe0f(codes: str) -> str:
+    return "-".join(part for part in codes.lower().split("-") if part != "fe0f")
+
+
+def slug(name: str) -> str:
+    """An icon set's spelling of a CLDR name: "jack-o-lantern"."""
+    text = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", text.replace("&", "and").replace("'", "")).strip("-")
+
+
+class IconSet:
+    """One Iconify package: finds the icon of an emoji and gives its SVG."""
+
+    def __init__(self, style: str) -> None:
+        tarball = Tarball(STYLES[style].package)
+        files = [name for name in ("icons.json", "chars.json") if name in tarball.names]
+        import json
+
+        data = {name: json.loads(content) for name, content in tarball.read(*files).items()}
+        self._set: dict[str, Any] = data["icons.json"]
+        self._by_code = {_without_fe0f(codes): name for codes, name in data.get("chars.json", {}).items()}
+
+    def _resolve(self, name: str) -> str | None:
+        for _ in range(5):
+            alias = self._set.get("aliases", {}).get(name)
+            if alias is None:
+                break
+            if any(turn in alias for turn in ("rotate", "hFlip", "vFlip")):
+                return None
+            name = alias["parent"]
+        return name if name in self._set["icons"] else None
+
+    def find(self, emoji: str) -> str | None:
+        """The icon of an emoji by code point, else by the CLDR or Unicode name."""
+        candidates = [self._by_code.get(code_points(emoji)), slug(annotations("en")[emoji]["tts"][0])]
+        if len(emoji) == 1:
+            candidates.append(slug(unicodedata.name(emoji, "")))
+        for candidate in candidates:
+            if candidate and (icon := self._resolve(candidate)):
+                return icon
+        return None
+
+    def svg(self, icon: str) -> str:
+        body = self._set["icons"][icon]
+        height = body.get("height", self._set.get("height", 16))
+        width = body.get("width", self._set.get("width", height))
+        left, top = body.get("left", self._set.get("left", 0)), body.get("top", self._set.get("top", 0))
+        return (
+            '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+            f'width="{width}" height="{height}" viewBox="{left} {top} {width} {height}">{body["body"]}</svg>'
+        )
+
+
+class RasterSet:
+    """The 3D style: one WebP file per emoji."""
+
+    def __init__(self, style: str) -> None:
+        self._tarball = Tarball(STYLES[style].package)
+        self._files = {
+            _without_fe0f(name.removeprefix("assets/").removesuffix(".webp")): name
+            for name in sorted(self._tarball.names)
+            if name.startswith("assets/") and name.endswith(".webp")
+        }
+        self._bytes: dict[str, bytes] | None = None
+
+    def find(self, emoji: str) -> str | None:
+        return self._files.get(code_points(emoji))
+
+    def bytes(self, file: str) -> bytes:
+        if self._bytes is None:
+            self._bytes = self._tarball.read(*self._files.values())
+        return self._bytes[file]
+
+
+@functools.cache
+def icon_set(style: str) -> IconSet | RasterSet:
+    """Loaded once per process: the largest set is 100 MB of JSON."""
+    return RasterSet(style) if style == RASTER else IconSet(style)
+
+
+def render_svg(svg: str, size: int, *, background: str | None = None) -> bytes:
+    """PNG of an SVG at `size` x `size` pixels."""
+    import resvg_py
+
+    return bytes(
+        resvg_py.svg_to_bytes(
+            svg_string=svg, width=size, height=size, background=background, skip_system_fonts=True
+        )
+    )
+
+
+def _png(image: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _on_white(data: bytes, size: int) -> bytes:
+    """RGB PNG of `size` pixels, alpha blended onto white, aspect ratio kept."""
+    from PIL import Image
+
+    art = Image.open(io.BytesIO(data)).convert("RGBA")
+    art.thumbnail((size, size), Image.Resampling.LANCZOS) if max(art.size) > size else None
+    canvas = Image.new("RGB", (size, size), "white")
+    canvas.paste(art, ((size - art.width) // 2, (size - art.height) // 2), art)
+    return _png(canvas)
+
+
+@dataclasses.dataclass
+class EmojiSource:
+    """Options of the emoji source.
+
+    Attributes:
+      size: pixels per side.
+      styles: which hands; () = all of `STYLES`.
+      concepts: "everyday" (the curated list, own names) or "all" (each CLDR emoji without skin tone, CLDR's names).
+      max_concepts: the first n concepts only; 0 = no limit.
+    """
+
+    size: int = 64
+    styles: tuple[str, ...] = ()
+    concepts: str = "everyday"
+    max_concepts: int = 0
+    name: str = dataclasses.field(default="emoji", init=False)
+
+    def __post_init__(self) -> None:
+        self.styles = tuple(self.styles) or tuple(STYLES)
+        if unknown := [style for style in self.styles if style not in STYLES]:
+            raise UserError(f"source 'emoji' has no style {unknown[0]!r}: choose from {', '.join(STYLES)}")
+        if self.concepts not in ("everyday", "all"):
+            raise UserError(f"source 'emoji': concepts={self.concepts!r} must be 'everyday' or 'all'")
+
+    @functools.cached_property
+    def _entries(self) -> list[tuple[str, str, str]]:
+        """(emoji, style, icon), all styles of a concept together."""
+        english, chinese = annotations("en"), annotations("zh")
+        if self.concepts == "everyday":
+            emojis = [emoji for emoji in EVERYDAY if emoji in english and emoji in chinese]
+            needed = min(MINIMUM_STYLES, len(self.styles))
+        else:
+            emojis = [e for e in english if e in chinese and not any(0x1F3FB <= ord(c) <= 0x1F3FF for c in e)]
+            needed = 1
+        entries, kept = [], 0
+        for emoji in emojis:
+            icons = [(style, icon_set(style).find(emoji)) for style in self.styles]
+            found = [(emoji, style, icon) for style, icon in icons if icon]
+            if len(found) < needed:
+                continue
+            entries += found
+            kept += 1
+            if kept == self.max_concepts:
+                break
+        return entries
+
+    def keys(self) -> Sequence[Key]:
+        return [Key(f"emoji/{style}/{code_points(e)}", f"emoji/{code_points(e)}") for e, style, _ in self._entries]
+
+    def record(self, index: int) -> Record:
+        emoji, style, icon = self._entries[index]
+        art, look = icon_set(style), STYLES[style]
+        if isinstance(art, RasterSet):
+            image = _on_white(art.bytes(icon), self.size)
+        else:
+            svg = art.svg(icon).replace("currentColor", "#111111")
+            image = _on_white(render_svg(svg, self.size, background="#ffffff"), self.size)
+        english, chinese = annotations("en")[emoji], annotations("zh")[emoji]
+        if self.concepts == "everyday":
+            captions = everyday_captions(EVERYDAY[emoji], look)
+        else:
+            en, zh = english["tts"][0], chinese["tts"][0]
+            captions = {"zh": [zh, f"{zh}，{look.zh}"], "en": [en, f"{en}, {look.en}"]}
+        key = self.keys_by_entry(emoji, style)
+        return Record(
+            id=key.id,
+            image=image,
+            captions=captions,
+            concept=key.concept,
+            source=self.name,
+            keywords={"zh": list(chinese.get("default", [])), "en": list(english.get("default", []))},
+            style={"zh": look.zh, "en": look.en},
+            licence=look.licence,
+            width=self.size,
+            height=self.size,
+        )
+
+    @staticmethod
+    def keys_by_entry(emoji: str, style: str) -> Key:
+        return Key(f"emoji/{style}/{code_points(emoji)}", f"emoji/{code_points(emoji)}")
+
+    def fingerprint(self) -> str:
+        packages = [STYLES[style].package for style in self.styles] + [CLDR, CLDR_DERIVED]
+        return digest(
+            {
+                "recipe": RECIPE,
+                "options": [self.size, self.styles, self.concepts, self.max_concepts],
+                "packages": [package.integrity for package in packages],
+                "everyday": [dataclasses.astuple(concept) for concept in EVERYDAY.values()],
+                "looks": [[STYLES[style].zh, STYLES[style].en] for style in self.styles],
+                "tools": {name: metadata.version(name) for name in ("resvg_py", "pillow")},
+            }
+        )
+
+    def licences(self) -> list[Licence]:
+        looks = [(style, STYLES[style]) for style in self.styles]
+        art = [
+            Licence(f"{look.package.name} {look.package.version} ({style})", look.licence, look.author, look.url)
+            for style, look in looks
+        ]
+        return [*art, CLDR_LICENCE]
+
+
+def everyday_captions(concept: Everyday, look: Style) -> dict[str, list[str]]:
+    """Plain name, a natural phrase, a template, and both with the look."""
+    return {
+        "zh": [
+            concept.zh,
+            concept.zh_phrase,
+            f"一幅{concept.zh}的图画",
+            f"{concept.zh}，{look.zh}",
+            f"{concept.zh_phrase}，{look.zh}",
+        ],
+        "en": [
+            concept.en,
+            concept.en_phrase,
+            f"a picture of {concept.en_phrase}",
+            f"{concept.en}, {look.en}",
+            f"{concept.en_phrase}, {look.en}",
+        ],
+    }

@@ -1,0 +1,239 @@
+"""Text to token ids: SentencePiece trained on the prepared captions, or a BERT vocabulary through `transformers`.
+
+Nothing here imports jax. Ids are padded to `max_length`; the mask is True on real tokens. Captions of any language go
+through one vocabulary.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from absl import logging
+
+from ernie_vilg_jax.errors import UserError
+
+PART_OF_SPEECH_SYMBOLS = ("[n]", "[v]", "[a]", "[m]", "[q]", "[r]")
+"""Reserved pieces that textual knowledge puts beside words: noun, verb, adjective, numeral, quantifier, pronoun."""
+
+_SETTINGS = "tokenizer.json"
+_MODEL = "sentencepiece.model"
+_VOCABULARY = "vocab.txt"
+
+
+class Tokenizer(Protocol):
+    """What the loader, the trainer and the pipeline need of a tokenizer."""
+
+    vocab_size: int
+    max_length: int
+    pad_id: int
+
+    def encode(self, text: str) -> tuple[np.ndarray, np.ndarray, str]:
+        """(ids [L] int32, mask [L] bool, the text that did not fit: "" when all did)."""
+        ...
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of the ids, special tokens left out."""
+        ...
+
+    def save(self, directory: str | Path) -> None:
+        """Writes all that `load_tokenizer(directory)` needs."""
+        ...
+
+
+def _pad(ids: list[int], length: int, pad_id: int) -> tuple[np.ndarray, np.ndarray]:
+    padded = np.full(length, pad_id, np.int32)
+    padded[: len(ids)] = ids
+    return padded, np.arange(length) < len(ids)
+
+
+class SentencePieceTokenizer:
+    """A unigram model with ids pad 0, unknown 1, begin 2, end 3; bytes stand in for characters it never saw."""
+
+    def __init__(self, model: bytes, max_length: int) -> None:
+        import sentencepiece
+
+        if max_length < 3:
+            raise UserError(f"config.tokenizer.max_length={max_length} must be at least 3 (begin, one token, end)")
+        self._model = model
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self.max_length = max_length
+        self.vocab_size = self._processor.get_piece_size()
+        self.pad_id = self._processor.pad_id()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SentencePieceTokenizer, (self._model, self.max_length)
+
+    def encode(self, text: str) -> tuple[np.ndarray, np.ndarray, str]:
+        room = self.max_length - 2
+        ids = self._processor.encode(text)
+        cut = ""
+        if len(ids) > room:
+            # Byte pieces of one character decode only together: grow what is kept until the text stays a prefix.
+            cut = _remainder(text, self._processor.decode(ids[:room]))
+            ids = ids[:room]
+        return *_pad([self._processor.bos_id(), *ids, self._processor.eos_id()], self.max_length, self.pad_id), cut
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return self._processor.decode([int(i) for i in ids if not self._processor.is_control(int(i))])
+
+    def save(self, directory: str | Path) -> None:
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _MODEL).write_bytes(self._model)
+        _write_settings(folder, {"kind": "sentencepiece", "max_length": self.max_length})
+
+
+def _remainder(text: str, kept: str) -> str:
+    """What follows `kept` in `text`, where the tokenizer may have normalised spaces, case and width."""
+    import unicodedata
+
+    def letters(value: str) -> str:
+        return "".join(unicodedata.normalize("NFKC", value).lower().split())
+
+    target = letters(kept).rstrip("\ufffd")
+    seen = ""
+    for position, character in enumerate(text):
+        if len(seen) >= len(target):
+            return text[position:].strip()
+        seen += letters(character)
+    return ""
+
+
+def train_sentencepiece(texts: Iterable[str], vocab_size: int, max_length: int) -> SentencePieceTokenizer:
+    """Trains on distinct texts in sorted order (so the result depends on the set alone).
+
+    Full character coverage plus byte fallback: no prompt becomes unknown. When the texts cannot fill `vocab_size`, a
+    smaller vocabulary is made and logged.
+    """
+    import sentencepiece
+
+    lines = sorted({line for text in texts if (line := " ".join(text.split()))})
+    if not lines:
+        raise UserError("no captions to train a tokenizer on: the train split is empty")
+    buffer = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines),
+        model_writer=buffer,
+        model_type="unigram",
+        vocab_size=vocab_size,
+        hard_vocab_limit=False,
+        character_coverage=1.0,
+        byte_fallback=True,
+        user_defined_symbols=list(PART_OF_SPEECH_SYMBOLS),
+        pad_id=0,
+        unk_id=1,
+        bos_id=2,
+        eos_id=3,
+        num_threads=1,
+        normalization_rule_name="nmt_nfkc_cf",
+        split_by_unicode_script=True,
+        max_sentence_length=100_000,
+        minloglevel=1,
+    )
+    tokenizer = SentencePieceTokenizer(buffer.getvalue(), max_length)
+    if tokenizer.vocab_size < vocab_size:
+        logging.info("%d captions fill a vocabulary of %d, not %d", len(lines), tokenizer.vocab_size, vocab_size)
+    return tokenizer
+
+
+class BertTokenizer:
+    """A BERT-style WordPiece vocabulary: [CLS] text [SEP] [PAD]... (the paper's encoder starts from ERNIE's)."""
+
+    def __init__(self, vocabulary: str, max_length: int) -> None:
+        """`vocabulary`: the text of a vocab.txt, one token a line."""
+        from transformers import BertTokenizer as Wordpiece
+
+        if max_length < 3:
+            raise UserError(f"config.tokenizer.max_length={max_length} must be at least 3 ([CLS], one token, [SEP])")
+        self._vocabulary = vocabulary
+        tokens = vocabulary.splitlines()
+        # transformers 5 ignores vocab_file= without a word: the vocabulary goes first, and its size is checked.
+        self._tokenizer = Wordpiece({token: number for number, token in enumerate(tokens)})
+        if len(self._tokenizer) != len(tokens):
+            raise UserError(
+                f"transformers made {len(self._tokenizer)} tokens of a vocabulary of {len(tokens)}: "
+                "the vocabulary repeats a line or lacks [PAD], [UNK], [CLS], [SEP] or [MASK]"
+            )
+        self.max_length = max_length
+        self.vocab_size = len(tokens)
+        self.pad_id = int(self._tokenizer.pad_token_id)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return BertTokenizer, (self._vocabulary, self.max_length)
+
+    def encode(self, text: str) -> tuple[np.ndarray, np.ndarray, str]:
+        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        ids, room = list(encoded["input_ids"]), self.max_length - 2
+        cut = text[encoded["offset_mapping"][room][0] :].strip() if len(ids) > room else ""
+        framed = [self._tokenizer.cls_token_id, *ids[:room], self._tokenizer.sep_token_id]
+        return *_pad(framed, self.max_length, self.pad_id), cut
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=True)
+
+    def save(self, directory: str | Path) -> None:
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _VOCABULARY).write_text(self._vocabulary, encoding="utf-8")
+        _write_settings(folder, {"kind": "bert", "max_length": self.max_length})
+
+
+def _write_settings(folder: Path, settings: dict[str, Any]) -> None:
+    (folder / _SETTINGS).write_text(json.dumps(settings, sort_keys=True) + "\n")
+
+
+def _bert_vocabulary(path: str) -> str:
+    """The vocabulary's text from a vocab.txt, a directory that holds one, or a model name on the hub."""
+    if not path:
+        raise UserError("config.tokenizer.path is empty: give a vocab.txt, its directory or a model name on the hub")
+    local = Path(path)
+    file = local / _VOCABULARY if local.is_dir() else local
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    try:
+        from transformers import AutoTokenizer
+
+        vocabulary = AutoTokenizer.from_pretrained(path).get_vocab()
+    except Exception as error:  # hub, network and parsing errors alike mean: no vocabulary there
+        raise UserError(
+            f"config.tokenizer.path={path!r} is neither a vocab.txt nor a model whose vocabulary can be loaded "
+            f"({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+        ) from error
+    return "\n".join(sorted(vocabulary, key=vocabulary.__getitem__)) + "\n"
+
+
+def prepare_tokenizer(settings: Any, texts: Iterable[str]) -> Tokenizer:
+    """The tokenizer that `config.tokenizer` asks for, trained on `texts` where its kind is trained."""
+    if settings.kind == "sentencepiece":
+        return train_sentencepiece(texts, settings.vocab_size, settings.max_length)
+    if settings.kind == "bert":
+        return BertTokenizer(_bert_vocabulary(settings.path), settings.max_length)
+    raise UserError(f"config.tokenizer.kind={settings.kind!r} must be 'sentencepiece' or 'bert'")
+
+
+def load_tokenizer(where: Any) -> Tokenizer:
+    """Loads what `save` wrote.
+
+    Args:
+      where: the directory itself, or a config: then `tokenizer/` of `config.data.path`, with the config's max_length.
+    """
+    if isinstance(where, str | Path):
+        folder, max_length = Path(where), None
+    else:
+        folder, max_length = Path(where.data.path) / "tokenizer", int(where.tokenizer.max_length)
+    fix = "prepare the data again, or take the tokenizer directory of a checkpoint"
+    try:
+        settings = json.loads((folder / _SETTINGS).read_text())
+        length = max_length or settings["max_length"]
+        if settings["kind"] == "bert":
+            return BertTokenizer((folder / _VOCABULARY).read_text(encoding="utf-8"), length)
+        return SentencePieceTokenizer((folder / _MODEL).read_bytes(), length)
+    except FileNotFoundError as error:
+        raise UserError(f"no tokenizer in {folder} ({Path(error.filename).name} is missing): {fix}") from error
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise UserError(f"the tokenizer in {folder} is damaged ({error}): {fix}") from error

@@ -71,7 +71,7 @@ def sample(
 
 
 def visits(stages: Stages, timesteps: np.ndarray) -> np.ndarray:
-    """The stages that `timesteps` [S] (descending) pass, in that order: [V, 3] int32 rows (stage, first step, end step).
+    """The stages that `timesteps` [S] (descending) pass, in that order: [V, 3] int32 (stage, first step, end step).
 
     Steps first..end - 1 are the stage's. Stages without a step are left out.
     """

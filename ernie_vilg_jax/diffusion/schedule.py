@@ -97,9 +97,7 @@ class Schedule:
         alpha, sigma = self.alpha_sigma(t, x0.ndim)
         return alpha * noise - sigma * x0
 
-    def to_x0(
-        self, x: jax.Array, prediction: jax.Array, t: jax.typing.ArrayLike, kind: Kind = "epsilon"
-    ) -> jax.Array:
+    def to_x0(self, x: jax.Array, prediction: jax.Array, t: jax.typing.ArrayLike, kind: Kind = "epsilon") -> jax.Array:
         """The clean sample that a prediction of `kind` implies for x at timestep t, float32 [B, ...]."""
         _check_kind(kind)
         x, prediction = _f32(x), _f32(prediction)

@@ -13,6 +13,7 @@ asks a `Stages`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, overload
 
 import jax
@@ -40,7 +41,7 @@ class Stages:
         for boundary in self.boundaries:
             if not 0 <= boundary <= self.num_timesteps:
                 raise ValueError(f"stage boundary {boundary} lies outside [0, {self.num_timesteps}].")
-        for stage, (lo, hi) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        for stage, (lo, hi) in enumerate(pairwise(edges)):
             if lo > hi:
                 raise ValueError(f"stage boundaries {self.boundaries} must ascend, but {hi} follows {lo}.")
             if lo == hi:
@@ -67,7 +68,7 @@ class Stages:
     @overload
     def stage_of(self, t: int) -> int: ...
     @overload
-    def stage_of(self, t: np.ndarray) -> np.ndarray: ...
+    def stage_of(self, t: np.ndarray | np.integer) -> np.ndarray: ...
     @overload
     def stage_of(self, t: jax.Array) -> jax.Array: ...
     def stage_of(self, t: Any) -> Any:

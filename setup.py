@@ -41,7 +41,7 @@ COMMANDS = ("prepare", "train", "sample", "checkpoint")
 setup(
     name="ernie_vilg_jax",
     version="0.1.0",
-    description="ERNIE-ViLG 2.0 in JAX: Chinese and English text-to-image diffusion with knowledge and timestep experts",
+    description="ERNIE-ViLG 2.0 in JAX: text-to-image diffusion in Chinese and English with timestep experts",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8") if (ROOT / "README.md").exists() else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",

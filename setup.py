@@ -33,7 +33,7 @@ EXTRAS = {
     "cuda": ["jax[cuda12]>=0.10.2"],
     # setuptools is not part of a fresh virtual environment from Python 3.12 on; the packaging test needs it.
     "test": ["pytest>=8", "pytest-xdist>=3.6", "setuptools>=77"],
-    "dev": ["ruff>=0.14", "pyright>=1.1.400", "import-linter>=2.5", "pre-commit>=4", "jupytext>=1.17"],
+    "dev": ["ruff>=0.14", "pyright[nodejs]>=1.1.400", "import-linter>=2.5", "pre-commit>=4", "jupytext>=1.17"],
 }
 
 COMMANDS = ("prepare", "train", "sample", "checkpoint")

@@ -1,4 +1,4 @@
-"""Pictures for people: a grid with a Chinese or English label under each picture, and PNGs that tell how they were made.
+"""Pictures for people: a grid with a Chinese or English label under each picture, and PNGs that say how they were made.
 
 Labels need a font with hanzi, and many machines have none, so a subset of Noto Sans CJK SC comes with the package
 (assets/fonts). Characters that it lacks are looked for in the system's fonts, and written as <U+1F43C> where no font
@@ -29,8 +29,20 @@ SYSTEM_FONT_FOLDERS = (
     "/Library/Fonts",
     "C:/Windows/Fonts",
 )
-# File names, without case, of common fonts that have simplified hanzi; in this order.
-SYSTEM_FONT_NAMES = ("notosanscjk", "notosanssc", "sourcehansans", "wqy", "droidsansfallback", "pingfang", "msyh", "simhei")
+# Parts of the file names of common fonts with simplified hanzi or many signs, the first found is tried first. Only
+# these are opened: a desktop can hold thousands of fonts.
+SYSTEM_FONT_NAMES = (
+    "notosanscjk",
+    "notosanssc",
+    "sourcehansans",
+    "wqy",
+    "droidsansfallback",
+    "pingfang",
+    "msyh",
+    "simhei",
+    "arialunicode",
+    "dejavusans",
+)
 
 GROUND, INK = "white", (40, 40, 40)
 # A hanzi keeps the closing punctuation after it: no line begins with 。 or ，.
@@ -89,7 +101,8 @@ def save_png(image: Image.Image, path: str | Path, metadata: Mapping[str, Any] |
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path, format="PNG", pnginfo=info)
     except OSError as error:
-        raise UserError(f"Cannot write the picture {path}: {error.strerror or error}; choose another folder.") from error
+        reason = error.strerror or error
+        raise UserError(f"Cannot write the picture {path}: {reason}; choose another folder.") from error
 
 
 def _fit(image: Image.Image, cell: int) -> Image.Image:
@@ -149,18 +162,14 @@ def _font_files() -> Iterator[Path]:
 
 @cache
 def _system_fonts() -> tuple[Path, ...]:
-    files = [
-        file
-        for folder in SYSTEM_FONT_FOLDERS
-        for file in sorted(Path(folder).expanduser().rglob("*"))
-        if file.suffix.lower() in (".ttf", ".ttc", ".otf")
-    ]
-
-    def rank(file: Path) -> int:
-        plain = re.sub(r"[^a-z]", "", file.stem.lower())
-        return next((i for i, name in enumerate(SYSTEM_FONT_NAMES) if name in plain), len(SYSTEM_FONT_NAMES))
-
-    return tuple(sorted(files, key=rank))
+    ranked = []
+    for folder in SYSTEM_FONT_FOLDERS:
+        for file in sorted(Path(folder).expanduser().rglob("*")):
+            plain = re.sub(r"[^a-z]", "", file.stem.lower())
+            rank = next((i for i, name in enumerate(SYSTEM_FONT_NAMES) if name in plain), None)
+            if rank is not None and file.suffix.lower() in (".ttf", ".ttc", ".otf"):
+                ranked.append((rank, file))
+    return tuple(file for _, file in sorted(ranked))
 
 
 @cache

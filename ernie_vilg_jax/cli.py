@@ -1,0 +1,251 @@
+"""What all commands share: reading flags, one-sentence errors, quiet logs, `--help` that teaches.
+
+A command module looks like this, and flags are defined in command modules only:
+
+    \"\"\"What the command does, with examples; this text is what --help shows first.\"\"\"
+
+    def main(argv: list[str]) -> None: ...
+
+    def run() -> None:
+        cli.run(main)
+
+    if __name__ == "__main__":
+        run()
+
+Exit status: 0 done, 1 a mistake the user can mend (one sentence on stderr), 130 interrupted. Anything else is a bug,
+and keeps its traceback.
+"""
+
+import ast
+import difflib
+import inspect
+import logging
+import os
+import re
+import sys
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+from absl import logging as absl_logging
+from ml_collections import ConfigDict
+from ml_collections.config_flags import config_flags
+
+from ernie_vilg_jax.errors import UserError
+
+Main = Callable[[list[str]], Any]
+
+HELP_FLAGS = ("--help", "-help", "-h", "--helpshort", "-?")
+# Set before the libraries are imported, and only where the user has not set them.
+QUIET_ENVIRONMENT = {
+    "TF_CPP_MIN_LOG_LEVEL": "2",  # XLA's C++ log: errors only
+    "TRANSFORMERS_VERBOSITY": "error",  # no "PyTorch was not found": tokenizers need none
+    "TOKENIZERS_PARALLELISM": "false",  # else it warns in every forked data worker
+}
+
+
+def run(main: Main, argv: Sequence[str] | None = None, positional: bool = False) -> None:
+    """Parses flags, calls `main(argv)` with what is left, and exits the process. Never returns.
+
+    Args:
+        main: the command; its module's docstring and flags make the --help text.
+        argv: program name and arguments; sys.argv where left out.
+        positional: whether the command takes arguments that are not flags. Else one that slipped in is an error.
+    """
+    for name, value in QUIET_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    arguments = list(sys.argv if argv is None else argv)
+    app.run(partial(_guard, main), argv=arguments, flags_parser=partial(_parse, main, positional))
+
+
+def enable_compilation_cache() -> str | None:
+    """Keeps compiled programs on disk, so that the second start of a command need not compile again.
+
+    They go to JAX_COMPILATION_CACHE_DIR, or else to ~/.cache/ernie_vilg_jax/xla. Returns the folder, or None where
+    none can be written.
+    """
+    import jax
+
+    if jax.config.jax_compilation_cache_dir:
+        return jax.config.jax_compilation_cache_dir
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ernie_vilg_jax" / "xla"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        absl_logging.warning("No compilation cache: %s cannot be written (%s).", folder, error)
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    return str(folder)
+
+
+def _guard(main: Main, argv: list[str]) -> int:
+    try:
+        main(argv)
+    except UserError as error:
+        return _complain(error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _complain(error: Exception | str) -> int:
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    return 1
+
+
+def _parse(main: Main, positional: bool, argv: list[str]) -> list[str]:
+    """absl's flag parsing, with our help and with every mistake as one sentence. Exits on both."""
+    before_dashes = argv[1 : argv.index("--")] if "--" in argv else argv[1:]
+    if any(argument in HELP_FLAGS for argument in before_dashes):
+        print(help_text(main, argv[0]))
+        sys.exit(0)
+    try:
+        check_configs(argv, flags.FLAGS)
+        rest = flags.FLAGS(argv)
+        if len(rest) > 1 and not positional:
+            raise UserError(f"Unexpected argument {rest[1]!r}: write --flag=value; --help lists the flags.")
+    except UserError as error:
+        sys.exit(_complain(error))
+    except flags.Error as error:
+        sys.exit(_complain(_flag_sentence(error)))
+    _quiet_logging()
+    return rest
+
+
+def _flag_sentence(error: flags.Error) -> str:
+    message = str(error).strip()
+    if "Error whilst parsing config file" in message:  # ml_collections puts the whole traceback into the message
+        return f"{message.split(': Error whilst')[0]}: the config file failed with {message.splitlines()[-1]}"
+    if missing := re.fullmatch(r"flag --(\w+)=None: Flag --\1 must have a value other than None\.", message):
+        return f"--{missing[1]} must be given; --help shows how."
+    return f"{message.rstrip('.')}; --help lists the flags."
+
+
+class _QuietFilter(logging.Filter):
+    """INFO from this package, WARNING and worse from everyone."""
+
+    package = str(Path(__file__).parent)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING or record.pathname.startswith(self.package)
+
+
+class _QuietFormatter(logging.Formatter):
+    """12:34:56 message"""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        trace = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
+        return f"{self.formatTime(record, '%H:%M:%S')} {level}{record.getMessage()}{trace}"
+
+
+def _quiet_logging() -> None:
+    """One short line per message, and none of the libraries' chatter; --verbosity brings absl's full log back."""
+    if flags.FLAGS["verbosity"].present:
+        return
+    absl_logging.use_absl_handler()
+    absl_logging.set_verbosity(absl_logging.INFO)
+    handler = absl_logging.get_absl_handler()
+    if not any(isinstance(f, _QuietFilter) for f in handler.filters):
+        handler.addFilter(_QuietFilter())
+    handler.setFormatter(_QuietFormatter())
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+
+
+def help_text(main: Main, program: str) -> str:
+    """The docstring of the command's module, then its flags with defaults."""
+    module = inspect.getmodule(main)
+    doc = inspect.cleandoc((module and module.__doc__) or "")
+    # absl files the flags of a module run as a program under the name the program was started by.
+    names = {main.__module__, program} if main.__module__ == "__main__" else {main.__module__}
+    own = {flag.name: flag for name in names for flag in flags.FLAGS.get_key_flags_for_module(name)}
+    lines = [doc, "", "Flags:"]
+    for name, flag in sorted(own.items()):
+        prefix = "[no]" if flag.boolean else ""
+        default = "" if flag.default in (None, "") else f" (default: {flag.default_as_str})"
+        lines.append(f"  --{prefix}{name}")
+        lines += textwrap.wrap(
+            f"{flag.help}{default}", 110, initial_indent=" " * 6, subsequent_indent=" " * 6, break_long_words=False
+        )
+    if any(isinstance(flag.parser, config_flags.ConfigFileFlagParser) for flag in own.values()):
+        lines += ["", "Any value of the config can be overridden: --config.train.steps=1000"]
+    return "\n".join([*lines, "", "--helpfull also lists the flags of the libraries."])
+
+
+def check_configs(argv: Sequence[str], flag_values: flags.FlagValues) -> None:
+    """Raises a UserError where --config names no config file, or --config.x.y no value of it.
+
+    ml_collections reports the first only when the config is used, and the second as a bare KeyError.
+    """
+    for name in flag_values:
+        parser = flag_values[name].parser
+        if not isinstance(parser, config_flags.ConfigFileFlagParser):
+            continue
+        value, overrides = _config_arguments(argv, name)
+        value = flag_values[name].default if value is None else value
+        if value is None:
+            if overrides:
+                raise UserError(f"--{name}.{overrides[0]} overrides a value of a config, but no --{name} is given.")
+            continue
+        file = Path(str(value).split(":", 1)[0])
+        if not file.is_file():
+            known = sorted(str(path) for path in Path("configs").glob("*.py") if path.stem != "__init__")
+            near = difflib.get_close_matches(str(file), known, n=1)
+            hint = f"did you mean {near[0]}" if near else f"configs here: {', '.join(known)}" if known else ""
+            raise UserError(f"--{name}={value}: there is no file {file}{'; ' + hint if hint else ''}.")
+        if file.suffix != ".py":
+            raise UserError(f"--{name}={value}: a config is a Python file with a function get_config().")
+        if overrides:
+            _check_overrides(name, str(value), overrides)
+
+
+def _config_arguments(argv: Sequence[str], name: str) -> tuple[str | None, list[str]]:
+    """The value of --name and the paths of the --name.x.y in argv."""
+    value, overrides = None, []
+    for i, argument in enumerate(argv[1:], 1):
+        if argument == "--":
+            break
+        if found := re.fullmatch(rf"--?{name}(?:=(.*))?", argument, re.DOTALL):
+            value = found[1] if found[1] is not None else argv[i + 1] if i + 1 < len(argv) else None
+        elif found := re.match(rf"--?(?:no)?{name}\.([^=]+)", argument):
+            overrides.append(found[1])
+    return value, overrides
+
+
+def _check_overrides(name: str, value: str, overrides: Sequence[str]) -> None:
+    try:
+        config = config_flags.ConfigFileFlagParser(name).parse(value)
+    except (TypeError, ValueError) as error:  # ml_collections puts the whole traceback into the message
+        raise UserError(f"--{name}={value}: the config file failed with {str(error).splitlines()[-1]}.") from error
+    for path in overrides:
+        if _has(config, path):
+            continue
+        known = list(_paths(config))
+        leaf = path.rsplit(".", 1)[-1]
+        near = [k for k in known if k.rsplit(".", 1)[-1] == leaf] or difflib.get_close_matches(path, known, n=1)
+        hint = f"did you mean --{name}.{near[0]}?" if near else f"it has {', '.join(known)}."
+        raise UserError(f"--{name}.{path}: {value} has no such value; {hint}")
+
+
+def _has(config: Any, path: str) -> bool:
+    """Whether a dotted path, possibly with [i] in it, leads to a value."""
+    for part in re.findall(r"[^.\[\]]+|\[[^\]]*\]", path):
+        try:
+            config = config[ast.literal_eval(part[1:-1]) if part[0] == "[" else part]
+        except (KeyError, IndexError, TypeError, ValueError, SyntaxError, AttributeError):
+            return False
+    return True
+
+
+def _paths(config: Any, prefix: str = "") -> Iterator[str]:
+    for key in config:
+        value = config[key]
+        if isinstance(value, (ConfigDict, Mapping)) and len(value):
+            yield from _paths(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"

@@ -1,0 +1,182 @@
+"""Flags, help and errors of every command, without starting a process."""
+
+import io
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+from absl import logging as absl_logging
+from absl.testing import flagsaver
+from ml_collections import config_flags
+
+from ernie_vilg_jax import cli
+from ernie_vilg_jax.errors import UserError
+
+_WORD = flags.DEFINE_string("word", "panda", "A word to say.")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The config to run.")
+
+CONFIG = """
+from ml_collections import ConfigDict
+def get_config(arg=""):
+    if arg == "broken":
+        raise ValueError("no such variant")
+    return ConfigDict(dict(seed=0, train=dict(steps=10, learning_rate=1e-3), sources=(ConfigDict(dict(count=4)),)))
+"""
+
+
+@pytest.fixture(autouse=True)
+def restored_flags():
+    handler = absl_logging.get_absl_handler()
+    verbosity = absl_logging.get_verbosity()
+    with flagsaver.flagsaver():
+        yield
+    absl_logging.set_verbosity(verbosity)
+    handler.setFormatter(None)  # type: ignore[arg-type]
+    for filter_ in list(handler.filters):
+        handler.removeFilter(filter_)
+
+
+@pytest.fixture
+def config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    Path("configs").mkdir()
+    Path("configs/demo.py").write_text(CONFIG)
+    return "configs/demo.py"
+
+
+def run(monkeypatch: pytest.MonkeyPatch, main, *arguments: str, positional: bool = False) -> int:
+    """The exit status of a command. ml_collections reads sys.argv itself, so that is where arguments go."""
+    monkeypatch.setattr(sys, "argv", ["command", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(main, positional=positional)
+    return stopped.value.code or 0  # type: ignore[return-value]
+
+
+def say(argv: list[str]) -> None:
+    print(_WORD.value, *argv[1:])
+
+
+def train(argv: list[str]) -> None:
+    print(_CONFIG.value.train.steps)
+
+
+def test_main_runs_with_flags(monkeypatch, capsys):
+    assert run(monkeypatch, say, "--word=熊猫") == 0
+    assert capsys.readouterr().out == "熊猫\n"
+
+
+def test_user_error_is_one_sentence_without_traceback(monkeypatch, capsys):
+    def main(argv):
+        raise UserError("No shard in data/;\n run prepare first.")
+
+    assert run(monkeypatch, main) == 1
+    assert capsys.readouterr().err == "error: No shard in data/; run prepare first.\n"
+
+
+def test_bug_keeps_its_traceback(monkeypatch):
+    def main(argv):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(sys, "argv", ["command"])
+    with pytest.raises(ZeroDivisionError):
+        cli.run(main)
+
+
+def test_interrupt_exits_130(monkeypatch, capsys):
+    def main(argv):
+        raise KeyboardInterrupt
+
+    assert run(monkeypatch, main) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_help_shows_the_docstring_and_own_flags(monkeypatch, capsys):
+    assert run(monkeypatch, say, "--help") == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Flags, help and errors of every command")
+    assert "--word" in out and "A word to say. (default: 'panda')" in out
+    assert "--config.train.steps=1000" in out
+    assert "run_with_pdb" not in out, "flags of libraries belong to --helpfull"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--wrod=x"], "Unknown command line flag 'wrod'. Did you mean: word ?; --help lists the flags."),
+        (["extra"], "Unexpected argument 'extra': write --flag=value; --help lists the flags."),
+        (["--config=configs/dmo.py"], "there is no file configs/dmo.py; did you mean configs/demo.py."),
+        (["--config=elsewhere"], "there is no file elsewhere; configs here: configs/demo.py."),
+        (["--config="], "there is no file"),
+        (["--config.seed=1"], "--config.seed overrides a value of a config, but no --config is given."),
+        (["--config=configs/demo.py", "--config.train.setps=3"], "did you mean --config.train.steps?"),
+        (["--config=configs/demo.py", "--config.steps=3"], "did you mean --config.train.steps?"),
+        (["--config=configs/demo.py", "--config.zzz=3"], "it has seed, sources, train.learning_rate, train.steps."),
+        (["--config=configs/demo.py", "--config.sources[1].count=3"], "--config.sources[1].count: configs/demo.py has"),
+        (["--config", "configs/demo.py", "--config.train.steps", "many"], "--config.train.steps=many"),
+        (["--config=configs/demo.py:broken"], "the config file failed with ValueError: no such variant"),
+        (["--config=configs/demo.py:broken", "--config.seed=1"], "failed with ValueError: no such variant"),
+    ],
+)
+def test_mistakes_in_flags_are_one_sentence(monkeypatch, capsys, config_file, arguments, sentence):
+    assert run(monkeypatch, train, *arguments) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert sentence in err
+
+
+def test_config_overrides_reach_the_config(monkeypatch, capsys, config_file):
+    overrides = ("--config.train.steps=7", "--config.sources[0].count=2")
+    assert run(monkeypatch, train, f"--config={config_file}", *overrides) == 0
+    assert capsys.readouterr().out == "7\n"
+
+
+def test_positional_arguments_where_the_command_takes_them(monkeypatch, capsys):
+    assert run(monkeypatch, say, "inspect", positional=True) == 0
+    assert capsys.readouterr().out == "panda inspect\n"
+
+
+def test_logs_are_short_and_libraries_are_silent_below_warning(monkeypatch):
+    log = io.StringIO()
+    monkeypatch.setattr(absl_logging.get_absl_handler().python_handler, "stream", log)
+
+    def main(argv):
+        handler = absl_logging.get_absl_handler()
+        own = str(Path(cli.__file__).parent / "train.py")
+        for path, level in ((own, logging.INFO), ("/lib/orbax.py", logging.INFO), ("/lib/orbax.py", logging.WARNING)):
+            handler.handle(logging.LogRecord("absl", level, path, 1, f"from {Path(path).stem}", (), None))
+
+    assert run(monkeypatch, main) == 0
+    assert [line[9:] for line in log.getvalue().splitlines()] == ["from train", "warning: from orbax"]
+
+
+def test_compilation_cache_respects_the_environment(monkeypatch, tmp_path):
+    import jax
+
+    before = jax.config.jax_compilation_cache_dir
+    try:
+        jax.config.update("jax_compilation_cache_dir", "/elsewhere")
+        assert cli.enable_compilation_cache() == "/elsewhere"
+        jax.config.update("jax_compilation_cache_dir", None)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        assert cli.enable_compilation_cache() == str(tmp_path / "ernie_vilg_jax" / "xla")
+        assert (tmp_path / "ernie_vilg_jax" / "xla").is_dir()
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_help_of_a_program_run_by_path(tmp_path):
+    """Under `python -m` absl files flags by the program's name, not by the module's."""
+    program = tmp_path / "tool.py"
+    program.write_text(
+        '"""Says a word.\n\n    tool.py --word=hello\n"""\n'
+        "from absl import flags\nfrom ernie_vilg_jax import cli\n"
+        "flags.DEFINE_string('word', 'panda', 'What to say.')\ndef main(argv): pass\ncli.run(main)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
+    done = subprocess.run([sys.executable, str(program), "--help"], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "tool.py --word=hello" in done.stdout and "What to say." in done.stdout

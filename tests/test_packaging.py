@@ -1,0 +1,84 @@
+"""What an installed wheel holds, and what importing the package costs."""
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ernie_vilg_jax
+
+ROOT = Path(__file__).parent.parent
+
+
+def read_setup(root: Path) -> Any:
+    """The distribution that root/setup.py describes, as setuptools reads it; nothing is built."""
+    pytest.importorskip("setuptools")
+    from distutils.core import run_setup  # setuptools brings its own distutils, also where Python has none
+
+    return run_setup(str(root / "setup.py"), stop_after="init")
+
+
+def test_wheel_holds_assets_at_any_depth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A checkpoint is an Orbax directory: deep, and with names such as `_METADATA` and `d/0a1b2c`."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "setup.py", tmp_path)
+    assets = tmp_path / "ernie_vilg_jax" / "assets"
+    names = ("fonts/LICENSE", "demo/_CHECKPOINT_METADATA", "demo/ema_00/ocdbt.process_0/d/0a1b2c")
+    for name in names:
+        (assets / name).parent.mkdir(parents=True, exist_ok=True)
+        (assets / name).write_text("")
+    (tmp_path / "ernie_vilg_jax" / "__init__.py").write_text("")
+
+    build = read_setup(tmp_path).get_command_obj("build_py")
+    build.ensure_finalized()
+    packed = {name for _, _, _, data in build.data_files for name in data}
+    assert {f"assets/{name}" for name in names} <= packed
+
+
+def test_commands_exist(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
+    scripts = read_setup(ROOT).entry_points["console_scripts"]
+    assert scripts
+    for script in scripts:
+        module, function = re.split(r" = |:", script)[1:]
+        source = importlib.util.find_spec(module)
+        assert source and source.origin, f"{script}: no such module"
+        assert f"def {function}(" in Path(source.origin).read_text(), f"{script}: no such function"
+
+
+def test_constraints_pin_every_requirement_within_its_range(monkeypatch: pytest.MonkeyPatch):
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    monkeypatch.chdir(ROOT)
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and line[0] != "#"]
+    pins = dict(line.split(";")[0].strip().split("==") for line in lines)
+    pins = {canonicalize_name(name): version for name, version in pins.items()}
+    distribution = read_setup(ROOT)
+    extras = distribution.extras_require
+    for line in [*distribution.install_requires, *extras["test"], *extras["dev"]]:
+        requirement = Requirement(line)
+        version = pins.get(canonicalize_name(requirement.name))
+        assert version and requirement.specifier.contains(version), f"{line}: constraints.txt pins {version}"
+
+
+def test_import_is_light():
+    code = "import sys, ernie_vilg_jax; sys.exit(any(m in sys.modules for m in ('jax', 'flax', 'numpy', 'PIL')))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_public_names():
+    assert ernie_vilg_jax.__version__ == "0.1.0"
+    assert {"load", "Pipeline"} <= set(dir(ernie_vilg_jax))
+    with pytest.raises(AttributeError, match="no attribute 'lod'"):
+        ernie_vilg_jax.lod  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_version_agrees_with_setup(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
+    assert read_setup(ROOT).get_version() == ernie_vilg_jax.__version__

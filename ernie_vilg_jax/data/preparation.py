@@ -130,8 +130,7 @@ class _Progress:
 def source_settings(config: Any) -> dict[str, Any]:
     """The settings that decide the records, as plain JSON-able values; kept in the manifest, compared by the loader."""
     return {
-        "sources": [_plain(source) for source in config.data.sources],
-        "size": int(config.model.image_size),
+        "sources": [_options(source) for source in make_sources(config)],
         "holdout_fraction": float(config.data.holdout_fraction),
     }
 
@@ -144,6 +143,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
+
+
+def _options(source: Any) -> dict[str, Any]:
+    """A source's options, defaults included, so that spelling one out changes nothing."""
+    options = {f.name: getattr(source, f.name) for f in dataclasses.fields(source) if f.init}
+    return {"name": source.name, **_plain(options)}
 
 
 def make_sources(config: Any) -> list[Source]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
+import json
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -166,6 +167,21 @@ CLDR_DERIVED = Package(
 CLDR_LICENCE = Licence(
     "Unicode CLDR short names and keywords (zh, en)", "Unicode-3.0", "Unicode, Inc.", "https://cldr.unicode.org"
 )
+MISDRAWN = {
+    ("fxemoji", "🕶"),  # a smiling face
+    ("fxemoji", "🐗"),  # a pig
+    ("emojione", "🏍"),  # with its rider
+    ("noto-v1", "🏀"),  # a hoop
+    ("twemoji", "🎾"),  # the ball alone
+    ("fluent-emoji-3d", "📎"),  # with eyes
+    ("noto-v1", "💻"),  # a desktop computer
+    ("emojione", "🔍"),
+    ("fxemoji", "🐈"),  # a head, as the next three
+    ("fxemoji", "🐅"),
+    ("fxemoji", "🐖"),
+}
+"""Pictures that show something else than the everyday name, seen on a contact sheet; left out."""
+
 MINIMUM_STYLES = 5
 """Everyday concepts that fewer hands drew are left out: a model learns them badly."""
 
@@ -200,8 +216,6 @@ class IconSet:
     def __init__(self, style: str) -> None:
         tarball = Tarball(STYLES[style].package)
         files = [name for name in ("icons.json", "chars.json") if name in tarball.names]
-        import json
-
         data = {name: json.loads(content) for name, content in tarball.read(*files).items()}
         self._set: dict[str, Any] = data["icons.json"]
         self._by_code = {_without_fe0f(codes): name for codes, name in data.get("chars.json", {}).items()}
@@ -286,7 +300,8 @@ def _on_white(data: bytes, size: int) -> bytes:
     from PIL import Image
 
     art = Image.open(io.BytesIO(data)).convert("RGBA")
-    art.thumbnail((size, size), Image.Resampling.LANCZOS) if max(art.size) > size else None
+    if max(art.size) > size:
+        art.thumbnail((size, size), Image.Resampling.LANCZOS)
     canvas = Image.new("RGB", (size, size), "white")
     canvas.paste(art, ((size - art.width) // 2, (size - art.height) // 2), art)
     return _png(canvas)
@@ -330,6 +345,8 @@ class EmojiSource:
         for emoji in emojis:
             icons = [(style, icon_set(style).find(emoji)) for style in self.styles]
             found = [(emoji, style, icon) for style, icon in icons if icon]
+            if self.concepts == "everyday":
+                found = [entry for entry in found if (entry[1], emoji) not in MISDRAWN]
             if len(found) < needed:
                 continue
             entries += found
@@ -339,7 +356,7 @@ class EmojiSource:
         return entries
 
     def keys(self) -> Sequence[Key]:
-        return [Key(f"emoji/{style}/{code_points(e)}", f"emoji/{code_points(e)}") for e, style, _ in self._entries]
+        return [_key(emoji, style) for emoji, style, _ in self._entries]
 
     def record(self, index: int) -> Record:
         emoji, style, icon = self._entries[index]
@@ -355,7 +372,7 @@ class EmojiSource:
         else:
             en, zh = english["tts"][0], chinese["tts"][0]
             captions = {"zh": [zh, f"{zh}，{look.zh}"], "en": [en, f"{en}, {look.en}"]}
-        key = self.keys_by_entry(emoji, style)
+        key = _key(emoji, style)
         return Record(
             id=key.id,
             image=image,
@@ -369,10 +386,6 @@ class EmojiSource:
             height=self.size,
         )
 
-    @staticmethod
-    def keys_by_entry(emoji: str, style: str) -> Key:
-        return Key(f"emoji/{style}/{code_points(emoji)}", f"emoji/{code_points(emoji)}")
-
     def fingerprint(self) -> str:
         packages = [STYLES[style].package for style in self.styles] + [CLDR, CLDR_DERIVED]
         return digest(
@@ -381,6 +394,7 @@ class EmojiSource:
                 "options": [self.size, self.styles, self.concepts, self.max_concepts],
                 "packages": [package.integrity for package in packages],
                 "everyday": [dataclasses.astuple(concept) for concept in EVERYDAY.values()],
+                "misdrawn": sorted(MISDRAWN),
                 "looks": [[STYLES[style].zh, STYLES[style].en] for style in self.styles],
                 "tools": {name: metadata.version(name) for name in ("resvg_py", "pillow")},
             }
@@ -393,6 +407,10 @@ class EmojiSource:
             for style, look in looks
         ]
         return [*art, CLDR_LICENCE]
+
+
+def _key(emoji: str, style: str) -> Key:
+    return Key(f"emoji/{style}/{code_points(emoji)}", f"emoji/{code_points(emoji)}")
 
 
 def everyday_captions(concept: Everyday, look: Style) -> dict[str, list[str]]:

@@ -240,7 +240,7 @@ _TABLE = """
 🎃|jack-o'-lantern|南瓜灯|个
 🎄|Christmas tree|圣诞树|棵
 🎈|red balloon|红气球|个
-🎀|pink bow|粉色蝴蝶结|个
+🎀|ribbon bow|蝴蝶结|个
 🎁|gift box|礼物盒|个
 🏆|trophy|奖杯|座
 ⚽|soccer ball|足球|个
@@ -248,7 +248,7 @@ _TABLE = """
 🏀|basketball|篮球|个
 🏐|volleyball|排球|个
 🏈|American football|橄榄球|个
-🎾|tennis ball|网球|个
+🎾|tennis racket|网球拍|个
 🎳|~bowling pins|保龄球|组
 🏓|table tennis paddle|乒乓球拍|个
 🏸|badminton racket|羽毛球拍|个
@@ -263,7 +263,6 @@ _TABLE = """
 🎨|artist's palette|调色盘|个
 👓|pair of glasses|眼镜|副
 🕶|pair of sunglasses|墨镜|副
-👔|shirt with a necktie|打领带的衬衫|件
 👕|t-shirt|T恤|件
 👖|pair of jeans|牛仔裤|条
 🧣|scarf|围巾|条

@@ -70,8 +70,8 @@ def enable_compilation_cache() -> str | None:
     """
     import jax
 
-    if jax.config.jax_compilation_cache_dir:
-        return jax.config.jax_compilation_cache_dir
+    if chosen := jax.config.values["jax_compilation_cache_dir"]:
+        return chosen
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ernie_vilg_jax" / "xla"
     try:
         folder.mkdir(parents=True, exist_ok=True)

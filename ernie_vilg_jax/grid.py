@@ -180,10 +180,15 @@ def _load(path: Path, size: int) -> ImageFont.FreeTypeFont:
 @cache
 def _has(font: ImageFont.FreeTypeFont, character: str) -> bool:
     """FreeType draws the same box for every character that a font lacks; U+FFFF is in none."""
-    if character.isspace():
-        return True
-    shape, missing = (font.getmask(c) for c in (character, "\uffff"))
-    return (shape.size, bytes(shape)) != (missing.size, bytes(missing))
+    return character.isspace() or _drawn(font, character) != _drawn(font, "\uffff")
+
+
+@cache
+def _drawn(font: ImageFont.FreeTypeFont, character: str) -> bytes:
+    side = 2 * int(font.size)
+    image = Image.new("L", (side, side))
+    ImageDraw.Draw(image).text((0, 0), character, fill=255, font=font)
+    return image.tobytes()
 
 
 def _code_point(character: str) -> str:

@@ -156,7 +156,7 @@ def test_logs_are_short_and_libraries_are_silent_below_warning(monkeypatch):
 def test_compilation_cache_respects_the_environment(monkeypatch, tmp_path):
     import jax
 
-    before = jax.config.jax_compilation_cache_dir
+    before = jax.config.values["jax_compilation_cache_dir"]
     try:
         jax.config.update("jax_compilation_cache_dir", "/elsewhere")
         assert cli.enable_compilation_cache() == "/elsewhere"

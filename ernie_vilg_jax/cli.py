@@ -121,8 +121,8 @@ def _flag_sentence(error: flags.Error) -> str:
     message = str(error).strip()
     if "Error whilst parsing config file" in message:  # ml_collections puts the whole traceback into the message
         return f"{message.split(': Error whilst')[0]}: the config file failed with {message.splitlines()[-1]}"
-    if missing := re.fullmatch(r"flag --(\w+)=None: Flag --\1 must have a value other than None\.", message):
-        return f"--{missing[1]} must be given; --help shows how."
+    if missing := re.findall(r"Flag --(\w+) must have a value other than None", message):
+        return f"{' and '.join(f'--{name}' for name in missing)} must be given; --help shows how."
     return f"{message.rstrip('.')}; --help lists the flags."
 
 

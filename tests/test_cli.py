@@ -128,6 +128,18 @@ def test_mistakes_in_flags_are_one_sentence(monkeypatch, capsys, config_file, ar
     assert sentence in err
 
 
+def test_required_flags_are_named(monkeypatch, capsys):
+    values = flags.FlagValues()
+    for name in ("input", "output"):
+        flags.DEFINE_string(name, None, "", flag_values=values)
+        flags.mark_flag_as_required(name, flag_values=values)
+    monkeypatch.setattr(flags, "FLAGS", values)
+    with pytest.raises(SystemExit) as stopped:
+        cli._parse(say, False, ["command"])
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err.startswith("error: --input")
+
+
 def test_config_overrides_reach_the_config(monkeypatch, capsys, config_file):
     overrides = ("--config.train.steps=7", "--config.sources[0].count=2")
     assert run(monkeypatch, train, f"--config={config_file}", *overrides) == 0

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -82,3 +83,18 @@ def test_public_names():
 def test_version_agrees_with_setup(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(ROOT)
     assert read_setup(ROOT).get_version() == ernie_vilg_jax.__version__
+
+
+def test_tpu_launcher_prints_its_commands_and_runs_none(tmp_path: Path):
+    """With no gcloud to be found, a dry run still prints everything, quoted so that it can be typed."""
+    script = ROOT / "launch" / "tpu_vm.sh"
+    line = [script, "--name=ernie", "--zone=us-west4-a", "--workdir=gs://bucket/my run", "--dry_run"]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "+ gcloud compute tpus tpu-vm create ernie --zone=us-west4-a --accelerator-type=v5litepod-8" in done.stdout
+    commands = [shlex.split(line[2:]) for line in done.stdout.splitlines() if line.startswith("+ ")]
+    train = next(word for command in commands for word in command if "ernie_vilg_jax.train " in word)
+    assert "--workdir=gs://bucket/my\\ run" in train
+    assert not list(tmp_path.iterdir())
+    wrong = subprocess.run([script, "--name=ernie"], capture_output=True, text=True)
+    assert wrong.returncode == 1 and wrong.stderr == "error: --name and --zone must be given; --help shows how.\n"

@@ -1,0 +1,74 @@
+"""A small ERNIE-ViLG 2.0 that learns emoji art and drawn shapes on two CPU cores."""
+
+from ml_collections import ConfigDict
+
+from ernie_vilg_jax.config import default_config, parse_argument
+
+STYLES = ("noto", "noto-v1", "fluent-emoji-flat", "fluent-emoji", "fluent-emoji-3d", "fxemoji", "twemoji", "emojione")
+
+
+def get_config(argument: str | None = None) -> ConfigDict:
+    target, variants = parse_argument(argument, VARIANTS)
+    c = default_config()
+    c.name = "demo"
+    c.target = target or c.target
+    c.dtype = "float32"  # CPUs have no fast bf16
+
+    c.model.image_size = 64
+    c.model.autoencoder.channels = (96, 128)
+    c.model.autoencoder.num_res_blocks = 1
+    c.model.autoencoder.latent_channels = 16
+    c.model.autoencoder.patch_size = 4  # f = 8: latents of 8 x 8 x 16
+    c.model.text_encoder.width = 192
+    c.model.text_encoder.num_layers = 3
+    c.model.text_encoder.num_heads = 6
+    c.model.unet.base_channels = 80
+    c.model.unet.channel_multipliers = (1, 2)
+    c.model.unet.num_res_blocks = 1
+    c.model.unet.attention_downsamplings = (1, 2)
+    c.model.unet.head_channels = 80
+    c.experts.n = 4
+
+    c.tokenizer.kind = "sentencepiece"
+    c.tokenizer.vocab_size = 4096
+    c.tokenizer.max_length = 32
+    c.tokenizer.path = ""
+
+    emoji = ConfigDict({"name": "emoji", "concepts": "everyday", "styles": STYLES})
+    scenes = ConfigDict({"name": "scenes", "count": 3000, "objects": "shapes", "simple": True})
+    c.data.sources = (emoji, scenes)
+    c.data.weights = ConfigDict({"emoji": 3.0, "scenes": 1.0})
+
+    c.autoencoder.steps, c.autoencoder.batch_size = 1000, 32
+    c.stage1.steps, c.stage1.batch_size = 8000, 64
+    c.stage2.steps, c.stage2.batch_size = 1200, 64
+    for section in (c.autoencoder, c.stage1, c.stage2):
+        section.learning_rate = 5e-4
+        section.warmup_steps = 200
+        section.ema_decay = 0.998
+    c.autoencoder.learning_rate, c.autoencoder.decay_steps = 1e-3, 400
+    c.stage2.learning_rate = 2e-4
+
+    c.train.log_every = 50
+    c.train.checkpoint_every = 250
+    c.train.validate_every = 500
+    c.train.validation_samples = 64
+    c.train.preview_every = 500
+    c.train.preview_prompts = (
+        *("猫", "苹果", "一朵向日葵", "红色的圆形在蓝色的正方形的左边"),
+        *("dog", "a car", "a slice of pizza", "a yellow star above a green triangle"),
+    )
+    c.train.latent_statistics_samples = 1024
+    c.sample.guidance_scale = 3.0
+    for variant in variants:
+        VARIANTS[variant](c)
+    return c
+
+
+def shapes(c: ConfigDict) -> None:
+    """Drawn shapes only: nothing to download."""
+    c.data.sources = (ConfigDict({"name": "scenes", "count": 3000, "objects": "shapes", "simple": True}),)
+    c.data.weights = ConfigDict()
+
+
+VARIANTS = {"shapes": shapes}

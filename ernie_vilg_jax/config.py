@@ -1,0 +1,132 @@
+"""Every setting, with the paper's value as its default.
+
+Tags in the comments: [P] the paper or its authors' page; [N] a reading note of the paper; [I] inferred or computed;
+[?] not known, a guess. `configs/*.py` start from `default_config()` and change numbers; the command line changes more:
+`--config=configs/demo.py:stage1 --config.stage1.steps=500`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+TARGETS = ("autoencoder", "stage1", "stage2")
+
+
+def default_config() -> ConfigDict:
+    """ERNIE-ViLG 2.0 as published: 24B parameters, 1.3B of text encoder and ten U-Nets of 2.2B."""
+    c = ConfigDict()
+    c.name = "paper"
+    c.seed = 0
+    c.target = "stage1"  # what `train` trains: "autoencoder", "stage1" (one U-Net) or "stage2" (the experts)
+    c.dtype = "bfloat16"  # of computation; parameters, norms, softmax and loss stay fp32
+
+    c.model = ConfigDict()
+    c.model.image_size = 1024  # square pixels [P]
+    c.model.autoencoder = ConfigDict()
+    c.model.autoencoder.channels = (128, 256, 512, 512)  # four levels: f = 8 [?]
+    c.model.autoencoder.num_res_blocks = 2  # [?]
+    c.model.autoencoder.latent_channels = 4  # [N]
+    c.model.autoencoder.patch_size = 1  # space-to-depth before the first convolution; ours, for small machines
+    c.model.text_encoder = ConfigDict()
+    c.model.text_encoder.width = 2048  # [N]
+    c.model.text_encoder.num_layers = 24  # [N]
+    c.model.text_encoder.num_heads = 32  # [N]
+    c.model.text_encoder.remat = False
+    c.model.unet = ConfigDict()
+    c.model.unet.base_channels = 512  # [N]
+    c.model.unet.channel_multipliers = (1, 2, 3, 4)  # [N]
+    c.model.unet.num_res_blocks = 3  # a level [N]
+    c.model.unet.attention_downsamplings = (2, 4, 8)  # [N]
+    c.model.unet.head_channels = 64  # [N]
+    c.model.unet.dropout = 0.0  # [N]
+    c.model.unet.pooled_text = True  # pooled text added to the time embedding, as in GLIDE [?]
+    c.model.unet.remat = False
+
+    c.diffusion = ConfigDict()
+    c.diffusion.schedule = "linear"  # [N]; "scaled_linear" is latent diffusion's
+    c.diffusion.num_timesteps = 1000  # [N]
+    c.diffusion.beta_start = 1e-4  # [?]
+    c.diffusion.beta_end = 2e-2  # [?]
+
+    c.experts = ConfigDict()
+    c.experts.n = 10  # [P]
+    c.experts.stages = "uniform"  # [N]; "log_snr", or an ascending tuple of first timesteps such as (250, 500, 750)
+    c.experts.train = ()  # stages whose experts stage 2 trains; () is all of them
+    c.experts.train_text_encoder = False  # in stage 2 [?]
+
+    c.tokenizer = ConfigDict()
+    c.tokenizer.kind = "bert"  # or "sentencepiece", trained by `prepare`
+    c.tokenizer.vocab_size = 21128  # [N]
+    c.tokenizer.max_length = 77  # [N]
+    c.tokenizer.path = "bert-base-chinese"  # folder or hub name of the BERT vocabulary
+
+    c.data = ConfigDict()
+    c.data.path = ""  # folder that `prepare` wrote
+    c.data.sources = ()  # what `prepare` reads: a tuple of ConfigDicts with a `name` and that source's options
+    c.data.holdout_fraction = 0.02  # of the concepts
+    c.data.num_shards = 8
+    c.data.workers = 0  # processes that decode images; 0 does it in threads of this one
+    c.data.language = "both"  # captions drawn: "zh", "en" or "both"
+    c.data.weights = ConfigDict()  # share of each source in a batch, by name; empty: as many as there are records
+
+    c.optimizer = ConfigDict()
+    c.optimizer.b1 = 0.9  # [N]
+    c.optimizer.b2 = 0.999  # [N]
+    c.optimizer.weight_decay = 0.01  # [N]
+    c.optimizer.clip_norm = 1.0  # gradient norm above which it is scaled down; 0 is off [?]
+
+    # One section for each target: paper section 3.1 for the steps and the rate, guesses for the rest.
+    for target, steps in (("autoencoder", 500_000), ("stage1", 350_000), ("stage2", 90_000)):
+        section = ConfigDict()
+        section.steps = steps  # [N]; the autoencoder's are a guess [?]
+        section.batch_size = 2048  # global [?]; stage 2 divides it evenly among the experts it trains
+        section.learning_rate = 0.9e-4  # [N]
+        section.warmup_steps = 1000  # [?]
+        section.decay_steps = 0  # last steps, over which the rate falls linearly to 0; 0 keeps it fixed [N]
+        section.ema_decay = 0.9999  # [?]
+        section.accumulation_steps = 1  # micro-batches a step
+        c[target] = section
+    c.autoencoder.batch_size = 256
+    c.autoencoder.kl_weight = 1e-6  # of latent diffusion [?]
+    c.autoencoder.l1_weight = 1.0  # [?]; no perceptual or adversarial term: no free weights to compute them with
+    c.autoencoder.l2_weight = 1.0  # [?]
+
+    c.train = ConfigDict()
+    c.train.caption_dropout = 0.1  # share of captions replaced by the empty one, for guidance [?]
+    c.train.log_every = 100
+    c.train.checkpoint_every = 1000
+    c.train.keep_checkpoints = 3
+    c.train.validate_every = 1000
+    c.train.validation_samples = 256  # held-out pictures in the fixed validation set
+    c.train.preview_every = 5000
+    c.train.preview_prompts = ("一只猫", "a red apple", "一辆蓝色的汽车", "a house by the sea")
+    c.train.latent_statistics_samples = 4096  # pictures that stage 1 measures the latents' mean and spread on
+
+    c.sample = ConfigDict()
+    c.sample.sampler = "ddim"  # [N]
+    c.sample.steps = 50  # [N]
+    c.sample.guidance_scale = 2.1  # best for FID [N]
+
+    c.mesh = ConfigDict()  # devices along each axis; at most one may be -1, "all that are left"
+    c.mesh.data = -1
+    c.mesh.fsdp = 1
+    c.mesh.tensor = 1
+    c.mesh.expert = 1
+    return c
+
+
+def parse_argument(argument: str | None, variants: Mapping[str, Any]) -> tuple[str | None, list[str]]:
+    """Cuts what follows the colon in `--config=configs/x.py:stage2,smoke` into its target and its variants.
+
+    Raises ValueError with the words that would have been understood.
+    """
+    words = [word for word in (argument or "").split(",") if word]
+    known = [*TARGETS, *variants]
+    for word in words:
+        if word not in known:
+            raise ValueError(f"--config argument {word!r} is not one of {', '.join(known)}")
+    targets = [word for word in words if word in TARGETS]
+    if len(targets) > 1:
+        raise ValueError(f"--config names {len(targets)} targets ({', '.join(targets)}); give one")
+    return (targets[0] if targets else None), [word for word in words if word not in TARGETS]

@@ -1,0 +1,159 @@
+"""The KL autoencoder that turns images into latents (arXiv 2112.10752, appendix G.1), trained first and then frozen.
+
+With `patch_size` 1 the layout is that of Stable Diffusion's AutoencoderKL. A larger patch moves pixels into channels
+before the first convolution and back after the last one: full-resolution convolutions are what a small machine cannot
+afford.
+"""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ernie_vilg_jax.models.attention import GroupNorm
+
+Dtype = Any
+
+
+class Posterior(NamedTuple):
+    """Diagonal Gaussian over latents: mean and log-variance, each [B, h, w, latent_channels] fp32."""
+
+    mean: jax.Array
+    log_variance: jax.Array
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        return self.mean + jnp.exp(0.5 * self.log_variance) * jax.random.normal(key, self.mean.shape)
+
+    def kl(self) -> jax.Array:
+        """KL divergence to N(0, 1) of each sample, summed over its latents, in nats: [B]."""
+        terms = jnp.square(self.mean) + jnp.exp(self.log_variance) - 1.0 - self.log_variance
+        return 0.5 * terms.sum((1, 2, 3))
+
+
+class Resnet(nn.Module):
+    """Norm, SiLU, conv, twice, with a skip: [B, h, w, C] -> [B, h, w, channels]."""
+
+    channels: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        h = nn.silu(GroupNorm(epsilon=1e-6, dtype=self.dtype, name="norm_0")(x))
+        h = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_0")(h)
+        h = nn.silu(GroupNorm(epsilon=1e-6, dtype=self.dtype, name="norm_1")(h))
+        h = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_1")(h)
+        if x.shape[-1] != self.channels:
+            x = nn.Conv(self.channels, (1, 1), dtype=self.dtype, name="skip")(x)
+        return x + h
+
+
+class SelfAttention(nn.Module):
+    """Single-head attention over image positions, with its residual connection: [B, h, w, C] -> same."""
+
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        b, h, w, c = x.shape
+        y = GroupNorm(epsilon=1e-6, dtype=self.dtype, name="norm")(x).reshape(b, h * w, 1, c)
+        q, k, v = (nn.Dense(c, dtype=self.dtype, name=name)(y) for name in ("query", "key", "value"))
+        y = jax.nn.dot_product_attention(q, k, v).reshape(b, h, w, c)
+        return x + nn.Dense(c, dtype=self.dtype, name="out")(y)
+
+
+class Encoder(nn.Module):
+    """Image features at patch resolution -> moments [B, h, w, 2 * latent_channels]."""
+
+    channels: tuple[int, ...]
+    num_res_blocks: int
+    latent_channels: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        h = nn.Conv(self.channels[0], (3, 3), dtype=self.dtype, name="conv_in")(x)
+        for level, channels in enumerate(self.channels):
+            for i in range(self.num_res_blocks):
+                h = Resnet(channels, self.dtype, name=f"down_{level}_res_{i}")(h)
+            if level < len(self.channels) - 1:
+                # One pixel of padding on the far side only, as in latent diffusion.
+                name, pad = f"down_{level}_conv", ((0, 1), (0, 1))
+                h = nn.Conv(channels, (3, 3), (2, 2), padding=pad, dtype=self.dtype, name=name)(h)
+        h = Resnet(self.channels[-1], self.dtype, name="mid_res_0")(h)
+        h = SelfAttention(self.dtype, name="mid_attn")(h)
+        h = Resnet(self.channels[-1], self.dtype, name="mid_res_1")(h)
+        h = nn.silu(GroupNorm(epsilon=1e-6, dtype=self.dtype, name="norm_out")(h))
+        h = nn.Conv(2 * self.latent_channels, (3, 3), dtype=jnp.float32, name="conv_out")(h)
+        return nn.Conv(2 * self.latent_channels, (1, 1), dtype=jnp.float32, name="quant")(h)
+
+
+class Decoder(nn.Module):
+    """Latents [B, h, w, latent_channels] -> image features at patch resolution, fp32."""
+
+    channels: tuple[int, ...]
+    num_res_blocks: int
+    out_channels: int
+    latent_channels: int
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, latents: jax.Array) -> jax.Array:
+        h = nn.Conv(self.latent_channels, (1, 1), dtype=self.dtype, name="post_quant")(latents)
+        h = nn.Conv(self.channels[-1], (3, 3), dtype=self.dtype, name="conv_in")(h)
+        h = Resnet(self.channels[-1], self.dtype, name="mid_res_0")(h)
+        h = SelfAttention(self.dtype, name="mid_attn")(h)
+        h = Resnet(self.channels[-1], self.dtype, name="mid_res_1")(h)
+        for level, channels in reversed(list(enumerate(self.channels))):
+            for i in range(self.num_res_blocks + 1):
+                h = Resnet(channels, self.dtype, name=f"up_{level}_res_{i}")(h)
+            if level:
+                h = jnp.repeat(jnp.repeat(h, 2, axis=1), 2, axis=2)
+                h = nn.Conv(channels, (3, 3), dtype=self.dtype, name=f"up_{level}_conv")(h)
+        h = nn.silu(GroupNorm(epsilon=1e-6, dtype=self.dtype, name="norm_out")(h))
+        return nn.Conv(self.out_channels, (3, 3), dtype=jnp.float32, name="conv_out")(h)
+
+
+class Autoencoder(nn.Module):
+    """Images [B, H, W, 3] in [-1, 1] <-> latents [B, H/f, W/f, latent_channels], f = `downsampling`."""
+
+    channels: tuple[int, ...] = (128, 256, 512, 512)
+    num_res_blocks: int = 2
+    latent_channels: int = 4
+    patch_size: int = 1
+    dtype: Dtype = jnp.float32
+
+    @property
+    def downsampling(self) -> int:
+        return self.patch_size * 2 ** (len(self.channels) - 1)
+
+    def setup(self) -> None:
+        self.encoder = Encoder(self.channels, self.num_res_blocks, self.latent_channels, self.dtype)
+        out_channels = 3 * self.patch_size**2
+        self.decoder = Decoder(self.channels, self.num_res_blocks, out_channels, self.latent_channels, self.dtype)
+
+    def encode(self, images: jax.Array) -> Posterior:
+        if images.shape[1] % self.downsampling or images.shape[2] % self.downsampling:
+            raise ValueError(f"images of {images.shape[1:3]} must be multiples of {self.downsampling} (autoencoder)")
+        moments = self.encoder(_to_patches(images.astype(self.dtype), self.patch_size))
+        mean, log_variance = jnp.split(moments.astype(jnp.float32), 2, axis=-1)
+        return Posterior(mean, jnp.clip(log_variance, -30.0, 20.0))
+
+    def decode(self, latents: jax.Array) -> jax.Array:
+        return _from_patches(self.decoder(latents.astype(self.dtype)), self.patch_size)
+
+    def __call__(self, images: jax.Array, key: jax.Array) -> tuple[jax.Array, Posterior]:
+        """Reconstruction [B, H, W, 3] fp32 through a sampled latent, and the posterior."""
+        posterior = self.encode(images)
+        return self.decode(posterior.sample(key)), posterior
+
+
+def _to_patches(x: jax.Array, p: int) -> jax.Array:
+    b, h, w, c = x.shape
+    return x.reshape(b, h // p, p, w // p, p, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, h // p, w // p, p * p * c)
+
+
+def _from_patches(x: jax.Array, p: int) -> jax.Array:
+    b, h, w, c = x.shape
+    x = x.reshape(b, h, w, p, p, c // p**2).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, h * p, w * p, c // p**2)

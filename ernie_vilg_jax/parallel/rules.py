@@ -1,0 +1,57 @@
+"""Sharding as an ordered list of rules: the first pattern that matches a parameter's path names its mesh axes.
+
+Models carry no sharding annotations; paths are the plain-dict paths of Flax parameters, joined by '/'.
+"""
+
+import re
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+BATCH = PartitionSpec(("data", "fsdp"))
+
+# Path pattern -> mesh axes of the array's last dimensions. A dimension that its axes do not divide stays whole.
+RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
+    (r"/(tokens/embedding|positions)$", (None, "fsdp")),
+    (r"/(out|mlp_out)/kernel$", ("tensor", "fsdp")),
+    (r"/kernel$", ("fsdp", "tensor")),
+    (r"", ()),
+)
+
+
+def path_of(key_path: tuple[Any, ...]) -> str:
+    """'/params/down_0_res_0/conv_in/kernel' of a jax key path."""
+    return "".join(f"/{getattr(key, 'key', getattr(key, 'name', getattr(key, 'idx', key)))}" for key in key_path)
+
+
+def spec_of(path: str, shape: tuple[int, ...], mesh: Mesh, lead: tuple[str, ...] = ()) -> PartitionSpec:
+    """Where the array of this path and shape goes; `lead` names the axes of its first dimensions (stacked experts)."""
+    axes = next(axes for pattern, axes in RULES if re.search(pattern, path))
+    rest = shape[len(lead) :]
+    axes = ((None,) * (len(rest) - len(axes)) + axes)[: len(rest)] if len(rest) >= len(axes) else (None,) * len(rest)
+    names = (*lead, *axes)
+    fits = lambda size, axis: axis is not None and size % mesh.shape[axis] == 0  # noqa: E731
+    return PartitionSpec(*(axis if fits(size, axis) else None for size, axis in zip(shape, names, strict=True)))
+
+
+def shardings(tree: Any, mesh: Mesh, lead: tuple[str, ...] = ()) -> Any:
+    """A NamedSharding for every array (or ShapeDtypeStruct) of `tree`."""
+
+    def one(key_path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        return NamedSharding(mesh, spec_of(path_of(key_path), leaf.shape, mesh, lead if leaf.ndim >= len(lead) else ()))
+
+    return jax.tree_util.tree_map_with_path(one, tree)
+
+
+def placed(tree: Any, shardings: Any) -> Any:
+    """ShapeDtypeStructs of `tree`'s arrays with `shardings`, a tree of the same structure."""
+    return jax.tree.map(lambda leaf, s: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=s), tree, shardings)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, BATCH)

@@ -1,0 +1,109 @@
+"""The whole model of one config: modules, schedule and stages, and the few functions that join them.
+
+    images --encode--> latents --(noise, U-Net experts)--> latents --decode--> images
+    tokens --text encoder--> Text (features, mask, pooled), seen by every expert
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from ernie_vilg_jax.diffusion.schedule import Schedule, make_schedule
+from ernie_vilg_jax.diffusion.stages import Stages, make_stages
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.models.autoencoder import Autoencoder
+from ernie_vilg_jax.models.text_encoder import Text, TextEncoder
+from ernie_vilg_jax.models.unet import UNet
+
+Params = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """The modules of a config; parameters are handed in, never held."""
+
+    autoencoder: Autoencoder
+    text_encoder: TextEncoder
+    unet: UNet
+    schedule: Schedule
+    stages: Stages
+    image_size: int
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """[h, w, c] of one image's latents."""
+        side = self.image_size // self.autoencoder.downsampling
+        return side, side, self.autoencoder.latent_channels
+
+    def init_autoencoder(self, key: jax.Array) -> Params:
+        images = jnp.zeros((1, self.image_size, self.image_size, 3))
+        return self.autoencoder.init(key, images, key)["params"]
+
+    def init_text_encoder(self, key: jax.Array) -> Params:
+        length = self.text_encoder.max_length
+        return self.text_encoder.init(key, jnp.zeros((1, length), jnp.int32), jnp.ones((1, length), bool))["params"]
+
+    def init_unet(self, key: jax.Array) -> Params:
+        length, width = self.text_encoder.max_length, self.text_encoder.width
+        text = Text(jnp.zeros((1, length, width)), jnp.ones((1, length), bool), jnp.zeros((1, width)))
+        return self.unet.init(key, jnp.zeros((1, *self.latent_shape)), jnp.zeros(1, jnp.int32), *text)["params"]
+
+    def encode(self, autoencoder: Params, images: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        """Images [B, H, W, 3] in [-1, 1] -> unit-variance latents [B, h, w, c] fp32: sampled with `key`, else the mean.
+
+        `autoencoder` is {"params", "mean" [c], "std" [c]}: the last two make the latents' channels zero-mean, unit-variance.
+        """
+        variables = {"params": autoencoder["params"]}
+        posterior = self.autoencoder.apply(variables, images, method=Autoencoder.encode)
+        latents = posterior.mean if key is None else posterior.sample(key)
+        return (latents - autoencoder["mean"]) / autoencoder["std"]
+
+    def decode(self, autoencoder: Params, latents: jax.Array) -> jax.Array:
+        """Unit-variance latents [B, h, w, c] -> images [B, H, W, 3] in [-1, 1] fp32."""
+        latents = latents * autoencoder["std"] + autoencoder["mean"]
+        images = self.autoencoder.apply({"params": autoencoder["params"]}, latents, method=Autoencoder.decode)
+        return jnp.clip(images, -1.0, 1.0)
+
+    def read(self, text_encoder: Params, tokens: jax.Array, mask: jax.Array) -> Text:
+        """tokens [B, L] int32, mask [B, L] bool -> Text."""
+        return self.text_encoder.apply({"params": text_encoder}, tokens, mask)
+
+    def predict(self, unet: Params, x: jax.Array, t: jax.Array, text: Text, dropout: jax.Array | None = None) -> jax.Array:
+        """epsilon [B, h, w, c] fp32 of one expert, for noisy latents x at timesteps t [B]."""
+        rngs = None if dropout is None else {"dropout": dropout}
+        return self.unet.apply({"params": unet}, x, t, *text, deterministic=dropout is None, rngs=rngs)
+
+
+def build_system(config: ConfigDict) -> System:
+    """Builds every module of `config`. Raises UserError naming the field that makes no sense."""
+    dtype = jnp.dtype(config.dtype)
+    model = config.model
+    try:
+        schedule = make_schedule(
+            config.diffusion.schedule,
+            config.diffusion.num_timesteps,
+            config.diffusion.beta_start,
+            config.diffusion.beta_end,
+        )
+        system = System(
+            autoencoder=Autoencoder(**model.autoencoder, dtype=dtype),
+            text_encoder=TextEncoder(
+                **model.text_encoder,
+                vocab_size=config.tokenizer.vocab_size,
+                max_length=config.tokenizer.max_length,
+                dtype=dtype,
+            ),
+            unet=UNet(**model.unet, latent_channels=model.autoencoder.latent_channels, dtype=dtype),
+            schedule=schedule,
+            stages=make_stages(config.experts.stages, config.experts.n, schedule),
+            image_size=model.image_size,
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if model.image_size % system.autoencoder.downsampling:
+        factor = system.autoencoder.downsampling
+        raise UserError(f"--config.model.image_size={model.image_size} must be a multiple of {factor} (autoencoder)")
+    return system

@@ -1,0 +1,107 @@
+"""Training of the KL autoencoder: reconstruction (L1 + L2) plus a small KL term; frozen afterwards."""
+
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from ernie_vilg_jax.parallel import rules
+from ernie_vilg_jax.system import System
+from ernie_vilg_jax.training.flops import count_flops
+from ernie_vilg_jax.training.optimizer import ema_update, make_optimizer
+from ernie_vilg_jax.training.task import Batch, Items, State, to_uint8
+
+
+class AutoencoderTask:
+    """State: {"step", "key", "params", "ema", "opt"}."""
+
+    def __init__(self, config: ConfigDict, system: System, mesh: Mesh, validation: Batch) -> None:
+        self.config = config
+        self.section = config.autoencoder
+        self.system = system
+        self.mesh = mesh
+        self.validation = validation
+        self.optimizer = make_optimizer(config, self.section)
+        self.steps: int = self.section.steps
+        self.batch_size: int = self.section.batch_size
+
+    def _new(self, key: jax.Array) -> State:
+        init, run = jax.random.split(key)
+        params = self.system.init_autoencoder(init)
+        state = {"step": jnp.int32(0), "key": run, "params": params, "ema": jax.tree.map(jnp.copy, params)}
+        return {**state, "opt": self.optimizer.init(params)}
+
+    @cached_property
+    def abstract(self) -> State:
+        state = jax.eval_shape(self._new, jax.random.key(0))
+        return rules.placed(state, rules.shardings(state, self.mesh))
+
+    @cached_property
+    def shardings(self) -> Any:
+        return jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {"autoencoder": self.abstract["params"]}
+
+    def init(self, key: jax.Array) -> State:
+        return jax.jit(self._new, out_shardings=self.shardings)(key)
+
+    def items(self, state: State) -> Items:
+        return {
+            "train": {"step": state["step"], "key": state["key"]},
+            "autoencoder": {name: state[name] for name in ("params", "ema", "opt")},
+        }
+
+    def state(self, items: Items) -> State:
+        return {**items["train"], **items["autoencoder"]}
+
+    def _loss(self, params: Any, images: jax.Array, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        reconstruction, posterior = self.system.autoencoder.apply({"params": params}, images, key)
+        difference = reconstruction - images
+        l1 = jnp.abs(difference).mean((1, 2, 3))
+        l2 = jnp.square(difference).mean((1, 2, 3))
+        section = self.section
+        per_sample = section.l1_weight * l1 + section.l2_weight * l2 + section.kl_weight * posterior.kl()
+        metrics = {"l1": l1.mean(), "mse": l2.mean(), "kl": posterior.kl().mean(), "per_sample": per_sample}
+        return per_sample.mean(), metrics
+
+    def _train_step(self, state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
+        key = jax.random.fold_in(state["key"], state["step"])
+        (loss, metrics), grads = jax.value_and_grad(self._loss, has_aux=True)(state["params"], batch["image"], key)
+        updates, opt = self.optimizer.update(grads, state["opt"], state["params"])
+        params = optax.apply_updates(state["params"], updates)
+        ema = ema_update(state["ema"], params, state["step"], self.section.ema_decay)
+        new = {"step": state["step"] + 1, "key": state["key"], "params": params, "ema": ema, "opt": opt}
+        return new, {**metrics, "loss": loss, "grad_norm": optax.global_norm(grads)}
+
+    @cached_property
+    def train_step(self) -> Any:
+        return jax.jit(self._train_step, donate_argnums=0, out_shardings=(self.shardings, rules.replicated(self.mesh)))
+
+    @cached_property
+    def _reconstruct(self) -> Any:
+        def run(params: Any, images: jax.Array) -> jax.Array:
+            posterior = self.system.autoencoder.apply({"params": params}, images, method="encode")
+            return self.system.autoencoder.apply({"params": params}, posterior.mean, method="decode")
+
+        return jax.jit(run)
+
+    def validate(self, state: State) -> dict[str, float]:
+        images = self.validation["image"]
+        mse = jnp.square(self._reconstruct(state["ema"], images) - images).mean()
+        # Peak-to-peak of the pictures is 2.
+        return {"mse": float(mse), "psnr_db": float(10 * jnp.log10(4.0 / mse))}
+
+    def preview(self, state: State) -> tuple[np.ndarray, list[str]]:
+        images = self.validation["image"][:8]
+        pictures = np.stack([to_uint8(images), to_uint8(self._reconstruct(state["ema"], images))], axis=1)
+        return pictures.reshape(-1, *pictures.shape[2:]), ["original", "reconstructed"] * len(images)
+
+    def flops_per_step(self, batch: Batch) -> float:
+        return count_flops(self._train_step, self.abstract, batch)

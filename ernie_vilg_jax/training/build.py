@@ -1,0 +1,115 @@
+"""From a config and a working directory to the task that trains: what `train` does before its loop."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from ernie_vilg_jax.data.loader import fixed_batch
+from ernie_vilg_jax.data.tokenizers import Tokenizer
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.parallel import rules
+from ernie_vilg_jax.system import System
+from ernie_vilg_jax.training import checkpoints
+from ernie_vilg_jax.training.autoencoder import AutoencoderTask
+from ernie_vilg_jax.training.diffusion import DiffusionTask, expert_name
+from ernie_vilg_jax.training.task import Batch, Task
+
+STATISTICS_BATCH = 64
+
+
+def build_task(config: ConfigDict, system: System, tokenizer: Tokenizer, mesh: Mesh, workdir: Path) -> Task:
+    """The task of `config.target`. Stage 1 starts from `workdir`'s autoencoder, stage 2 from its stage 1."""
+    validation = _validation_batch(config, tokenizer, mesh)
+    if config.target == "autoencoder":
+        return AutoencoderTask(config, system, mesh, validation)
+    started = any((workdir / config.target / "checkpoints").glob("[0-9]*"))
+    start = None
+    if not started:
+        start = _stage1_start if config.target == "stage1" else _stage2_start
+        start = start(config, system, tokenizer, mesh, workdir)
+    return DiffusionTask(config, system, mesh, validation, start)
+
+
+def _validation_batch(config: ConfigDict, tokenizer: Tokenizer, mesh: Mesh) -> Batch:
+    """Fixed held-out pictures with their captions, and the prompts of the previews."""
+    batch = fixed_batch(config, tokenizer, "holdout", config.train.validation_samples, config.seed)
+    prompts = [tokenizer.encode(prompt)[:2] for prompt in config.train.preview_prompts]
+    tokens, masks = zip(*(prompts or [tokenizer.encode("")[:2]]), strict=True)
+    null_tokens, null_mask = tokenizer.encode("")[:2]
+    more = {
+        "preview_tokens": np.stack(tokens),
+        "preview_mask": np.stack(masks),
+        "null_tokens": null_tokens[None],
+        "null_mask": null_mask[None],
+    }
+    batch = {name: array for name, array in {**batch, **more}.items() if name != "index"}
+    return jax.device_put(batch, rules.replicated(mesh))
+
+
+def _run_checkpoint(workdir: Path, target: str, config: ConfigDict, needed_by: str) -> Path:
+    folder = workdir / target / "checkpoints"
+    if not any(folder.glob("[0-9]*")):
+        raise UserError(
+            f"{needed_by} starts from a trained {target}, but {folder} holds no checkpoint; "
+            f"run the same command with --config=…:{target} first"
+        )
+    path = checkpoints.find(workdir / target)
+    checkpoints.check_same_architecture(path, config)
+    steps, trained = int(path.name), config[target].steps
+    if steps < trained:
+        logging.warning("%s of %s stands at step %d of %d", target, workdir, steps, trained)
+    return path
+
+
+
+def _stage1_start(
+    config: ConfigDict, system: System, tokenizer: Tokenizer, mesh: Mesh, workdir: Path
+) -> dict[str, Any]:
+    path = _run_checkpoint(workdir, "autoencoder", config, "stage1")
+    abstract = jax.eval_shape(system.init_autoencoder, jax.random.key(0))
+    abstract = rules.placed(abstract, rules.shardings(abstract, mesh))
+    params = checkpoints.read_items(path, {"autoencoder": {"ema": abstract}})["autoencoder"]["ema"]
+    channels = system.autoencoder.latent_channels
+    raw = {"params": params, "mean": jnp.zeros(channels), "std": jnp.ones(channels)}
+    encode = jax.jit(system.encode)
+    batch = fixed_batch(config, tokenizer, "train", config.train.latent_statistics_samples, config.seed)
+    images = np.asarray(batch["image"])
+    pieces = [
+        encode(raw, images[i : i + STATISTICS_BATCH])
+        for i in range(0, max(len(images) - STATISTICS_BATCH + 1, 1), STATISTICS_BATCH)
+    ]
+    latents = np.concatenate([np.asarray(piece, np.float64) for piece in pieces])
+    mean, std = latents.mean((0, 1, 2)), latents.std((0, 1, 2))
+    if not np.all(std > 1e-6):
+        dead = np.flatnonzero(std <= 1e-6).tolist()
+        logging.warning("latent channels %s carry nothing; their spread is taken as 1", dead)
+        std = np.where(std > 1e-6, std, 1.0)
+    logging.info("latents: mean %s, std %s (of %d pictures)", mean.round(2), std.round(2), len(latents))
+    return {"autoencoder": {**raw, "mean": jnp.asarray(mean, jnp.float32), "std": jnp.asarray(std, jnp.float32)}}
+
+
+def _stage2_start(
+    config: ConfigDict, system: System, tokenizer: Tokenizer, mesh: Mesh, workdir: Path
+) -> dict[str, Any]:
+    path = _run_checkpoint(workdir, "stage1", config, "stage2")
+    key = jax.random.key(0)
+    channels = jax.ShapeDtypeStruct((system.autoencoder.latent_channels,), jnp.float32)
+    autoencoder = {"params": jax.eval_shape(system.init_autoencoder, key), "mean": channels, "std": channels}
+    abstract = {
+        "autoencoder": autoencoder,
+        "text_encoder": {"ema": jax.eval_shape(system.init_text_encoder, key)},
+        expert_name(0): {"ema": jax.eval_shape(system.init_unet, key)},
+    }
+    abstract = rules.placed(abstract, rules.shardings(abstract, mesh))
+    items = checkpoints.read_items(path, abstract)
+    return {
+        "autoencoder": items["autoencoder"],
+        "text_encoder": items["text_encoder"]["ema"],
+        "unet": items[expert_name(0)]["ema"],
+    }

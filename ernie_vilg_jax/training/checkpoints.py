@@ -1,0 +1,209 @@
+"""Checkpoints: the one place that knows Orbax.
+
+A checkpoint is a folder of items, each restorable alone:
+
+    train          step and PRNG key
+    autoencoder    {"params", "ema", "opt"} in its own training; {"params", "mean", "std"} once frozen
+    text_encoder   {"ema"} and, where it is trained, "params" and "opt"
+    expert_00 ...  {"ema", "params", "opt"} of each expert
+    tokenizer      its files, as bytes
+    data           position of the data iterator
+
+and metadata: the config, the target, the fingerprint of the data. A checkpoint for sampling is the same folder with only
+the "ema" of each expert and of the text encoder, in bf16.
+"""
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+from orbax.checkpoint import v1 as ocp
+
+from ernie_vilg_jax.data.tokenizers import Tokenizer, load_tokenizer
+from ernie_vilg_jax.errors import UserError
+
+FORMAT = 1
+# What must agree between a checkpoint and the config that goes on with it.
+ARCHITECTURE = ("dtype", "model", "diffusion", "experts.n", "experts.stages", "tokenizer.kind", "tokenizer.vocab_size")
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns whatever Orbax raises on a damaged checkpoint into one sentence. A damaged one is never skipped over."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise UserError(
+            f"checkpoint {path} cannot be read, it is damaged or incomplete ({reason}); "
+            "restore it from a copy, or move its folder away to go on from the one before it"
+        ) from error
+
+
+class Checkpoints:
+    """The numbered checkpoints of one run: saved asynchronously, the last `keep` of them kept."""
+
+    def __init__(self, directory: Path, keep: int) -> None:
+        self.directory = directory.absolute()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        policies = ocp.training
+        self._checkpointer = ocp.training.Checkpointer(
+            self.directory,
+            save_decision_policy=policies.save_decision_policies.FixedIntervalPolicy(1),
+            preservation_policy=policies.preservation_policies.LatestN(keep),
+            cleanup_tmp_directories=True,
+        )
+
+    @property
+    def latest(self) -> int | None:
+        """Step of the newest complete checkpoint."""
+        newest = self._checkpointer.latest
+        return None if newest is None else newest.step
+
+    def save(self, step: int, items: dict[str, Any], metadata: dict[str, Any]) -> None:
+        """Starts to save; waits first for the save before it."""
+        self._checkpointer.wait()
+        self._checkpointer.save_checkpointables_async(step, items, custom_metadata=metadata, overwrite=True)
+
+    def path(self, step: int) -> Path:
+        return self.directory / str(step)
+
+    def close(self) -> None:
+        """Waits for the last save."""
+        self._checkpointer.wait()
+        self._checkpointer.close()
+
+
+def save_once(path: Path, items: dict[str, Any], metadata: dict[str, Any]) -> None:
+    """Writes one checkpoint folder, for sampling."""
+    ocp.save_checkpointables(path.absolute(), items, custom_metadata=metadata)
+
+
+def find(path: str | Path) -> Path:
+    """The checkpoint that a person means by `path`: itself, or the newest of a run (stage 2 before stage 1)."""
+    given = Path(path)
+    if not given.is_dir():
+        raise UserError(f"--checkpoint={given}: there is no such folder")
+    for folder in (given, *(given / target for target in ("stage2", "stage1")), given):
+        for candidate in (folder, folder / "checkpoints"):
+            if (candidate / "_CHECKPOINT_METADATA").is_file():
+                return candidate
+            steps = sorted((int(child.name), child) for child in candidate.glob("*") if child.name.isdigit())
+            if steps:
+                return steps[-1][1]
+    raise UserError(f"--checkpoint={given}: this folder holds no checkpoint (expected one from `train` or `checkpoint`)")
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """What `save` was given as metadata. Raises UserError if it is not one of ours."""
+    with reading(path):
+        metadata = ocp.checkpointables_metadata(path.absolute()).custom_metadata
+    if not isinstance(metadata, dict) or "config" not in metadata:
+        raise UserError(f"checkpoint {path} was not written by ernie_vilg_jax: it carries no config")
+    if metadata.get("format") != FORMAT:
+        raise UserError(f"checkpoint {path} has format {metadata.get('format')}, this version reads {FORMAT}")
+    return metadata
+
+
+def item_names(path: Path) -> list[str]:
+    """Names of the items in the checkpoint."""
+    with reading(path):
+        return sorted(ocp.checkpointables_metadata(path.absolute()).metadata)
+
+
+def read_items(path: Path, abstract: dict[str, Any]) -> dict[str, Any]:
+    """Restores items; `abstract` maps their names to trees of ShapeDtypeStruct (with sharding), or to a data iterator.
+
+    A tree may leave out parts of an item: those are not read.
+    """
+    missing = set(abstract) - set(item_names(path))
+    if missing:
+        raise UserError(f"checkpoint {path} lacks {', '.join(sorted(missing))}; it holds {', '.join(item_names(path))}")
+    context = ocp.Context()
+    context.pytree.loading.partial_load = True
+    with reading(path), context:
+        return ocp.load_checkpointables(path.absolute(), abstract)
+
+
+def pack_tokenizer(tokenizer: Tokenizer) -> dict[str, np.ndarray]:
+    """The tokenizer's files as arrays of bytes, by file name."""
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save(folder)
+        files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+        return {str(path.relative_to(folder)): np.frombuffer(path.read_bytes(), np.uint8) for path in files}
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer inside a checkpoint."""
+    with reading(path):
+        files = ocp.load(path.absolute(), checkpointable_name="tokenizer")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            target = Path(folder) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(np.asarray(content).tobytes())
+        return load_tokenizer(folder)
+
+
+def make_metadata(config: ConfigDict, **more: Any) -> dict[str, Any]:
+    """Metadata of a checkpoint of `config`, as plain JSON."""
+    return {"format": FORMAT, "config": json.loads(config.to_json_best_effort()), **more}
+
+
+def read_config(path: Path, default: ConfigDict) -> ConfigDict:
+    """The config that a checkpoint was trained with, over `default` for fields it did not know."""
+    config = default.copy_and_resolve_references()
+    with config.unlocked(), config.ignore_type():
+        _overlay(config, read_metadata(path)["config"])
+    return config
+
+
+def _overlay(config: ConfigDict, values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        if isinstance(value, dict) and isinstance(config.get(name), ConfigDict):
+            _overlay(config[name], value)
+        else:
+            config[name] = _from_json(value)
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_from_json(item) for item in value)
+    return ConfigDict(value) if isinstance(value, dict) else value
+
+
+def check_same_architecture(path: Path, config: ConfigDict) -> None:
+    """Raises UserError naming the fields in which the checkpoint's config differs from `config`."""
+    saved, wanted = read_config(path, config), json.loads(config.to_json_best_effort())
+    before = json.loads(saved.to_json_best_effort())
+    different = [
+        f"{name} ({_get(before, name)!r} in the checkpoint, {_get(wanted, name)!r} now)"
+        for field in ARCHITECTURE
+        for name in _leaves(field, _get(wanted, field))
+        if _get(before, name) != _get(wanted, name)
+    ]
+    if different:
+        raise UserError(f"checkpoint {path} is of another config: {'; '.join(different)}; use its config, or a new --workdir")
+
+
+def _get(tree: dict[str, Any], path: str) -> Any:
+    value: Any = tree
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _leaves(path: str, value: Any) -> Iterator[str]:
+    if not isinstance(value, dict):
+        yield path
+        return
+    for name, inner in value.items():
+        yield from _leaves(f"{path}.{name}", inner)
+

@@ -1,0 +1,311 @@
+"""Training of the denoising experts: stage 1 (one U-Net for all timesteps) and stage 2 (one for each stage).
+
+    batch [B] -> B/n pictures for each of the n experts in training
+      expert k:  t ~ its own stage;  x_t = alpha x_0 + sigma e;  loss = |U-Net_k(x_t, t, text) - e|^2
+
+Stage 1 is the case of a single expert in charge of every timestep, so both stages are this one program. A sample's
+gradient reaches the expert of its timestep and, where it is trained, the shared text encoder: nothing else.
+Paper sections 2.2 (experts) and 3.1 (stages of training).
+"""
+
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from ernie_vilg_jax.diffusion.guidance import guided
+from ernie_vilg_jax.diffusion.objective import loss_per_sample
+from ernie_vilg_jax.diffusion.samplers import DDIM, time_grid
+from ernie_vilg_jax.diffusion.sampling import sample
+from ernie_vilg_jax.diffusion.stages import Stages
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.parallel import rules
+from ernie_vilg_jax.system import System
+from ernie_vilg_jax.training.flops import count_flops
+from ernie_vilg_jax.training.optimizer import ema_update, make_optimizer
+from ernie_vilg_jax.training.task import Batch, Items, State, to_uint8
+
+PREVIEW_STEPS = 25
+
+
+def expert_name(stage: int) -> str:
+    """Checkpoint item of the expert of `stage`."""
+    return f"expert_{stage:02d}"
+
+
+class DiffusionTask:
+    """State: {"step", "key", "autoencoder", "text_encoder": {...}, "experts": {...} with a leading expert axis}.
+
+    Args:
+      start: {"autoencoder": {"params", "mean", "std"}} and, for stage 2, {"unet", "text_encoder"}: the stage-1 EMA that
+        every expert and the text encoder begin as. Only needed by `init`.
+      validation: fixed pictures and tokens, with the tokens of the preview prompts as "preview_tokens", "preview_mask"
+        and of the empty caption as "null_tokens", "null_mask" [1, L].
+    """
+
+    def __init__(
+        self, config: ConfigDict, system: System, mesh: Mesh, validation: Batch, start: dict[str, Any] | None = None
+    ) -> None:
+        self.config = config
+        self.system = system
+        self.mesh = mesh
+        self.validation = validation
+        self.start = start
+        self.section = config[config.target]
+        self.optimizer = make_optimizer(config, self.section)
+        self.steps: int = self.section.steps
+        self.batch_size: int = self.section.batch_size
+        if config.target == "stage1":
+            # The same stage number in the checkpoint whatever n is: the one expert is the base of all.
+            self.stages = Stages((), system.schedule.num_timesteps)
+            self.trained: tuple[int, ...] = (0,)
+            self.train_text_encoder = True
+        else:
+            self.stages = system.stages
+            self.trained = tuple(config.experts.train) or tuple(range(self.stages.n))
+            self.train_text_encoder = bool(config.experts.train_text_encoder)
+        unknown = [stage for stage in self.trained if not 0 <= stage < self.stages.n]
+        if unknown or len(set(self.trained)) < len(self.trained):
+            raise UserError(f"--config.experts.train={self.trained} must name different stages in [0, {self.stages.n})")
+        parts = len(self.trained) * self.section.accumulation_steps
+        if self.batch_size % parts:
+            raise UserError(
+                f"--config.{config.target}.batch_size={self.batch_size} must be a multiple of {parts} "
+                f"({len(self.trained)} experts x {self.section.accumulation_steps} accumulation steps)"
+            )
+
+    # ---- state -----------------------------------------------------------------------------------------------------
+
+    def _new(self, key: jax.Array, start: dict[str, Any]) -> State:
+        unet_key, text_key, run = jax.random.split(key, 3)
+        n = len(self.trained)
+        unet = start["unet"] if "unet" in start else self.system.init_unet(unet_key)
+        text = start["text_encoder"] if "text_encoder" in start else self.system.init_text_encoder(text_key)
+        bank = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], n, axis=0), unet)
+        experts = {"params": bank, "ema": jax.tree.map(jnp.copy, bank), "opt": jax.vmap(self.optimizer.init)(bank)}
+        text_encoder = {"ema": text}
+        if self.train_text_encoder:
+            text_encoder |= {"params": jax.tree.map(jnp.copy, text), "opt": self.optimizer.init(text)}
+        return {
+            "step": jnp.int32(0),
+            "key": run,
+            "autoencoder": start["autoencoder"],
+            "text_encoder": text_encoder,
+            "experts": experts,
+        }
+
+    def _abstract_start(self) -> dict[str, Any]:
+        key = jax.random.key(0)
+        channels = jax.ShapeDtypeStruct((self.system.autoencoder.latent_channels,), jnp.float32)
+        autoencoder = {"params": jax.eval_shape(self.system.init_autoencoder, key), "mean": channels, "std": channels}
+        return {"autoencoder": autoencoder}
+
+    @cached_property
+    def abstract(self) -> State:
+        """Shapes, dtypes and shardings of the state; allocates nothing."""
+        state = jax.eval_shape(self._new, jax.random.key(0), self._abstract_start())
+        return rules.placed(state, self._place(state))
+
+    def _place(self, state: State) -> State:
+        experts = rules.shardings(state["experts"], self.mesh, lead=("expert",))
+        rest = {name: tree for name, tree in state.items() if name != "experts"}
+        return {**rules.shardings(rest, self.mesh), "experts": experts}
+
+    @cached_property
+    def shardings(self) -> State:
+        return jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        state = self.abstract
+        trained = "trained" if self.train_text_encoder else "frozen"
+        return {
+            "autoencoder (frozen)": state["autoencoder"]["params"],
+            f"text encoder ({trained})": state["text_encoder"]["ema"],
+            f"experts ({len(self.trained)})": state["experts"]["ema"],
+        }
+
+    def init(self, key: jax.Array) -> State:
+        assert self.start is not None, "a fresh state needs the autoencoder it works on"
+        return jax.jit(self._new, out_shardings=self.shardings)(key, self.start)
+
+    def items(self, state: State) -> Items:
+        experts = {
+            expert_name(stage): jax.tree.map(lambda leaf, k=k: leaf[k], state["experts"])
+            for k, stage in enumerate(self.trained)
+        }
+        train = {"step": state["step"], "key": state["key"]}
+        return {"train": train, "autoencoder": state["autoencoder"], "text_encoder": state["text_encoder"], **experts}
+
+    def state(self, items: Items) -> State:
+        experts = [items[expert_name(stage)] for stage in self.trained]
+        return {
+            **items["train"],
+            "autoencoder": items["autoencoder"],
+            "text_encoder": items["text_encoder"],
+            "experts": jax.tree.map(lambda *leaves: jnp.stack(leaves), *experts),
+        }
+
+    # ---- one step --------------------------------------------------------------------------------------------------
+
+    def _losses(
+        self, unet: Any, text_encoder: Any, latents: jax.Array, batch: Batch, stage: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Mean loss and per-sample losses [b] of one expert on its share of the batch."""
+        time_key, noise_key, dropout_key = jax.random.split(key, 3)
+        t = self.stages.draw(time_key, stage, (latents.shape[0],))
+        noise = jax.random.normal(noise_key, latents.shape)
+        text = self.system.read(text_encoder, batch["tokens"], batch["token_mask"])
+        noisy = self.system.schedule.add_noise(latents, noise, t)
+        dropout = dropout_key if self.config.model.unet.dropout else None
+        epsilon = self.system.predict(unet, noisy, t, text, dropout)
+        per_sample = loss_per_sample(epsilon, noise)
+        return per_sample.mean(), per_sample
+
+    def _expert_gradients(
+        self, unet: Any, text: Any, latents: jax.Array, batch: Batch, stage: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, Any, Any]:
+        """Per-sample losses [b] and the gradients for the U-Net and the text encoder, over all micro-batches."""
+        pieces = self.section.accumulation_steps
+        both = (0, 1) if self.train_text_encoder else 0
+        function = jax.value_and_grad(self._losses, argnums=both, has_aux=True)
+
+        def piece(latents: jax.Array, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
+            (_, per_sample), grads = function(unet, text, latents, batch, stage, key)
+            return per_sample, grads if self.train_text_encoder else (grads, None)
+
+        if pieces == 1:
+            per_sample, grads = piece(latents, batch, key)
+            return per_sample, *grads
+        cut = lambda a: a.reshape(pieces, -1, *a.shape[1:])  # noqa: E731
+
+        def body(total: Any, xs: Any) -> tuple[Any, jax.Array]:
+            per_sample, grads = piece(*xs)
+            return jax.tree.map(jnp.add, total, grads), per_sample
+
+        zero = jax.tree.map(jnp.zeros_like, (unet, text if self.train_text_encoder else None))
+        xs = (cut(latents), jax.tree.map(cut, batch), jax.random.split(key, pieces))
+        total, per_sample = jax.lax.scan(body, zero, xs)
+        return per_sample.reshape(-1), *jax.tree.map(lambda leaf: leaf / pieces, total)
+
+    def _train_step(self, state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
+        n, step = len(self.trained), state["step"]
+        encode_key, loss_key = jax.random.split(jax.random.fold_in(state["key"], step))
+        latents = self.system.encode(state["autoencoder"], batch["image"], encode_key)
+        text_params = state["text_encoder"]["params" if self.train_text_encoder else "ema"]
+        cut = lambda a: a.reshape(n, -1, *a.shape[1:])  # noqa: E731
+        words = {name: cut(batch[name]) for name in ("tokens", "token_mask")}
+        stages = jnp.asarray(self.trained, jnp.int32)
+        keys = jax.vmap(lambda stage: jax.random.fold_in(loss_key, stage))(stages)
+
+        def one(text_grads: Any, xs: Any) -> tuple[Any, Any]:
+            expert, latents, batch, stage, key = xs
+            per_sample, grads, more = self._expert_gradients(expert["params"], text_params, latents, batch, stage, key)
+            updates, opt = self.optimizer.update(grads, expert["opt"], expert["params"])
+            params = optax.apply_updates(expert["params"], updates)
+            ema = ema_update(expert["ema"], params, step, self.section.ema_decay)
+            text_grads = jax.tree.map(lambda total, grad: total + grad / n, text_grads, more)
+            return text_grads, ({"params": params, "ema": ema, "opt": opt}, per_sample, optax.global_norm(grads))
+
+        zero = jax.tree.map(jnp.zeros_like, text_params) if self.train_text_encoder else None
+        xs = (state["experts"], cut(latents), words, stages, keys)
+        if n == 1:
+            first = jax.tree.map(lambda leaf: leaf[0], xs)
+            text_grads, out = one(zero, first)
+            experts, per_sample, norms = jax.tree.map(lambda leaf: leaf[None], out)
+        else:
+            text_grads, (experts, per_sample, norms) = jax.lax.scan(one, zero, xs)
+
+        text_encoder = state["text_encoder"]
+        if self.train_text_encoder:
+            updates, opt = self.optimizer.update(text_grads, text_encoder["opt"], text_params)
+            params = optax.apply_updates(text_params, updates)
+            ema = ema_update(text_encoder["ema"], params, step, self.section.ema_decay)
+            text_encoder = {"params": params, "ema": ema, "opt": opt}
+        new = {**state, "step": step + 1, "experts": experts, "text_encoder": text_encoder}
+        metrics = {"loss": per_sample.mean(), "grad_norm": norms.mean(), "per_sample": per_sample.reshape(-1)}
+        if n > 1:
+            metrics |= {f"loss_{expert_name(stage)}": per_sample[k].mean() for k, stage in enumerate(self.trained)}
+        return new, metrics
+
+    @cached_property
+    def train_step(self) -> Any:
+        return jax.jit(self._train_step, donate_argnums=0, out_shardings=(self.shardings, rules.replicated(self.mesh)))
+
+    def flops_per_step(self, batch: Batch) -> float:
+        return count_flops(self._train_step, self.abstract, batch)
+
+    # ---- validation and previews -----------------------------------------------------------------------------------
+
+    @cached_property
+    def _validation_losses(self) -> Any:
+        def run(state: State, batch: Batch) -> jax.Array:
+            """Loss of each stage of the config [stages], with the EMA: every picture at its own fixed (t, noise)."""
+            latents = self.system.encode(state["autoencoder"], batch["image"])
+            count = latents.shape[0]
+            text = self.system.read(state["text_encoder"]["ema"], batch["tokens"], batch["token_mask"])
+            key = jax.random.key(20221015)
+
+            def one(xs: tuple[jax.Array, jax.Array]) -> jax.Array:
+                stage, slot = xs
+                expert = jax.tree.map(lambda leaf: leaf[slot], state["experts"]["ema"])
+                low, high = self.system.stages.range_of(stage)
+                # Timesteps spread evenly over the stage; the noise is the same at every call and for every model.
+                t = (low + (jnp.arange(count) + 0.5) / count * (high - low)).astype(jnp.int32)
+                noise = jax.random.normal(jax.random.fold_in(key, stage), latents.shape)
+                epsilon = self.system.predict(expert, self.system.schedule.add_noise(latents, noise, t), t, text)
+                return loss_per_sample(epsilon, noise).mean()
+
+            return jax.lax.map(one, (jnp.asarray(self._validated), jnp.asarray(self._slots)))
+
+        return jax.jit(run)
+
+    @property
+    def _validated(self) -> tuple[int, ...]:
+        """Stages of the config that the trained experts can be tested on (stage 1's U-Net on all of them)."""
+        return tuple(range(self.system.stages.n)) if self.stages.n == 1 else self.trained
+
+    @property
+    def _slots(self) -> tuple[int, ...]:
+        """Place in the bank of the expert of each validated stage."""
+        return (0,) * self.system.stages.n if self.stages.n == 1 else tuple(range(len(self.trained)))
+
+    def validate(self, state: State) -> dict[str, float]:
+        """Unweighted loss on plain captions, for each stage and their mean over timesteps."""
+        losses = np.asarray(self._validation_losses(state, self.validation))
+        names = [f"loss_stage_{stage:02d}" for stage in self._validated]
+        spans = (self.system.stages.ends - self.system.stages.starts)[list(self._validated)]
+        return {**dict(zip(names, losses.tolist(), strict=True)), "loss": float(np.average(losses, weights=spans))}
+
+    @cached_property
+    def _sample(self) -> Any:
+        system = self.system
+        settings = self.config.sample
+        sampler = DDIM(system.schedule, time_grid("trailing", PREVIEW_STEPS, system.schedule.num_timesteps))
+
+        def run(state: State, batch: Batch) -> jax.Array:
+            read = lambda name: system.read(state["text_encoder"]["ema"], batch[f"{name}_tokens"], batch[f"{name}_mask"])  # noqa: E731
+            text, null = read("preview"), read("null")
+            bank = state["experts"]["ema"]
+            experts = [jax.tree.map(lambda leaf, k=k: leaf[k], bank) for k in range(len(self.trained))]
+
+            def apply(unet: Any, x: jax.Array, t: jax.Array) -> jax.Array:
+                predict = lambda x, t, text: system.predict(unet, x, t, text)  # noqa: E731
+                return guided(predict, text, null, settings.guidance_scale)(x, t)
+
+            key = jax.random.key(1)
+            noise = jax.random.normal(key, (text.mask.shape[0], *system.latent_shape))
+            return system.decode(state["autoencoder"], sample(experts, apply, self.stages, sampler, noise, key))
+
+        return jax.jit(run)
+
+    def preview(self, state: State) -> tuple[np.ndarray, list[str]]:
+        labels = list(self.config.train.preview_prompts)
+        if len(self.trained) < self.stages.n or not labels:
+            return np.zeros((0, 1, 1, 3), np.uint8), []
+        return to_uint8(self._sample(state, self.validation)), labels

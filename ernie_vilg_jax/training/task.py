@@ -1,0 +1,71 @@
+"""What the training loop knows of a model: the Task protocol, which the autoencoder and the diffusion model implement."""
+
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+State = dict[str, Any]
+Batch = dict[str, jax.Array]
+Items = dict[str, Any]
+"""Checkpoint item name -> pytree. Every item can be restored alone."""
+
+
+class Task(Protocol):
+    """One thing that can be trained. All methods but `items` and `state` are jitted by the task itself."""
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures a step, over all hosts."""
+        ...
+
+    @property
+    def abstract(self) -> State:
+        """The state's shapes, dtypes and shardings."""
+        ...
+
+    @property
+    def shardings(self) -> Any:
+        """A NamedSharding for each array of the state."""
+        ...
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Abstract parameters of each part, for the log."""
+        ...
+
+    def init(self, key: jax.Array) -> State:
+        """A fresh state, on its mesh; `state["step"]` is 0."""
+        ...
+
+    def items(self, state: State) -> Items:
+        """The state cut into checkpoint items: one per expert and role."""
+        ...
+
+    def state(self, items: Items) -> State:
+        """The inverse of `items`."""
+        ...
+
+    def train_step(self, state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
+        """One step; donates `state`. Metrics hold the scalar "loss" and "per_sample" [B], which names bad records."""
+        ...
+
+    def validate(self, state: State) -> dict[str, float]:
+        """Losses on a fixed set of (sample, timestep, noise), by name."""
+        ...
+
+    def preview(self, state: State) -> tuple[np.ndarray, list[str]]:
+        """Pictures [N, H, W, 3] uint8 and a label each."""
+        ...
+
+    def flops_per_step(self, batch: Batch) -> float:
+        """Multiply-adds x 2 of one step's matrix products and convolutions, over all devices."""
+        ...
+
+
+def to_uint8(images: Any) -> np.ndarray:
+    """[-1, 1] floats -> 0..255."""
+    return np.asarray(np.clip((np.asarray(images, np.float32) + 1.0) * 127.5 + 0.5, 0, 255), np.uint8)

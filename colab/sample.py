@@ -15,8 +15,8 @@
 # # Pictures from Chinese and English
 #
 # Samples from the small demo model that comes with `ernie_vilg_jax`. There is nothing to download but Python packages,
-# and a CPU is enough. The model knows everyday things drawn as emoji, 64 x 64 pixels; it demonstrates the code, not what
-# the full model can do.
+# and a CPU is enough. The model knows everyday things drawn as emoji, 64 x 64 pixels; it demonstrates the code, not
+# what the full model can do.
 
 # %%
 import importlib.util

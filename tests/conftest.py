@@ -1,11 +1,16 @@
-"""Tests run on the CPU with eight pretended devices; both must be set before jax is imported anywhere."""
+"""Tests run on the CPU with eight pretended devices; all of this must be set before jax is imported anywhere."""
 
 import os
+from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+# Most of the time goes into compiling: the second run of the tests takes a third of the first. Commands that tests start
+# share it. It is keyed by program and compiler, so that deleting it is never needed, and always safe.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "xla"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 from absl import flags
 

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,10 @@ def get_config(arg=""):
 def restored_flags():
     handler = absl_logging.get_absl_handler()
     verbosity = absl_logging.get_verbosity()
+    formatwarning = warnings.formatwarning
     with flagsaver.flagsaver():
         yield
+    warnings.formatwarning = formatwarning
     absl_logging.set_verbosity(verbosity)
     handler.setFormatter(None)  # type: ignore[arg-type]
     for filter_ in list(handler.filters):

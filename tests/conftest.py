@@ -7,8 +7,8 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-# Most of the time goes into compiling: with this, a second run of the tests takes a third of the first. Entries are keyed
-# by program and compiler, so that deleting them is never needed, and always safe.
+# Most of the time goes into compiling; with this, a second run of the tests takes a third of the first. Entries are
+# keyed by program and compiler, so that deleting them is never needed, and always safe.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 

@@ -173,7 +173,7 @@ def help_text(main: Main, program: str) -> str:
             f"{flag.help}{default}", 110, initial_indent=" " * 6, subsequent_indent=" " * 6, break_long_words=False
         )
     if any(isinstance(flag.parser, config_flags.ConfigFileFlagParser) for flag in own.values()):
-        lines += ["", "Any value of the config can be overridden: --config.train.steps=1000"]
+        lines += ["", "Any value of the config can be overridden: --config.seed=1"]
     return "\n".join([*lines, "", "--helpfull also lists the flags of the libraries."])
 
 

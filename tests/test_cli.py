@@ -102,7 +102,7 @@ def test_help_shows_the_docstring_and_own_flags(monkeypatch, capsys):
     out = capsys.readouterr().out
     assert out.startswith("Flags, help and errors of every command")
     assert "--word" in out and "A word to say. (default: 'panda')" in out
-    assert "--config.train.steps=1000" in out
+    assert "--config.seed=1" in out
     assert "run_with_pdb" not in out, "flags of libraries belong to --helpfull"
 
 

@@ -1,37 +1,65 @@
-"""Turns sources into sharded records: `python -m ernie_vilg_jax.prepare --config=configs/demo.py --output=data/demo`.
+"""Turns sources of pictures and captions into sharded records for training.
 
-Run it again after an interruption: finished shards are kept and the result is the same, byte for byte.
+  python -m ernie_vilg_jax.prepare --config=configs/demo.py --output=data/demo
+  python -m ernie_vilg_jax.prepare --config=configs/demo.py --folder=my_pictures --output=data/mine
+
+The second takes your own pictures (docs/data.md says how captions are given) instead of the config's sources.
+Run the same command again after an interruption: finished shards are kept, and the result is the same, byte for byte.
 """
 
 from __future__ import annotations
 
-import sys
+from absl import flags, logging
+from ml_collections import ConfigDict, config_flags
 
-from absl import app, flags, logging
-from ml_collections import config_flags
-
+from ernie_vilg_jax import cli
 from ernie_vilg_jax.errors import UserError
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Python file with get_config(), optionally `:argument`.")
-_OUTPUT = flags.DEFINE_string("output", None, "Directory to write.")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "What to prepare: configs/NAME.py, optionally :argument.")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", required=True)
+_FOLDER = flags.DEFINE_string("folder", None, "Take this folder of captioned images instead of config.data.sources.")
+_TARS = flags.DEFINE_string("tars", None, "Take these webdataset tars (a path or a glob) instead.")
+_TFDS = flags.DEFINE_string("tfds", None, "Take this TFDS name, or the folder of a prepared TFDS dataset, instead.")
+_ON_MISMATCH = flags.DEFINE_enum(
+    "on_mismatch", "error", ["error", "skip"], "With --folder or --tars: what to do about unpaired or unreadable files."
+)
+flags.mark_flag_as_required("config")
 
 
 def main(argv: list[str]) -> None:
     del argv
     from ernie_vilg_jax.data.preparation import prepare
 
-    try:
-        prepare(_CONFIG.value, _OUTPUT.value)
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    logging.info("prepared %s: look at preview.png there, then train with --config.data.path=%s", *[_OUTPUT.value] * 2)
+    config = _CONFIG.value
+    own = own_sources()
+    if own:
+        with config.unlocked():
+            config.data.sources = own
+    prepare(config, _OUTPUT.value, own_data=bool(own))
+    logging.info("Look at %s/preview.png, then train with --config.data.path=%s", _OUTPUT.value, _OUTPUT.value)
+
+
+def own_sources() -> tuple[ConfigDict, ...]:
+    """The source that --folder, --tars or --tfds names, or ()."""
+    given = [name for name, flag in (("folder", _FOLDER), ("tars", _TARS), ("tfds", _TFDS)) if flag.value]
+    if len(given) > 1:
+        raise UserError(
+            f"--{given[0]} and --{given[1]} exclude each other: prepare one after the other, or name both "
+            "in the config's data.sources"
+        )
+    options = {"on_mismatch": _ON_MISMATCH.value}
+    if _FOLDER.value:
+        return (ConfigDict({"name": "folder", "path": _FOLDER.value, **options}),)
+    if _TARS.value:
+        return (ConfigDict({"name": "tars", "path": _TARS.value, **options}),)
+    if _TFDS.value:
+        return (ConfigDict({"name": "tfds", "dataset": _TFDS.value}),)
+    return ()
 
 
 def run() -> None:
     """Console entry."""
-    logging.set_verbosity(logging.INFO)
-    flags.mark_flags_as_required(["config", "output"])
-    app.run(main)
+    cli.run(main)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Batches from prepared records, through Grain.
 
-    positions -> shuffle (anew each epoch) -> repeat -> every hosts-th -> read, decode, crop, draw caption, tokenise -> batch
+    positions -> shuffle (anew each epoch) -> read, decode, crop, caption, tokenise -> repeat -> take turns -> batch
 
 The stream is defined globally and hosts take turns, so the examples of step k are the same for any number of hosts with
 the same global batch, and within an epoch each record is seen exactly once by exactly one host. With a finite number of
@@ -29,7 +29,7 @@ index [B] int64, the record's position in its split (`record_id` names it)."""
 
 
 def decode_image(data: bytes) -> Any:
-    """Encoded bytes -> Pillow RGB image, turned upright, transparency laid on white. Raises ValueError if undecodable."""
+    """Encoded bytes -> Pillow RGB image, turned upright, transparency laid on white. ValueError if undecodable."""
     from PIL import Image, ImageOps
 
     try:
@@ -122,8 +122,8 @@ def check_data(config: Any) -> None:
             "then pass --config.data.path=DIR"
         )
     manifest = read_manifest(config.data.path)
-    if not config.data.sources:
-        return  # no statement about where the data comes from: any prepared directory will do
+    if manifest.get("own_data") or not config.data.sources:
+        return  # chosen for its own sake, or no statement about where the data comes from
     wanted, found = _flat(source_settings(config)), _flat(manifest["settings"])
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
@@ -192,7 +192,7 @@ def make_loader(
     if train and weights and epochs is None:
         stream = _weighted(example, weights, seed)
     else:
-        positions = grain.MapDataset.source(np.arange(len(example.source)))
+        positions = grain.MapDataset.range(len(example.source))
         stream = positions.shuffle(seed=_seed32(seed, "order")) if train else positions
         stream = stream.random_map(example, seed=_seed32(seed, "draw")).repeat(epochs)
     stream = stream[host::hosts].batch(batch_size, drop_remainder=train)
@@ -224,7 +224,7 @@ def _weighted(example: _Example, weights: Mapping[str, float], seed: int) -> Any
     for name, spans in ranges.items():
         weight = weights.get(name, 0.0)
         if weight > 0:
-            positions = np.concatenate([np.arange(start, stop) for start, stop in spans])
+            positions: Any = np.concatenate([np.arange(start, stop) for start, stop in spans])
             part = grain.MapDataset.source(positions).shuffle(seed=_seed32(seed, f"order {name}"))
             parts.append(part.random_map(example, seed=_seed32(seed, f"draw {name}")).repeat())
             proportions.append(weight)
@@ -241,7 +241,7 @@ def _seed32(seed: int, purpose: str) -> int:
 def fixed_batch(config: Any, tokenizer: Tokenizer, split: str, n: int, seed: int) -> Batch:
     """The same `n` examples at every call (fewer when the split is smaller), for validation and image grids.
 
-    Spread over the split at random; captions without dropout, languages in turn (for "both"), the caption drawn by seed.
+    Spread over the split at random; no caption dropout, languages in turn (for "both"), captions drawn by seed.
     """
     example = _example(config, tokenizer, split, train=False)
     draw = random.Random(f"{seed}/fixed")

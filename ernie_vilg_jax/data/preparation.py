@@ -11,7 +11,7 @@ A shard depends only on the sources' fingerprints and the split settings. Each f
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import json
 import shutil
 import time
 from collections import Counter
@@ -24,75 +24,11 @@ from absl import logging
 from ernie_vilg_jax.data import records
 from ernie_vilg_jax.data.records import Record, digest
 from ernie_vilg_jax.data.sources import Licence, Source, make_source
+from ernie_vilg_jax.data.splits import Slot, plan_shards
 from ernie_vilg_jax.errors import UserError
 
 PROGRESS = ".progress"
-HOLDOUT_SHARDS = 1
 _REPORT_SECONDS = 5.0
-
-
-def _fraction(text: str) -> float:
-    """A uniform number in [0, 1) that depends on the text alone."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
-
-
-def units(concept: str) -> list[str]:
-    """The split units that a record's concept joins."""
-    return concept.split("+")
-
-
-def held_out_units(per_source: Sequence[Sequence[str]], fraction: float) -> set[str]:
-    """The units whose hash falls below `fraction`; of each source with two or more units at least one.
-
-    Hashes are of the unit alone, so a unit keeps its side when data is added.
-    """
-    held: set[str] = set()
-    if fraction <= 0:
-        return held
-    for concepts in per_source:
-        mine = sorted({unit for concept in concepts for unit in units(concept)}, key=lambda u: _fraction(f"split:{u}"))
-        chosen = [unit for unit in mine if _fraction(f"split:{unit}") < fraction]
-        if not chosen and not held.intersection(mine) and len(mine) > 1:
-            chosen = mine[:1]
-        held.update(chosen)
-    return held
-
-
-@dataclasses.dataclass(frozen=True)
-class _Slot:
-    """Where one record goes."""
-
-    source: int
-    index: int
-    id: str
-
-
-def plan_shards(sources: Sequence[Source], fraction: float, num_shards: int) -> tuple[dict[str, list[_Slot]], set[str]]:
-    """File name -> slots in file order (grouped by source, hash order inside), and the held-out units."""
-    keys = [source.keys() for source in sources]
-    seen: set[str] = set()
-    for source, mine in zip(sources, keys, strict=True):
-        if not mine:
-            raise UserError(f"source {source.name!r} has no records: check its options")
-        for key in mine:
-            if key.id in seen:
-                raise UserError(f"source {source.name!r}: the record id {key.id!r} occurs twice; ids must be unique")
-            seen.add(key.id)
-    held = held_out_units([[key.concept for key in mine] for mine in keys], fraction)
-    shards: dict[str, list[_Slot]] = {
-        records.shard_name(split, number, total): []
-        for split, total in (("train", num_shards), ("holdout", HOLDOUT_SHARDS))
-        for number in range(total)
-    }
-    for source_number, mine in enumerate(keys):
-        for index, key in enumerate(mine):
-            out = any(unit in held for unit in units(key.concept))
-            split, total = ("holdout", HOLDOUT_SHARDS) if out else ("train", num_shards)
-            number = int(_fraction(f"shard:{key.id}") * total)
-            shards[records.shard_name(split, number, total)].append(_Slot(source_number, index, key.id))
-    for slots in shards.values():
-        slots.sort(key=lambda slot: (slot.source, _fraction(f"order:{slot.id}"), slot.id))
-    return shards, held
 
 
 class _Progress:
@@ -162,12 +98,14 @@ def make_sources(config: Any) -> list[Source]:
     return sources
 
 
-def prepare(config: Any, output: str | Path) -> dict[str, Any]:
+def prepare(config: Any, output: str | Path, *, own_data: bool = False) -> dict[str, Any]:
     """Writes (or finishes, or finds complete) a prepared directory and returns its manifest.
 
     Args:
       config: see configs/; `data.sources`, `data.holdout_fraction`, `data.num_shards`, `model.image_size`, `tokenizer`.
       output: directory to write.
+      own_data: the sources are not the config's own but were chosen for this directory, so the loader need not find
+        them in the config it trains.
     """
     directory = Path(output)
     if config.data.num_shards < 1:
@@ -195,6 +133,7 @@ def prepare(config: Any, output: str | Path) -> dict[str, Any]:
         "schema": records.SCHEMA,
         "fingerprint": fingerprint,
         "settings": settings,
+        "own_data": own_data,
         "sources": [
             {
                 "name": source.name,
@@ -232,13 +171,13 @@ def _splits(entries: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     return splits
 
 
-def _finished(directory: Path, name: str, fingerprint: str, manifest: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _finished(
+    directory: Path, name: str, fingerprint: str, manifest: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
     """The entry of a shard that an earlier run finished with this fingerprint and that is still intact, or None."""
     note = directory / PROGRESS / f"{name}.json"
     entry = None
     if note.exists():
-        import json
-
         saved = json.loads(note.read_text())
         entry = saved["entry"] if saved["fingerprint"] == fingerprint else None
     elif manifest is not None and manifest["fingerprint"] == fingerprint:
@@ -251,7 +190,7 @@ def _finished(directory: Path, name: str, fingerprint: str, manifest: Mapping[st
 
 
 def _write_shards(
-    directory: Path, sources: Sequence[Source], shards: Mapping[str, list[_Slot]], fingerprint: str
+    directory: Path, sources: Sequence[Source], shards: Mapping[str, list[Slot]], fingerprint: str
 ) -> dict[str, dict[str, Any]]:
     manifest_file = directory / records.MANIFEST
     manifest = records.read_manifest(directory) if manifest_file.exists() else None
@@ -267,19 +206,19 @@ def _write_shards(
         if stale.name not in entries:
             stale.unlink()
     progress = _Progress(sum(len(slots) for slots in shards.values()))
-    for name, entry in entries.items():
+    kept = len(entries)
+    for entry in entries.values():
         progress.kept(entry["records"])
-        logging.info("kept %s", name)
     for name, slots in shards.items():
         if name not in entries:
             entries[name] = records.write_shard(directory / name, _make(sources, slots, progress))
             note = {"fingerprint": fingerprint, "entry": entries[name]}
             records.write_json(directory / PROGRESS / f"{name}.json", note)
-    logging.info("%s, %d shards kept", progress.summary(), sum(name in entries for name in shards))
+    logging.info("%s; %d of %d shards were there already", progress.summary(), kept, len(shards))
     return {name: entries[name] for name in shards}
 
 
-def _make(sources: Sequence[Source], slots: Sequence[_Slot], progress: _Progress) -> Iterator[Record]:
+def _make(sources: Sequence[Source], slots: Sequence[Slot], progress: _Progress) -> Iterator[Record]:
     for slot in slots:
         record = sources[slot.source].record(slot.index)
         if not any(record.caption_count().values()):

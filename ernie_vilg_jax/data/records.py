@@ -111,16 +111,16 @@ def write_shard(path: Path, records: Iterable[Record]) -> dict[str, Any]:
       The shard's entry for the manifest: file, records, bytes, sha256, sources {name: records, in file order} and
       captions {language: count}.
     """
-    from array_record.python import array_record_module
+    from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 
     temporary = path.with_name(f".{path.name}.partial")
     temporary.unlink(missing_ok=True)
     writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1")
     sources: dict[str, int] = {}
-    captions = dict.fromkeys(LANGUAGES, 0)
+    captions: dict[str, int] = dict.fromkeys(LANGUAGES, 0)
     try:
         for record in records:
-            if record.source not in sources and sources.get(record.source) is None:
+            if record.source not in sources:
                 sources[record.source] = 0
             elif next(reversed(sources)) != record.source:
                 raise AssertionError("records of one source must be adjacent in a shard")
@@ -206,7 +206,7 @@ class RecordSource:
             )
         files = [str(self._directory / shard["file"]) for shard in self._shards]
         try:
-            self._reader = sources.ArrayRecordDataSource(files)
+            self._reader: Any = sources.ArrayRecordDataSource(files)
             length = len(self._reader)
         except Exception as error:  # the reader's C++ errors surface as several types
             raise UserError(
@@ -214,7 +214,9 @@ class RecordSource:
                 f"run `python -m ernie_vilg_jax.prepare` with --output={path} again, it redoes damaged shards only"
             ) from error
         if length != sum(shard["records"] for shard in self._shards):
-            raise UserError(f"the shards of split {split!r} in {path} hold {length} records, not what the manifest says")
+            raise UserError(
+                f"the shards of split {split!r} in {path} hold {length} records, not what the manifest says"
+            )
 
     def __len__(self) -> int:
         return sum(shard["records"] for shard in self._shards)
@@ -266,7 +268,7 @@ def open_split(path: str | Path, split: str) -> RecordSource:
 
 def read_shard(path: Path) -> Iterator[Record]:
     """All records of one shard in order (used for the tokenizer's corpus and the preview)."""
-    from array_record.python import array_record_module
+    from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 
     reader = array_record_module.ArrayRecordReader(str(path))
     try:

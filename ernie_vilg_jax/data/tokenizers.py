@@ -116,6 +116,13 @@ def train_sentencepiece(texts: Iterable[str], vocab_size: int, max_length: int) 
     if not lines:
         raise UserError("no captions to train a tokenizer on: the train split is empty")
     buffer = io.BytesIO()
+    characters = len({character for line in lines for character in line})
+    needed = characters + 256 + len(PART_OF_SPEECH_SYMBOLS) + 5  # bytes, symbols, pad, unk, bos, eos, space
+    if vocab_size < needed:
+        raise UserError(
+            f"config.tokenizer.vocab_size={vocab_size} is too small for {characters} distinct characters and 256 "
+            f"bytes: set it to at least {needed}, better to some thousands"
+        )
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(lines),
         model_writer=buffer,
@@ -153,7 +160,7 @@ class BertTokenizer:
         self._vocabulary = vocabulary
         tokens = vocabulary.splitlines()
         # transformers 5 ignores vocab_file= without a word: the vocabulary goes first, and its size is checked.
-        self._tokenizer = Wordpiece({token: number for number, token in enumerate(tokens)})
+        self._tokenizer: Any = Wordpiece({token: number for number, token in enumerate(tokens)})
         if len(self._tokenizer) != len(tokens):
             raise UserError(
                 f"transformers made {len(self._tokenizer)} tokens of a vocabulary of {len(tokens)}: "
@@ -212,7 +219,13 @@ def prepare_tokenizer(settings: Any, texts: Iterable[str]) -> Tokenizer:
     if settings.kind == "sentencepiece":
         return train_sentencepiece(texts, settings.vocab_size, settings.max_length)
     if settings.kind == "bert":
-        return BertTokenizer(_bert_vocabulary(settings.path), settings.max_length)
+        tokenizer = BertTokenizer(_bert_vocabulary(settings.path), settings.max_length)
+        if tokenizer.vocab_size != settings.vocab_size:
+            raise UserError(
+                f"the vocabulary of {settings.path} has {tokenizer.vocab_size} tokens, but "
+                f"config.tokenizer.vocab_size={settings.vocab_size}: set it to the vocabulary's size"
+            )
+        return tokenizer
     raise UserError(f"config.tokenizer.kind={settings.kind!r} must be 'sentencepiece' or 'bert'")
 
 

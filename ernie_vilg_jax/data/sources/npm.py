@@ -1,4 +1,4 @@
-"""Pinned npm packages: fetched by the npm client into a cache, checked by us against hashes in the code, read as tars."""
+"""Pinned npm packages: fetched by the npm client into a cache, their hashes checked by us, read as tars."""
 
 from __future__ import annotations
 

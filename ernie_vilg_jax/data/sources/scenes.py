@@ -202,7 +202,7 @@ class SceneSource:
         options = [self.size, self.count, self.seed, self.objects, self.simple, self.single]
         inputs: list[Any] = [metadata.version("pillow")]
         if self.objects == "emoji":
-            from ernie_vilg_jax.data.sources.emoji import CLDR, STYLES
+            from ernie_vilg_jax.data.sources.styles import CLDR, STYLES
 
             inputs += [STYLES[SILHOUETTES].package.integrity, CLDR.integrity, metadata.version("resvg_py")]
             inputs += [dataclasses.astuple(concept) for concept in EVERYDAY.values()]
@@ -212,7 +212,7 @@ class SceneSource:
         if self.objects == "shapes":
             ours = "https://www.apache.org/licenses/LICENSE-2.0"
             return [Licence("drawn shapes", "Apache-2.0", "the authors of ernie_vilg_jax", ours)]
-        from ernie_vilg_jax.data.sources.emoji import STYLES
+        from ernie_vilg_jax.data.sources.styles import STYLES
 
         look = STYLES[SILHOUETTES]
         work = f"{look.package.name} {look.package.version}, recoloured"

@@ -70,6 +70,11 @@ def _flower(draw: Any, side: float) -> None:
     draw.ellipse((0.4 * side, 0.42 * side, 0.6 * side, 0.62 * side), fill=0)
 
 
+_CROSS: list[Point] = [
+    *((0.33, 0), (0.67, 0), (0.67, 0.33), (1, 0.33), (1, 0.67), (0.67, 0.67)),
+    *((0.67, 1), (0.33, 1), (0.33, 0.67), (0, 0.67), (0, 0.33), (0.33, 0.33)),
+]
+
 SHAPES: dict[str, tuple[Name, Callable[[Any, float], None]]] = {
     "circle": (Name("圆形", "circle", "个"), _circle),
     "square": (Name("正方形", "square", "个"), _polygon([(0.06, 0.06), (0.94, 0.06), (0.94, 0.94), (0.06, 0.94)])),
@@ -79,10 +84,7 @@ SHAPES: dict[str, tuple[Name, Callable[[Any, float], None]]] = {
     "ring": (Name("圆环", "ring", "个"), _ring),
     "cross": (
         Name("十字", "cross", "个"),
-        _polygon(
-            [(0.33, 0), (0.67, 0), (0.67, 0.33), (1, 0.33), (1, 0.67), (0.67, 0.67)]
-            + [(0.67, 1), (0.33, 1), (0.33, 0.67), (0, 0.67), (0, 0.33), (0.33, 0.33)]
-        ),
+        _polygon(_CROSS),
     ),
     "rhombus": (Name("菱形", "rhombus", "个"), _polygon([(0.5, 0), (0.9, 0.5), (0.5, 1), (0.1, 0.5)])),
     "crescent": (Name("月牙", "crescent", "个"), _crescent),

@@ -1,0 +1,185 @@
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from ernie_vilg_jax.data import tokenizers
+from ernie_vilg_jax.data.tokenizers import BertTokenizer, SentencePieceTokenizer, Tokenizer, load_tokenizer
+from ernie_vilg_jax.errors import UserError
+
+CAPTIONS = [
+    f"{zh}{noun}"
+    for zh in ("一只红色的", "一只蓝色的", "两只", "一幅")
+    for noun in ("猫", "狗", "熊猫", "长颈鹿", "大象")
+] + [
+    f"{en} {noun}"
+    for en in ("a red", "a picture of a blue", "two", "the small")
+    for noun in ("cat", "dog", "panda", "giraffe", "elephant")
+]
+VOCABULARY = "[PAD] [UNK] [CLS] [SEP] [MASK] 一 只 红 色 的 猫 a red cat ##s ， ,".replace(" ", "\n")
+
+
+@pytest.fixture(scope="module")
+def sentencepiece() -> SentencePieceTokenizer:
+    return tokenizers.train_sentencepiece(CAPTIONS, 420, 16)
+
+
+@pytest.fixture(scope="module")
+def bert() -> BertTokenizer:
+    return BertTokenizer(VOCABULARY, 10)
+
+
+@pytest.fixture(params=["sentencepiece", "bert"])
+def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.mark.parametrize("text", ["一只红色的猫", "a red cat"])
+def test_known_text_comes_back(tokenizer: Tokenizer, text: str):
+    ids, mask, cut = tokenizer.encode(text)
+    assert ids.shape == mask.shape == (tokenizer.max_length,)
+    assert ids.dtype == np.int32 and mask.dtype == bool
+    assert (ids[~mask] == tokenizer.pad_id).all() and (ids[mask] != tokenizer.pad_id).all()
+    assert ids.max() < tokenizer.vocab_size
+    assert tokenizer.decode(ids).replace(" ", "") == text.replace(" ", "")
+    assert cut == ""
+
+
+def test_the_empty_caption_is_special_tokens_alone(tokenizer: Tokenizer):
+    ids, mask, cut = tokenizer.encode("")
+    assert mask.sum() == 2 and cut == "" and tokenizer.decode(ids) == ""
+
+
+@pytest.mark.parametrize("text", ["一只红色的猫" * 10, "a red cat " * 10])
+def test_what_does_not_fit_is_cut_and_told(tokenizer: Tokenizer, text: str):
+    ids, mask, cut = tokenizer.encode(text)
+    assert mask.all()
+    assert cut and text.strip().endswith(cut)
+    kept = tokenizer.decode(ids).replace(" ", "")
+    assert kept + cut.replace(" ", "") == text.replace(" ", "")
+    assert ids[-1] == tokenizer.encode("")[0][1]  # the end token closes what was cut, too
+
+
+def test_the_longest_text_that_fits_is_not_cut(bert: BertTokenizer):
+    assert bert.encode("红" * 8)[2] == ""
+    assert bert.encode("红" * 8 + "猫")[2] == "猫"
+
+
+def test_saving_and_loading_changes_nothing(tokenizer: Tokenizer, tmp_path: Path):
+    tokenizer.save(tmp_path)
+    for other in (load_tokenizer(tmp_path), pickle.loads(pickle.dumps(tokenizer))):
+        assert (other.vocab_size, other.max_length, other.pad_id) == (
+            tokenizer.vocab_size,
+            tokenizer.max_length,
+            tokenizer.pad_id,
+        )
+        for text in ("一只红色的猫", "a red cat", "🐼 und Σ"):
+            np.testing.assert_array_equal(other.encode(text)[0], tokenizer.encode(text)[0])
+
+
+@pytest.mark.parametrize("text", ["龘", "🐼", "Ünïcödé", "смотри", "ひらがな"])
+def test_characters_it_never_saw_are_spelt_in_bytes(sentencepiece: SentencePieceTokenizer, text: str):
+    import unicodedata
+
+    assert sentencepiece.decode(sentencepiece.encode(text)[0]) == unicodedata.normalize("NFKC", text).casefold()
+
+
+def test_cutting_inside_a_byte_spelling_loses_no_text(sentencepiece: SentencePieceTokenizer):
+    text = "一只" + "龘" * 20
+    ids, _, cut = sentencepiece.encode(text)
+    kept = sentencepiece.decode(ids).rstrip("\ufffd")
+    assert text == kept + cut
+
+
+def test_case_and_width_do_not_matter(sentencepiece: SentencePieceTokenizer):
+    np.testing.assert_array_equal(sentencepiece.encode("A Red CAT")[0], sentencepiece.encode("ａ red cat")[0])
+
+
+def test_parts_of_speech_have_pieces_of_their_own(sentencepiece: SentencePieceTokenizer):
+    for symbol in tokenizers.PART_OF_SPEECH_SYMBOLS:
+        ids, mask, _ = sentencepiece.encode(f"{symbol}")
+        assert mask.sum() <= 4  # begin, (space,) symbol, end
+        assert symbol in sentencepiece.decode(ids)
+
+
+def test_training_depends_on_the_set_of_captions_alone():
+    one = tokenizers.train_sentencepiece(CAPTIONS, 420, 16)
+    other = tokenizers.train_sentencepiece(CAPTIONS[::-1] + CAPTIONS[:5], 420, 16)
+    assert one.__reduce__() == other.__reduce__()
+
+
+def test_a_vocabulary_the_captions_cannot_fill_shrinks():
+    small = tokenizers.train_sentencepiece(["一只猫", "a cat"], 30_000, 16)
+    assert 256 < small.vocab_size < 400
+
+
+def test_special_ids(sentencepiece: SentencePieceTokenizer):
+    ids, mask, _ = sentencepiece.encode("猫")
+    assert sentencepiece.pad_id == 0 and ids[0] == 2 and ids[mask.sum() - 1] == 3
+
+
+def test_a_vocabulary_with_repeated_lines_is_refused():
+    with pytest.raises(UserError, match="repeats a line"):
+        BertTokenizer(VOCABULARY + "\n猫\n猫", 10)
+
+
+def test_bert_is_prepared_from_a_vocabulary_file_or_its_folder(tmp_path: Path):
+    (tmp_path / "vocab.txt").write_text(VOCABULARY, encoding="utf-8")
+    for path in (tmp_path, tmp_path / "vocab.txt"):
+        settings = ConfigDict({"kind": "bert", "path": str(path), "max_length": 10, "vocab_size": 17})
+        assert tokenizers.prepare_tokenizer(settings, []).vocab_size == 17
+
+
+def test_a_vocabulary_of_another_size_than_the_config_says_is_refused(tmp_path: Path):
+    (tmp_path / "vocab.txt").write_text(VOCABULARY, encoding="utf-8")
+    settings = ConfigDict({"kind": "bert", "path": str(tmp_path), "max_length": 10, "vocab_size": 21128})
+    with pytest.raises(UserError, match=r"17 tokens.*vocab_size=21128"):
+        tokenizers.prepare_tokenizer(settings, [])
+
+
+def test_mistakes_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    settings = ConfigDict({"kind": "bert", "path": "", "max_length": 10, "vocab_size": 17})
+    with pytest.raises(UserError, match=r"tokenizer\.path is empty"):
+        tokenizers.prepare_tokenizer(settings, [])
+    settings.kind = "words"
+    with pytest.raises(UserError, match="kind='words'"):
+        tokenizers.prepare_tokenizer(settings, [])
+    with pytest.raises(UserError, match="no captions"):
+        tokenizers.train_sentencepiece(["", "  "], 100, 16)
+    with pytest.raises(UserError, match="max_length=2"):
+        tokenizers.train_sentencepiece(CAPTIONS, 420, 2)
+    with pytest.raises(UserError, match="no tokenizer in"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_vocabulary_too_small_for_the_characters_is_refused():
+    with pytest.raises(UserError, match=r"vocab_size=280 is too small for 36 .* at least 303"):
+        tokenizers.train_sentencepiece(CAPTIONS, 280, 16)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "sentencepiece.model"])
+def test_a_damaged_tokenizer_is_named(sentencepiece: SentencePieceTokenizer, tmp_path: Path, name: str):
+    sentencepiece.save(tmp_path)
+    (tmp_path / name).write_bytes(b"\x00damaged")
+    with pytest.raises(UserError, match="is damaged"):
+        load_tokenizer(tmp_path)
+
+
+def test_the_config_decides_the_length_of_a_prepared_tokenizer(ready: ConfigDict):
+    ready.tokenizer.max_length = 9
+    assert load_tokenizer(ready).encode("a red star")[0].shape == (9,)
+
+
+def test_tokenizers_do_not_import_jax():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, ernie_vilg_jax.data.tokenizers as t\n"
+        "t.train_sentencepiece(['a'], 300, 8)\n"
+        "print('jax' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -1,13 +1,13 @@
 """What ten denoising experts cost against one, in the sampler: time to compile and time per step.
 
     python benchmarks/expert_dispatch.py     # a small U-Net, for CPU
-    python benchmarks/expert_dispatch.py --base_channels=256 --latent_size=32 --batch=4 --dtype=bfloat16     # a larger one
+    python benchmarks/expert_dispatch.py --base_channels=256 --latent_size=32 --batch=4 --dtype=bfloat16  # larger
 
 Both samplers run the same U-Net, schedule and DDIM steps; they differ only in the number of experts (and so in the
-switch that `ernie_vilg_jax.diffusion.sampling` puts between stages). Compilations and runs alternate between the two, each
-round gives one pair, and the medians over rounds are compared, so that a busy machine slows both alike. Compiling is
-also given in processor seconds of this process, which hold still when other programs take the cores. Targets: compiling
-at most 1.3 x, a step at most 1.05 x.
+switch that `ernie_vilg_jax.diffusion.sampling` puts between stages). Compilations and runs alternate between the two,
+each round gives one pair, and the medians over rounds are compared, so that a busy machine slows both alike. Compiling
+is also given in processor seconds of this process, which hold still when other programs take the cores. Targets:
+compiling at most 1.3 x, a step at most 1.05 x.
 """
 
 import json

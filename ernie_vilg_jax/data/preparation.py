@@ -230,11 +230,13 @@ def _make(sources: Sequence[Source], slots: Sequence[Slot], progress: _Progress)
 def _prepare_tokenizer(config: Any, directory: Path, entries: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     from ernie_vilg_jax.data import tokenizers
 
-    files = [directory / name for name, entry in entries.items() if name.startswith("train-") and entry["records"]]
-    captions = (text for file in files for record in records.read_shard(file) for text in _texts(record))
+    shards = [directory / name for name, entry in entries.items() if name.startswith("train-") and entry["records"]]
+    captions = (text for shard in shards for record in records.read_shard(shard) for text in _texts(record))
     tokenizer = tokenizers.prepare_tokenizer(config.tokenizer, captions)
     tokenizer.save(directory / "tokenizer")
-    return {"kind": config.tokenizer.kind, "vocab_size": tokenizer.vocab_size}
+    files = sorted((directory / "tokenizer").iterdir())
+    fingerprint = digest([[file.name, records.file_sha256(file)] for file in files])
+    return {"kind": config.tokenizer.kind, "vocab_size": tokenizer.vocab_size, "fingerprint": fingerprint}
 
 
 def _texts(record: Record) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
@@ -52,7 +53,7 @@ def _pad(ids: list[int], length: int, pad_id: int) -> tuple[np.ndarray, np.ndarr
 
 
 class SentencePieceTokenizer:
-    """A unigram model with ids pad 0, unknown 1, begin 2, end 3; bytes stand in for characters it never saw."""
+    """A byte-pair model with ids pad 0, unknown 1, begin 2, end 3; bytes stand in for characters it never saw."""
 
     def __init__(self, model: bytes, max_length: int) -> None:
         import sentencepiece
@@ -104,18 +105,29 @@ def _remainder(text: str, kept: str) -> str:
     return ""
 
 
+_HAN = re.compile(r"([\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])")
+_BOUNDARY = "\ue000"  # private use; a tab would be stripped at the start of a line
+
+
+def _han_apart(line: str) -> str:
+    """Marks a boundary around every Han character, which the trainer then never joins into longer pieces."""
+    return re.sub(f"{_BOUNDARY}+", _BOUNDARY, _HAN.sub(rf"{_BOUNDARY}\1{_BOUNDARY}", line)).rstrip(_BOUNDARY)
+
+
 def train_sentencepiece(texts: Iterable[str], vocab_size: int, max_length: int) -> SentencePieceTokenizer:
     """Trains on distinct texts in sorted order (so the result depends on the set alone).
+
+    Captions made from templates repeat whole phrases. Left alone, a trainer makes pieces of those, and a new
+    combination of known words falls into pieces that the model never saw. Hence one piece per Han character, as in
+    BERT's Chinese vocabulary, and byte-pair merges for the rest: the unigram trainer looks for pieces in a list of
+    distinct words, so it misses a frequent word that has no relatives ("style").
 
     Full character coverage plus byte fallback: no prompt becomes unknown. When the texts cannot fill `vocab_size`, a
     smaller vocabulary is made and logged.
     """
-    import sentencepiece
-
     lines = sorted({line for text in texts if (line := " ".join(text.split()))})
     if not lines:
         raise UserError("no captions to train a tokenizer on: the train split is empty")
-    buffer = io.BytesIO()
     characters = len({character for line in lines for character in line})
     needed = characters + 256 + len(PART_OF_SPEECH_SYMBOLS) + 5  # bytes, symbols, pad, unk, bos, eos, space
     if vocab_size < needed:
@@ -123,12 +135,26 @@ def train_sentencepiece(texts: Iterable[str], vocab_size: int, max_length: int) 
             f"config.tokenizer.vocab_size={vocab_size} is too small for {characters} distinct characters and 256 "
             f"bytes: set it to at least {needed}, better to some thousands"
         )
+    try:
+        model = _train(lines, vocab_size)
+    except RuntimeError as error:
+        possible = re.search(r"Vocabulary size too high .* <= (\d+)", str(error))
+        if possible is None:
+            raise
+        logging.info("%d captions fill a vocabulary of %s, not %d", len(lines), possible[1], vocab_size)
+        model = _train(lines, int(possible[1]))
+    return SentencePieceTokenizer(model, max_length)
+
+
+def _train(lines: list[str], vocab_size: int) -> bytes:
+    import sentencepiece
+
+    buffer = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines),
+        sentence_iterator=map(_han_apart, lines),
         model_writer=buffer,
-        model_type="unigram",
+        model_type="bpe",
         vocab_size=vocab_size,
-        hard_vocab_limit=False,
         character_coverage=1.0,
         byte_fallback=True,
         user_defined_symbols=list(PART_OF_SPEECH_SYMBOLS),
@@ -138,14 +164,11 @@ def train_sentencepiece(texts: Iterable[str], vocab_size: int, max_length: int) 
         eos_id=3,
         num_threads=1,
         normalization_rule_name="nmt_nfkc_cf",
-        split_by_unicode_script=True,
+        pretokenization_delimiter=_BOUNDARY,
         max_sentence_length=100_000,
-        minloglevel=1,
+        minloglevel=2,
     )
-    tokenizer = SentencePieceTokenizer(buffer.getvalue(), max_length)
-    if tokenizer.vocab_size < vocab_size:
-        logging.info("%d captions fill a vocabulary of %d, not %d", len(lines), tokenizer.vocab_size, vocab_size)
-    return tokenizer
+    return buffer.getvalue()
 
 
 class BertTokenizer:

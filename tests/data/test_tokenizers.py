@@ -113,6 +113,24 @@ def test_training_depends_on_the_set_of_captions_alone():
 def test_a_vocabulary_the_captions_cannot_fill_shrinks():
     small = tokenizers.train_sentencepiece(["一只猫", "a cat"], 30_000, 16)
     assert 256 < small.vocab_size < 400
+    assert small.decode(small.encode("一只猫")[0]) == "一只猫"
+
+
+def test_each_han_character_is_one_piece_wherever_it_stands(sentencepiece: SentencePieceTokenizer):
+    def pieces(text: str) -> list[int]:
+        ids, mask, _ = sentencepiece.encode(text)
+        return ids[mask][1:-1].tolist()
+
+    begin = pieces("红")
+    assert pieces("红色的猫") == begin + [pieces(c)[-1] for c in "色的猫"]
+    assert pieces("猫红") == [*pieces("猫"), begin[-1]]  # the same id at the start and inside
+    assert pieces("一只蓝色的熊猫")[-2:] == [pieces(c)[-1] for c in "熊猫"]
+
+
+def test_frequent_english_words_are_whole():
+    names = ("panda", "cat", "dog", "car", "star", "ring")
+    tokenizer = tokenizers.train_sentencepiece([f"{name}, Google style" for name in names], 320, 16)
+    assert tokenizer.encode("style")[1].sum() == 3
 
 
 def test_special_ids(sentencepiece: SentencePieceTokenizer):

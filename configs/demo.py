@@ -19,9 +19,9 @@ def get_config(argument: str | None = None) -> ConfigDict:
     c.model.autoencoder.num_res_blocks = 1
     c.model.autoencoder.latent_channels = 16
     c.model.autoencoder.patch_size = 4  # f = 8: latents of 8 x 8 x 16
-    c.model.text_encoder.width = 192
+    c.model.text_encoder.width = 128
     c.model.text_encoder.num_layers = 3
-    c.model.text_encoder.num_heads = 6
+    c.model.text_encoder.num_heads = 4
     c.model.unet.base_channels = 80
     c.model.unet.channel_multipliers = (1, 2)
     c.model.unet.num_res_blocks = 1
@@ -31,12 +31,13 @@ def get_config(argument: str | None = None) -> ConfigDict:
 
     c.tokenizer.kind = "sentencepiece"
     c.tokenizer.vocab_size = 4096
-    c.tokenizer.max_length = 32
+    c.tokenizer.max_length = 24
     c.tokenizer.path = ""
 
     emoji = ConfigDict({"name": "emoji", "concepts": "everyday", "styles": STYLES})
     scenes = ConfigDict({"name": "scenes", "count": 3000, "objects": "shapes", "simple": True})
     c.data.sources = (emoji, scenes)
+    c.data.cache_latents = True
     c.data.weights = ConfigDict({"emoji": 3.0, "scenes": 1.0})
 
     c.autoencoder.steps, c.autoencoder.batch_size = 1000, 32
@@ -71,4 +72,42 @@ def shapes(c: ConfigDict) -> None:
     c.data.weights = ConfigDict()
 
 
-VARIANTS = {"shapes": shapes}
+def quick(c: ConfigDict) -> None:
+    """The whole path in minutes: forty things, a smaller model, few steps. Losses fall; pictures stay blurred."""
+    c.name = "demo, quick"
+    emoji = ConfigDict({"name": "emoji", "concepts": "everyday", "max_concepts": 40, "styles": STYLES})
+    c.data.sources, c.data.weights = (emoji,), ConfigDict()
+    c.data.holdout_fraction = 0.05
+    c.model.autoencoder.channels = (64, 96)
+    c.model.unet.base_channels = c.model.unet.head_channels = 48
+    c.autoencoder.steps, c.autoencoder.decay_steps = 200, 100
+    c.stage1.steps, c.stage1.batch_size = 500, 32
+    c.stage2.steps, c.stage2.batch_size = 100, 32
+    c.train.validation_samples = 16
+    c.train.checkpoint_every = c.train.validate_every = 100
+    c.train.preview_every = 0
+    c.train.log_every = 20
+
+
+def smoke(c: ConfigDict) -> None:
+    """The whole path in seconds, on drawn shapes: that it runs, not that it learns."""
+    c.name = "demo, smoke"
+    c.data.sources = (ConfigDict({"name": "scenes", "count": 96, "objects": "shapes", "simple": True}),)
+    c.data.weights, c.data.num_shards, c.data.holdout_fraction = ConfigDict(), 2, 0.1
+    c.tokenizer.vocab_size, c.tokenizer.max_length = 256, 16
+    c.model.image_size = 16
+    c.model.autoencoder.channels, c.model.autoencoder.latent_channels = (16,), 4
+    c.model.text_encoder.width, c.model.text_encoder.num_layers, c.model.text_encoder.num_heads = 16, 1, 2
+    c.model.unet.base_channels = c.model.unet.head_channels = 8
+    c.model.unet.attention_downsamplings = (2,)
+    c.experts.n = 2
+    c.data.cache_latents = False
+    for section in (c.autoencoder, c.stage1, c.stage2):
+        section.steps, section.batch_size, section.warmup_steps, section.decay_steps = 8, 8, 2, 0
+    c.train.log_every, c.train.checkpoint_every, c.train.validate_every, c.train.preview_every = 2, 4, 8, 8
+    c.train.validation_samples, c.train.latent_statistics_samples = 8, 32
+    c.train.preview_prompts = ("红色的圆形", "a blue square")
+    c.sample.steps = 4
+
+
+VARIANTS = {"shapes": shapes, "quick": quick, "smoke": smoke}

@@ -67,6 +67,7 @@ def default_config() -> ConfigDict:
     c.data.holdout_fraction = 0.02  # of the concepts
     c.data.num_shards = 8
     c.data.workers = 0  # processes that decode images; 0 does it in threads of this one
+    c.data.cache_latents = False  # encode the pictures once, at start, into this host's memory; for small data
     c.data.language = "both"  # captions drawn: "zh", "en" or "both"
     c.data.weights = ConfigDict()  # share of each source in a batch, by name; empty: as many as there are records
 

@@ -1,24 +1,36 @@
 """The whole model of one config: modules, schedule and stages, and the few functions that join them.
 
-    images --encode--> latents --(noise, U-Net experts)--> latents --decode--> images
-    tokens --text encoder--> Text (features, mask, pooled), seen by every expert
+images --encode--> latents --(noise, U-Net experts)--> latents --decode--> images
+tokens --text encoder--> Text (features, mask, pooled), seen by every expert
 """
 
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax.diffusion.guidance import guided
+from ernie_vilg_jax.diffusion.samplers import Sampler
+from ernie_vilg_jax.diffusion.sampling import sample
 from ernie_vilg_jax.diffusion.schedule import Schedule, make_schedule
 from ernie_vilg_jax.diffusion.stages import Stages, make_stages
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.models.autoencoder import Autoencoder
+from ernie_vilg_jax.models.autoencoder import Autoencoder, Posterior
 from ernie_vilg_jax.models.text_encoder import Text, TextEncoder
 from ernie_vilg_jax.models.unet import UNet
 
 Params = Any
+
+
+class Parts(NamedTuple):
+    """What sampling needs of a trained model."""
+
+    autoencoder: Params  # {"params", "mean" [c], "std" [c]}
+    text_encoder: Params
+    experts: Sequence[Params]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,15 +63,27 @@ class System:
         text = Text(jnp.zeros((1, length, width)), jnp.ones((1, length), bool), jnp.zeros((1, width)))
         return self.unet.init(key, jnp.zeros((1, *self.latent_shape)), jnp.zeros(1, jnp.int32), *text)["params"]
 
-    def encode(self, autoencoder: Params, images: jax.Array, key: jax.Array | None = None) -> jax.Array:
-        """Images [B, H, W, 3] in [-1, 1] -> unit-variance latents [B, h, w, c] fp32: sampled with `key`, else the mean.
+    def abstract_autoencoder(self) -> Params:
+        """Shapes of a frozen autoencoder: {"params", "mean" [c], "std" [c]}."""
+        channels = jax.ShapeDtypeStruct((self.autoencoder.latent_channels,), jnp.float32)
+        params = jax.eval_shape(self.init_autoencoder, jax.random.key(0))
+        return {"params": params, "mean": channels, "std": channels}
 
-        `autoencoder` is {"params", "mean" [c], "std" [c]}: the last two make the latents' channels zero-mean, unit-variance.
+    def posterior(self, autoencoder: Params, images: jax.Array) -> Posterior:
+        """Images [B, H, W, 3] in [-1, 1] -> the autoencoder's raw posterior over their latents."""
+        return self.autoencoder.apply({"params": autoencoder["params"]}, images, method=Autoencoder.encode)
+
+    def draw_latents(self, autoencoder: Params, posterior: Posterior, key: jax.Array | None = None) -> jax.Array:
+        """Unit-variance latents [B, h, w, c] fp32: sampled with `key`, else the posterior's mean.
+
+        `autoencoder` is {"params", "mean" [c], "std" [c]}; the last two make each channel zero-mean, unit-variance.
         """
-        variables = {"params": autoencoder["params"]}
-        posterior = self.autoencoder.apply(variables, images, method=Autoencoder.encode)
         latents = posterior.mean if key is None else posterior.sample(key)
         return (latents - autoencoder["mean"]) / autoencoder["std"]
+
+    def encode(self, autoencoder: Params, images: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        """Images [B, H, W, 3] in [-1, 1] -> unit-variance latents [B, h, w, c] fp32; `key` as in `draw_latents`."""
+        return self.draw_latents(autoencoder, self.posterior(autoencoder, images), key)
 
     def decode(self, autoencoder: Params, latents: jax.Array) -> jax.Array:
         """Unit-variance latents [B, h, w, c] -> images [B, H, W, 3] in [-1, 1] fp32."""
@@ -71,10 +95,45 @@ class System:
         """tokens [B, L] int32, mask [B, L] bool -> Text."""
         return self.text_encoder.apply({"params": text_encoder}, tokens, mask)
 
-    def predict(self, unet: Params, x: jax.Array, t: jax.Array, text: Text, dropout: jax.Array | None = None) -> jax.Array:
+    def predict(
+        self, unet: Params, x: jax.Array, t: jax.Array, text: Text, dropout: jax.Array | None = None
+    ) -> jax.Array:
         """epsilon [B, h, w, c] fp32 of one expert, for noisy latents x at timesteps t [B]."""
         rngs = None if dropout is None else {"dropout": dropout}
         return self.unet.apply({"params": unet}, x, t, *text, deterministic=dropout is None, rngs=rngs)
+
+    def generate(
+        self,
+        parts: Parts,
+        stages: Stages,
+        sampler: Sampler,
+        tokens: jax.Array,
+        mask: jax.Array,
+        null: tuple[jax.Array, jax.Array],
+        noise: jax.Array,
+        guidance_scale: float | jax.Array,
+        key: jax.Array,
+    ) -> jax.Array:
+        """Prompts to images, in one program: read, sample with the expert of each stage, decode.
+
+        Args:
+          parts: the parameters; parts.experts[i] is in charge of stages' stage i.
+          tokens, mask: [B, L] the prompts; null: the same [1, L] of the empty prompt.
+          noise: [B, h, w, c] unit-variance.
+          guidance_scale: the Python number 1 means no guidance (and no second half of the batch).
+          key: randomness of stochastic samplers.
+
+        Returns:
+          [B, H, W, 3] fp32 in [-1, 1].
+        """
+        text = self.read(parts.text_encoder, tokens, mask)
+        null_text = self.read(parts.text_encoder, *null)
+
+        def apply(unet: Params, x: jax.Array, t: jax.Array) -> jax.Array:
+            predict = lambda x, t, text: self.predict(unet, x, t, text)  # noqa: E731
+            return guided(predict, text, null_text, guidance_scale)(x, t)
+
+        return self.decode(parts.autoencoder, sample(parts.experts, apply, stages, sampler, noise, key))
 
 
 def build_system(config: ConfigDict) -> System:
@@ -89,7 +148,8 @@ def build_system(config: ConfigDict) -> System:
             config.diffusion.beta_end,
         )
         system = System(
-            autoencoder=Autoencoder(**model.autoencoder, dtype=dtype),
+            # Always fp32: half precision in the autoencoder is what has given others black images.
+            autoencoder=Autoencoder(**model.autoencoder, dtype=jnp.float32),
             text_encoder=TextEncoder(
                 **model.text_encoder,
                 vocab_size=config.tokenizer.vocab_size,

@@ -61,6 +61,9 @@ class AutoencoderTask:
     def state(self, items: Items) -> State:
         return {**items["train"], **items["autoencoder"]}
 
+    def host_batch(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {"image": batch["image"]}
+
     def _loss(self, params: Any, images: jax.Array, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         reconstruction, posterior = self.system.autoencoder.apply({"params": params}, images, key)
         difference = reconstruction - images

@@ -10,9 +10,10 @@ from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ernie_vilg_jax.data.loader import fixed_batch
+from ernie_vilg_jax.data.loader import fixed_batch, make_loader
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.models.autoencoder import Posterior
 from ernie_vilg_jax.parallel import rules
 from ernie_vilg_jax.system import System
 from ernie_vilg_jax.training import checkpoints
@@ -28,12 +29,41 @@ def build_task(config: ConfigDict, system: System, tokenizer: Tokenizer, mesh: M
     validation = _validation_batch(config, tokenizer, mesh)
     if config.target == "autoencoder":
         return AutoencoderTask(config, system, mesh, validation)
-    started = any((workdir / config.target / "checkpoints").glob("[0-9]*"))
+    restart = any((workdir / config.target / "checkpoints").glob("[0-9]*"))
     start = None
-    if not started:
-        start = _stage1_start if config.target == "stage1" else _stage2_start
-        start = start(config, system, tokenizer, mesh, workdir)
-    return DiffusionTask(config, system, mesh, validation, start)
+    if not restart:
+        begin = _stage1_start if config.target == "stage1" else _stage2_start
+        start = begin(config, system, tokenizer, mesh, workdir)
+    posteriors = None
+    if config.data.cache_latents:
+        frozen = start["autoencoder"] if start else _frozen_autoencoder(workdir / config.target, system, mesh)
+        posteriors = _all_posteriors(config, system, tokenizer, frozen)
+    return DiffusionTask(config, system, mesh, validation, start, posteriors)
+
+
+def _frozen_autoencoder(run: Path, system: System, mesh: Mesh) -> Any:
+    """The autoencoder inside the newest checkpoint of a stage."""
+    abstract = {"autoencoder": system.abstract_autoencoder()}
+    return checkpoints.read_items(checkpoints.find(run), rules.placed(abstract, rules.shardings(abstract, mesh)))[
+        "autoencoder"
+    ]
+
+
+def _all_posteriors(config: ConfigDict, system: System, tokenizer: Tokenizer, autoencoder: Any) -> Posterior:
+    """Posteriors of all training pictures in this host's memory, computed anew at every start: they can't go stale."""
+    if config.data.get("crop", "center") != "center":
+        raise UserError("--config.data.cache_latents sees each picture once, so it cannot go with data.crop='random'")
+    loader = make_loader(config, tokenizer, batch_size=STATISTICS_BATCH, seed=0, epochs=1, workers=0, train=False)
+    encode = jax.jit(system.posterior)
+    pieces = []
+    for batch in loader:
+        images = batch["image"]
+        count = len(images)
+        full = np.concatenate([images, np.zeros((STATISTICS_BATCH - count, *images.shape[1:]), np.float32)])
+        pieces.append(jax.tree.map(lambda leaf, count=count: np.asarray(leaf)[:count], encode(autoencoder, full)))
+    posteriors = jax.tree.map(lambda *leaves: np.concatenate(leaves), *pieces)
+    logging.info("latents of %d pictures cached: %.1f MB", len(posteriors.mean), 2 * posteriors.mean.nbytes / 2**20)
+    return posteriors
 
 
 def _validation_batch(config: ConfigDict, tokenizer: Tokenizer, mesh: Mesh) -> Batch:
@@ -60,12 +90,12 @@ def _run_checkpoint(workdir: Path, target: str, config: ConfigDict, needed_by: s
             f"run the same command with --config=…:{target} first"
         )
     path = checkpoints.find(workdir / target)
-    checkpoints.check_same_architecture(path, config)
+    fields = checkpoints.AUTOENCODER if target == "autoencoder" else checkpoints.ARCHITECTURE
+    checkpoints.check_same(path, config, fields)
     steps, trained = int(path.name), config[target].steps
     if steps < trained:
         logging.warning("%s of %s stands at step %d of %d", target, workdir, steps, trained)
     return path
-
 
 
 def _stage1_start(
@@ -99,10 +129,8 @@ def _stage2_start(
 ) -> dict[str, Any]:
     path = _run_checkpoint(workdir, "stage1", config, "stage2")
     key = jax.random.key(0)
-    channels = jax.ShapeDtypeStruct((system.autoencoder.latent_channels,), jnp.float32)
-    autoencoder = {"params": jax.eval_shape(system.init_autoencoder, key), "mean": channels, "std": channels}
     abstract = {
-        "autoencoder": autoencoder,
+        "autoencoder": system.abstract_autoencoder(),
         "text_encoder": {"ema": jax.eval_shape(system.init_text_encoder, key)},
         expert_name(0): {"ema": jax.eval_shape(system.init_unet, key)},
     }

@@ -9,14 +9,14 @@ A checkpoint is a folder of items, each restorable alone:
     tokenizer      its files, as bytes
     data           position of the data iterator
 
-and metadata: the config, the target, the fingerprint of the data. A checkpoint for sampling is the same folder with only
-the "ema" of each expert and of the text encoder, in bf16.
+and metadata: the config, the target, the fingerprint of the data. A checkpoint for sampling is the same folder with
+only the "ema" of each expert and of the text encoder, in bf16.
 """
 
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,10 @@ from ernie_vilg_jax.data.tokenizers import Tokenizer, load_tokenizer
 from ernie_vilg_jax.errors import UserError
 
 FORMAT = 1
-# What must agree between a checkpoint and the config that goes on with it.
+# What must agree between a checkpoint and the config that goes on with it...
 ARCHITECTURE = ("dtype", "model", "diffusion", "experts.n", "experts.stages", "tokenizer.kind", "tokenizer.vocab_size")
+# ... and between a trained autoencoder and the config that uses it.
+AUTOENCODER = ("model.autoencoder", "model.image_size")
 
 
 @contextlib.contextmanager
@@ -98,13 +100,15 @@ def find(path: str | Path) -> Path:
             steps = sorted((int(child.name), child) for child in candidate.glob("*") if child.name.isdigit())
             if steps:
                 return steps[-1][1]
-    raise UserError(f"--checkpoint={given}: this folder holds no checkpoint (expected one from `train` or `checkpoint`)")
+    raise UserError(
+        f"--checkpoint={given}: this folder holds no checkpoint (expected one from `train` or `checkpoint`)"
+    )
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
     """What `save` was given as metadata. Raises UserError if it is not one of ours."""
     with reading(path):
-        metadata = ocp.checkpointables_metadata(path.absolute()).custom_metadata
+        metadata = ocp.metadata(path.absolute(), checkpointable_name="tokenizer").custom_metadata
     if not isinstance(metadata, dict) or "config" not in metadata:
         raise UserError(f"checkpoint {path} was not written by ernie_vilg_jax: it carries no config")
     if metadata.get("format") != FORMAT:
@@ -114,8 +118,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 def item_names(path: Path) -> list[str]:
     """Names of the items in the checkpoint."""
-    with reading(path):
-        return sorted(ocp.checkpointables_metadata(path.absolute()).metadata)
+    return sorted(folder.name for folder in path.iterdir() if folder.is_dir())
 
 
 def read_items(path: Path, abstract: dict[str, Any]) -> dict[str, Any]:
@@ -179,18 +182,20 @@ def _from_json(value: Any) -> Any:
     return ConfigDict(value) if isinstance(value, dict) else value
 
 
-def check_same_architecture(path: Path, config: ConfigDict) -> None:
-    """Raises UserError naming the fields in which the checkpoint's config differs from `config`."""
+def check_same(path: Path, config: ConfigDict, fields: Sequence[str] = ARCHITECTURE) -> None:
+    """Raises UserError naming those of `fields` in which the checkpoint's config differs from `config`."""
     saved, wanted = read_config(path, config), json.loads(config.to_json_best_effort())
     before = json.loads(saved.to_json_best_effort())
     different = [
         f"{name} ({_get(before, name)!r} in the checkpoint, {_get(wanted, name)!r} now)"
-        for field in ARCHITECTURE
+        for field in fields
         for name in _leaves(field, _get(wanted, field))
         if _get(before, name) != _get(wanted, name)
     ]
     if different:
-        raise UserError(f"checkpoint {path} is of another config: {'; '.join(different)}; use its config, or a new --workdir")
+        raise UserError(
+            f"checkpoint {path} is of another config: {'; '.join(different)}; use its config, or a new --workdir"
+        )
 
 
 def _get(tree: dict[str, Any], path: str) -> Any:
@@ -206,4 +211,3 @@ def _leaves(path: str, value: Any) -> Iterator[str]:
         return
     for name, inner in value.items():
         yield from _leaves(f"{path}.{name}", inner)
-

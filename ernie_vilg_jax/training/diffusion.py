@@ -18,14 +18,13 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ernie_vilg_jax.diffusion.guidance import guided
 from ernie_vilg_jax.diffusion.objective import loss_per_sample
 from ernie_vilg_jax.diffusion.samplers import DDIM, time_grid
-from ernie_vilg_jax.diffusion.sampling import sample
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.models.autoencoder import Posterior
 from ernie_vilg_jax.parallel import rules
-from ernie_vilg_jax.system import System
+from ernie_vilg_jax.system import Parts, System
 from ernie_vilg_jax.training.flops import count_flops
 from ernie_vilg_jax.training.optimizer import ema_update, make_optimizer
 from ernie_vilg_jax.training.task import Batch, Items, State, to_uint8
@@ -46,16 +45,24 @@ class DiffusionTask:
         every expert and the text encoder begin as. Only needed by `init`.
       validation: fixed pictures and tokens, with the tokens of the preview prompts as "preview_tokens", "preview_mask"
         and of the empty caption as "null_tokens", "null_mask" [1, L].
+      posteriors: of all training pictures, in the order of the records (data.cache_latents); None encodes every batch.
     """
 
     def __init__(
-        self, config: ConfigDict, system: System, mesh: Mesh, validation: Batch, start: dict[str, Any] | None = None
+        self,
+        config: ConfigDict,
+        system: System,
+        mesh: Mesh,
+        validation: Batch,
+        start: dict[str, Any] | None = None,
+        posteriors: Posterior | None = None,
     ) -> None:
         self.config = config
         self.system = system
         self.mesh = mesh
         self.validation = validation
         self.start = start
+        self.posteriors = posteriors
         self.section = config[config.target]
         self.optimizer = make_optimizer(config, self.section)
         self.steps: int = self.section.steps
@@ -99,16 +106,10 @@ class DiffusionTask:
             "experts": experts,
         }
 
-    def _abstract_start(self) -> dict[str, Any]:
-        key = jax.random.key(0)
-        channels = jax.ShapeDtypeStruct((self.system.autoencoder.latent_channels,), jnp.float32)
-        autoencoder = {"params": jax.eval_shape(self.system.init_autoencoder, key), "mean": channels, "std": channels}
-        return {"autoencoder": autoencoder}
-
     @cached_property
     def abstract(self) -> State:
         """Shapes, dtypes and shardings of the state; allocates nothing."""
-        state = jax.eval_shape(self._new, jax.random.key(0), self._abstract_start())
+        state = jax.eval_shape(self._new, jax.random.key(0), {"autoencoder": self.system.abstract_autoencoder()})
         return rules.placed(state, self._place(state))
 
     def _place(self, state: State) -> State:
@@ -150,6 +151,12 @@ class DiffusionTask:
             "text_encoder": items["text_encoder"],
             "experts": jax.tree.map(lambda *leaves: jnp.stack(leaves), *experts),
         }
+
+    def host_batch(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        words = {name: batch[name] for name in ("tokens", "token_mask")}
+        if self.posteriors is None:
+            return {**words, "image": batch["image"]}
+        return {**words, **{name: table[batch["index"]] for name, table in self.posteriors._asdict().items()}}
 
     # ---- one step --------------------------------------------------------------------------------------------------
 
@@ -196,7 +203,11 @@ class DiffusionTask:
     def _train_step(self, state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
         n, step = len(self.trained), state["step"]
         encode_key, loss_key = jax.random.split(jax.random.fold_in(state["key"], step))
-        latents = self.system.encode(state["autoencoder"], batch["image"], encode_key)
+        if self.posteriors is None:
+            posterior = self.system.posterior(state["autoencoder"], batch["image"])
+        else:
+            posterior = Posterior(batch["mean"], batch["log_variance"])
+        latents = self.system.draw_latents(state["autoencoder"], posterior, encode_key)
         text_params = state["text_encoder"]["params" if self.train_text_encoder else "ema"]
         cut = lambda a: a.reshape(n, -1, *a.shape[1:])  # noqa: E731
         words = {name: cut(batch[name]) for name in ("tokens", "token_mask")}
@@ -284,23 +295,19 @@ class DiffusionTask:
 
     @cached_property
     def _sample(self) -> Any:
-        system = self.system
-        settings = self.config.sample
-        sampler = DDIM(system.schedule, time_grid("trailing", PREVIEW_STEPS, system.schedule.num_timesteps))
+        schedule = self.system.schedule
+        sampler = DDIM(schedule, time_grid("trailing", PREVIEW_STEPS, schedule.num_timesteps))
 
         def run(state: State, batch: Batch) -> jax.Array:
-            read = lambda name: system.read(state["text_encoder"]["ema"], batch[f"{name}_tokens"], batch[f"{name}_mask"])  # noqa: E731
-            text, null = read("preview"), read("null")
             bank = state["experts"]["ema"]
             experts = [jax.tree.map(lambda leaf, k=k: leaf[k], bank) for k in range(len(self.trained))]
-
-            def apply(unet: Any, x: jax.Array, t: jax.Array) -> jax.Array:
-                predict = lambda x, t, text: system.predict(unet, x, t, text)  # noqa: E731
-                return guided(predict, text, null, settings.guidance_scale)(x, t)
-
+            parts = Parts(state["autoencoder"], state["text_encoder"]["ema"], experts)
+            words = batch["preview_tokens"], batch["preview_mask"]
+            null = batch["null_tokens"], batch["null_mask"]
             key = jax.random.key(1)
-            noise = jax.random.normal(key, (text.mask.shape[0], *system.latent_shape))
-            return system.decode(state["autoencoder"], sample(experts, apply, self.stages, sampler, noise, key))
+            noise = jax.random.normal(key, (words[0].shape[0], *self.system.latent_shape))
+            scale = self.config.sample.guidance_scale
+            return self.system.generate(parts, self.stages, sampler, *words, null, noise, scale, key)
 
         return jax.jit(run)
 

@@ -64,7 +64,7 @@ def train(task: Task, config: ConfigDict, tokenizer: Tokenizer, mesh: Mesh, dire
         waiting: tuple[int, dict[str, jax.Array], np.ndarray] | None = None
         while step < task.steps:
             numpy_batch = next(data)
-            batch = to_devices(numpy_batch, mesh)
+            batch = to_devices(task.host_batch(numpy_batch), mesh)
             state, metrics = task.train_step(state, batch)
             # The step before is looked at while this one runs: the device never waits for the host.
             if waiting is not None:
@@ -100,7 +100,7 @@ def _start(
     if newest is None:
         return task.init(jax.random.key(config.seed))
     path = saved.path(newest)
-    checkpoints.check_same_architecture(path, config)
+    checkpoints.check_same(path, config)
     before = checkpoints.read_metadata(path)
     if before["data"] != metadata["data"]:
         raise UserError(
@@ -121,13 +121,9 @@ def _start(
 
 
 def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:
-    """This host's share of a batch as global arrays, their first axis over the mesh; `index` stays behind."""
+    """This host's share of a batch as global arrays, their first axis over the mesh."""
     sharding = rules.batch_sharding(mesh)
-    return {
-        name: jax.make_array_from_process_local_data(sharding, array)
-        for name, array in batch.items()
-        if name != "index"
-    }
+    return {name: jax.make_array_from_process_local_data(sharding, array) for name, array in batch.items()}
 
 
 def _validate(task: Task, state: State, target: str, step: int) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What the training loop knows of a model: the Task protocol, which the autoencoder and the diffusion model implement."""
+"""What the training loop knows of a model: the Task protocol. The autoencoder and the diffusion model are tasks."""
 
 from typing import Any, Protocol
 
@@ -47,6 +47,10 @@ class Task(Protocol):
 
     def state(self, items: Items) -> State:
         """The inverse of `items`."""
+        ...
+
+    def host_batch(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What of the loader's batch goes to the devices."""
         ...
 
     def train_step(self, state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:

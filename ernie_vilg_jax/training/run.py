@@ -1,0 +1,34 @@
+"""`run(config, workdir)`: everything `python -m ernie_vilg_jax.train` does, for programs and tests."""
+
+from pathlib import Path
+
+import jax
+from absl import logging
+from clu import parameter_overview
+from ml_collections import ConfigDict
+
+from ernie_vilg_jax.data.tokenizers import load_tokenizer
+from ernie_vilg_jax.parallel.mesh import make_mesh
+from ernie_vilg_jax.system import build_system
+from ernie_vilg_jax.training import loop
+from ernie_vilg_jax.training.build import build_task
+from ernie_vilg_jax.training.task import State
+
+
+def run(config: ConfigDict, workdir: Path) -> State:
+    """Trains `config.target` in `workdir` from wherever it stands, and returns the final state.
+
+    Raises UserError for what a person can mend, loop.Stopped after SIGTERM or SIGINT.
+    """
+    tokenizer = load_tokenizer(config)
+    config = config.copy_and_resolve_references()
+    # A small corpus gives a smaller vocabulary than was asked for.
+    config.tokenizer.vocab_size = tokenizer.vocab_size
+    system = build_system(config)
+    mesh = make_mesh(config.mesh)
+    with jax.set_mesh(mesh):
+        task = build_task(config, system, tokenizer, mesh, workdir)
+        logging.info("%s on %d x %s", config.target, jax.device_count(), jax.devices()[0].device_kind)
+        for name, tree in task.parameters.items():
+            logging.info("%s: %.1fM parameters", name, parameter_overview.count_parameters(tree) / 1e6)
+        return loop.train(task, config, tokenizer, mesh, workdir / config.target)

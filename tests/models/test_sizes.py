@@ -1,0 +1,55 @@
+"""The published sizes, counted on abstract shapes: nothing of the 24B is allocated."""
+
+import importlib
+import math
+from typing import Any
+
+import jax
+import pytest
+
+from ernie_vilg_jax.system import System, build_system
+
+
+def system_of(name: str, **changes: Any) -> tuple[System, Any]:
+    config = importlib.import_module(f"configs.{name}").get_config()
+    config.update_from_flattened_dict(changes)
+    return build_system(config), config
+
+
+def billions(init: Any) -> float:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(init, jax.random.key(0)))) / 1e9
+
+
+def test_paper_sizes() -> None:
+    system, config = system_of("paper")
+    unet, text = billions(system.init_unet), billions(system.init_text_encoder)
+    assert unet == pytest.approx(2.238, rel=0.005)
+    assert text == pytest.approx(1.252, rel=0.005)
+    assert config.experts.n == 10
+    assert text + config.experts.n * unet == pytest.approx(23.63, rel=0.005)
+
+
+def test_paper_unet_without_pooled_text_is_the_published_count() -> None:
+    system, _ = system_of("paper", **{"model.unet.pooled_text": False})
+    assert billions(system.init_unet) == pytest.approx(2.238, rel=0.0005)
+
+
+def test_ablation_sizes() -> None:
+    system, _ = system_of("ablation")
+    assert billions(system.init_unet) == pytest.approx(0.870, rel=0.01)
+    assert billions(system.init_text_encoder) == pytest.approx(0.500, rel=0.005)
+
+
+def test_paper_latents_are_an_eighth_of_the_image() -> None:
+    system, config = system_of("paper")
+    assert system.latent_shape == (config.model.image_size // 8, config.model.image_size // 8, 4)
+    x = jax.ShapeDtypeStruct((2, *system.latent_shape), "float32")
+
+    def forward(key: jax.Array, x: jax.Array) -> jax.Array:
+        import jax.numpy as jnp
+
+        text = system.read(system.init_text_encoder(key), jnp.zeros((2, 77), int), jnp.ones((2, 77), bool))
+        return system.predict(system.init_unet(key), x, jnp.zeros(2, int), text)
+
+    epsilon = jax.eval_shape(forward, jax.random.key(0), x)
+    assert (epsilon.shape, epsilon.dtype) == (x.shape, "float32")

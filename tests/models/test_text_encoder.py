@@ -1,0 +1,30 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ernie_vilg_jax.models.text_encoder import TextEncoder
+
+ENCODER = TextEncoder(vocab_size=20, max_length=6, width=8, num_layers=2, num_heads=2)
+TOKENS = jnp.array([[1, 5, 7, 2, 0, 0], [1, 9, 2, 0, 0, 0]])
+MASK = TOKENS > 0
+PARAMS = ENCODER.init(jax.random.key(0, impl="rbg"), TOKENS, MASK)
+
+
+def test_what_padding_holds_does_not_matter() -> None:
+    text = ENCODER.apply(PARAMS, TOKENS, MASK)
+    other = ENCODER.apply(PARAMS, jnp.where(MASK, TOKENS, 13), MASK)
+    np.testing.assert_allclose(text.features * MASK[..., None], other.features * MASK[..., None], atol=1e-6)
+    np.testing.assert_allclose(text.pooled, other.pooled, atol=1e-6)
+    short = ENCODER.apply(PARAMS, TOKENS[:, :4], MASK[:, :4])
+    np.testing.assert_allclose(text.pooled, short.pooled, atol=1e-5)
+
+
+def test_it_reads_in_both_directions() -> None:
+    last_changed = ENCODER.apply(PARAMS, TOKENS.at[0, 3].set(4), MASK).features
+    assert float(jnp.abs(last_changed[0, 0] - ENCODER.apply(PARAMS, TOKENS, MASK).features[0, 0]).max()) > 1e-4
+
+
+def test_too_many_tokens_are_refused() -> None:
+    with pytest.raises(ValueError, match="7 tokens, but the text encoder has 6 positions"):
+        ENCODER.apply(PARAMS, jnp.ones((1, 7), int), jnp.ones((1, 7), bool))

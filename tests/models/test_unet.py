@@ -1,0 +1,105 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ernie_vilg_jax.models.unet import UNet, timestep_embedding
+
+KEY = jax.random.key(0, impl="rbg")
+
+
+def tiny(**changes: object) -> UNet:
+    sizes = {"base_channels": 8, "channel_multipliers": (1, 2), "num_res_blocks": 1, "head_channels": 8}
+    return UNet(**{**sizes, "attention_downsamplings": (1, 2), "latent_channels": 3, **changes})  # type: ignore[arg-type]
+
+
+def arguments(length: int = 5) -> tuple[jax.Array, ...]:
+    x = jax.random.normal(KEY, (2, 4, 4, 3))
+    text = jax.random.normal(KEY, (2, length, 6))
+    return x, jnp.array([3, 900]), text, jnp.ones((2, length), bool), text.mean(1)
+
+
+def randomised(unet: UNet, *args: jax.Array) -> dict:
+    """Parameters without the zeros of the start, so that every path matters."""
+    shapes = jax.eval_shape(unet.init, KEY, *args)
+    leaves, structure = jax.tree.flatten(shapes)
+    keys = jax.random.split(KEY, len(leaves))
+    return jax.tree.unflatten(structure, [0.2 * jax.random.normal(k, a.shape) for k, a in zip(keys, leaves, strict=True)])
+
+
+def test_starts_as_zero_and_keeps_the_shape() -> None:
+    unet, args = tiny(), arguments()
+    epsilon = unet.apply(unet.init(KEY, *args), *args)
+    assert epsilon.shape == args[0].shape
+    np.testing.assert_array_equal(epsilon, 0.0)
+
+
+def test_padding_is_never_seen() -> None:
+    unet = tiny()
+    x, t, text, mask, pooled = arguments(7)
+    mask = mask.at[:, 4:].set(False)
+    params = randomised(unet, x, t, text, mask, pooled)
+    before = unet.apply(params, x, t, text, mask, pooled)
+    after = unet.apply(params, x, t, text.at[:, 4:].set(99.0), mask, pooled)
+    np.testing.assert_array_equal(before, after)
+    short = unet.apply(params, x, t, text[:, :4], mask[:, :4], pooled)
+    np.testing.assert_allclose(before, short, atol=1e-5)
+
+
+@pytest.mark.parametrize("changed", ["text", "pooled", "timesteps"])
+def test_every_condition_matters(changed: str) -> None:
+    unet = tiny()
+    x, t, text, mask, pooled = arguments()
+    params = randomised(unet, x, t, text, mask, pooled)
+    before = unet.apply(params, x, t, text, mask, pooled)
+    values = {"text": (t, -text, pooled), "pooled": (t, text, -pooled), "timesteps": (t + 50, text, pooled)}
+    t2, text2, pooled2 = values[changed]
+    assert np.abs(before - unet.apply(params, x, t2, text2, mask, pooled2)).max() > 1e-3
+
+
+def test_pooled_text_can_be_switched_off() -> None:
+    unet = tiny(pooled_text=False)
+    x, t, text, mask, pooled = arguments()
+    params = randomised(unet, x, t, text, mask, pooled)
+    assert "pooled" not in params["params"]
+    np.testing.assert_array_equal(
+        unet.apply(params, x, t, text, mask, pooled), unet.apply(params, x, t, text, mask, -pooled)
+    )
+
+
+def test_half_precision_keeps_parameters_and_output_in_fp32() -> None:
+    args = arguments()
+    full, half = tiny(), tiny(dtype=jnp.bfloat16)
+    params = randomised(half, *args)
+    assert {leaf.dtype for leaf in jax.tree.leaves(jax.eval_shape(half.init, KEY, *args))} == {jnp.dtype("float32")}
+    epsilon = half.apply(params, *args)
+    assert epsilon.dtype == jnp.float32
+    scale = float(jnp.abs(full.apply(params, *args)).max())
+    np.testing.assert_allclose(epsilon, full.apply(params, *args), atol=0.05 * scale)
+
+
+def test_remat_changes_nothing() -> None:
+    args = arguments()
+    params = randomised(tiny(), *args)
+    loss = lambda unet: jax.grad(lambda p: jnp.sum(unet.apply(p, *args) ** 2))(params)  # noqa: E731
+    for plain, again in zip(jax.tree.leaves(loss(tiny())), jax.tree.leaves(loss(tiny(remat=True))), strict=True):
+        np.testing.assert_allclose(plain, again, rtol=1e-4, atol=1e-4)
+
+
+def test_latents_that_do_not_divide_are_refused() -> None:
+    unet = tiny()
+    x, *rest = arguments()
+    with pytest.raises(ValueError, match="3x4 must be multiples of 2"):
+        jax.eval_shape(unet.init, KEY, x[:, :3], *rest)
+
+
+def test_channels_that_do_not_cut_into_heads_are_refused() -> None:
+    with pytest.raises(ValueError, match="unet.head_channels"):
+        jax.eval_shape(tiny(head_channels=3).init, KEY, *arguments())
+
+
+def test_timestep_embedding_by_hand() -> None:
+    out = np.asarray(timestep_embedding(jnp.array([0, 7]), 4))
+    angles = 7 * np.array([1.0, 10_000.0**-0.5])
+    np.testing.assert_allclose(out[0], [1, 1, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(out[1], [*np.cos(angles), *np.sin(angles)], atol=1e-6)

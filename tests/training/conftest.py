@@ -1,0 +1,41 @@
+"""A whole tiny run on drawn shapes, made once: data, autoencoder, stage 1, stage 2."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ml_collections import ConfigDict
+
+from configs.demo import get_config
+from ernie_vilg_jax.data.preparation import prepare
+from ernie_vilg_jax.training.run import run
+
+MakeConfig = Callable[..., ConfigDict]
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("shapes")
+    prepare(get_config("smoke"), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def make_config(data: Path) -> MakeConfig:
+    def make(target: str, **changes: Any) -> ConfigDict:
+        config = get_config(f"{target},smoke")
+        config.data.path = str(data)
+        config.update_from_flattened_dict(changes)
+        return config
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def whole_run(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Working directory in which all three targets were trained to their end."""
+    workdir = tmp_path_factory.mktemp("run")
+    for target in ("autoencoder", "stage1", "stage2"):
+        run(make_config(target), workdir)
+    return workdir

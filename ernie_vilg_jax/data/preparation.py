@@ -123,9 +123,17 @@ def prepare(config: Any, output: str | Path, *, own_data: bool = False) -> dict[
             "num_shards": int(config.data.num_shards),
         }
     )
-    (directory / PROGRESS).mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output={directory} cannot be made a folder ({error.strerror}): choose another") from error
+    before = records.read_manifest(directory) if (directory / records.MANIFEST).exists() else None
+    if before is not None and before["settings"] == settings and _complete(directory, before, fingerprint, config):
+        logging.info("%s is complete already; nothing to do", directory)
+        return before
+    (directory / PROGRESS).mkdir(exist_ok=True)
     shards, held = plan_shards(sources, settings["holdout_fraction"], config.data.num_shards)
-    entries = _write_shards(directory, sources, shards, fingerprint)
+    entries = _write_shards(directory, sources, shards, fingerprint, before)
     tokenizer = _prepare_tokenizer(config, directory, entries)
     _write_licences(directory, sources)
     _write_preview(directory, entries)
@@ -151,6 +159,21 @@ def prepare(config: Any, output: str | Path, *, own_data: bool = False) -> dict[
     for split, summary in manifest["splits"].items():
         logging.info("%s: %d records, captions %s", split, summary["records"], summary["captions"])
     return manifest
+
+
+def _complete(directory: Path, manifest: Mapping[str, Any], fingerprint: str, config: Any) -> bool:
+    """Whether a finished directory already is what would be written: its tokenizer must not change under a training."""
+    names = [shard["file"] for split in manifest["splits"].values() for shard in split["shards"]]
+    return (
+        all(_finished(directory, name, fingerprint, manifest) for name in names)
+        and manifest["tokenizer"].get("settings") == _plain(config.tokenizer)
+        and manifest["tokenizer"].get("fingerprint") == _tokenizer_fingerprint(directory)
+    )
+
+
+def _tokenizer_fingerprint(directory: Path) -> str:
+    files = sorted((directory / "tokenizer").glob("*"))
+    return digest([[file.name, records.file_sha256(file)] for file in files])
 
 
 def _splits(entries: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
@@ -190,10 +213,12 @@ def _finished(
 
 
 def _write_shards(
-    directory: Path, sources: Sequence[Source], shards: Mapping[str, list[Slot]], fingerprint: str
+    directory: Path,
+    sources: Sequence[Source],
+    shards: Mapping[str, list[Slot]],
+    fingerprint: str,
+    manifest: Mapping[str, Any] | None,
 ) -> dict[str, dict[str, Any]]:
-    manifest_file = directory / records.MANIFEST
-    manifest = records.read_manifest(directory) if manifest_file.exists() else None
     if manifest is not None and manifest["fingerprint"] != fingerprint:
         logging.warning("%s was prepared from other settings or inputs: all its shards are made anew", directory)
     entries: dict[str, dict[str, Any]] = {}
@@ -201,7 +226,7 @@ def _write_shards(
         if (entry := _finished(directory, name, fingerprint, manifest)) is not None:
             entries[name] = entry
             records.write_json(directory / PROGRESS / f"{name}.json", {"fingerprint": fingerprint, "entry": entry})
-    manifest_file.unlink(missing_ok=True)  # from here until the end the directory is not a whole
+    (directory / records.MANIFEST).unlink(missing_ok=True)  # from here until the end the directory is not a whole
     for stale in [*directory.glob("*.array_record"), *directory.glob(".*.partial")]:
         if stale.name not in entries:
             stale.unlink()
@@ -234,9 +259,11 @@ def _prepare_tokenizer(config: Any, directory: Path, entries: Mapping[str, dict[
     captions = (text for shard in shards for record in records.read_shard(shard) for text in _texts(record))
     tokenizer = tokenizers.prepare_tokenizer(config.tokenizer, captions)
     tokenizer.save(directory / "tokenizer")
-    files = sorted((directory / "tokenizer").iterdir())
-    fingerprint = digest([[file.name, records.file_sha256(file)] for file in files])
-    return {"kind": config.tokenizer.kind, "vocab_size": tokenizer.vocab_size, "fingerprint": fingerprint}
+    return {
+        "settings": _plain(config.tokenizer),
+        "vocab_size": tokenizer.vocab_size,
+        "fingerprint": _tokenizer_fingerprint(directory),
+    }
 
 
 def _texts(record: Record) -> Iterator[str]:

@@ -132,6 +132,20 @@ def test_all_concepts_take_the_cldr_names_without_skin_tones():
     assert {record.captions["en"][0] for record in records} == {en for en, _ in NAMES.values()}
 
 
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("flag: China", "flag of China"),
+        ("旗: 中国", "中国的旗帜"),
+        ("family: woman, boy", "family, woman, boy"),
+        ("家庭: 女人男孩", "家庭，女人男孩"),
+        ("panda", "panda"),
+    ],
+)
+def test_cldr_names_are_said_plainly(name: str, plain: str):
+    assert emoji.plain_name(name) == plain
+
+
 def test_options_limit_and_decide_the_fingerprint():
     limited = EmojiSource(max_concepts=2)
     pairs = [dataclasses.astuple(limited.keys()[n]) for n in range(len(limited.keys()))]

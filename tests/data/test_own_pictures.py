@@ -120,7 +120,7 @@ def test_no_folder_no_images_and_wrong_options_are_named(tmp_path: Path):
 
 def test_the_fingerprint_follows_pixels_captions_and_options(tmp_path: Path):
     put(tmp_path, a_png=picture(), a_txt="a")
-    prints = [folder(tmp_path).fingerprint(), folder(tmp_path, max_side=8).fingerprint()]
+    prints = [folder(tmp_path).fingerprint(), folder(tmp_path, short_side=8).fingerprint()]
     put(tmp_path, a_txt="b")
     prints.append(folder(tmp_path).fingerprint())
     put(tmp_path, a_png=picture("blue"))
@@ -131,7 +131,7 @@ def test_the_fingerprint_follows_pixels_captions_and_options(tmp_path: Path):
 
 def test_large_pictures_are_shrunk_on_request(tmp_path: Path):
     put(tmp_path, a_png=picture(size=(100, 50)), a_txt="a", b_png=picture(size=(10, 10)), b_txt="b")
-    a, b = examples(folder(tmp_path, max_side=20))
+    a, b = examples(folder(tmp_path, short_side=20))
     assert (a.width, a.height) == (40, 20) and (b.width, b.height) == (10, 10)
 
 

@@ -151,6 +151,27 @@ def test_a_damaged_shard_alone_is_made_anew(prepared: Path, config: ConfigDict, 
     assert other.stat().st_mtime_ns == modified
 
 
+def test_a_finished_directory_is_left_alone(config: ConfigDict, tmp_path: Path):
+    manifest = prepare(config, tmp_path)
+    times = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
+    assert prepare(config, tmp_path) == manifest
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == times
+
+
+def test_another_tokenizer_leaves_the_shards(config: ConfigDict, tmp_path: Path):
+    before = prepare(config, tmp_path)
+    config.tokenizer.vocab_size = 360
+    after = prepare(config, tmp_path)
+    assert after["tokenizer"] != before["tokenizer"] and after["tokenizer"]["vocab_size"] <= 360
+    assert after["splits"] == before["splits"]
+
+
+def test_an_output_that_cannot_be_a_folder_is_named(config: ConfigDict, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be made a folder"):
+        prepare(config, tmp_path / "file")
+
+
 def test_other_settings_replace_all_shards(config: ConfigDict, tmp_path: Path):
     prepare(config, tmp_path)
     config.data.num_shards = 2

@@ -230,7 +230,7 @@ class EmojiSource:
         if self.concepts == "everyday":
             captions = everyday_captions(EVERYDAY[emoji], look)
         else:
-            en, zh = english["tts"][0], chinese["tts"][0]
+            en, zh = plain_name(english["tts"][0]), plain_name(chinese["tts"][0])
             captions = {"zh": [zh, f"{zh}，{look.zh}"], "en": [en, f"{en}, {look.en}"]}
         key = _key(emoji, style)
         return Record(
@@ -250,7 +250,7 @@ class EmojiSource:
         packages = [STYLES[style].package for style in self.styles] + [CLDR, CLDR_DERIVED]
         return digest(
             {
-                "recipe": RECIPE,
+                "recipe": RECIPE if self.concepts == "everyday" else [RECIPE, "plain names"],
                 "options": [self.size, self.styles, self.concepts, self.max_concepts],
                 "packages": [package.integrity for package in packages],
                 "everyday": [dataclasses.astuple(concept) for concept in EVERYDAY.values()],
@@ -267,6 +267,16 @@ class EmojiSource:
             for style, look in looks
         ]
         return [*art, CLDR_LICENCE]
+
+
+def plain_name(name: str) -> str:
+    """A CLDR name as one would say it: "flag: China" -> "flag of China", 旗: 中国 -> 中国的旗帜."""
+    kind, colon, what = name.partition(": ")
+    if not colon:
+        return name
+    return {"flag": f"flag of {what}", "旗": f"{what}的旗帜"}.get(
+        kind, f"{kind}, {what}" if kind.isascii() else f"{kind}，{what}"
+    )
 
 
 def _key(emoji: str, style: str) -> Key:

@@ -42,13 +42,13 @@ class FolderSource:
       path: the folder.
       on_mismatch: "error", or "skip": leave out, with a report, images without captions, captions without images and
         images that cannot be decoded.
-      max_side: shrink images whose shorter side is larger, in pixels; 0 = keep the files' bytes.
+      short_side: shrink images whose shorter side is larger, in pixels; 0 = keep the files' bytes.
       licence: SPDX identifier of the pictures, for the records.
     """
 
     path: str = ""
     on_mismatch: str = "error"
-    max_side: int = 0
+    short_side: int = 0
     licence: str = ""
     name: str = dataclasses.field(default="folder", init=False)
 
@@ -146,7 +146,7 @@ class FolderSource:
             pair.captions,
             pair.concept,
             licence=self.licence,
-            max_side=self.max_side,
+            short_side=self.short_side,
             objects=pair.objects,
         )
 
@@ -155,7 +155,7 @@ class FolderSource:
             [pair.file, file_sha256(self._images[pair.file]), pair.captions, pair.concept] for pair in self._pairs
         ]
         objects = [pair.objects for pair in self._pairs]
-        return digest({"content": content, "objects": objects, "options": [self.max_side, self.licence]})
+        return digest({"content": content, "objects": objects, "options": [self.short_side, self.licence]})
 
     def licences(self) -> list[Licence]:
         return [Licence(f"images of {Path(self.path).name}", self.licence or "yours to know", "", "")]

@@ -84,13 +84,13 @@ def image_size(data: bytes) -> tuple[int, int]:
         raise ValueError(str(error) or type(error).__name__) from error
 
 
-def shrink(data: bytes, max_side: int) -> bytes:
-    """The image with its shorter side at most `max_side`, as PNG; the bytes themselves when it is small enough."""
+def shrink(data: bytes, short_side: int) -> bytes:
+    """The image with its shorter side at most `short_side`, as PNG; the bytes themselves when it is small enough."""
     from PIL import Image, ImageOps
 
     with Image.open(io.BytesIO(data)) as opened:
         image = ImageOps.exif_transpose(opened)
-        scale = max_side / min(image.size)
+        scale = short_side / min(image.size)
         if scale >= 1:
             return data
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
@@ -109,14 +109,14 @@ def make_record(
     concept: str,
     *,
     licence: str,
-    max_side: int,
+    short_side: int,
     objects: Iterable[Mapping[str, Any]] = (),
     remedy: str = "mend or remove it, or leave such files out with --on_mismatch=skip",
 ) -> Record:
     """A record of someone's own picture; `where` and `remedy` make the error of an undecodable one."""
     try:
-        if max_side:
-            data = shrink(data, max_side)
+        if short_side:
+            data = shrink(data, short_side)
         width, height = image_size(data)
     except Exception as error:  # see image_size
         raise UserError(f"{where} cannot be decoded as an image ({error}): {remedy}") from error

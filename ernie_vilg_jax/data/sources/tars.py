@@ -52,7 +52,7 @@ class TarSource:
 
     path: str = ""
     on_mismatch: str = "error"
-    max_side: int = 0
+    short_side: int = 0
     licence: str = ""
     name: str = dataclasses.field(default="tars", init=False)
 
@@ -142,13 +142,13 @@ class TarSource:
             example.captions,
             example.concept,
             licence=self.licence,
-            max_side=self.max_side,
+            short_side=self.short_side,
             objects=example.objects,
         )
 
     def fingerprint(self) -> str:
         hashes = [[Path(tar).name, file_sha256(Path(tar))] for tar in self._tars]
-        return digest({"tars": hashes, "options": [self.on_mismatch, self.max_side, self.licence]})
+        return digest({"tars": hashes, "options": [self.on_mismatch, self.short_side, self.licence]})
 
     def licences(self) -> list[Licence]:
         return [Licence(f"images of {Path(self.path).name}", self.licence or "yours to know", "", "")]

@@ -32,7 +32,7 @@ class TfdsSource:
       text: names of the text features, each a string or a sequence of strings; () = whichever of caption, captions,
         text, zh, en exist. Features named zh and en are in that language, others are told apart by their characters.
       concept: feature that names what is held out together; "" = the first caption.
-      max_side, licence: as for the folder source.
+      short_side, licence: as for the folder source.
     """
 
     dataset: str = ""
@@ -40,7 +40,7 @@ class TfdsSource:
     image: str = "image"
     text: tuple[str, ...] = ()
     concept: str = ""
-    max_side: int = 0
+    short_side: int = 0
     licence: str = ""
     name: str = dataclasses.field(default="tfds", init=False)
 
@@ -129,7 +129,7 @@ class TfdsSource:
             captions,
             concept,
             licence=self.licence,
-            max_side=self.max_side,
+            short_side=self.short_side,
             remedy="leave it out with a split such as train[:N]",
         )
 
@@ -137,7 +137,7 @@ class TfdsSource:
         info = self._builder.info
         base = self.split.split("[")[0]
         files = [Path(str(path)) for path in info.splits[base].filepaths]
-        options = [self.split, self.image, self._texts, self.concept, self.max_side, self.licence]
+        options = [self.split, self.image, self._texts, self.concept, self.short_side, self.licence]
         hashes = [[path.name, file_sha256(path)] for path in files]
         return digest({"name": info.full_name, "files": hashes, "options": options})
 

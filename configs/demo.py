@@ -25,8 +25,8 @@ def get_config(argument: str | None = None) -> ConfigDict:
     c.model.unet.base_channels = 80
     c.model.unet.channel_multipliers = (1, 2)
     c.model.unet.num_res_blocks = 1
-    c.model.unet.attention_downsamplings = (1, 2)
-    c.model.unet.head_channels = 80
+    c.model.unet.attention_downsamplings = (2,)
+    c.model.unet.head_channels = 40
     c.experts.n = 4
 
     c.tokenizer.kind = "sentencepiece"
@@ -41,13 +41,13 @@ def get_config(argument: str | None = None) -> ConfigDict:
     c.data.weights = ConfigDict({"emoji": 3.0, "scenes": 1.0})
 
     c.autoencoder.steps, c.autoencoder.batch_size = 1000, 32
-    c.stage1.steps, c.stage1.batch_size = 8000, 64
+    c.stage1.steps, c.stage1.batch_size = 4600, 64
     c.stage2.steps, c.stage2.batch_size = 1200, 64
     for section in (c.autoencoder, c.stage1, c.stage2):
-        section.learning_rate = 5e-4
+        section.learning_rate = 1e-3
         section.warmup_steps = 200
-        section.ema_decay = 0.998
-    c.autoencoder.learning_rate, c.autoencoder.decay_steps = 1e-3, 400
+        section.ema_decay = 0.999
+    c.autoencoder.decay_steps, c.stage1.decay_steps = 400, 1500
     c.stage2.learning_rate = 2e-4
 
     c.train.log_every = 50
@@ -94,7 +94,7 @@ def smoke(c: ConfigDict) -> None:
     c.name = "demo, smoke"
     c.data.sources = (ConfigDict({"name": "scenes", "count": 96, "objects": "shapes", "simple": True}),)
     c.data.weights, c.data.num_shards, c.data.holdout_fraction = ConfigDict(), 2, 0.1
-    c.tokenizer.vocab_size, c.tokenizer.max_length = 256, 16
+    c.tokenizer.vocab_size, c.tokenizer.max_length = 512, 16
     c.model.image_size = 16
     c.model.autoencoder.channels, c.model.autoencoder.latent_channels = (16,), 4
     c.model.text_encoder.width, c.model.text_encoder.num_layers, c.model.text_encoder.num_heads = 16, 1, 2

@@ -172,8 +172,8 @@ class Pipeline:
             def run(parts: Parts, tokens: Any, mask: Any, null: Any, numbers: Any, seed: Any, scale: Any) -> jax.Array:
                 key = jax.random.key(seed)
                 # Noise by picture number: the same picture in whatever batch it is made.
-                draw = lambda number: jax.random.normal(jax.random.fold_in(key, number), self.system.latent_shape)  # noqa: E731
-                noise = jax.vmap(draw)(numbers)
+                keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
+                noise = jax.vmap(lambda key: jax.random.normal(key, self.system.latent_shape))(keys)
                 guidance = 1 if unguided else scale
                 return self.system.generate(parts, self.stages, sampler, tokens, mask, null, noise, guidance, key)
 

@@ -16,3 +16,4 @@ from absl import flags
 
 # Grain's worker processes read an absl flag, and absl refuses while no command has parsed its flags.
 flags.FLAGS.mark_as_parsed()
+pytest_plugins = ["tests.tiny_run"]

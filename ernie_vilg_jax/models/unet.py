@@ -40,7 +40,7 @@ class ResBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, emb: jax.Array, deterministic: bool) -> jax.Array:
-        conv = lambda c, k, name, **kw: nn.Conv(c, (k, k), padding="SAME", dtype=self.dtype, name=name, **kw)  # noqa: E731
+        conv = lambda c, k, name, **kw: nn.Conv(c, (k, k), dtype=self.dtype, name=name, **kw)  # noqa: E731
         h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_in")(x))
         if self.resample:
             h, x = (_resample(a, self.resample) for a in (h, x))

@@ -90,8 +90,7 @@ def _run_checkpoint(workdir: Path, target: str, config: ConfigDict, needed_by: s
             f"run the same command with --config=…:{target} first"
         )
     path = checkpoints.find(workdir / target)
-    fields = checkpoints.AUTOENCODER if target == "autoencoder" else checkpoints.ARCHITECTURE
-    checkpoints.check_same(path, config, fields)
+    checkpoints.check_same(path, config, target)
     steps, trained = int(path.name), config[target].steps
     if steps < trained:
         logging.warning("%s of %s stands at step %d of %d", target, workdir, steps, trained)

@@ -16,7 +16,7 @@ only the "ema" of each expert and of the text encoder, in bf16.
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,10 @@ from ernie_vilg_jax.data.tokenizers import Tokenizer, load_tokenizer
 from ernie_vilg_jax.errors import UserError
 
 FORMAT = 1
-# What must agree between a checkpoint and the config that goes on with it...
-ARCHITECTURE = ("dtype", "model", "diffusion", "experts.n", "experts.stages", "tokenizer.kind", "tokenizer.vocab_size")
-# ... and between a trained autoencoder and the config that uses it.
+# What must agree between a checkpoint and the config that goes on with it, by the checkpoint's target.
 AUTOENCODER = ("model.autoencoder", "model.image_size")
+STAGE1 = ("dtype", "model", "diffusion", "tokenizer.kind", "tokenizer.vocab_size", "tokenizer.max_length")
+SAME = {"autoencoder": AUTOENCODER, "stage1": STAGE1, "stage2": (*STAGE1, "experts.n", "experts.stages")}
 
 
 @contextlib.contextmanager
@@ -182,13 +182,13 @@ def _from_json(value: Any) -> Any:
     return ConfigDict(value) if isinstance(value, dict) else value
 
 
-def check_same(path: Path, config: ConfigDict, fields: Sequence[str] = ARCHITECTURE) -> None:
-    """Raises UserError naming those of `fields` in which the checkpoint's config differs from `config`."""
+def check_same(path: Path, config: ConfigDict, target: str) -> None:
+    """Raises UserError naming the fields in which a checkpoint of `target` differs from `config` and must not."""
     saved, wanted = read_config(path, config), json.loads(config.to_json_best_effort())
     before = json.loads(saved.to_json_best_effort())
     different = [
         f"{name} ({_get(before, name)!r} in the checkpoint, {_get(wanted, name)!r} now)"
-        for field in fields
+        for field in SAME[target]
         for name in _leaves(field, _get(wanted, field))
         if _get(before, name) != _get(wanted, name)
     ]

@@ -100,7 +100,7 @@ def _start(
     if newest is None:
         return task.init(jax.random.key(config.seed))
     path = saved.path(newest)
-    checkpoints.check_same(path, config)
+    checkpoints.check_same(path, config, config.target)
     before = checkpoints.read_metadata(path)
     if before["data"] != metadata["data"]:
         raise UserError(

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,9 +10,9 @@ from ernie_vilg_jax.models.unet import UNet, timestep_embedding
 KEY = jax.random.key(0, impl="rbg")
 
 
-def tiny(**changes: object) -> UNet:
+def tiny(**changes: Any) -> UNet:
     sizes = {"base_channels": 8, "channel_multipliers": (1, 2), "num_res_blocks": 1, "head_channels": 8}
-    return UNet(**{**sizes, "attention_downsamplings": (1, 2), "latent_channels": 3, **changes})  # type: ignore[arg-type]
+    return UNet(**{**sizes, "attention_downsamplings": (1, 2), "latent_channels": 3, **changes})
 
 
 def arguments(length: int = 5) -> tuple[jax.Array, ...]:
@@ -24,7 +26,8 @@ def randomised(unet: UNet, *args: jax.Array) -> dict:
     shapes = jax.eval_shape(unet.init, KEY, *args)
     leaves, structure = jax.tree.flatten(shapes)
     keys = jax.random.split(KEY, len(leaves))
-    return jax.tree.unflatten(structure, [0.2 * jax.random.normal(k, a.shape) for k, a in zip(keys, leaves, strict=True)])
+    values = [0.2 * jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(structure, values)
 
 
 def test_starts_as_zero_and_keeps_the_shape() -> None:
@@ -94,7 +97,7 @@ def test_latents_that_do_not_divide_are_refused() -> None:
 
 
 def test_channels_that_do_not_cut_into_heads_are_refused() -> None:
-    with pytest.raises(ValueError, match="unet.head_channels"):
+    with pytest.raises(ValueError, match=r"unet\.head_channels"):
         jax.eval_shape(tiny(head_channels=3).init, KEY, *arguments())
 
 

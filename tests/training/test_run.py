@@ -16,8 +16,7 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.training import checkpoints, loop
 from ernie_vilg_jax.training.run import run
 from ernie_vilg_jax.training.task import State
-
-from tests.training.conftest import MakeConfig
+from tests.tiny_run import MakeConfig
 
 
 def leaves(state: State) -> dict[str, np.ndarray]:
@@ -84,6 +83,17 @@ def test_experts_begin_as_the_stage_1_average(make_config: MakeConfig, whole_run
             assert np.abs(start - now).max() <= rate
 
 
+def test_one_stage_1_branches_into_any_number_of_experts(
+    make_config: MakeConfig, whole_run: Path, tmp_path: Path
+) -> None:
+    workdir = start_from(whole_run, tmp_path, "autoencoder", "stage1")
+    four = {"experts.n": 4, "experts.stages": (3, 50, 600), "stage2.steps": 1}
+    state = run(make_config("stage2", **four), workdir)
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(state["experts"])} == {4}
+    with pytest.raises(UserError, match=r"of another config: experts.n \(4 in the checkpoint, 2 now\)"):
+        run(make_config("stage2"), workdir)
+
+
 def test_training_one_expert_changes_no_other(make_config: MakeConfig, whole_run: Path, tmp_path: Path) -> None:
     """Experts trained alone are the experts trained together, fed the same samples: nothing crosses over."""
     workdir = start_from(whole_run, tmp_path, "autoencoder", "stage1")
@@ -133,7 +143,9 @@ def test_non_finite_loss_names_step_and_records(make_config: MakeConfig, whole_r
 
 def test_damaged_checkpoint_is_never_a_silent_restart(make_config: MakeConfig, whole_run: Path, tmp_path: Path) -> None:
     workdir = start_from(whole_run, tmp_path, "autoencoder", "stage1")
-    files = [f for f in (workdir / "stage1/checkpoints/8/expert_00").rglob("*") if f.is_file() and f.stat().st_size > 2000]
+    expert = workdir / "stage1/checkpoints/8/expert_00"
+    files = [file for file in expert.rglob("*") if file.is_file() and file.stat().st_size > 2000]
+    assert files
     for file in files:
         content = file.read_bytes()
         file.write_bytes(content[: len(content) // 2])
@@ -154,8 +166,8 @@ def test_incomplete_checkpoint_is_named(item: str, make_config: MakeConfig, whol
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model.unet.base_channels": 16}, r"of another config: model.unet.base_channels \(8 in the checkpoint, 16 now"),
-        ({"experts.n": 4}, r"of another config: experts.n \(2 in the checkpoint, 4 now\)"),
+        ({"model.unet.base_channels": 16}, r"another config: model.unet.base_channels \(8 in the checkpoint, 16 now"),
+        ({"diffusion.beta_end": 0.03}, r"another config: diffusion.beta_end \(0.02 in the checkpoint, 0.03 now\)"),
         ({"data.workers": 2}, "--config.data.workers=0"),
     ],
 )

@@ -80,9 +80,9 @@ def quick(c: ConfigDict) -> None:
     c.data.holdout_fraction = 0.05
     c.model.autoencoder.channels = (64, 96)
     c.model.unet.base_channels = c.model.unet.head_channels = 48
-    c.autoencoder.steps, c.autoencoder.decay_steps = 200, 100
-    c.stage1.steps, c.stage1.batch_size = 500, 32
-    c.stage2.steps, c.stage2.batch_size = 100, 32
+    c.autoencoder.steps, c.autoencoder.decay_steps = 160, 80
+    c.stage1.steps, c.stage1.batch_size, c.stage1.decay_steps = 400, 32, 100
+    c.stage2.steps, c.stage2.batch_size = 80, 32
     c.train.validation_samples = 16
     c.train.checkpoint_every = c.train.validate_every = 100
     c.train.preview_every = 0
@@ -99,7 +99,7 @@ def smoke(c: ConfigDict) -> None:
     c.model.autoencoder.channels, c.model.autoencoder.latent_channels = (16,), 4
     c.model.text_encoder.width, c.model.text_encoder.num_layers, c.model.text_encoder.num_heads = 16, 1, 2
     c.model.unet.base_channels = c.model.unet.head_channels = 8
-    c.model.unet.attention_downsamplings = (2,)
+    c.model.unet.channel_multipliers = c.model.unet.attention_downsamplings = (1,)
     c.experts.n = 2
     c.data.cache_latents = False
     for section in (c.autoencoder, c.stage1, c.stage2):

@@ -51,7 +51,7 @@ def default_config() -> ConfigDict:
 
     c.experts = ConfigDict()
     c.experts.n = 10  # [P]
-    c.experts.stages = "uniform"  # [N]; "log_snr", or an ascending tuple of first timesteps such as (250, 500, 750)
+    c.experts.stages = "uniform"  # [N]; "log_snr", or the first timestep of each stage after stage 0: "250,500,750"
     c.experts.train = ()  # stages whose experts stage 2 trains; () is all of them
     c.experts.train_text_encoder = False  # in stage 2 [?]
 
@@ -69,6 +69,7 @@ def default_config() -> ConfigDict:
     c.data.workers = 0  # processes that decode images; 0 does it in threads of this one
     c.data.cache_latents = False  # encode the pictures once, at start, into this host's memory; for small data
     c.data.language = "both"  # captions drawn: "zh", "en" or "both"
+    c.data.crop = "center"  # of pictures that are not square; or "random", with up to 15% of zoom
     c.data.weights = ConfigDict()  # share of each source in a batch, by name; empty: as many as there are records
 
     c.optimizer = ConfigDict()

@@ -158,7 +158,7 @@ def build_system(config: ConfigDict) -> System:
             ),
             unet=UNet(**model.unet, latent_channels=model.autoencoder.latent_channels, dtype=dtype),
             schedule=schedule,
-            stages=make_stages(config.experts.stages, config.experts.n, schedule),
+            stages=make_stages(_stages_spec(config.experts.stages), config.experts.n, schedule),
             image_size=model.image_size,
         )
     except ValueError as error:
@@ -167,3 +167,13 @@ def build_system(config: ConfigDict) -> System:
         factor = system.autoencoder.downsampling
         raise UserError(f"--config.model.image_size={model.image_size} must be a multiple of {factor} (autoencoder)")
     return system
+
+
+def _stages_spec(text: str) -> str | tuple[int, ...]:
+    """A name as it is; "250,500,750" as numbers."""
+    if not text[:1].isdigit():
+        return text
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"experts.stages={text!r} must be a name, or whole numbers such as 250,500,750") from error

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from ernie_vilg_jax.parallel import rules
 from ernie_vilg_jax.system import System
-from ernie_vilg_jax.training.flops import count_flops
+from ernie_vilg_jax.training.flops import jaxpr_flops
 from ernie_vilg_jax.training.optimizer import ema_update, make_optimizer
 from ernie_vilg_jax.training.task import Batch, Items, State, to_uint8
 
@@ -81,7 +81,7 @@ class AutoencoderTask:
         params = optax.apply_updates(state["params"], updates)
         ema = ema_update(state["ema"], params, state["step"], self.section.ema_decay)
         new = {"step": state["step"] + 1, "key": state["key"], "params": params, "ema": ema, "opt": opt}
-        return new, {**metrics, "loss": loss, "grad_norm": optax.global_norm(grads)}
+        return new, {**metrics, "loss": loss, "grad_norm": optax.tree.norm(grads)}
 
     @cached_property
     def train_step(self) -> Any:
@@ -107,4 +107,4 @@ class AutoencoderTask:
         return pictures.reshape(-1, *pictures.shape[2:]), ["original", "reconstructed"] * len(images)
 
     def flops_per_step(self, batch: Batch) -> float:
-        return count_flops(self._train_step, self.abstract, batch)
+        return jaxpr_flops(self.train_step.trace(self.abstract, batch).jaxpr)

@@ -51,7 +51,7 @@ def _frozen_autoencoder(run: Path, system: System, mesh: Mesh) -> Any:
 
 def _all_posteriors(config: ConfigDict, system: System, tokenizer: Tokenizer, autoencoder: Any) -> Posterior:
     """Posteriors of all training pictures in this host's memory, computed anew at every start: they can't go stale."""
-    if config.data.get("crop", "center") != "center":
+    if config.data.crop != "center":
         raise UserError("--config.data.cache_latents sees each picture once, so it cannot go with data.crop='random'")
     loader = make_loader(config, tokenizer, batch_size=STATISTICS_BATCH, seed=0, epochs=1, workers=0, train=False)
     encode = jax.jit(system.posterior)

@@ -25,7 +25,7 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.models.autoencoder import Posterior
 from ernie_vilg_jax.parallel import rules
 from ernie_vilg_jax.system import Parts, System
-from ernie_vilg_jax.training.flops import count_flops
+from ernie_vilg_jax.training.flops import jaxpr_flops
 from ernie_vilg_jax.training.optimizer import ema_update, make_optimizer
 from ernie_vilg_jax.training.task import Batch, Items, State, to_uint8
 
@@ -221,7 +221,7 @@ class DiffusionTask:
             params = optax.apply_updates(expert["params"], updates)
             ema = ema_update(expert["ema"], params, step, self.section.ema_decay)
             text_grads = jax.tree.map(lambda total, grad: total + grad / n, text_grads, more)
-            return text_grads, ({"params": params, "ema": ema, "opt": opt}, per_sample, optax.global_norm(grads))
+            return text_grads, ({"params": params, "ema": ema, "opt": opt}, per_sample, optax.tree.norm(grads))
 
         zero = jax.tree.map(jnp.zeros_like, text_params) if self.train_text_encoder else None
         xs = (state["experts"], cut(latents), words, stages, keys)
@@ -249,7 +249,7 @@ class DiffusionTask:
         return jax.jit(self._train_step, donate_argnums=0, out_shardings=(self.shardings, rules.replicated(self.mesh)))
 
     def flops_per_step(self, batch: Batch) -> float:
-        return count_flops(self._train_step, self.abstract, batch)
+        return jaxpr_flops(self.train_step.trace(self.abstract, batch).jaxpr)
 
     # ---- validation and previews -----------------------------------------------------------------------------------
 

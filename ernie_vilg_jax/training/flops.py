@@ -30,10 +30,12 @@ def peak_flops() -> float | None:
 
 def count_flops(function: Callable[..., Any], *args: Any) -> float:
     """2 x multiply-adds of all dots and convolutions in `function(*args)`; loops count as often as they run."""
-    return _count(jax.make_jaxpr(function)(*args).jaxpr)
+    return jaxpr_flops(jax.make_jaxpr(function)(*args))
 
 
-def _count(jaxpr: Any) -> float:
+def jaxpr_flops(jaxpr: Any) -> float:
+    """The same of a program that is traced already, such as `jitted.trace(*args).jaxpr`."""
+    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
     total = 0.0
     for equation in jaxpr.eqns:
         name = equation.primitive.name
@@ -47,7 +49,7 @@ def _count(jaxpr: Any) -> float:
             total += 2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) / kernel[out]
         else:
             repeats = equation.params.get("length", 1) if name == "scan" else 1
-            total += repeats * sum(_count(inner) for inner in _inner(equation.params))
+            total += repeats * sum(jaxpr_flops(inner) for inner in _inner(equation.params))
     return total
 
 

@@ -1,5 +1,6 @@
 """`run(config, workdir)`: everything `python -m ernie_vilg_jax.train` does, for programs and tests."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -15,8 +16,8 @@ from ernie_vilg_jax.training.build import build_task
 from ernie_vilg_jax.training.task import State
 
 
-def run(config: ConfigDict, workdir: Path) -> State:
-    """Trains `config.target` in `workdir` from wherever it stands, and returns the final state.
+def run(config: ConfigDict, workdir: Path, devices: Sequence[jax.Device] | None = None) -> State:
+    """Trains `config.target` in `workdir` from wherever it stands, on `devices` (all), and returns the final state.
 
     Raises UserError for what a person can mend, loop.Stopped after SIGTERM or SIGINT.
     """
@@ -25,10 +26,10 @@ def run(config: ConfigDict, workdir: Path) -> State:
     # A small corpus gives a smaller vocabulary than was asked for.
     config.tokenizer.vocab_size = tokenizer.vocab_size
     system = build_system(config)
-    mesh = make_mesh(config.mesh)
+    mesh = make_mesh(config.mesh, devices)
     with jax.set_mesh(mesh):
         task = build_task(config, system, tokenizer, mesh, workdir)
-        logging.info("%s on %d x %s", config.target, jax.device_count(), jax.devices()[0].device_kind)
+        logging.info("%s on %d x %s", config.target, mesh.size, mesh.devices.flat[0].device_kind)
         for name, tree in task.parameters.items():
             logging.info("%s: %.1fM parameters", name, parameter_overview.count_parameters(tree) / 1e6)
         return loop.train(task, config, tokenizer, mesh, workdir / config.target)

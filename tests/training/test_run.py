@@ -16,7 +16,7 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.training import checkpoints, loop
 from ernie_vilg_jax.training.run import run
 from ernie_vilg_jax.training.task import State
-from tests.tiny_run import MakeConfig
+from tests.tiny_run import MakeConfig, train
 
 
 def leaves(state: State) -> dict[str, np.ndarray]:
@@ -61,11 +61,11 @@ def test_4_steps_are_2_and_restore_and_2(target: str, make_config: MakeConfig, w
     before = ("autoencoder",) if target == "stage1" else ("autoencoder", "stage1")
     changes = {"train.checkpoint_every": 2, "train.preview_every": 0, f"{target}.accumulation_steps": 2}
     straight = start_from(whole_run, tmp_path / "straight", *before)
-    at_once = run(make_config(target, **changes, **{f"{target}.steps": 4}), straight)
+    at_once = train(make_config(target, **changes, **{f"{target}.steps": 4}), straight)
     stopped = start_from(whole_run, tmp_path / "stopped", *before)
-    half = run(make_config(target, **changes, **{f"{target}.steps": 2}), stopped)
+    half = train(make_config(target, **changes, **{f"{target}.steps": 2}), stopped)
     assert int(half["step"]) == 2
-    resumed = run(make_config(target, **changes, **{f"{target}.steps": 4}), stopped)
+    resumed = train(make_config(target, **changes, **{f"{target}.steps": 4}), stopped)
     assert int(resumed["step"]) == 4
     assert_equal(at_once, resumed)
     assert metrics(straight / target, "train/loss")[4] == metrics(stopped / target, "train/loss")[4]
@@ -87,17 +87,17 @@ def test_one_stage_1_branches_into_any_number_of_experts(
     make_config: MakeConfig, whole_run: Path, tmp_path: Path
 ) -> None:
     workdir = start_from(whole_run, tmp_path, "autoencoder", "stage1")
-    four = {"experts.n": 4, "experts.stages": (3, 50, 600), "stage2.steps": 1}
-    state = run(make_config("stage2", **four), workdir)
+    four = {"experts.n": 4, "experts.stages": "3,50,600", "stage2.steps": 1}
+    state = train(make_config("stage2", **four), workdir)
     assert {leaf.shape[0] for leaf in jax.tree.leaves(state["experts"])} == {4}
     with pytest.raises(UserError, match=r"of another config: experts.n \(4 in the checkpoint, 2 now\)"):
-        run(make_config("stage2"), workdir)
+        train(make_config("stage2"), workdir)
 
 
 def test_training_one_expert_changes_no_other(make_config: MakeConfig, whole_run: Path, tmp_path: Path) -> None:
     """Experts trained alone are the experts trained together, fed the same samples: nothing crosses over."""
     workdir = start_from(whole_run, tmp_path, "autoencoder", "stage1")
-    state = run(make_config("stage2", **{"experts.train": (1,), "stage2.steps": 3}), workdir)
+    state = train(make_config("stage2", **{"experts.train": (1,), "stage2.steps": 3}), workdir)
     assert {leaf.shape[0] for leaf in jax.tree.leaves(state["experts"]["params"])} == {1}
     saved = checkpoints.find(workdir / "stage2")
     assert [name for name in checkpoints.item_names(saved) if name.startswith("expert")] == ["expert_01"]
@@ -131,7 +131,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(make_config: MakeConfig, who
     config = make_config("stage1", **{"stage1.steps": 6, "train.checkpoint_every": 0})
     with pytest.raises(loop.Stopped, match="saved step 2"):
         stop_at(workdir, config, steps=2)
-    assert int(run(config, workdir)["step"]) == 6
+    assert int(train(config, workdir)["step"]) == 6
 
 
 def test_non_finite_loss_names_step_and_records(make_config: MakeConfig, whole_run: Path, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_damaged_checkpoint_is_never_a_silent_restart(make_config: MakeConfig, w
         content = file.read_bytes()
         file.write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match=r"checkpoint .*stage1/checkpoints/8 cannot be read, it is damaged"):
-        run(make_config("stage1", **{"stage1.steps": 12}), workdir)
+        train(make_config("stage1", **{"stage1.steps": 12}), workdir)
     assert sorted(path.name for path in (workdir / "stage1/checkpoints").iterdir()) == ["4", "8"]
 
 
@@ -160,7 +160,7 @@ def test_incomplete_checkpoint_is_named(item: str, make_config: MakeConfig, whol
     target = workdir / "stage1/checkpoints/8" / item
     shutil.rmtree(target) if target.is_dir() else target.unlink()
     with pytest.raises(UserError, match=r"checkpoint .*stage1/checkpoints/8 "):
-        run(make_config("stage1", **{"stage1.steps": 12}), workdir)
+        train(make_config("stage1", **{"stage1.steps": 12}), workdir)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_checkpoint_of_another_config(
 ) -> None:
     workdir = start_from(whole_run, tmp_path, "autoencoder", "stage1")
     with pytest.raises(UserError, match=message):
-        run(make_config("stage1", **{"stage1.steps": 12}, **changes), workdir)
+        train(make_config("stage1", **{"stage1.steps": 12}, **changes), workdir)
 
 
 @pytest.mark.parametrize(
@@ -186,14 +186,14 @@ def test_checkpoint_of_another_config(
         ("stage2", {}, "stage2 starts from a trained stage1"),
         ("autoencoder", {"data.path": "/nowhere"}, "/nowhere"),
         ("autoencoder", {"model.image_size": 18}, "multiple of 4"),
-        ("autoencoder", {"mesh.data": 3}, "asks for a multiple of 3 devices, but there are 8"),
+        ("autoencoder", {"mesh.data": 3}, "asks for a multiple of 3 devices, but there are 1"),
     ],
 )
 def test_what_cannot_start_says_why(
     target: str, changes: dict[str, Any], message: str, make_config: MakeConfig, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=message):
-        run(make_config(target, **changes), tmp_path)
+        train(make_config(target, **changes), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,8 @@ def test_what_cannot_start_says_why(
     [
         ({"experts.train": (0, 5)}, r"--config.experts.train=\(0, 5\) must name different stages in \[0, 2\)"),
         ({"stage2.batch_size": 9}, "must be a multiple of 2"),
-        ({"experts.stages": (0,)}, ""),
+        ({"experts.stages": "0"}, "boundar|stage"),
+        ({"experts.stages": "half"}, "half"),
     ],
 )
 def test_impossible_experts(
@@ -209,7 +210,7 @@ def test_impossible_experts(
 ) -> None:
     workdir = start_from(whole_run, tmp_path, "autoencoder", "stage1")
     with pytest.raises(UserError, match=message):
-        run(make_config("stage2", **changes), workdir)
+        train(make_config("stage2", **changes), workdir)
 
 
 def test_cached_latents_train_like_encoding_each_batch(
@@ -218,10 +219,23 @@ def test_cached_latents_train_like_encoding_each_batch(
     losses = []
     for cached in (False, True):
         workdir = start_from(whole_run, tmp_path / str(cached), "autoencoder")
-        run(make_config("stage1", **{"data.cache_latents": cached, "stage1.steps": 4}), workdir)
+        train(make_config("stage1", **{"data.cache_latents": cached, "stage1.steps": 4}), workdir)
         losses.append(metrics(workdir / "stage1", "train/loss"))
     for step in (2, 4):
         assert losses[0][step] == pytest.approx(losses[1][step], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_eight_devices_train_like_one(make_config: MakeConfig, whole_run: Path, tmp_path: Path) -> None:
+    """Data and FSDP axes, autoencoder and experts: the same losses as on a single device."""
+    for target, before in (("autoencoder", ()), ("stage2", ("autoencoder", "stage1"))):
+        losses = []
+        for name, mesh in (("one", {}), ("eight", {"mesh.data": 2, "mesh.fsdp": 4})):
+            workdir = start_from(whole_run, tmp_path / target / name, *before)
+            config = make_config(target, **mesh, **{f"{target}.steps": 4, "train.preview_every": 0})
+            run(config, workdir, jax.devices()[:1] if name == "one" else None)
+            losses.append(metrics(workdir / target, "train/loss"))
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def read_item(folder: Path, item: str) -> Any:
@@ -250,7 +264,7 @@ def stop_at(workdir: Path, config: Any, steps: int) -> None:
         if steps == 1:  # before anything was checked
             original_to = loop.to_devices
             patch.setattr(loop, "to_devices", lambda b, m: (os.kill(os.getpid(), signal.SIGTERM), original_to(b, m))[1])
-        run(config, workdir)
+        train(config, workdir)
 
 
 def run_with_batches(config: Any, workdir: Path, spoil: bool = False, poison: int = 0) -> State:
@@ -269,4 +283,4 @@ def run_with_batches(config: Any, workdir: Path, spoil: bool = False, poison: in
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "to_devices", changed)
         config.data.cache_latents = False
-        return run(config, workdir)
+        return train(config, workdir)

@@ -4,7 +4,21 @@ from ml_collections import ConfigDict
 
 from ernie_vilg_jax.config import default_config, parse_argument
 
-STYLES = ("noto", "noto-v1", "fluent-emoji-flat", "fluent-emoji", "fluent-emoji-3d", "fxemoji", "twemoji", "emojione")
+ALL_STYLES = (
+    *("noto", "noto-v1", "fluent-emoji-flat", "fluent-emoji", "fluent-emoji-3d", "fxemoji", "twemoji", "emojione"),
+)
+# What two cores can learn in an hour: few things, each drawn by few hands.
+STYLES = ("noto", "fluent-emoji-flat", "fluent-emoji-3d", "twemoji")
+THINGS = (
+    *("dog", "cat", "lion", "tiger", "horse", "pig", "rabbit", "panda", "koala", "bear", "elephant", "monkey", "fox"),
+    *("penguin", "owl", "chick", "duck", "frog", "turtle", "whale", "dolphin", "octopus", "tropical fish", "crab"),
+    *("butterfly", "bee", "ladybug", "red apple", "green apple", "banana", "orange", "lemon", "grapes", "strawberry"),
+    *("cherries", "pineapple", "carrot", "mushroom", "tomato", "eggplant", "loaf of bread", "hamburger", "egg"),
+    *("slice of pizza", "ice cream cone", "birthday cake", "doughnut", "cup of coffee", "car", "bus", "airplane"),
+    *("rocket", "sailboat", "bicycle", "traffic light", "sun", "cloud", "rainbow", "snowman", "tree", "sunflower"),
+    *("rose", "tulip", "cactus", "house", "castle", "tent", "umbrella", "red balloon", "guitar", "drum"),
+    *("soccer ball", "basketball", "light bulb", "key", "crown", "top hat", "gift box", "camera", "bell"),
+)
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
@@ -34,7 +48,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     c.tokenizer.max_length = 24
     c.tokenizer.path = ""
 
-    emoji = ConfigDict({"name": "emoji", "concepts": "everyday", "styles": STYLES})
+    emoji = ConfigDict({"name": "emoji", "concepts": "everyday", "only": THINGS, "styles": STYLES})
     scenes = ConfigDict({"name": "scenes", "count": 3000, "objects": "shapes", "simple": True})
     c.data.sources = (emoji, scenes)
     c.data.cache_latents = True
@@ -56,7 +70,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     c.train.validation_samples = 64
     c.train.preview_every = 500
     c.train.preview_prompts = (
-        *("猫", "苹果", "一朵向日葵", "红色的圆形在蓝色的正方形的左边"),
+        *("一只猫", "红苹果", "一朵向日葵", "红色的圆形在蓝色的正方形的左边"),
         *("dog", "a car", "a slice of pizza", "a yellow star above a green triangle"),
     )
     c.train.latent_statistics_samples = 1024
@@ -75,7 +89,7 @@ def shapes(c: ConfigDict) -> None:
 def quick(c: ConfigDict) -> None:
     """The whole path in minutes: forty things, a smaller model, few steps. Losses fall; pictures stay blurred."""
     c.name = "demo, quick"
-    emoji = ConfigDict({"name": "emoji", "concepts": "everyday", "max_concepts": 40, "styles": STYLES})
+    emoji = ConfigDict({"name": "emoji", "concepts": "everyday", "only": THINGS[:40], "styles": STYLES})
     c.data.sources, c.data.weights = (emoji,), ConfigDict()
     c.data.holdout_fraction = 0.05
     c.model.autoencoder.channels = (64, 96)
@@ -110,4 +124,12 @@ def smoke(c: ConfigDict) -> None:
     c.sample.steps = 4
 
 
-VARIANTS = {"shapes": shapes, "quick": quick, "smoke": smoke}
+def wide(c: ConfigDict) -> None:
+    """All everyday things in all styles: for a GPU or TPU, or to begin `stage1.init_from`."""
+    c.name = "demo, wide"
+    emoji = ConfigDict({"name": "emoji", "concepts": "everyday", "styles": ALL_STYLES})
+    scenes = ConfigDict({"name": "scenes", "count": 3000, "objects": "shapes", "simple": True})
+    c.data.sources = (emoji, scenes)
+
+
+VARIANTS = {"wide": wide, "shapes": shapes, "quick": quick, "smoke": smoke}

@@ -59,7 +59,8 @@ def default_config() -> ConfigDict:
     c.tokenizer.kind = "bert"  # or "sentencepiece", trained by `prepare`
     c.tokenizer.vocab_size = 21128  # [N]
     c.tokenizer.max_length = 77  # [N]
-    c.tokenizer.path = "bert-base-chinese"  # folder or hub name of the BERT vocabulary
+    # Folder or hub name of the BERT vocabulary; for "sentencepiece", a prepared data set's tokenizer/ to use again.
+    c.tokenizer.path = "bert-base-chinese"
 
     c.data = ConfigDict()
     c.data.path = ""  # folder that `prepare` wrote
@@ -90,6 +91,7 @@ def default_config() -> ConfigDict:
         section.accumulation_steps = 1  # micro-batches a step
         c[target] = section
     c.autoencoder.batch_size = 256
+    c.stage1.init_from = ""  # a run or checkpoint to begin from (its averages, its autoencoder), to fine-tune it
     c.autoencoder.kl_weight = 1e-6  # of latent diffusion [?]
     c.autoencoder.l1_weight = 1.0  # [?]; no perceptual or adversarial term: no free weights to compute them with
     c.autoencoder.l2_weight = 1.0  # [?]

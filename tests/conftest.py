@@ -14,7 +14,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
-from absl import flags
+from absl import flags  # noqa: E402
 
 # Grain's worker processes read an absl flag, and absl refuses while no command has parsed its flags.
 flags.FLAGS.mark_as_parsed()

@@ -239,6 +239,8 @@ def _bert_vocabulary(path: str) -> str:
 
 def prepare_tokenizer(settings: Any, texts: Iterable[str]) -> Tokenizer:
     """The tokenizer that `config.tokenizer` asks for, trained on `texts` where its kind is trained."""
+    if settings.kind == "sentencepiece" and settings.path:
+        return load_tokenizer(settings.path)
     if settings.kind == "sentencepiece":
         return train_sentencepiece(texts, settings.vocab_size, settings.max_length)
     if settings.kind == "bert":

@@ -32,8 +32,14 @@ def build_task(config: ConfigDict, system: System, tokenizer: Tokenizer, mesh: M
     restart = any((workdir / config.target / "checkpoints").glob("[0-9]*"))
     start = None
     if not restart:
-        begin = _stage1_start if config.target == "stage1" else _stage2_start
-        start = begin(config, system, tokenizer, mesh, workdir)
+        if config.target == "stage2":
+            start = _branch(_run_checkpoint(workdir, "stage1", config, "stage2"), system, tokenizer, mesh)
+        elif config.stage1.init_from:
+            path = checkpoints.find(config.stage1.init_from)
+            checkpoints.check_same(path, config, "stage1")
+            start = _branch(path, system, tokenizer, mesh)
+        else:
+            start = _from_scratch(config, system, tokenizer, mesh, workdir)
     posteriors = None
     if config.data.cache_latents:
         frozen = start["autoencoder"] if start else _frozen_autoencoder(workdir / config.target, system, mesh)
@@ -97,7 +103,7 @@ def _run_checkpoint(workdir: Path, target: str, config: ConfigDict, needed_by: s
     return path
 
 
-def _stage1_start(
+def _from_scratch(
     config: ConfigDict, system: System, tokenizer: Tokenizer, mesh: Mesh, workdir: Path
 ) -> dict[str, Any]:
     path = _run_checkpoint(workdir, "autoencoder", config, "stage1")
@@ -123,10 +129,14 @@ def _stage1_start(
     return {"autoencoder": {**raw, "mean": jnp.asarray(mean, jnp.float32), "std": jnp.asarray(std, jnp.float32)}}
 
 
-def _stage2_start(
-    config: ConfigDict, system: System, tokenizer: Tokenizer, mesh: Mesh, workdir: Path
-) -> dict[str, Any]:
-    path = _run_checkpoint(workdir, "stage1", config, "stage2")
+def _branch(path: Path, system: System, tokenizer: Tokenizer, mesh: Mesh) -> dict[str, Any]:
+    """The averages of a stage-1 checkpoint, with its autoencoder."""
+    theirs, ours = (checkpoints.pack_tokenizer(one) for one in (checkpoints.read_tokenizer(path), tokenizer))
+    if theirs.keys() != ours.keys() or any(not np.array_equal(theirs[name], ours[name]) for name in ours):
+        raise UserError(
+            f"checkpoint {path} has another tokenizer than the data; prepare the data with "
+            "--config.tokenizer.path=FOLDER, the tokenizer/ folder of the data that the checkpoint was trained on"
+        )
     key = jax.random.key(0)
     abstract = {
         "autoencoder": system.abstract_autoencoder(),

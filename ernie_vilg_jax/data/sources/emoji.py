@@ -175,12 +175,14 @@ class EmojiSource:
       size: pixels per side.
       styles: which hands; () = all of `STYLES`.
       concepts: "everyday" (the curated list, own names) or "all" (each CLDR emoji without skin tone, CLDR's names).
+      only: English names of the everyday concepts to take; () = all of them.
       max_concepts: the first n concepts only; 0 = no limit.
     """
 
     size: int = 64
     styles: tuple[str, ...] = ()
     concepts: str = "everyday"
+    only: tuple[str, ...] = ()
     max_concepts: int = 0
     name: str = dataclasses.field(default="emoji", init=False)
 
@@ -190,13 +192,19 @@ class EmojiSource:
             raise UserError(f"source 'emoji' has no style {unknown[0]!r}: choose from {', '.join(STYLES)}")
         if self.concepts not in ("everyday", "all"):
             raise UserError(f"source 'emoji': concepts={self.concepts!r} must be 'everyday' or 'all'")
+        self.only = tuple(self.only)
+        if unknown := sorted(set(self.only) - {concept.en for concept in EVERYDAY.values()}):
+            raise UserError(f"source 'emoji': only={unknown[0]!r} is not an everyday concept (data/sources/everyday.py)")
+        if self.only and self.concepts != "everyday":
+            raise UserError("source 'emoji': only=… chooses among everyday concepts, so it needs concepts='everyday'")
 
     @functools.cached_property
     def _entries(self) -> list[tuple[str, str, str]]:
         """(emoji, style, icon), all styles of a concept together."""
         english, chinese = cldr_names("en"), cldr_names("zh")
         if self.concepts == "everyday":
-            emojis = [emoji for emoji in EVERYDAY if emoji in english and emoji in chinese]
+            wanted = {emoji for emoji, concept in EVERYDAY.items() if not self.only or concept.en in self.only}
+            emojis = [emoji for emoji in EVERYDAY if emoji in wanted and emoji in english and emoji in chinese]
             needed = min(MINIMUM_STYLES, len(self.styles))
         else:
             emojis = [e for e in english if e in chinese and not any(0x1F3FB <= ord(c) <= 0x1F3FF for c in e)]
@@ -251,7 +259,7 @@ class EmojiSource:
         return digest(
             {
                 "recipe": RECIPE if self.concepts == "everyday" else [RECIPE, "plain names"],
-                "options": [self.size, self.styles, self.concepts, self.max_concepts],
+                "options": [self.size, self.styles, self.concepts, self.only, self.max_concepts],
                 "packages": [package.integrity for package in packages],
                 "everyday": [dataclasses.astuple(concept) for concept in EVERYDAY.values()],
                 "misdrawn": sorted(MISDRAWN),

@@ -1,6 +1,7 @@
 """What ten denoising experts cost against one, in the sampler: time to compile and time per step.
 
     python benchmarks/expert_dispatch.py     # a small U-Net, for CPU
+    python benchmarks/expert_dispatch.py --topology=v5e:2x2     # compiled for a TPU that need not be there; runs nothing
     python benchmarks/expert_dispatch.py --base_channels=256 --latent_size=32 --batch=4 --dtype=bfloat16  # larger
 
 Both samplers run the same U-Net, schedule and DDIM steps; they differ only in the number of experts (and so in the
@@ -41,6 +42,7 @@ _BATCH = flags.DEFINE_integer("batch", 2, "Images sampled at once (guidance doub
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Compute type of the U-Net.")
 _COMPILES = flags.DEFINE_integer("compiles", 3, "Rounds of compiling.")
 _REPEATS = flags.DEFINE_integer("repeats", 7, "Rounds of sampling.")
+_TOPOLOGY = flags.DEFINE_string("topology", "", "Compile for this TPU instead (v5e:2x2; needs pip install libtpu).")
 _JSON = flags.DEFINE_string("json", "", "Also write the figures to this file.")
 
 TEXT_LENGTH, TEXT_WIDTH, GUIDANCE_SCALE = 32, 128, 2.1
@@ -106,6 +108,57 @@ def timed(function: Callable[[], Any]) -> tuple[Any, float, float]:
     return result, time.perf_counter() - wall, time.process_time() - processor
 
 
+def compile_rounds(unet: UNet, arguments: dict[int, Any]) -> tuple[dict[int, Any], dict[int, Any], dict[int, Any]]:
+    """Wall and processor seconds of each round of lowering and compiling, by number of experts; and the programs."""
+    wall: dict[int, list[float]] = {count: [] for count in arguments}
+    processor: dict[int, list[float]] = {count: [] for count in arguments}
+    programs: dict[int, Any] = {}
+    for i in range(_COMPILES.value + 1):
+        for count, args in arguments.items():
+            lower = jax.jit(make_sampler(unet, count)).lower
+            programs[count], seconds, work = timed(lambda lower=lower, args=args: lower(*args).compile())
+            if i:  # The first round also pays for imports and start-up.
+                wall[count].append(seconds)
+                processor[count].append(work)
+    return wall, processor, programs
+
+
+def compare(samples: dict[int, list[float]]) -> dict[str, Any]:
+    one, many = samples[min(samples)], samples[max(samples)]
+    medians = statistics.median(one), statistics.median(many)
+    ratio = medians[1] / medians[0]
+    return {"one_s": medians[0], "many_s": medians[1], "ratio": ratio, "all_one_s": one, "all_many_s": many}
+
+
+def measure_for_topology() -> dict[str, Any]:
+    """Compiling for one chip of a TPU that is not here."""
+    import numpy as np
+    from jax.experimental import topologies
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+    chip = topologies.get_topology_desc(_TOPOLOGY.value, platform="tpu").devices[0]
+    where = NamedSharding(Mesh(np.array([chip]), ("data",)), PartitionSpec())
+    unet, n, side = make_unet(), _EXPERTS.value, _LATENT_SIZE.value
+    latents = jax.random.normal(jax.random.key(0), (_BATCH.value, side, side, unet.latent_channels))
+    text, null_text = (make_text(jax.random.key(k), _BATCH.value) for k in (1, 2))
+    experts = make_experts(unet, latents, text, 1) * n
+
+    def abstract(tree: Any) -> Any:
+        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where), tree)
+
+    arguments = {count: abstract((experts[:count], latents, text, null_text)) for count in (1, n)}
+    print(f"{n} experts, {len(jax.tree.leaves(experts[0]))} arrays each, compiled for one chip of {_TOPOLOGY.value}")
+    wall, processor, programs = compile_rounds(unet, arguments)
+    return {
+        "experts": n,
+        "topology": _TOPOLOGY.value,
+        "jax": jax.__version__,
+        "compile": compare(wall),
+        "compile_processor": compare(processor),
+        "temporary_bytes": {str(c): p.memory_analysis().temp_size_in_bytes for c, p in programs.items()},
+    }
+
+
 def measure() -> dict[str, Any]:
     unet, n = make_unet(), _EXPERTS.value
     side = _LATENT_SIZE.value
@@ -116,17 +169,7 @@ def measure() -> dict[str, Any]:
     print(f"{n} experts of {parameters / 1e6:.1f}M parameters, {_STEPS.value} steps, on {jax.devices()[0].device_kind}")
 
     arguments = {count: (experts[:count], latents, text, null_text) for count in (1, n)}
-    compiling: dict[int, list[float]] = {1: [], n: []}
-    compiling_processor: dict[int, list[float]] = {1: [], n: []}
-    programs: dict[int, Any] = {}
-    for i in range(_COMPILES.value + 1):
-        for count in (1, n):
-            lower = jax.jit(make_sampler(unet, count)).lower
-            compile_ = lambda lower=lower, count=count: lower(*arguments[count]).compile()  # noqa: E731
-            programs[count], wall, processor = timed(compile_)
-            if i:  # The first round also pays for imports and start-up.
-                compiling[count].append(wall)
-                compiling_processor[count].append(processor)
+    compiling, compiling_processor, programs = compile_rounds(unet, arguments)
 
     stepping: dict[int, list[float]] = {1: [], n: []}
     for i in range(_REPEATS.value + 1):
@@ -136,10 +179,6 @@ def measure() -> dict[str, Any]:
             assert jnp.isfinite(latest).all(), "the sampler gave numbers that are not finite"
             if i:
                 stepping[count].append(wall / _STEPS.value)
-
-    def compare(samples: dict[int, list[float]]) -> dict[str, Any]:
-        one, many = statistics.median(samples[1]), statistics.median(samples[n])
-        return {"one_s": one, "many_s": many, "ratio": many / one, "all_one_s": samples[1], "all_many_s": samples[n]}
 
     return {
         "experts": n,
@@ -160,9 +199,17 @@ def measure() -> dict[str, Any]:
 
 def main(argv: list[str]) -> None:
     del argv
-    figures = measure()
+    if _TOPOLOGY.value:
+        # The TPU compiler asks these of a machine that has no TPU.
+        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+        os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5p-8")
+        os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+        os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    figures = measure_for_topology() if _TOPOLOGY.value else measure()
     n = figures["experts"]
     for name, target in TARGETS.items():
+        if name not in figures:
+            continue
         row = figures[name]
         verdict = "within" if row["ratio"] <= target else "OVER"
         print(

@@ -116,7 +116,7 @@ class Pipeline:
         """
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         settings = self.config.sample
-        steps = settings.steps if steps is None else steps
+        steps = int(settings.steps if steps is None else steps)
         scale = float(settings.guidance_scale if guidance_scale is None else guidance_scale)
         name = sampler or settings.sampler
         if not prompts:

@@ -71,7 +71,8 @@ class System:
 
     def posterior(self, autoencoder: Params, images: jax.Array) -> Posterior:
         """Images [B, H, W, 3] in [-1, 1] -> the autoencoder's raw posterior over their latents."""
-        return self.autoencoder.apply({"params": autoencoder["params"]}, images, method=Autoencoder.encode)
+        posterior: Any = self.autoencoder.apply({"params": autoencoder["params"]}, images, method=Autoencoder.encode)
+        return posterior
 
     def draw_latents(self, autoencoder: Params, posterior: Posterior, key: jax.Array | None = None) -> jax.Array:
         """Unit-variance latents [B, h, w, c] fp32: sampled with `key`, else the posterior's mean.
@@ -88,19 +89,21 @@ class System:
     def decode(self, autoencoder: Params, latents: jax.Array) -> jax.Array:
         """Unit-variance latents [B, h, w, c] -> images [B, H, W, 3] in [-1, 1] fp32."""
         latents = latents * autoencoder["std"] + autoencoder["mean"]
-        images = self.autoencoder.apply({"params": autoencoder["params"]}, latents, method=Autoencoder.decode)
+        images: Any = self.autoencoder.apply({"params": autoencoder["params"]}, latents, method=Autoencoder.decode)
         return jnp.clip(images, -1.0, 1.0)
 
     def read(self, text_encoder: Params, tokens: jax.Array, mask: jax.Array) -> Text:
         """tokens [B, L] int32, mask [B, L] bool -> Text."""
-        return self.text_encoder.apply({"params": text_encoder}, tokens, mask)
+        text: Any = self.text_encoder.apply({"params": text_encoder}, tokens, mask)
+        return text
 
     def predict(
         self, unet: Params, x: jax.Array, t: jax.Array, text: Text, dropout: jax.Array | None = None
     ) -> jax.Array:
         """epsilon [B, h, w, c] fp32 of one expert, for noisy latents x at timesteps t [B]."""
         rngs = None if dropout is None else {"dropout": dropout}
-        return self.unet.apply({"params": unet}, x, t, *text, deterministic=dropout is None, rngs=rngs)
+        epsilon: Any = self.unet.apply({"params": unet}, x, t, *text, deterministic=dropout is None, rngs=rngs)
+        return epsilon
 
     def generate(
         self,

@@ -65,7 +65,8 @@ class AutoencoderTask:
         return {"image": batch["image"]}
 
     def _loss(self, params: Any, images: jax.Array, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        reconstruction, posterior = self.system.autoencoder.apply({"params": params}, images, key)
+        out: Any = self.system.autoencoder.apply({"params": params}, images, key)
+        reconstruction, posterior = out
         difference = reconstruction - images
         l1 = jnp.abs(difference).mean((1, 2, 3))
         l2 = jnp.square(difference).mean((1, 2, 3))
@@ -90,8 +91,9 @@ class AutoencoderTask:
     @cached_property
     def _reconstruct(self) -> Any:
         def run(params: Any, images: jax.Array) -> jax.Array:
-            posterior = self.system.autoencoder.apply({"params": params}, images, method="encode")
-            return self.system.autoencoder.apply({"params": params}, posterior.mean, method="decode")
+            posterior: Any = self.system.autoencoder.apply({"params": params}, images, method="encode")
+            decoded: Any = self.system.autoencoder.apply({"params": params}, posterior.mean, method="decode")
+            return decoded
 
         return jax.jit(run)
 

@@ -55,9 +55,9 @@ class Checkpoints:
     def __init__(self, directory: Path, keep: int) -> None:
         self.directory = directory.absolute()
         self.directory.mkdir(parents=True, exist_ok=True)
-        policies = ocp.training
+        policies: Any = ocp.training
         self._checkpointer = ocp.training.Checkpointer(
-            self.directory,
+            str(self.directory),
             save_decision_policy=policies.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=policies.preservation_policies.LatestN(keep),
             cleanup_tmp_directories=True,
@@ -85,7 +85,7 @@ class Checkpoints:
 
 def save_once(path: Path, items: dict[str, Any], metadata: dict[str, Any]) -> None:
     """Writes one checkpoint folder, for sampling."""
-    ocp.save_checkpointables(path.absolute(), items, custom_metadata=metadata)
+    ocp.save_checkpointables(str(path.absolute()), items, custom_metadata=metadata)
 
 
 def find(path: str | Path) -> Path:
@@ -108,7 +108,7 @@ def find(path: str | Path) -> Path:
 def read_metadata(path: Path) -> dict[str, Any]:
     """What `save` was given as metadata. Raises UserError if it is not one of ours."""
     with reading(path):
-        metadata = ocp.metadata(path.absolute(), checkpointable_name="tokenizer").custom_metadata
+        metadata = ocp.metadata(str(path.absolute()), checkpointable_name="tokenizer").custom_metadata
     if not isinstance(metadata, dict) or "config" not in metadata:
         raise UserError(f"checkpoint {path} was not written by ernie_vilg_jax: it carries no config")
     if metadata.get("format") != FORMAT:
@@ -132,7 +132,7 @@ def read_items(path: Path, abstract: dict[str, Any]) -> dict[str, Any]:
     context = ocp.Context()
     context.pytree.loading.partial_load = True
     with reading(path), context:
-        return ocp.load_checkpointables(path.absolute(), abstract)
+        return ocp.load_checkpointables(str(path.absolute()), abstract)
 
 
 def pack_tokenizer(tokenizer: Tokenizer) -> dict[str, np.ndarray]:
@@ -146,7 +146,7 @@ def pack_tokenizer(tokenizer: Tokenizer) -> dict[str, np.ndarray]:
 def read_tokenizer(path: Path) -> Tokenizer:
     """The tokenizer inside a checkpoint."""
     with reading(path):
-        files = ocp.load(path.absolute(), checkpointable_name="tokenizer")
+        files = ocp.load(str(path.absolute()), checkpointable_name="tokenizer")
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
             target = Path(folder) / name

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 def learning_rate(section: ConfigDict) -> optax.Schedule:
     """Linear warm-up, then fixed (the paper), then optionally a linear fall to 0 over the last `decay_steps`."""
 
-    def rate(count: jax.Array) -> jax.Array:
+    def rate(count: Any) -> Any:
         warm = jnp.minimum(1.0, (count + 1) / max(section.warmup_steps, 1))
         left = (section.steps - count) / section.decay_steps if section.decay_steps else 1.0
         return section.learning_rate * warm * jnp.clip(left, 0.0, 1.0)

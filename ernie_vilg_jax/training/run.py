@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import logging
@@ -16,7 +17,7 @@ from ernie_vilg_jax.training.build import build_task
 from ernie_vilg_jax.training.task import State
 
 
-def run(config: ConfigDict, workdir: Path, devices: Sequence[jax.Device] | None = None) -> State:
+def run(config: ConfigDict, workdir: Path, devices: Sequence[Any] | None = None) -> State:
     """Trains `config.target` in `workdir` from wherever it stands, on `devices` (all), and returns the final state.
 
     Raises UserError for what a person can mend, loop.Stopped after SIGTERM or SIGINT.

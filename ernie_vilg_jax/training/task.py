@@ -14,13 +14,9 @@ Items = dict[str, Any]
 class Task(Protocol):
     """One thing that can be trained. All methods but `items` and `state` are jitted by the task itself."""
 
-    @property
-    def steps(self) -> int: ...
-
-    @property
-    def batch_size(self) -> int:
-        """Pictures a step, over all hosts."""
-        ...
+    steps: int
+    batch_size: int
+    """Pictures a step, over all hosts."""
 
     @property
     def abstract(self) -> State:
@@ -53,8 +49,12 @@ class Task(Protocol):
         """What of the loader's batch goes to the devices."""
         ...
 
-    def train_step(self, state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
-        """One step; donates `state`. Metrics hold the scalar "loss" and "per_sample" [B], which names bad records."""
+    @property
+    def train_step(self) -> Any:
+        """Jitted (state, batch) -> (state, metrics): one step; donates `state`.
+
+        Metrics hold the scalars "loss" and "grad_norm", and "per_sample" [B], which names bad records.
+        """
         ...
 
     def validate(self, state: State) -> dict[str, float]:

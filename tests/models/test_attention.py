@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,7 +35,7 @@ def test_joint_attention_is_one_softmax_over_text_and_image() -> None:
 def test_group_norm_statistics_are_fp32() -> None:
     """A large mean would swamp the spread if the statistics were taken in bf16."""
     x = 300.0 + jax.random.normal(jax.random.key(0), (1, 8, 8, 32))
-    half = GroupNorm(dtype=jnp.bfloat16)
+    half: Any = GroupNorm(dtype=jnp.bfloat16)
     out = half.apply(half.init(jax.random.key(0), x), x)
     assert out.dtype == jnp.bfloat16
     assert abs(float(out.astype(jnp.float32).std()) - 1.0) < 0.02

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 
 from ernie_vilg_jax.models.text_encoder import TextEncoder
 
-ENCODER = TextEncoder(vocab_size=20, max_length=6, width=8, num_layers=2, num_heads=2)
+ENCODER: Any = TextEncoder(vocab_size=20, max_length=6, width=8, num_layers=2, num_heads=2)
 TOKENS = jnp.array([[1, 5, 7, 2, 0, 0], [1, 9, 2, 0, 0, 0]])
 MASK = TOKENS > 0
 PARAMS = ENCODER.init(jax.random.key(0, impl="rbg"), TOKENS, MASK)

@@ -10,7 +10,7 @@ from ernie_vilg_jax.models.unet import UNet, timestep_embedding
 KEY = jax.random.key(0, impl="rbg")
 
 
-def tiny(**changes: Any) -> UNet:
+def tiny(**changes: Any) -> Any:
     sizes = {"base_channels": 8, "channel_multipliers": (1, 2), "num_res_blocks": 1, "head_channels": 8}
     return UNet(**{**sizes, "attention_downsamplings": (1, 2), "latent_channels": 3, **changes})
 

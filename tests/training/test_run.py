@@ -241,7 +241,7 @@ def test_eight_devices_train_like_one(make_config: MakeConfig, whole_run: Path, 
 def read_item(folder: Path, item: str) -> Any:
     from orbax.checkpoint import v1 as ocp
 
-    return ocp.load(checkpoints.find(folder).absolute(), checkpointable_name=item)
+    return ocp.load(str(checkpoints.find(folder).absolute()), checkpointable_name=item)
 
 
 def read_expert(folder: Path, item: str) -> Any:

@@ -194,7 +194,9 @@ class EmojiSource:
             raise UserError(f"source 'emoji': concepts={self.concepts!r} must be 'everyday' or 'all'")
         self.only = tuple(self.only)
         if unknown := sorted(set(self.only) - {concept.en for concept in EVERYDAY.values()}):
-            raise UserError(f"source 'emoji': only={unknown[0]!r} is not an everyday concept (data/sources/everyday.py)")
+            raise UserError(
+                f"source 'emoji': only={unknown[0]!r} is not an everyday concept (data/sources/everyday.py)"
+            )
         if self.only and self.concepts != "everyday":
             raise UserError("source 'emoji': only=… chooses among everyday concepts, so it needs concepts='everyday'")
 

@@ -1,7 +1,7 @@
 """What ten denoising experts cost against one, in the sampler: time to compile and time per step.
 
     python benchmarks/expert_dispatch.py     # a small U-Net, for CPU
-    python benchmarks/expert_dispatch.py --topology=v5e:2x2     # compiled for a TPU that need not be there; runs nothing
+    python benchmarks/expert_dispatch.py --topology=v5e:2x2     # compiled for a TPU that is not there
     python benchmarks/expert_dispatch.py --base_channels=256 --latent_size=32 --batch=4 --dtype=bfloat16  # larger
 
 Both samplers run the same U-Net, schedule and DDIM steps; they differ only in the number of experts (and so in the

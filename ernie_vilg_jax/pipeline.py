@@ -191,6 +191,9 @@ def export(path: str | Path, output: str | Path, *, overwrite: bool = False) -> 
         shutil.rmtree(target)
     found = checkpoints.find(path)
     metadata = checkpoints.read_metadata(found)
+    # Folders of the machine that trained it mean nothing elsewhere.
+    for section, field in (("data", "path"), ("tokenizer", "path"), ("stage1", "init_from")):
+        metadata["config"][section][field] = ""
     pipe = load(found)
     half = lambda tree: jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), tree)  # noqa: E731
     autoencoder = {**pipe.parts.autoencoder, "params": half(pipe.parts.autoencoder["params"])}

@@ -29,21 +29,15 @@ class AutoencoderTask:
         self.optimizer = make_optimizer(config, self.section)
         self.steps: int = self.section.steps
         self.batch_size: int = self.section.batch_size
+        state = jax.eval_shape(self._new, jax.random.key(0))
+        self.shardings = rules.shardings(state, mesh)
+        self.abstract: State = rules.placed(state, self.shardings)
 
     def _new(self, key: jax.Array) -> State:
         init, run = jax.random.split(key)
         params = self.system.init_autoencoder(init)
         state = {"step": jnp.int32(0), "key": run, "params": params, "ema": jax.tree.map(jnp.copy, params)}
         return {**state, "opt": self.optimizer.init(params)}
-
-    @cached_property
-    def abstract(self) -> State:
-        state = jax.eval_shape(self._new, jax.random.key(0))
-        return rules.placed(state, rules.shardings(state, self.mesh))
-
-    @cached_property
-    def shardings(self) -> Any:
-        return jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
 
     @property
     def parameters(self) -> dict[str, Any]:

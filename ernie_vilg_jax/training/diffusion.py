@@ -85,6 +85,9 @@ class DiffusionTask:
                 f"--config.{config.target}.batch_size={self.batch_size} must be a multiple of {parts} "
                 f"({len(self.trained)} experts x {self.section.accumulation_steps} accumulation steps)"
             )
+        state = jax.eval_shape(self._new, jax.random.key(0), {"autoencoder": system.abstract_autoencoder()})
+        self.shardings = self._place(state)
+        self.abstract: State = rules.placed(state, self.shardings)
 
     # ---- state -----------------------------------------------------------------------------------------------------
 
@@ -106,20 +109,10 @@ class DiffusionTask:
             "experts": experts,
         }
 
-    @cached_property
-    def abstract(self) -> State:
-        """Shapes, dtypes and shardings of the state; allocates nothing."""
-        state = jax.eval_shape(self._new, jax.random.key(0), {"autoencoder": self.system.abstract_autoencoder()})
-        return rules.placed(state, self._place(state))
-
     def _place(self, state: State) -> State:
         experts = rules.shardings(state["experts"], self.mesh, lead=("expert",))
         rest = {name: tree for name, tree in state.items() if name != "experts"}
         return {**rules.shardings(rest, self.mesh), "experts": experts}
-
-    @cached_property
-    def shardings(self) -> State:
-        return jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
 
     @property
     def parameters(self) -> dict[str, Any]:

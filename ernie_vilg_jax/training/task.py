@@ -17,16 +17,10 @@ class Task(Protocol):
     steps: int
     batch_size: int
     """Pictures a step, over all hosts."""
-
-    @property
-    def abstract(self) -> State:
-        """The state's shapes, dtypes and shardings."""
-        ...
-
-    @property
-    def shardings(self) -> Any:
-        """A NamedSharding for each array of the state."""
-        ...
+    abstract: State
+    """The state's shapes, dtypes and shardings."""
+    shardings: Any
+    """A NamedSharding for each array of the state."""
 
     @property
     def parameters(self) -> dict[str, Any]:

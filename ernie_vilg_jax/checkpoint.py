@@ -14,6 +14,7 @@ from absl import flags
 from ernie_vilg_jax import cli
 from ernie_vilg_jax.errors import UserError
 
+PROMPT = flags.DEFINE_multi_string("prompt", None, "With `export`: an example that `sample` shows unasked; repeat it.")
 OVERWRITE = flags.DEFINE_boolean("overwrite", False, "Replace what is in the folder that `export` writes.")
 
 
@@ -29,7 +30,7 @@ def main(argv: list[str]) -> None:
             print(f"items: {', '.join(checkpoints.item_names(found))}")
             print(json.dumps(metadata["config"], indent=1, ensure_ascii=False))
         case ["export", path, output]:
-            size = pipeline.export(path, output, overwrite=OVERWRITE.value)
+            size = pipeline.export(path, output, prompts=PROMPT.value, overwrite=OVERWRITE.value)
             print(f"{output}: {size / 2**20:.1f} MB")
         case _:
             raise UserError("say `show CHECKPOINT` or `export CHECKPOINT OUTPUT` (see --help)")

@@ -182,8 +182,13 @@ class Pipeline:
         return self._programs[wanted]
 
 
-def export(path: str | Path, output: str | Path, *, overwrite: bool = False) -> int:
-    """Writes what sampling needs of a checkpoint or run to `output`, in bf16; returns its size in bytes."""
+def export(
+    path: str | Path, output: str | Path, *, prompts: Sequence[str] | None = None, overwrite: bool = False
+) -> int:
+    """Writes what sampling needs of a checkpoint or run to `output`, in bf16; returns its size in bytes.
+
+    `prompts` are the examples that `sample` shows when it is given none.
+    """
     target = Path(output)
     if target.exists() and any(target.iterdir()):
         if not overwrite:
@@ -194,6 +199,8 @@ def export(path: str | Path, output: str | Path, *, overwrite: bool = False) -> 
     # Folders of the machine that trained it mean nothing elsewhere.
     for section, field in (("data", "path"), ("tokenizer", "path"), ("stage1", "init_from")):
         metadata["config"][section][field] = ""
+    if prompts:
+        metadata["config"]["train"]["preview_prompts"] = list(prompts)
     pipe = load(found)
     half = lambda tree: jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), tree)  # noqa: E731
     autoencoder = {**pipe.parts.autoencoder, "params": half(pipe.parts.autoencoder["params"])}

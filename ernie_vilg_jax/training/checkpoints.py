@@ -86,6 +86,8 @@ class Checkpoints:
 def save_once(path: Path, items: dict[str, Any], metadata: dict[str, Any]) -> None:
     """Writes one checkpoint folder, for sampling."""
     ocp.save_checkpointables(str(path.absolute()), items, custom_metadata=metadata)
+    # Orbax notes the folder it wrote to in here; whoever gets a copy need not know it.
+    (path / "commit_success.txt").write_text("Checkpoint commit was successful.")
 
 
 def find(path: str | Path) -> Path:

@@ -60,5 +60,5 @@ labelled_grid(images, [prompt for prompt in prompts for _ in range(2)], columns=
 
 # %%
 scales = [1.0, 3.0]
-images = [pipe("一辆蓝色的汽车", seed=1, guidance_scale=scale)[0] for scale in scales]
+images = [pipe("一座城堡", seed=1, guidance_scale=scale)[0] for scale in scales]
 labelled_grid(images, [f"guidance {scale}" for scale in scales])

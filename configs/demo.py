@@ -112,6 +112,7 @@ def quick(c: ConfigDict) -> None:
     c.train.validation_samples = 16
     c.train.checkpoint_every = c.train.validate_every = 100
     c.train.preview_every = 0
+    c.train.preview_prompts = ("一只熊猫", "a butterfly", "一个红苹果", "a fox")
     c.train.log_every = 20
 
 

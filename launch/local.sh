@@ -2,7 +2,7 @@
 # From nothing to pictures on this machine: prepare, autoencoder, stage 1, stage 2, sample.
 #
 #   launch/local.sh [--dry_run] CONFIG VARIANT FOLDER
-#   launch/local.sh configs/demo.py quick runs/quick     # about ten minutes on two CPU cores; needs npm for the art
+#   launch/local.sh configs/demo.py quick runs/quick     # 11 minutes on two shared CPU cores; needs npm for the art
 #   launch/local.sh configs/demo.py smoke runs/smoke     # under two minutes, drawn shapes, nothing to download
 #
 # Interrupted, the same line goes on where it stopped. PYTHON names the interpreter (default: python3).

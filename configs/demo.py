@@ -99,7 +99,7 @@ def shapes(c: ConfigDict) -> None:
 
 
 def quick(c: ConfigDict) -> None:
-    """The whole path in minutes: forty things, a smaller model, few steps. Losses fall; pictures stay blobs of colour."""
+    """The whole path in minutes: forty things, a smaller model, few steps. Losses fall; pictures stay blobs."""
     c.name = "demo, quick"
     emoji = ConfigDict({"name": "emoji", "concepts": "everyday", "only": THINGS[:40], "styles": STYLES})
     c.data.sources, c.data.weights = (emoji,), ConfigDict()

@@ -95,7 +95,7 @@ def find(path: str | Path) -> Path:
     given = Path(path)
     if not given.is_dir():
         raise UserError(f"--checkpoint={given}: there is no such folder")
-    for folder in (given, *(given / target for target in ("stage2", "stage1")), given):
+    for folder in (given, given / "stage2", given / "stage1"):
         for candidate in (folder, folder / "checkpoints"):
             if (candidate / "_CHECKPOINT_METADATA").is_file():
                 return candidate

@@ -223,7 +223,7 @@ class DiffusionTask:
             text_grads, out = one(zero, first)
             experts, per_sample, norms = jax.tree.map(lambda leaf: leaf[None], out)
         else:
-            # XLA runs convolutions inside a loop on one CPU thread: 8 pictures a second on two cores instead of 60.
+            # XLA runs convolutions inside a loop on one CPU thread: 8 pictures a second on two cores instead of 75.
             unroll = n if jax.default_backend() == "cpu" else 1
             text_grads, (experts, per_sample, norms) = jax.lax.scan(one, zero, xs, unroll=unroll)
 

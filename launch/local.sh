@@ -13,6 +13,10 @@ if [ "${1:-}" = --dry_run ]; then
   run=(echo)
   shift
 fi
+if [ "${1:-}" = -h ] || [ "${1:-}" = --help ]; then
+  sed -n '2,8s/^# \{0,1\}//p' "$0"
+  exit
+fi
 if [ $# -ne 3 ]; then
   sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
   exit 2

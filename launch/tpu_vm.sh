@@ -7,19 +7,24 @@
 #
 #   --name=NAME        of the TPU VM                                  required
 #   --zone=ZONE        that offers the type                           required
-#   --type=TYPE        accelerator type                               default: v5litepod-8
-#   --version=VERSION  runtime of the VM                              default: v2-alpha-tpuv5-lite
+#   --type=TYPE        accelerator type, of one host                  default: v5litepod-8
+#   --version=VERSION  runtime of the VM                              default: the one for the type
 #   --config=CONFIG    what to train                                  default: configs/demo.py:autoencoder
-#   --data=DIR         prepared records, on the VM                    default: data
+#   --config.KEY=VALUE any setting of the config, as in training
+#   --data=DIR         prepared records: prepared there on the VM, or copied to it when a gs:// URL   default: data
 #   --workdir=DIR      checkpoints and logs, on the VM or gs://       default: runs/train
 #   --spot             a spot VM: cheaper, may be taken away; training saves when that happens
 #   --dry_run          print every command, run none
 #
-# Needs gcloud, logged in and with a project set. A TPU VM costs money until it is deleted; the last line printed deletes it.
+# Needs gcloud, logged in and with a project set. A TPU VM costs money until it is deleted; the last line printed does
+# that.
 set -euo pipefail
 
-name='' zone='' spot=() dry_run=false
-type=v5litepod-8 version=v2-alpha-tpuv5-lite
+# shellcheck source-path=SCRIPTDIR source=common.sh
+source "$(dirname "$0")/common.sh"
+
+name='' zone='' spot=()
+type=v5litepod-8 version=''
 config=configs/demo.py:autoencoder data=data workdir=runs/train
 
 for argument in "$@"; do
@@ -32,56 +37,54 @@ for argument in "$@"; do
     --data=*) data=${argument#*=} ;;
     --workdir=*) workdir=${argument#*=} ;;
     --spot) spot=(--spot) ;;
-    --dry_run) dry_run=true ;;
-    -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
-    *) echo "error: unknown argument $argument; --help lists what there is." >&2; exit 1 ;;
+    *) common_flag "$argument" ;;
   esac
 done
-if [[ -z $name || -z $zone ]]; then
-  echo "error: --name and --zone must be given; --help shows how." >&2
-  exit 1
-fi
-
-# Prints a command as it could be typed, and runs it unless this is a dry run.
-run() {
-  local word line='+'
-  for word in "$@"; do
-    [[ $word =~ ^[A-Za-z0-9_./:=@,+-]+$ ]] || word="'${word//\'/\'\\\'\'}'"
-    line+=" $word"
-  done
-  printf '%s\n' "$line"
-  $dry_run || "$@"
-}
+[[ -n $name && -n $zone ]] || fail "--name and --zone must be given; --help shows how."
+required type config data workdir
+[[ -n $version ]] || version=$(runtime_of "$type")
 
 tpu() { run gcloud compute tpus tpu-vm "$1" "$name" --zone="$zone" "${@:2}"; }
 on_vm() { tpu ssh --command="$1"; }
 
-# 1. The machine, unless it is there.
-if $dry_run || ! gcloud compute tpus tpu-vm describe "$name" --zone="$zone" >/dev/null 2>&1; then
+# 1. The machine, unless it is there. A spot VM that was taken away stays listed, and must be deleted first.
+state=''
+$dry_run || state=$(gcloud compute tpus tpu-vm list --zone="$zone" --filter="name~/$name\$" --format='value(state)')
+if [[ $state == PREEMPTED || $state == TERMINATED ]]; then
+  tpu delete --quiet
+  state=''
+fi
+if [[ -z $state ]]; then
   tpu create --accelerator-type="$type" --version="$version" ${spot[@]+"${spot[@]}"}
 fi
 
-# 2. The code: what is committed, no more.
-archive=${TMPDIR:-/tmp}/ernie_vilg_jax.tar.gz
-run git -C "$(dirname "$0")/.." archive --format=tar.gz --output="$archive" HEAD
-run gcloud compute tpus tpu-vm scp "$archive" "$name:ernie_vilg_jax.tar.gz" --zone="$zone"
+# 2. The code.
+code=${TMPDIR:-/tmp}/ernie_vilg_jax.tar.gz
+archive "$code"
+run gcloud compute tpus tpu-vm scp "$code" "$name:ernie_vilg_jax.tar.gz" --zone="$zone"
 on_vm 'mkdir -p ernie_vilg_jax && tar -xzf ernie_vilg_jax.tar.gz -C ernie_vilg_jax'
 
-# 3. Python 3.11 by uv (the VM's own is older), the tested versions, and npm for the emoji art.
-on_vm 'cd ernie_vilg_jax && python3 -m pip install -q --user uv && ~/.local/bin/uv venv -q --allow-existing --python 3.11 .venv && ~/.local/bin/uv pip install -q --python .venv -c constraints.txt -e ".[tpu]" && .venv/bin/python -c "import jax; print(jax.devices())"'
-on_vm 'command -v npm >/dev/null || { sudo apt-get -qq update && sudo apt-get -qq install -y npm; }'
+# 3. The tested versions, and a look at the chips.
+on_vm 'ernie_vilg_jax/launch/worker.sh install'
+on_vm 'cd ernie_vilg_jax && .venv/bin/python -c "import jax; print(jax.devices())"'
 
-# 4. The data; an interrupted preparation goes on, and a finished one is kept.
-printf -v prepare '.venv/bin/python -m ernie_vilg_jax.prepare --config=%q --output=%q' "$config" "$data"
-on_vm "cd ernie_vilg_jax && $prepare"
+# 4. The data: copied, or prepared there, with npm for the emoji art. An interrupted preparation goes on, and a finished
+# one is kept.
+if [[ $data == gs://* ]]; then
+  on_vm "cd ernie_vilg_jax && $(copy_data "$data" data_copy)"
+  data=data_copy
+else
+  on_vm 'command -v npm >/dev/null || { sudo apt-get -qq update && sudo apt-get -qq install -y npm; }'
+  printf -v prepare '.venv/bin/python -m ernie_vilg_jax.prepare --config=%q --output=%q' "$config" "$data"
+  on_vm "cd ernie_vilg_jax && $prepare"
+fi
 
 # 5. Training, which outlives this shell. It resumes from the last checkpoint in the workdir.
-printf -v train '.venv/bin/python -m ernie_vilg_jax.train --config=%q --config.data.path=%q --workdir=%q' "$config" "$data" "$workdir"
-on_vm "cd ernie_vilg_jax && nohup $train > train.log 2>&1 < /dev/null & sleep 5; tail ernie_vilg_jax/train.log"
+on_vm "cd ernie_vilg_jax && launch/worker.sh start $(training_command .venv/bin/python "$config" "$data" "$workdir")"
 
-cat <<END
+cat <<MORE
 
 follow:  gcloud compute tpus tpu-vm ssh $name --zone=$zone --command='tail -f ernie_vilg_jax/train.log'
-stop:    gcloud compute tpus tpu-vm ssh $name --zone=$zone --command='pkill -TERM -f ernie_vilg_jax.train'   (saves first)
+stop:    gcloud compute tpus tpu-vm ssh $name --zone=$zone --command='ernie_vilg_jax/launch/worker.sh stop'
 delete:  gcloud compute tpus tpu-vm delete $name --zone=$zone
-END
+MORE

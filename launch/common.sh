@@ -1,0 +1,90 @@
+# shellcheck shell=bash
+# What the launch scripts share; they source it. Bash 3.2 is enough, which is what macOS has.
+
+dry_run=false
+overrides=() # --config.KEY=VALUE flags, handed on to training as they are
+
+fail() {
+  printf 'error: %s\n' "$1" >&2
+  exit 1
+}
+
+# The comment at the head of a script is its --help.
+show_help() {
+  sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' "$0"
+  exit 0
+}
+
+# The flags that every script takes; anything else is a mistake.
+common_flag() {
+  case $1 in
+    --config.data.path=*) fail "--config.data.path is what --data sets; give that instead." ;;
+    --config.*=*) overrides+=("$1") ;;
+    --dry_run) dry_run=true ;;
+    -h | --help) show_help ;;
+    *) fail "unknown argument $1; --help lists what there is." ;;
+  esac
+}
+
+# required FLAG...: stops unless each was given. The variable of --flag is $flag.
+required() {
+  local flag
+  for flag in "$@"; do
+    [[ -n ${!flag} ]] || fail "--$flag is missing; --help shows what it is."
+  done
+}
+
+# The workdir of more than one host.
+bucket_workdir() {
+  [[ $1 == gs://* ]] || fail "--workdir=$1 must be a gs:// URL: all workers write there, and it must outlive them."
+}
+
+# Prints its words as they could be typed.
+quoted() {
+  local word line=''
+  for word in "$@"; do
+    [[ $word =~ ^[A-Za-z0-9_./:=@,+-]+$ ]] || word="'${word//\'/\'\\\'\'}'"
+    line+=" $word"
+  done
+  printf '%s' "${line# }"
+}
+
+# Prints a command, and runs it unless this is a dry run.
+run() {
+  printf '+ %s\n' "$(quoted "$@")"
+  $dry_run || "$@"
+}
+
+# The runtime version that goes with an accelerator type (cloud.google.com/tpu/docs/runtimes).
+runtime_of() {
+  case $1 in
+    v5litepod-*) echo v2-alpha-tpuv5-lite ;;
+    v5p-*) echo v2-alpha-tpuv5 ;;
+    v6e-*) echo v2-alpha-tpuv6e ;;
+    v[234]-*) echo tpu-ubuntu2204-base ;;
+    tpu7x-*) fail "--type=$1 is offered on GKE only: use launch/xpk.sh." ;;
+    *) fail "--type=$1 has no known runtime; name one by --version." ;;
+  esac
+}
+
+# training_command PYTHON CONFIG DATA WORKDIR [FLAG...]: the one place where the training command is written, as one
+# line for a shell in the root of the repository, over there. What training needs in its environment goes in front of
+# it: env NAME=VALUE.
+training_command() {
+  local line
+  printf -v line '%q ' "$1" -m ernie_vilg_jax.train --config="$2" --config.data.path="$3" --workdir="$4" "${@:5}" \
+    ${overrides[@]+"${overrides[@]}"}
+  printf '%s' "${line% }"
+}
+
+# archive FILE: what is committed here, no more.
+archive() {
+  run git -C "$(dirname "$0")/.." archive --format=tar.gz --output="$1" HEAD
+}
+
+# copy_data URL FOLDER: the line that makes FOLDER on a worker the same as what is behind a gs:// URL.
+copy_data() {
+  local line
+  printf -v line '%q ' gcloud storage rsync --recursive --delete-unmatched-destination-objects "$1" "$2"
+  printf 'mkdir -p %q && %s' "$2" "${line% }"
+}

@@ -1,0 +1,33 @@
+"""Names in a config or flag to objects: what detectors, captioners and translators share."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from ernie_vilg_jax.errors import UserError
+
+
+def build(kind: str, registry: Mapping[str, str], name: str, options: Mapping[str, Any]) -> Any:
+    """Makes what `name` stands for.
+
+    Args:
+      kind: what it is ("detector"), for messages.
+      registry: name -> "module:class", imported when used.
+      name: a key of `registry`.
+      options: keyword arguments of the class.
+    """
+    if name not in registry:
+        raise UserError(f"{kind} {name!r} is not known: choose one of {', '.join(registry)}")
+    module, attribute = registry[name].split(":")
+    constructor = getattr(importlib.import_module(module), attribute)
+    parameters = inspect.signature(constructor).parameters
+    for option in options:
+        if option not in parameters:
+            raise UserError(f"{kind} {name!r} has no option {option!r}: it has {', '.join(parameters)}")
+    for option, parameter in parameters.items():
+        if parameter.default is parameter.empty and option not in options:
+            raise UserError(f"{kind} {name!r} needs the option {option!r}")
+    return constructor(**options)

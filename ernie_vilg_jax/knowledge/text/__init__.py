@@ -1,0 +1,42 @@
+"""Finds the key words of a caption: nouns, verbs, adjectives, numerals, measure words and pronouns, with their places.
+
+The paper puts a token that names the part of speech before each key word (section 2.3 of arXiv:2210.15257); where the
+words are is what this package says. docs/parser.md describes how well.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from ernie_vilg_jax.knowledge.registry import build
+
+PARTS_OF_SPEECH = ("n", "v", "a", "m", "q", "r")
+"""Noun, verb, adjective (any attribute: colour, size, state), numeral, measure word, pronoun."""
+
+
+class Word(NamedTuple):
+    """A key word: the characters [start, end) of the caption as it was given, and one of PARTS_OF_SPEECH."""
+
+    start: int
+    end: int
+    pos: str
+
+
+@runtime_checkable
+class Tagger(Protocol):
+    def words(self, caption: str) -> list[Word]:
+        """The key words of a caption in order, not overlapping. Any string is a caption, an empty one too."""
+        ...
+
+
+TAGGERS: dict[str, str] = {
+    "zh": "ernie_vilg_jax.knowledge.text.chinese:ChineseTagger",
+    "en": "ernie_vilg_jax.knowledge.text.english:EnglishTagger",
+    "both": "ernie_vilg_jax.knowledge.text.bilingual:BilingualTagger",
+}
+"""Tagger name -> "module:class", imported when used."""
+
+
+def make_tagger(name: str) -> Tagger:
+    """The tagger of that name: `zh`, `en`, or `both`, which chooses by script within a caption."""
+    return build("tagger", TAGGERS, name, {})

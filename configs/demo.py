@@ -48,6 +48,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     c.model.text_encoder.width = 128
     c.model.text_encoder.num_layers = 3
     c.model.text_encoder.num_heads = 4
+    c.model.text_encoder.scan_layers = False  # three layers gain nothing
     c.model.unet.base_channels = 80
     c.model.unet.channel_multipliers = (1, 2)
     c.model.unet.num_res_blocks = 1
@@ -65,6 +66,8 @@ def get_config(argument: str | None = None) -> ConfigDict:
     c.data.sources = (emoji, scenes)
     c.data.cache_latents = True
     c.data.weights = ConfigDict({"emoji": 3.0, "scenes": 1.0})
+
+    c.knowledge.enabled = False  # see the variant `knowledge`
 
     c.autoencoder.steps, c.autoencoder.batch_size = 1000, 32
     c.stage1.steps, c.stage1.batch_size = 2600, 64
@@ -145,4 +148,11 @@ def wide(c: ConfigDict) -> None:
     c.data.sources = (emoji, scenes)
 
 
-VARIANTS = {"wide": wide, "shapes": shapes, "quick": quick, "smoke": smoke}
+def knowledge(c: ConfigDict) -> None:
+    """Key words and objects get more attention and more loss: for data that `annotate` went over."""
+    c.name += ", knowledge"
+    c.knowledge.enabled = True
+    c.knowledge.min_score = 0.5
+
+
+VARIANTS = {"knowledge": knowledge, "wide": wide, "shapes": shapes, "quick": quick, "smoke": smoke}

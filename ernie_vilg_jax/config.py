@@ -33,6 +33,7 @@ def default_config() -> ConfigDict:
     c.model.text_encoder.num_layers = 24  # [N]
     c.model.text_encoder.num_heads = 32  # [N]
     c.model.text_encoder.remat = False
+    c.model.text_encoder.scan_layers = True  # one compiled layer in a loop; ours, for compile time
     c.model.unet = ConfigDict()
     c.model.unet.base_channels = 512  # [N]
     c.model.unet.channel_multipliers = (1, 2, 3, 4)  # [N]
@@ -72,6 +73,21 @@ def default_config() -> ConfigDict:
     c.data.language = "both"  # captions drawn: "zh", "en" or "both"
     c.data.crop = "center"  # of pictures that are not square; or "random", with up to 15% of zoom
     c.data.weights = ConfigDict()  # share of each source in a batch, by name; empty: as many as there are records
+
+    # In training only, on data that `annotate` went over; each piece has its own switch. Paper sections 2.1 and 2.2.
+    c.knowledge = ConfigDict()
+    c.knowledge.enabled = True  # False: plain captions, plain loss, whatever the fields below say
+    c.knowledge.text_rate = 0.5  # share of samples whose key words get special tokens and more attention [N]
+    c.knowledge.special_tokens = True  # "[a]灰色的[n]猫" [N]
+    c.knowledge.attention_weight = 0.01  # w_a: attention to key words is multiplied by 1 + w_a; 0 is off [N]
+    c.knowledge.attention_weight_on = "logits"  # or "softmax", the attention probabilities [?]
+    c.knowledge.image_rate = 0.5  # share of samples whose salient objects get more loss [N]
+    c.knowledge.loss_weight = 0.1  # w_l: the loss inside their boxes is multiplied by 1 + w_l; 0 is off [P]
+    c.knowledge.loss_weight_on = "error"  # the squared error; or "residual", so that the weight counts twice [?]
+    c.knowledge.min_score = 0.5  # of an object that counts as salient [I]
+    c.knowledge.top_k = 5  # salient objects a picture, by area x score [I]
+    c.knowledge.append_rate = 1.0  # share of samples whose caption is told the salient objects it leaves out [?]
+    c.knowledge.generated_rate = 0.25  # share of captions replaced by a captioner's, where there is one [?]
 
     c.optimizer = ConfigDict()
     c.optimizer.b1 = 0.9  # [N]
@@ -118,6 +134,12 @@ def default_config() -> ConfigDict:
     c.mesh.tensor = 1
     c.mesh.expert = 1
     return c
+
+
+def latent_size(config: ConfigDict) -> int:
+    """Height and width of the latents: `model.image_size` over the autoencoder's down-sampling."""
+    autoencoder = config.model.autoencoder
+    return config.model.image_size // (autoencoder.patch_size * 2 ** (len(autoencoder.channels) - 1))
 
 
 def parse_argument(argument: str | None, variants: Mapping[str, Any]) -> tuple[str | None, list[str]]:

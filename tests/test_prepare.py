@@ -10,14 +10,16 @@ from PIL import Image
 
 CONFIG = """
 from ml_collections import ConfigDict
+from ernie_vilg_jax.config import default_config
 
 def get_config(argument=None):
-    return ConfigDict(dict(
-        seed=0, model=dict(image_size=16), train=dict(caption_dropout=0.1),
-        tokenizer=dict(kind="sentencepiece", vocab_size=400, max_length=16, path=""),
-        data=dict(path="", sources=(ConfigDict(dict(name="scenes", count=30)),), holdout_fraction=0.05, num_shards=2,
-                  workers=0, language="both", weights=ConfigDict()),
-    ))
+    c = default_config()
+    c.model.image_size = 16
+    c.knowledge.enabled = False
+    c.tokenizer.kind, c.tokenizer.vocab_size, c.tokenizer.max_length, c.tokenizer.path = "sentencepiece", 400, 16, ""
+    c.data.sources = (ConfigDict(dict(name="scenes", count=30)),)
+    c.data.holdout_fraction, c.data.num_shards = 0.05, 2
+    return c
 """
 
 

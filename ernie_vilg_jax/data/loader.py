@@ -5,113 +5,30 @@
 The stream is defined globally and hosts take turns, so the examples of step k are the same for any number of hosts with
 the same global batch, and within an epoch each record is seen exactly once by exactly one host. With a finite number of
 epochs `drop_remainder` leaves out the last, incomplete batch of each host (training); evaluation keeps it.
-Randomness (caption, dropout, crop) is drawn from (seed, position in the global stream): equal for every worker count.
+Randomness (caption, dropout, crop, knowledge) is drawn from (seed, position in the global stream), so it is the same
+for any number of workers and after a restart.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import io
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ernie_vilg_jax.data.examples import ExampleMaker
 from ernie_vilg_jax.data.preparation import source_settings
-from ernie_vilg_jax.data.records import LANGUAGES, Record, RecordSource, open_split, read_manifest
+from ernie_vilg_jax.data.records import LANGUAGES, RecordSource, open_split, read_manifest
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
-"""image [B, H, W, 3] float32 in [-1, 1]; tokens [B, L] int32; token_mask [B, L] bool; token_weight [B, L] float32;
+"""image [B, H, W, 3] float32 in [-1, 1]; tokens [B, L] int32; token_mask [B, L] bool;
+token_weight [B, L] float32, on the attention to each token, and loss_weight [B, h, w] float32, on the loss of each
+position of the latents: 1 where knowledge has nothing to say;
 index [B] int64, the record's position in its split (`record_id` names it)."""
-
-
-def decode_image(data: bytes) -> Any:
-    """Encoded bytes -> Pillow RGB image, turned upright, transparency laid on white. ValueError if undecodable."""
-    from PIL import Image, ImageOps
-
-    try:
-        image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
-        if image.mode == "RGB":
-            image.load()
-            return image
-        image = image.convert("RGBA")
-    except Exception as error:  # Pillow raises many types on damaged files
-        raise ValueError(str(error) or type(error).__name__) from error
-    ground = Image.new("RGBA", image.size, (255, 255, 255, 255))
-    return Image.alpha_composite(ground, image).convert("RGB")
-
-
-def fit_square(image: Any, size: int, rng: np.random.Generator | None) -> np.ndarray:
-    """Resizes the shorter side to `size` and crops a square: the centre, or with `rng` a random one of up to 15% zoom.
-
-    Returns:
-      [size, size, 3] float32 in [-1, 1].
-    """
-    from PIL import Image
-
-    width, height = image.size
-    zoom = 1.0 if rng is None else float(rng.uniform(1.0, 1.15))
-    side = min(width, height) / zoom
-    x, y = (0.5, 0.5) if rng is None else (float(rng.random()), float(rng.random()))
-    left, top = (width - side) * x, (height - side) * y
-    if (width, height) != (size, size) or rng is not None:
-        box = (left, top, left + side, top + side)
-        image = image.resize((size, size), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
-    return np.asarray(image, np.float32) / 127.5 - 1.0
-
-
-@dataclasses.dataclass(frozen=True)
-class _Example:
-    """Position -> example. A callable object, so that worker processes can unpickle it."""
-
-    source: RecordSource
-    tokenizer: Tokenizer
-    size: int
-    language: str
-    caption_dropout: float
-    crop: str
-
-    def __call__(self, position: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        index = int(position)
-        record = self.source[index]
-        caption = self.caption(record, rng)
-        return self.make(index, record, caption, rng if self.crop == "random" else None)
-
-    def caption(self, record: Record, rng: np.random.Generator) -> str:
-        # Always three draws, so that one record's captions do not move another option's randomness.
-        dropout, language, choice = rng.random(3)
-        if dropout < self.caption_dropout:
-            return ""
-        wanted = LANGUAGES if self.language == "both" else (self.language,)
-        present = [name for name in wanted if record.captions.get(name)]
-        if not present:
-            raise UserError(
-                f"record {record.id!r} has no caption in {' or '.join(wanted)}: set --config.data.language=both, "
-                "or prepare records that have one"
-            )
-        alternatives = record.captions[present[int(language * len(present))]]
-        return alternatives[int(choice * len(alternatives))]
-
-    def make(self, index: int, record: Record, caption: str, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
-        try:
-            image = fit_square(decode_image(record.image), self.size, rng)
-        except ValueError as error:
-            shard, position = self.source.locate(index)
-            raise UserError(
-                f"the image of record {record.id!r} (record {position} of {shard}) cannot be decoded ({error}): "
-                "mend or remove it in its source and prepare again"
-            ) from error
-        tokens, mask, _ = self.tokenizer.encode(caption)
-        return {
-            "image": image,
-            "tokens": tokens,
-            "token_mask": mask,
-            "token_weight": np.ones(tokens.shape, np.float32),
-            "index": np.int64(index),  # type: ignore[dict-item]
-        }
 
 
 def check_data(config: Any) -> None:
@@ -140,21 +57,16 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _example(config: Any, tokenizer: Tokenizer, split: str, *, train: bool) -> _Example:
+def _example(config: Any, tokenizer: Tokenizer, split: str, *, train: bool) -> ExampleMaker:
     check_data(config)
-    if config.data.language not in (*LANGUAGES, "both"):
-        raise UserError(f"config.data.language={config.data.language!r} must be 'zh', 'en' or 'both'")
-    crop = config.data.get("crop", "center")
-    if crop not in ("center", "random"):
-        raise UserError(f"config.data.crop={crop!r} must be 'center' or 'random'")
-    return _Example(
-        source=open_split(config.data.path, split),
-        tokenizer=tokenizer,
-        size=int(config.model.image_size),
-        language=config.data.language,
-        caption_dropout=float(config.train.caption_dropout) if train else 0.0,
-        crop=crop if train else "center",
-    )
+    maker = ExampleMaker.of(config, tokenizer, open_split(config.data.path, split), train=train)
+    if maker.knowledge is not None and "annotation" not in read_manifest(config.data.path):
+        raise UserError(
+            f"config.knowledge.enabled needs words and objects, and {config.data.path} was not annotated: run "
+            f"`python -m ernie_vilg_jax.annotate --input={config.data.path} --output=DIR` and train on DIR, or set "
+            "--config.knowledge.enabled=False"
+        )
+    return maker
 
 
 def make_loader(
@@ -165,6 +77,8 @@ def make_loader(
     batch_size: int,
     host: int = 0,
     hosts: int = 1,
+    rows: Sequence[int] | None = None,
+    start: int = 0,
     seed: int,
     epochs: int | None = None,
     workers: int | None = None,
@@ -178,6 +92,8 @@ def make_loader(
       split: "train" or "holdout".
       batch_size: examples per batch of this host.
       host, hosts: this process and how many there are.
+      rows: instead of taking turns: which rows of each batch to read, when `batch_size` is that of all hosts together.
+      start: with `rows`, the examples of the stream to leave out, because they were seen before.
       seed: decides order, captions and dropout.
       epochs: None = without end.
       workers: worker processes; None = `config.data.workers`. An iterator's state fits the same count only.
@@ -195,7 +111,12 @@ def make_loader(
         positions = grain.MapDataset.range(len(example.source))
         stream = positions.shuffle(seed=_seed32(seed, "order")) if train else positions
         stream = stream.random_map(example, seed=_seed32(seed, "draw")).repeat(epochs)
-    stream = stream[host::hosts].batch(batch_size, drop_remainder=train)
+    if rows is None:
+        stream = stream[host::hosts].batch(batch_size, drop_remainder=train)
+    else:
+        from ernie_vilg_jax.data.rows import Rows
+
+        stream = Rows(stream, batch_size, rows, start).batch(len(rows), drop_remainder=train)
     if train and len(stream) == 0:
         raise UserError(
             f"split {split!r} of {config.data.path} has {len(example.source)} records: fewer than one batch of "
@@ -213,7 +134,7 @@ def make_loader(
     return loader
 
 
-def _weighted(example: _Example, weights: Mapping[str, float], seed: int) -> Any:
+def _weighted(example: ExampleMaker, weights: Mapping[str, float], seed: int) -> Any:
     """An endless mixture: each source shuffled and repeated on its own, drawn in proportion to its weight."""
     import grain
 
@@ -252,8 +173,7 @@ def fixed_batch(config: Any, tokenizer: Tokenizer, split: str, n: int, seed: int
         turn = dataclasses.replace(example, language=LANGUAGES[place % 2]) if example.language == "both" else example
         if not record.captions.get(turn.language):
             turn = example
-        rng = np.random.default_rng([_seed32(seed, "caption"), index])
-        examples.append(turn.make(index, record, turn.caption(record, rng), None))
+        examples.append(turn(index, np.random.default_rng([_seed32(seed, "caption"), index])))
     return {name: np.stack([one[name] for one in examples]) for name in examples[0]}
 
 

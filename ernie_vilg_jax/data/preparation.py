@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,45 +21,11 @@ from typing import Any
 from absl import logging
 
 from ernie_vilg_jax.data import records
+from ernie_vilg_jax.data.progress import PROGRESS, Progress, split_summaries
 from ernie_vilg_jax.data.records import Record, digest
 from ernie_vilg_jax.data.sources import Licence, Source, make_source
 from ernie_vilg_jax.data.splits import Slot, plan_shards
 from ernie_vilg_jax.errors import UserError
-
-PROGRESS = ".progress"
-_REPORT_SECONDS = 5.0
-
-
-class _Progress:
-    """Counts records and reports rate and time left."""
-
-    def __init__(self, total: int) -> None:
-        self._total, self._done, self._made = total, 0, 0
-        self._start = self._last = time.monotonic()
-
-    def kept(self, count: int) -> None:
-        self._done += count
-
-    def made(self) -> None:
-        self._done += 1
-        self._made += 1
-        now = time.monotonic()
-        if now - self._last >= _REPORT_SECONDS:
-            self._last = now
-            rate = self._made / (now - self._start)
-            left = (self._total - self._done) / rate
-            logging.info(
-                "%d of %d records (%.0f%%), %.0f/s, %.0f s left",
-                self._done,
-                self._total,
-                100 * self._done / self._total,
-                rate,
-                left,
-            )
-
-    def summary(self) -> str:
-        seconds = max(time.monotonic() - self._start, 1e-9)
-        return f"{self._made} records made in {seconds:.1f} s ({self._made / seconds:.0f}/s)"
 
 
 def source_settings(config: Any) -> dict[str, Any]:
@@ -128,6 +93,11 @@ def prepare(config: Any, output: str | Path, *, own_data: bool = False) -> dict[
     except OSError as error:
         raise UserError(f"--output={directory} cannot be made a folder ({error.strerror}): choose another") from error
     before = records.read_manifest(directory) if (directory / records.MANIFEST).exists() else None
+    if before is not None and "annotation" in before:
+        raise UserError(
+            f"--output={directory} holds annotated records: `python -m ernie_vilg_jax.annotate` makes them again, "
+            "prepare into another folder"
+        )
     if before is not None and before["settings"] == settings and _complete(directory, before, fingerprint, config):
         logging.info("%s is complete already; nothing to do", directory)
         return before
@@ -150,7 +120,7 @@ def prepare(config: Any, output: str | Path, *, own_data: bool = False) -> dict[
             }
             for source in sources
         ],
-        "splits": _splits(entries),
+        "splits": split_summaries(entries),
         "held_out": sorted(held),
         "tokenizer": tokenizer,
     }
@@ -174,24 +144,6 @@ def _complete(directory: Path, manifest: Mapping[str, Any], fingerprint: str, co
 def _tokenizer_fingerprint(directory: Path) -> str:
     files = sorted((directory / "tokenizer").glob("*"))
     return digest([[file.name, records.file_sha256(file)] for file in files])
-
-
-def _splits(entries: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    splits: dict[str, Any] = {}
-    for split in ("train", "holdout"):
-        mine = [entry for name, entry in entries.items() if name.startswith(f"{split}-")]
-        by_source: Counter[str] = Counter()
-        captions: Counter[str] = Counter()
-        for entry in mine:
-            by_source.update(dict(entry["sources"]))
-            captions.update(entry["captions"])
-        splits[split] = {
-            "records": sum(entry["records"] for entry in mine),
-            "by_source": dict(by_source),
-            "captions": dict(captions),
-            "shards": mine,
-        }
-    return splits
 
 
 def _finished(
@@ -230,7 +182,7 @@ def _write_shards(
     for stale in [*directory.glob("*.array_record"), *directory.glob(".*.partial")]:
         if stale.name not in entries:
             stale.unlink()
-    progress = _Progress(sum(len(slots) for slots in shards.values()))
+    progress = Progress(sum(len(slots) for slots in shards.values()))
     kept = len(entries)
     for entry in entries.values():
         progress.kept(entry["records"])
@@ -243,7 +195,7 @@ def _write_shards(
     return {name: entries[name] for name in shards}
 
 
-def _make(sources: Sequence[Source], slots: Sequence[Slot], progress: _Progress) -> Iterator[Record]:
+def _make(sources: Sequence[Source], slots: Sequence[Slot], progress: Progress) -> Iterator[Record]:
     for slot in slots:
         record = sources[slot.source].record(slot.index)
         if not any(record.caption_count().values()):

@@ -43,6 +43,12 @@ class Record:
       objects: what is seen where: {"name": {language: name}, "box": [x0, y0, x1, y1] in [0, 1], "score": float}.
       licence: SPDX identifier, or "" when unknown.
       width, height: pixels.
+
+    Added by `annotate`, empty before:
+      parsed: language -> for each caption of that language {"words": [[start, end, part of speech], ...], "mentions":
+        [index of an object that the caption names, ...]}.
+      generated: language -> a captioner's captions, {"text", "words", "mentions", "by"} each.
+      translated: languages whose captions were machine-translated.
     """
 
     id: str
@@ -56,6 +62,9 @@ class Record:
     licence: str = ""
     width: int = 0
     height: int = 0
+    parsed: Mapping[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
+    generated: Mapping[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
+    translated: list[str] = dataclasses.field(default_factory=list)
 
     def pack(self) -> bytes:
         """The record as msgpack, its fields in the order of the class (so equal records are equal bytes)."""
@@ -175,7 +184,7 @@ def check_shards(path: str | Path, split: str, *, full: bool = False) -> list[di
     if split not in manifest["splits"]:
         raise UserError(f"{directory} has no split {split!r}, only {sorted(manifest['splits'])}")
     shards = manifest["splits"][split]["shards"]
-    fix = f"run `python -m ernie_vilg_jax.prepare` with --output={directory} again, it redoes damaged shards only"
+    fix = _redo(directory)
     for shard in shards:
         file = directory / shard["file"]
         if not file.exists():
@@ -186,6 +195,12 @@ def check_shards(path: str | Path, split: str, *, full: bool = False) -> list[di
         if full and file_sha256(file) != shard["sha256"]:
             raise UserError(f"shard {file} differs from its sha256 in the manifest: {fix}")
     return shards
+
+
+def _redo(directory: Path) -> str:
+    """What mends a damaged directory: the command that made it."""
+    command = "annotate" if "annotation" in read_manifest(directory) else "prepare"
+    return f"run `python -m ernie_vilg_jax.{command}` with --output={directory} again, it redoes damaged shards only"
 
 
 class RecordSource:
@@ -210,8 +225,7 @@ class RecordSource:
             length = len(self._reader)
         except Exception as error:  # the reader's C++ errors surface as several types
             raise UserError(
-                f"a shard of split {split!r} in {path} is corrupt ({_first_line(error)}): "
-                f"run `python -m ernie_vilg_jax.prepare` with --output={path} again, it redoes damaged shards only"
+                f"a shard of split {split!r} in {path} is corrupt ({_first_line(error)}): {_redo(self._directory)}"
             ) from error
         if length != sum(shard["records"] for shard in self._shards):
             raise UserError(
@@ -241,8 +255,7 @@ class RecordSource:
         except Exception as error:  # ValueError of unpack, or the reader's C++ errors
             shard, position = self.locate(index)
             raise UserError(
-                f"shard {shard} is corrupt at record {position} ({_first_line(error)}): "
-                f"run `python -m ernie_vilg_jax.prepare` again with the same --output, it redoes damaged shards only"
+                f"shard {shard} is corrupt at record {position} ({_first_line(error)}): {_redo(self._directory)}"
             ) from error
 
     @property

@@ -32,6 +32,19 @@ class Tokenizer(Protocol):
     vocab_size: int
     max_length: int
     pad_id: int
+    symbol_ids: dict[str, int]
+    """Part of speech ("n", "v", ...) -> id of its special token; empty where the vocabulary has no room for them."""
+
+    def pieces(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """All tokens of the text, neither framed nor cut: ids, and [start, end) of each in the text's characters.
+
+        A token that stands for nothing written (a space put before the first word) has an empty span.
+        """
+        ...
+
+    def frame(self, ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """(ids [L] int32, mask [L] bool) of the first L - 2 `ids`, between the begin and end tokens, padded."""
+        ...
 
     def encode(self, text: str) -> tuple[np.ndarray, np.ndarray, str]:
         """(ids [L] int32, mask [L] bool, the text that did not fit: "" when all did)."""
@@ -65,6 +78,9 @@ class SentencePieceTokenizer:
         self.max_length = max_length
         self.vocab_size = self._processor.get_piece_size()
         self.pad_id = self._processor.pad_id()
+        unknown = self._processor.unk_id()
+        ids = {symbol[1:-1]: self._processor.piece_to_id(symbol) for symbol in PART_OF_SPEECH_SYMBOLS}
+        self.symbol_ids = ids if unknown not in ids.values() else {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SentencePieceTokenizer, (self._model, self.max_length)
@@ -76,8 +92,20 @@ class SentencePieceTokenizer:
         if len(ids) > room:
             # Byte pieces of one character decode only together: grow what is kept until the text stays a prefix.
             cut = _remainder(text, self._processor.decode(ids[:room]))
-            ids = ids[:room]
-        return *_pad([self._processor.bos_id(), *ids, self._processor.eos_id()], self.max_length, self.pad_id), cut
+        return *self.frame(ids), cut
+
+    def pieces(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        found = self._processor.encode(text, return_type="offset_mapping")
+        spans = [(int(start), int(end)) for start, end in found["offsets"]]
+        # Of the bytes of one character only the last has the character's span.
+        for i in range(len(spans) - 2, -1, -1):
+            if found["pieces"][i].startswith("<0x") and spans[i][0] == spans[i][1] and spans[i + 1][0] == spans[i][0]:
+                spans[i] = spans[i + 1]
+        return list(found["ids"]), spans
+
+    def frame(self, ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        framed = [self._processor.bos_id(), *ids[: self.max_length - 2], self._processor.eos_id()]
+        return _pad(framed, self.max_length, self.pad_id)
 
     def decode(self, ids: Iterable[int]) -> str:
         return self._processor.decode([int(i) for i in ids if not self._processor.is_control(int(i))])
@@ -192,16 +220,24 @@ class BertTokenizer:
         self.max_length = max_length
         self.vocab_size = len(tokens)
         self.pad_id = int(self._tokenizer.pad_token_id)
+        self.symbol_ids = _bert_symbols(tokens)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return BertTokenizer, (self._vocabulary, self.max_length)
 
     def encode(self, text: str) -> tuple[np.ndarray, np.ndarray, str]:
+        ids, spans = self.pieces(text)
+        room = self.max_length - 2
+        cut = text[spans[room][0] :].strip() if len(ids) > room else ""
+        return *self.frame(ids), cut
+
+    def pieces(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        ids, room = list(encoded["input_ids"]), self.max_length - 2
-        cut = text[encoded["offset_mapping"][room][0] :].strip() if len(ids) > room else ""
-        framed = [self._tokenizer.cls_token_id, *ids[:room], self._tokenizer.sep_token_id]
-        return *_pad(framed, self.max_length, self.pad_id), cut
+        return list(encoded["input_ids"]), [(int(start), int(end)) for start, end in encoded["offset_mapping"]]
+
+    def frame(self, ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        framed = [self._tokenizer.cls_token_id, *ids[: self.max_length - 2], self._tokenizer.sep_token_id]
+        return _pad(framed, self.max_length, self.pad_id)
 
     def decode(self, ids: Iterable[int]) -> str:
         return self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=True)
@@ -211,6 +247,18 @@ class BertTokenizer:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _VOCABULARY).write_text(self._vocabulary, encoding="utf-8")
         _write_settings(folder, {"kind": "bert", "max_length": self.max_length})
+
+
+def _bert_symbols(tokens: list[str]) -> dict[str, int]:
+    """Entries for the part-of-speech tokens: their own, or the first that BERT's vocabulary leaves unused."""
+    place = {token: number for number, token in enumerate(tokens)}
+    ids = {}
+    for number, symbol in enumerate(PART_OF_SPEECH_SYMBOLS, start=1):
+        found = place.get(symbol, place.get(f"[unused{number}]"))
+        if found is None:
+            return {}
+        ids[symbol[1:-1]] = found
+    return ids
 
 
 def _write_settings(folder: Path, settings: dict[str, Any]) -> None:

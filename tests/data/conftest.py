@@ -6,6 +6,7 @@ import pytest
 from data_helpers import make_config
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax.data.annotation import annotate
 from ernie_vilg_jax.data.preparation import prepare
 
 
@@ -26,3 +27,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ready(prepared: Path) -> ConfigDict:
     """A config whose data is prepared."""
     return make_config(path=str(prepared))
+
+
+@pytest.fixture(scope="session")
+def annotated(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The prepared directory after annotation with the taggers of both languages; tests must not change it."""
+    path = tmp_path_factory.mktemp("annotated") / "data"
+    annotate(str(prepared), str(path))
+    return path

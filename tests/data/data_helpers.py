@@ -6,13 +6,17 @@ from typing import Any
 from ml_collections import ConfigDict
 from PIL import Image
 
+from ernie_vilg_jax.config import default_config
+
 
 def make_config(**data: Any) -> ConfigDict:
-    config = ConfigDict()
-    config.seed = 0
-    config.model = ConfigDict({"image_size": 16})
+    config = default_config()
+    config.model.image_size = 16
+    config.model.autoencoder.channels = (16,)
+    config.model.autoencoder.patch_size = 4
+    config.knowledge.enabled = False
     config.tokenizer = ConfigDict({"kind": "sentencepiece", "vocab_size": 400, "max_length": 24, "path": ""})
-    config.train = ConfigDict({"caption_dropout": 0.0})
+    config.train.caption_dropout = 0.0
     config.data = ConfigDict(
         {
             "path": "",

@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from ernie_vilg_jax.data import loader, records
-from ernie_vilg_jax.data.loader import decode_image, fit_square, fixed_batch, make_loader, record_id
+from ernie_vilg_jax.data.examples import cut_square, decode_image, draw_crop
+from ernie_vilg_jax.data.loader import fixed_batch, make_loader, record_id
 from ernie_vilg_jax.data.preparation import prepare
 from ernie_vilg_jax.data.records import Record, open_split
 from ernie_vilg_jax.data.tokenizers import Tokenizer, load_tokenizer
@@ -46,6 +47,7 @@ def test_a_batch_has_the_stated_shapes_and_types(ready: ConfigDict, tokenizer: T
         "tokens": ((4, 24), "int32"),
         "token_mask": ((4, 24), "bool"),
         "token_weight": ((4, 24), "float32"),
+        "loss_weight": ((4, 4, 4), "float32"),
         "index": ((4,), "int64"),
     }
     assert batch["image"].min() >= -1 and batch["image"].max() <= 1
@@ -274,11 +276,11 @@ def test_every_mode_becomes_rgb(mode: str):
     assert decode_image(buffer.getvalue()).mode == "RGB"
 
 
-def test_fit_square_takes_the_centre_and_random_crops_stay_inside():
+def test_the_cut_takes_the_centre_and_random_crops_stay_inside():
     wide = Image.new("RGB", (30, 10), "black")
     wide.paste((255, 255, 255), (10, 0, 20, 10))
-    np.testing.assert_array_equal(fit_square(wide, 10, None), np.ones((10, 10, 3), np.float32))
-    crops = [fit_square(wide, 10, np.random.default_rng(n)) for n in range(20)]
+    np.testing.assert_array_equal(cut_square(wide, draw_crop(30, 10, None), 10), np.ones((10, 10, 3), np.float32))
+    crops = [cut_square(wide, draw_crop(30, 10, np.random.default_rng(n)), 10) for n in range(20)]
     assert all(crop.shape == (10, 10, 3) and np.abs(crop).max() <= 1 for crop in crops)
     assert len({float(crop.mean()) for crop in crops}) > 10
 

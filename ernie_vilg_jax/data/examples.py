@@ -1,0 +1,253 @@
+"""One record to one training example: draw a caption, crop, and emphasise what knowledge says matters.
+
+    record + rng --draw--> Drawn: caption, key words, crop, boxes --arrays--> image, tokens, weights
+
+All that is random comes from `rng`, in a fixed order: three draws for the caption, three for a random crop, five for
+knowledge. So switching knowledge off changes neither captions nor crops.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ernie_vilg_jax.config import latent_size
+from ernie_vilg_jax.data.records import LANGUAGES, Record, RecordSource
+from ernie_vilg_jax.data.tokenizers import Tokenizer
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.knowledge.captions import append_objects
+from ernie_vilg_jax.knowledge.text import Word
+from ernie_vilg_jax.knowledge.tokens import emphasise
+from ernie_vilg_jax.knowledge.vision import salient
+from ernie_vilg_jax.knowledge.weights import crop_boxes, weight_map
+
+Box = Sequence[float]
+
+
+class Crop(NamedTuple):
+    """A square of a picture, in its pixels."""
+
+    left: float
+    top: float
+    side: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Knowledge:
+    """What of `config.knowledge` decides an example; see config.py for each field."""
+
+    text_rate: float
+    special_tokens: bool
+    attention_weight: float
+    image_rate: float
+    loss_weight: float
+    min_score: float
+    top_k: int
+    append_rate: float
+    generated_rate: float
+
+    @staticmethod
+    def of(config: Any) -> Knowledge | None:
+        """None when `config.knowledge` is switched off. Raises UserError naming a field that makes no sense."""
+        settings = config.get("knowledge")
+        if not settings or not settings.enabled or config.get("target") == "autoencoder":
+            return None
+        for name in ("text_rate", "image_rate", "append_rate", "generated_rate"):
+            if not 0 <= settings[name] <= 1:
+                raise UserError(f"--config.knowledge.{name}={settings[name]} is a share of samples: give 0 to 1")
+        for name in ("attention_weight", "loss_weight", "top_k"):
+            if settings[name] < 0:
+                raise UserError(f"--config.knowledge.{name}={settings[name]} must not be negative")
+        return Knowledge(**{field.name: settings[field.name] for field in dataclasses.fields(Knowledge)})
+
+
+class Drawn(NamedTuple):
+    """What was drawn for an example, before it became arrays; `inspect_data` shows it."""
+
+    record: Record
+    index: int
+    image: Any  # Pillow, whole
+    crop: Crop
+    text: str  # "" when the caption was dropped
+    words: list[Word]  # of `text`; empty unless its key words are emphasised
+    boxes: list[Box]  # of salient objects, in fractions of the crop; empty unless they are emphasised
+    names: list[str]  # of these objects
+
+
+def decode_image(data: bytes) -> Any:
+    """Encoded bytes -> Pillow RGB image, turned upright, transparency laid on white. ValueError if undecodable."""
+    from PIL import Image, ImageOps
+
+    try:
+        image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+        if image.mode == "RGB":
+            image.load()
+            return image
+        image = image.convert("RGBA")
+    except Exception as error:  # Pillow raises many types on damaged files
+        raise ValueError(str(error) or type(error).__name__) from error
+    ground = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    return Image.alpha_composite(ground, image).convert("RGB")
+
+
+def draw_crop(width: int, height: int, rng: np.random.Generator | None) -> Crop:
+    """The central square, or with `rng` a random one of up to 15% zoom."""
+    zoom = 1.0 if rng is None else float(rng.uniform(1.0, 1.15))
+    side = min(width, height) / zoom
+    x, y = (0.5, 0.5) if rng is None else (float(rng.random()), float(rng.random()))
+    return Crop((width - side) * x, (height - side) * y, side)
+
+
+def cut_square(image: Any, crop: Crop, size: int) -> np.ndarray:
+    """The square of a Pillow image, resized: [size, size, 3] float32 in [-1, 1]."""
+    from PIL import Image
+
+    left, top, side = crop
+    if image.size != (size, size) or side != size:
+        box = (left, top, left + side, top + side)
+        image = image.resize((size, size), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+    return np.asarray(image, np.float32) / 127.5 - 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleMaker:
+    """Position in a split -> example. A callable object, so that worker processes can unpickle it."""
+
+    source: RecordSource
+    tokenizer: Tokenizer
+    size: int
+    latent_size: int
+    language: str
+    caption_dropout: float
+    crop: str
+    knowledge: Knowledge | None
+
+    @staticmethod
+    def of(config: Any, tokenizer: Tokenizer, source: RecordSource, *, train: bool) -> ExampleMaker:
+        """`train` False: no dropout, central crops, no knowledge."""
+        if config.data.language not in (*LANGUAGES, "both"):
+            raise UserError(f"config.data.language={config.data.language!r} must be 'zh', 'en' or 'both'")
+        crop = config.data.get("crop", "center")
+        if crop not in ("center", "random"):
+            raise UserError(f"config.data.crop={crop!r} must be 'center' or 'random'")
+        knowledge = Knowledge.of(config) if train else None
+        if knowledge and knowledge.special_tokens and knowledge.text_rate and not tokenizer.symbol_ids:
+            raise UserError(
+                "the tokenizer's vocabulary has no entries for [n], [v], [a], [m], [q], [r] (nor [unused1] to "
+                "[unused6]): add them, or set --config.knowledge.special_tokens=False"
+            )
+        return ExampleMaker(
+            source=source,
+            tokenizer=tokenizer,
+            size=int(config.model.image_size),
+            latent_size=latent_size(config),
+            language=config.data.language,
+            caption_dropout=float(config.train.caption_dropout) if train else 0.0,
+            crop=crop if train else "center",
+            knowledge=knowledge,
+        )
+
+    def __call__(self, position: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        return self.arrays(self.draw(int(position), rng))
+
+    def draw(self, index: int, rng: np.random.Generator) -> Drawn:
+        record = self.source[index]
+        chosen = self._choose(record, rng)
+        image = self._decode(record, index)
+        crop = draw_crop(*image.size, rng if self.crop == "random" else None)
+        text = record.captions[chosen[0]][chosen[1]] if chosen else ""
+        drawn = Drawn(record, index, image, crop, text, [], [], [])
+        if self.knowledge is None:
+            return drawn
+        return self._emphasise(drawn, chosen, self.knowledge, rng.random(5))
+
+    def _choose(self, record: Record, rng: np.random.Generator) -> tuple[str, int] | None:
+        """Language and number of the caption, or None to drop it."""
+        # Always three draws, so that one record's captions do not move another option's randomness.
+        dropout, language, choice = rng.random(3)
+        if dropout < self.caption_dropout:
+            return None
+        wanted = LANGUAGES if self.language == "both" else (self.language,)
+        present = [name for name in wanted if record.captions.get(name)]
+        if not present:
+            raise UserError(
+                f"record {record.id!r} has no caption in {' or '.join(wanted)}: set --config.data.language=both, "
+                "or prepare records that have one"
+            )
+        name = present[int(language * len(present))]
+        return name, int(choice * len(record.captions[name]))
+
+    def _decode(self, record: Record, index: int) -> Any:
+        try:
+            return decode_image(record.image)
+        except ValueError as error:
+            shard, position = self.source.locate(index)
+            raise UserError(
+                f"the image of record {record.id!r} (record {position} of {shard}) cannot be decoded ({error}): "
+                "mend or remove it in its source and prepare again"
+            ) from error
+
+    def _emphasise(
+        self, drawn: Drawn, chosen: tuple[str, int] | None, knowledge: Knowledge, draws: np.ndarray
+    ) -> Drawn:
+        in_text, in_image, append, generated, which = draws
+        record = drawn.record
+        shown = crop_boxes([item["box"] for item in record.objects], *drawn.crop, *drawn.image.size)
+        seen = [
+            i
+            for i in salient(record.objects, min_score=knowledge.min_score, top_k=knowledge.top_k)
+            if weight_map([shown[i]], (1, 1), 1.0)[0, 0] > 1
+        ]
+        text, words = drawn.text, []
+        if chosen is not None:
+            language, number = chosen
+            parsed = record.parsed.get(language) or []
+            entry = parsed[number] if number < len(parsed) else {"words": [], "mentions": []}
+            others = record.generated.get(language)
+            if others and generated < knowledge.generated_rate:
+                entry = others[int(which * len(others))]
+                text = entry["text"]
+            words = [Word(*word) for word in entry["words"]]
+            if append < knowledge.append_rate:
+                missing = [record.objects[i]["name"].get(language) for i in seen if i not in entry["mentions"]]
+                names = list(dict.fromkeys(name for name in missing if name))
+                text, words = append_objects(text, words, names, language)
+        if in_image >= knowledge.image_rate:
+            seen = []
+        return drawn._replace(
+            text=text,
+            words=words if in_text < knowledge.text_rate else [],
+            boxes=[shown[i] for i in seen],
+            names=[" / ".join(record.objects[i]["name"].values()) for i in seen],
+        )
+
+    def arrays(self, drawn: Drawn) -> dict[str, np.ndarray]:
+        """The example; its keys are those of `loader.Batch`."""
+        weight = np.ones(self.tokenizer.max_length, np.float32)
+        if drawn.words and self.knowledge is not None:
+            ids, spans = self.tokenizer.pieces(drawn.text)
+            ids, weights = emphasise(
+                *(ids, spans, drawn.words),
+                symbols=self.tokenizer.symbol_ids if self.knowledge.special_tokens else None,
+                weight=self.knowledge.attention_weight,
+                room=self.tokenizer.max_length - 2,
+            )
+            tokens, mask = self.tokenizer.frame(ids)
+            count = min(len(ids), self.tokenizer.max_length - 2)
+            weight[1 : 1 + count] = weights[:count]  # after the begin token
+        else:
+            tokens, mask, _ = self.tokenizer.encode(drawn.text)
+        side = (self.latent_size, self.latent_size)
+        strength = self.knowledge.loss_weight if self.knowledge is not None else 0.0
+        return {
+            "image": cut_square(drawn.image, drawn.crop, self.size),
+            "tokens": tokens,
+            "token_mask": mask,
+            "token_weight": weight,
+            "loss_weight": weight_map(drawn.boxes, side, strength) if drawn.boxes else np.ones(side, np.float32),
+            "index": np.int64(drawn.index),  # type: ignore[dict-item]
+        }

@@ -1,0 +1,34 @@
+"""Some rows of every global batch, from anywhere in the stream: what a host whose devices hold these rows reads.
+
+    stream   0 1 2 3 | 4 5 6 7 | 8 9 ...      global batches of 4
+    rows (2, 3)  2 3 |     6 7 |              the host of the last two; only these are read and decoded
+
+The k-th batch is the same pictures in the same places for any number of hosts. Hosts that hold copies of the same rows
+(a mesh axis `tensor` between hosts) read the same.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import grain
+
+
+class Rows(grain.MapDataset):
+    """Elements `start + k * batch_size + row` of `parent`, for k = 0, 1, ... and each of `rows`.
+
+    The examples before `start` were seen already: skipping them costs nothing.
+    """
+
+    def __init__(self, parent: Any, batch_size: int, rows: Sequence[int], start: int = 0) -> None:
+        super().__init__(parent)
+        assert all(0 <= row < batch_size for row in rows), (rows, batch_size)
+        self._batch_size, self._rows, self._start = batch_size, tuple(rows), start
+
+    def __len__(self) -> int:
+        return max(len(self._parent) - self._start, 0) // self._batch_size * len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return self.slice(index)
+        batch, place = divmod(index, len(self._rows))
+        return self._parent[self._start + batch * self._batch_size + self._rows[place]]

@@ -4,14 +4,19 @@ images --encode--> latents --(noise, U-Net experts)--> latents --decode--> image
 tokens --text encoder--> Text (features, mask, pooled), seen by every expert
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.diffusion.guidance import guided
 from ernie_vilg_jax.diffusion.samplers import Sampler
 from ernie_vilg_jax.diffusion.sampling import sample
@@ -21,6 +26,9 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.models.autoencoder import Autoencoder, Posterior
 from ernie_vilg_jax.models.text_encoder import Text, TextEncoder
 from ernie_vilg_jax.models.unet import UNet
+from ernie_vilg_jax.parallel.batches import Batches, spread
+from ernie_vilg_jax.parallel.sampling import make_sampling
+from ernie_vilg_jax.parallel.streaming import fetched
 
 Params = Any
 
@@ -98,12 +106,29 @@ class System:
         return text
 
     def predict(
-        self, unet: Params, x: jax.Array, t: jax.Array, text: Text, dropout: jax.Array | None = None
+        self,
+        unet: Params,
+        x: jax.Array,
+        t: jax.Array,
+        text: Text,
+        *,
+        token_weight: jax.Array | None = None,
+        dropout: jax.Array | None = None,
     ) -> jax.Array:
-        """epsilon [B, h, w, c] fp32 of one expert, for noisy latents x at timesteps t [B]."""
+        """epsilon [B, h, w, c] fp32 of one expert, for noisy latents x at timesteps t [B].
+
+        `token_weight` [B, L] and the key `dropout` are for training.
+        """
         rngs = None if dropout is None else {"dropout": dropout}
-        epsilon: Any = self.unet.apply({"params": unet}, x, t, *text, deterministic=dropout is None, rngs=rngs)
+        inputs = {"params": unet}, x, t, *text, token_weight
+        epsilon: Any = self.unet.apply(*inputs, deterministic=dropout is None, rngs=rngs)
         return epsilon
+
+    def denoise(
+        self, unet: Params, x: jax.Array, t: jax.Array, text: Text, shared: tuple[Text, float | jax.Array]
+    ) -> jax.Array:
+        """`predict` with guidance; `shared` is the text of the empty prompt and the scale (`guided` has the rules)."""
+        return guided(lambda x, t, text: self.predict(unet, x, t, text), text, *shared)(x, t)
 
     def generate(
         self,
@@ -133,16 +158,71 @@ class System:
         null_text = self.read(parts.text_encoder, *null)
 
         def apply(unet: Params, x: jax.Array, t: jax.Array) -> jax.Array:
-            predict = lambda x, t, text: self.predict(unet, x, t, text)  # noqa: E731
-            return guided(predict, text, null_text, guidance_scale)(x, t)
+            return self.denoise(unet, x, t, text, (null_text, guidance_scale))
 
         return self.decode(parts.autoencoder, sample(parts.experts, apply, stages, sampler, noise, key))
+
+
+class Generator:
+    """`System.generate` for many batches, in any mode of `parallel.sampling`: reads all prompts, samples, decodes.
+
+    In streamed mode the text encoder and the autoencoder are fetched and freed like the experts, so that no more than
+    one of them is on the device beside the latents.
+    """
+
+    def __init__(
+        self, system: System, mode: str, stages: Stages, sampler: Sampler, *, guided: bool, mesh: Mesh | None = None
+    ) -> None:
+        def unguided(unet: Params, x: jax.Array, t: jax.Array, text: Text, shared: Any) -> jax.Array:
+            return system.predict(unet, x, t, text)
+
+        # What is cut over a mesh is gathered by the chips themselves: nothing to overlap.
+        prefetch = mesh is None or mesh.shape["fsdp"] == 1
+        predict = system.denoise if guided else unguided
+        self.sampling = make_sampling(mode, predict, stages, sampler, mesh=mesh, prefetch=prefetch)
+        self.mesh = mesh
+        self._hold: Any = partial(fetched, mesh=mesh) if mode == "streamed" else contextlib.nullcontext
+        self._read = jax.jit(system.read)
+        self._decode = jax.jit(system.decode)
+
+    def __call__(
+        self,
+        parts: Parts,
+        tokens: np.ndarray,
+        mask: np.ndarray,
+        null: tuple[np.ndarray, np.ndarray],
+        noise: jax.Array,
+        guidance_scale: float | jax.Array,
+        keys: jax.Array,
+    ) -> np.ndarray:
+        """Images [M, b, H, W, 3] fp32 in [-1, 1].
+
+        Args:
+          parts: parts.experts as the mode's sampling wants them (`make_sampling`); streamed: all parts are Sources.
+          tokens, mask: [M, b, L] the prompts; null: [1, L] of the empty prompt.
+          noise: [M, b, h, w, c] unit-variance; keys: [M].
+          guidance_scale: not looked at unless `guided`.
+        """
+        if self.mesh is not None:
+            tokens, mask, noise = spread((tokens, mask, noise), self.mesh)
+        with self._hold(parts.text_encoder) as params:
+            texts = [self._read(params, *words) for words in zip(tokens, mask, strict=True)]
+            null_text = jax.block_until_ready(self._read(params, *null))
+            text = jax.block_until_ready(jax.tree.map(lambda *leaves: jnp.stack(leaves), *texts))
+        latents = self.sampling(parts.experts, Batches(noise, text, (null_text, guidance_scale), keys))
+        with self._hold(parts.autoencoder) as params:
+            return np.stack([np.asarray(self._decode(params, batch)) for batch in latents])
 
 
 def build_system(config: ConfigDict) -> System:
     """Builds every module of `config`. Raises UserError naming the field that makes no sense."""
     dtype = jnp.dtype(config.dtype)
     model = config.model
+    # Checkpoints older than this section have no use for it.
+    knowledge = config.get("knowledge") or default_config().knowledge
+    for field, allowed in (("attention_weight_on", ("logits", "softmax")), ("loss_weight_on", ("error", "residual"))):
+        if knowledge[field] not in allowed:
+            raise UserError(f"--config.knowledge.{field}={knowledge[field]!r} must be {allowed[0]!r} or {allowed[1]!r}")
     try:
         schedule = make_schedule(
             config.diffusion.schedule,
@@ -159,7 +239,12 @@ def build_system(config: ConfigDict) -> System:
                 max_length=config.tokenizer.max_length,
                 dtype=dtype,
             ),
-            unet=UNet(**model.unet, latent_channels=model.autoencoder.latent_channels, dtype=dtype),
+            unet=UNet(
+                **model.unet,
+                latent_channels=model.autoencoder.latent_channels,
+                token_weight_on=knowledge.attention_weight_on,
+                dtype=dtype,
+            ),
             schedule=schedule,
             stages=make_stages(_stages_spec(config.experts.stages), config.experts.n, schedule),
             image_size=model.image_size,

@@ -4,10 +4,14 @@
     keys      [K_text ; K_image]                   [B, L + N, C]
     values    [V_text ; V_image]                   [B, L + N, C]
 
+Key words of the text may weigh more (paper section 2.1): a weight on the logits of a key is a scaled key, a weight on
+its probability is a scaled value. Either is one multiplication of [B, L, heads, d], and whatever computes the attention
+need not know of it.
+
 Paper, section 2 (knowledge-enhanced U-Net); the block around it follows ADM and GLIDE (arXiv 2105.05233, 2112.10741).
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -39,14 +43,20 @@ class JointAttention(nn.Module):
       x: image features [B, h, w, C].
       text: text features [B, L, D].
       mask: which keys may be seen, [B, 1, 1, L + h*w], text first.
+      token_weight: [B, L], by which the attention to each token is multiplied; None leaves it as it is.
+    `weight_on`: 'logits' multiplies them before the softmax, 'softmax' the probabilities after it (which then no longer
+    sum to 1).
     Returns [B, h, w, C] in the compute dtype. C must be a multiple of `head_channels`.
     """
 
     head_channels: int = 64
+    weight_on: Literal["logits", "softmax"] = "logits"
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, text: jax.Array, mask: jax.Array) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, text: jax.Array, mask: jax.Array, token_weight: jax.Array | None = None
+    ) -> jax.Array:
         b, h, w, c = x.shape
         if c % self.head_channels:
             raise ValueError(f"{c} channels cannot be cut into heads of {self.head_channels} (unet.head_channels)")
@@ -57,6 +67,13 @@ class JointAttention(nn.Module):
         q, k, v = (a.reshape(b, h * w, *heads) for a in jnp.split(qkv, 3, axis=-1))
         text_kv = nn.Dense(2 * c, dtype=self.dtype, name="text_kv")(text)
         text_k, text_v = (a.reshape(b, -1, *heads) for a in jnp.split(text_kv, 2, axis=-1))
+        if token_weight is not None:
+            # In fp32: bf16 has nothing between 1 and 1.0078, and the paper's weight is 1.01.
+            weight = token_weight.astype(jnp.float32)[:, :, None, None]
+            if self.weight_on == "logits":
+                text_k = (text_k * weight).astype(self.dtype)
+            else:
+                text_v = (text_v * weight).astype(self.dtype)
 
         k = jnp.concatenate([text_k, k], axis=1)
         v = jnp.concatenate([text_v, v], axis=1)

@@ -42,7 +42,10 @@ class TransformerBlock(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """tokens [B, L] int32, mask [B, L] bool -> Text. L may be anything up to `max_length`."""
+    """tokens [B, L] int32, mask [B, L] bool -> Text. L may be anything up to `max_length`.
+
+    `scan_layers` runs one compiled layer in a loop, over the same parameters: 24 layers then compile like one.
+    """
 
     vocab_size: int = 21128
     max_length: int = 77
@@ -50,6 +53,7 @@ class TextEncoder(nn.Module):
     num_layers: int = 24
     num_heads: int = 32
     remat: bool = False
+    scan_layers: bool = False
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -62,9 +66,23 @@ class TextEncoder(nn.Module):
         x = embed(tokens) + positions[: tokens.shape[1]].astype(self.dtype)
         block = nn.remat(TransformerBlock, prevent_cse=False) if self.remat else TransformerBlock
         attend = mask[:, None, None, :]
-        for i in range(self.num_layers):
-            x = block(self.num_heads, dtype=self.dtype, name=f"layer_{i:02d}")(x, attend)
+        names = [f"layer_{i:02d}" for i in range(self.num_layers)]
+        if self.scan_layers and not self.is_initializing():
+            x = self._scan(x, attend, [self.variables["params"][name] for name in names])
+        else:
+            for name in names:
+                x = block(self.num_heads, dtype=self.dtype, name=name)(x, attend)
         features = nn.LayerNorm(dtype=jnp.float32, name="norm_out")(x)
         weight = mask[..., None].astype(jnp.float32)
         pooled = (features * weight).sum(1) / jnp.maximum(weight.sum(1), 1.0)
         return Text(features.astype(self.dtype), mask, pooled.astype(self.dtype))
+
+    def _scan(self, x: jax.Array, mask: jax.Array, layers: list[Any]) -> jax.Array:
+        layer = TransformerBlock(self.num_heads, dtype=self.dtype, parent=None)
+
+        def body(x: jax.Array, params: Any) -> tuple[Any, None]:
+            return layer.apply({"params": params}, x, mask), None
+
+        if self.remat:
+            body = jax.checkpoint(body, prevent_cse=False)
+        return jax.lax.scan(body, x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers))[0]

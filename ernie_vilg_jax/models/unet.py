@@ -7,7 +7,7 @@ level, attention at down-samplings 2, 4 and 8, 64 channels a head: 2.238B parame
 That the blocks are ADM's (arXiv 2105.05233) is an inference from this count.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -69,6 +69,7 @@ class UNet(nn.Module):
       x: noisy latents [B, h, w, latent_channels]; h and w must be multiples of 2**(levels - 1).
       timesteps: [B] int, in [0, T).
       text: text features [B, L, D]; text_mask: [B, L] bool, False on padding; pooled: [B, D].
+      token_weight: [B, L], by which the attention to each token is multiplied (training only); see `token_weight_on`.
     Returns epsilon [B, h, w, latent_channels] in fp32.
     """
 
@@ -80,6 +81,7 @@ class UNet(nn.Module):
     latent_channels: int = 4
     dropout: float = 0.0
     pooled_text: bool = True
+    token_weight_on: Literal["logits", "softmax"] = "logits"
     remat: bool = False
     dtype: Dtype = jnp.float32
 
@@ -91,6 +93,7 @@ class UNet(nn.Module):
         text: jax.Array,
         text_mask: jax.Array,
         pooled: jax.Array,
+        token_weight: jax.Array | None = None,
         deterministic: bool = True,
     ) -> jax.Array:
         smallest = 2 ** (len(self.channel_multipliers) - 1)
@@ -107,7 +110,8 @@ class UNet(nn.Module):
         def attend(h: jax.Array, name: str) -> jax.Array:
             image_mask = jnp.ones((h.shape[0], h.shape[1] * h.shape[2]), bool)
             mask = jnp.concatenate([text_mask, image_mask], axis=1)[:, None, None, :]
-            return attention_class(self.head_channels, dtype=self.dtype, name=name)(h, text, mask)
+            block = attention_class(self.head_channels, weight_on=self.token_weight_on, dtype=self.dtype, name=name)
+            return block(h, text, mask, token_weight)
 
         width = 4 * self.base_channels
         emb = timestep_embedding(timesteps, self.base_channels).astype(self.dtype)

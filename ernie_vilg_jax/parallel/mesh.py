@@ -1,32 +1,82 @@
-"""The device mesh: axes `data`, `fsdp`, `tensor`, `expert`, any of them 1."""
+"""The device mesh: axes `expert`, `data`, `fsdp`, `tensor`, any of them 1.
 
+The order is that of traffic: `expert` groups exchange next to nothing, so they may lie farthest apart (in different
+slices); `tensor` exchanges activations in every layer, so its devices are neighbours.
+"""
+
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
 from ernie_vilg_jax.errors import UserError
 
-AXES = ("data", "fsdp", "tensor", "expert")
+AXES = ("expert", "data", "fsdp", "tensor")
+ACROSS_SLICES = ("expert", "data")
+"""Axes that may lie between slices, whose network is slower than that within one."""
 
 
 def make_mesh(sizes: Mapping[str, int], devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh over `devices` (all by default) with the given axis sizes; one of them may be -1, "all that are left".
 
-    Raises UserError when the sizes do not multiply to the number of devices.
+    Devices of several slices are laid out so that only `expert` or `data` lies between slices.
+    Raises UserError, naming the nearest possible mesh, when the sizes do not fit the devices.
     """
     devices = list(jax.devices()) if devices is None else list(devices)
     shape = [int(sizes.get(axis, 1)) for axis in AXES]
-    wanted = ", ".join(f"{axis}={size}" for axis, size in zip(AXES, shape, strict=True))
     if sum(size == -1 for size in shape) > 1 or any(size < 1 and size != -1 for size in shape):
-        raise UserError(f"--config.mesh ({wanted}): sizes are at least 1, and at most one of them is -1")
+        raise UserError(f"--config.mesh ({_named(shape)}): sizes are at least 1, and at most one of them is -1")
     fixed = math.prod(size for size in shape if size != -1)
     if len(devices) % fixed or (-1 not in shape and fixed != len(devices)):
         raise UserError(
-            f"--config.mesh ({wanted}) asks for a multiple of {fixed} devices, but there are {len(devices)}; "
-            "set the sizes so that their product is the number of devices"
+            f"--config.mesh ({_named(shape)}) needs {'a multiple of ' if -1 in shape else ''}{fixed} devices, but "
+            f"there are {len(devices)}; the nearest that fits: {_named(nearest(shape, len(devices)))}"
         )
     shape = [len(devices) // fixed if size == -1 else size for size in shape]
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    if slices > 1:
+        return Mesh(_over_slices(shape, slices, devices), AXES, axis_types=(AxisType.Auto,) * len(AXES))
     return jax.make_mesh(tuple(shape), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+
+
+def nearest(shape: Sequence[int], count: int) -> tuple[int, ...]:
+    """The mesh of `count` devices whose axes differ least from `shape` (in factors; -1 may become anything).
+
+    Axes that were 1 stay 1 where possible.
+    """
+
+    def distance(candidate: Sequence[int]) -> tuple[int, float]:
+        woken = sum(size > 1 and wanted == 1 for size, wanted in zip(candidate, shape, strict=True))
+        factors = (abs(math.log(size / max(wanted, 1))) for size, wanted in zip(candidate, shape, strict=True))
+        return woken, sum(0.0 if wanted == -1 else far for far, wanted in zip(factors, shape, strict=True))
+
+    return min(_factorings(count, len(shape)), key=distance)
+
+
+def _factorings(count: int, parts: int) -> Iterator[tuple[int, ...]]:
+    """All ordered ways to write `count` as a product of `parts` positive whole numbers."""
+    divisors = [d for d in range(1, count + 1) if count % d == 0]
+    for head in itertools.product(divisors, repeat=parts - 1):
+        if count % math.prod(head) == 0:
+            yield (*head, count // math.prod(head))
+
+
+def _over_slices(shape: Sequence[int], slices: int, devices: Sequence[Any]) -> Any:
+    for axis in ACROSS_SLICES:
+        place = AXES.index(axis)
+        if shape[place] % slices == 0:
+            between = [slices if i == place else 1 for i in range(len(shape))]
+            within = [size // step for size, step in zip(shape, between, strict=True)]
+            return mesh_utils.create_hybrid_device_mesh(within, between, devices)
+    raise UserError(
+        f"--config.mesh ({_named(shape)}) on {slices} slices: only expert or data may lie between slices, so one of "
+        f"them must be a multiple of {slices}"
+    )
+
+
+def _named(shape: Sequence[int]) -> str:
+    return ", ".join(f"{axis}={size}" for axis, size in zip(AXES, shape, strict=True))

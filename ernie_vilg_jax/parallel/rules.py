@@ -9,7 +9,9 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-BATCH = PartitionSpec(("data", "fsdp"))
+from ernie_vilg_jax.errors import UserError
+
+BATCH = PartitionSpec(("expert", "data", "fsdp"))
 
 # Path pattern -> mesh axes of the array's last dimensions. A dimension that its axes do not divide stays whole.
 RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
@@ -44,6 +46,30 @@ def shardings(tree: Any, mesh: Mesh, lead: tuple[str, ...] = ()) -> Any:
     return jax.tree_util.tree_map_with_path(one, tree)
 
 
+def gather(tree: Any, mesh: Mesh, dtype: Any) -> Any:
+    """Whole parameters for computing, of parameters cut along `fsdp`; their gradients are cut again.
+
+    Kernels are gathered in the compute dtype: half the traffic, and the same numbers, since layers cast them anyway.
+    Said here because the compiler, left alone, moves activations instead (FSDP as a "windowed einsum"), which costs
+    more. `tree` is one model's parameters, inside a jitted function under `jax.set_mesh(mesh)`.
+    """
+    if mesh.shape["fsdp"] == 1:
+        return tree
+
+    def one(key_path: tuple[Any, ...], leaf: Any) -> Any:
+        path = path_of(key_path)
+        spec = spec_of(path, leaf.shape, mesh)
+        if "fsdp" not in spec:
+            return leaf
+        # The U-Net's last layer computes in fp32 (models/unet.py).
+        if path.endswith("/kernel") and path != "/conv_out/kernel":
+            leaf = leaf.astype(dtype)
+        whole = PartitionSpec(*(None if axis == "fsdp" else axis for axis in spec))
+        return jax.lax.with_sharding_constraint(leaf, whole)
+
+    return jax.tree_util.tree_map_with_path(one, tree)
+
+
 def placed(tree: Any, shardings: Any) -> Any:
     """ShapeDtypeStructs of `tree`'s arrays with `shardings`, a tree of the same structure."""
     return jax.tree.map(lambda leaf, s: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=s), tree, shardings)
@@ -54,4 +80,17 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Pictures over all axes but `tensor`; the first of the batch to the first expert group, and so on."""
     return NamedSharding(mesh, BATCH)
+
+
+def check_batch(size: int, parts: int, mesh: Mesh, flag: str) -> None:
+    """Raises UserError unless `size` pictures can be cut into `parts`, and each part over the mesh's data axes."""
+    across = mesh.shape["data"] * mesh.shape["fsdp"]
+    unit = parts * across
+    if size % unit:
+        near = max(unit, round(size / unit) * unit)
+        raise UserError(
+            f"--config.{flag}={size} must be a multiple of {unit} ({parts} parts over data={mesh.shape['data']} x "
+            f"fsdp={mesh.shape['fsdp']} devices); the nearest: {near}"
+        )

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax.diffusion.objective import loss_per_sample
@@ -65,6 +65,12 @@ class DiffusionTask:
         self.posteriors = posteriors
         self.section = config[config.target]
         self.optimizer = make_optimizer(config, self.section)
+        # What of a batch goes with its latents into a step. Without knowledge the step has no weights to multiply by.
+        self.words: tuple[str, ...] = ("tokens", "token_mask")
+        if config.knowledge.enabled and config.knowledge.attention_weight:
+            self.words += ("token_weight",)
+        if config.knowledge.enabled and config.knowledge.loss_weight:
+            self.words += ("loss_weight",)
         self.steps: int = self.section.steps
         self.batch_size: int = self.section.batch_size
         if config.target == "stage1":
@@ -79,12 +85,15 @@ class DiffusionTask:
         unknown = [stage for stage in self.trained if not 0 <= stage < self.stages.n]
         if unknown or len(set(self.trained)) < len(self.trained):
             raise UserError(f"--config.experts.train={self.trained} must name different stages in [0, {self.stages.n})")
-        parts = len(self.trained) * self.section.accumulation_steps
-        if self.batch_size % parts:
+        groups = mesh.shape["expert"]
+        if len(self.trained) % groups:
+            fitting = [g for g in range(1, len(self.trained) + 1) if len(self.trained) % g == 0]
             raise UserError(
-                f"--config.{config.target}.batch_size={self.batch_size} must be a multiple of {parts} "
-                f"({len(self.trained)} experts x {self.section.accumulation_steps} accumulation steps)"
+                f"--config.mesh.expert={groups} does not divide the {len(self.trained)} experts that {config.target} "
+                f"trains: it can be {', '.join(map(str, fitting))}"
             )
+        parts = len(self.trained) * self.section.accumulation_steps
+        rules.check_batch(self.batch_size, parts, mesh, f"{config.target}.batch_size")
         state = jax.eval_shape(self._new, jax.random.key(0), {"autoencoder": system.abstract_autoencoder()})
         self.shardings = self._place(state)
         self.abstract: State = rules.placed(state, self.shardings)
@@ -146,7 +155,7 @@ class DiffusionTask:
         }
 
     def host_batch(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        words = {name: batch[name] for name in ("tokens", "token_mask")}
+        words = {name: batch[name] for name in self.words}
         if self.posteriors is None:
             return {**words, "image": batch["image"]}
         return {**words, **{name: table[batch["index"]] for name, table in self.posteriors._asdict().items()}}
@@ -158,13 +167,15 @@ class DiffusionTask:
     ) -> tuple[jax.Array, jax.Array]:
         """Mean loss and per-sample losses [b] of one expert on its share of the batch."""
         time_key, noise_key, dropout_key = jax.random.split(key, 3)
+        unet, text_encoder = (rules.gather(tree, self.mesh, self.config.dtype) for tree in (unet, text_encoder))
         t = self.stages.draw(time_key, stage, (latents.shape[0],))
         noise = jax.random.normal(noise_key, latents.shape)
         text = self.system.read(text_encoder, batch["tokens"], batch["token_mask"])
         noisy = self.system.schedule.add_noise(latents, noise, t)
         dropout = dropout_key if self.config.model.unet.dropout else None
-        epsilon = self.system.predict(unet, noisy, t, text, dropout)
-        per_sample = loss_per_sample(epsilon, noise)
+        token_weight, loss_weight = batch.get("token_weight"), batch.get("loss_weight")
+        epsilon = self.system.predict(unet, noisy, t, text, token_weight=token_weight, dropout=dropout)
+        per_sample = loss_per_sample(epsilon, noise, loss_weight, self.config.knowledge.loss_weight_on)
         return per_sample.mean(), per_sample
 
     def _expert_gradients(
@@ -193,6 +204,56 @@ class DiffusionTask:
         total, per_sample = jax.lax.scan(body, zero, xs)
         return per_sample.reshape(-1), *jax.tree.map(lambda leaf: leaf / pieces, total)
 
+    def _train_experts(self, text_params: Any, step: jax.Array, xs: Any) -> tuple[Any, Any]:
+        """One update of each expert, one after the other.
+
+        Args:
+          xs: (experts, latents, words, stages, keys), all with a leading expert axis.
+
+        Returns:
+          The text encoder's gradients (summed, over the number of experts in training; None if it is frozen), and
+          (experts, per-sample losses [n, b], gradient norms [n]).
+        """
+        count = len(self.trained)
+
+        def one(text_grads: Any, xs: Any) -> tuple[Any, Any]:
+            expert, latents, batch, stage, key = xs
+            per_sample, grads, more = self._expert_gradients(expert["params"], text_params, latents, batch, stage, key)
+            updates, opt = self.optimizer.update(grads, expert["opt"], expert["params"])
+            params = optax.apply_updates(expert["params"], updates)
+            ema = ema_update(expert["ema"], params, step, self.section.ema_decay)
+            text_grads = jax.tree.map(lambda total, grad: total + grad / count, text_grads, more)
+            return text_grads, ({"params": params, "ema": ema, "opt": opt}, per_sample, optax.tree.norm(grads))
+
+        zero = jax.tree.map(jnp.zeros_like, text_params) if self.train_text_encoder else None
+        here = jax.tree.leaves(xs)[0].shape[0]
+        if here == 1:
+            text_grads, out = one(zero, jax.tree.map(lambda leaf: leaf[0], xs))
+            return text_grads, jax.tree.map(lambda leaf: leaf[None], out)
+        # XLA runs convolutions inside a loop on one CPU thread: 8 pictures a second on two cores instead of 75.
+        unroll = here if jax.default_backend() == "cpu" else 1
+        return jax.lax.scan(one, zero, xs, unroll=unroll)
+
+    def _by_groups(self, text_params: Any, step: jax.Array, xs: Any) -> tuple[Any, Any]:
+        """`_train_experts`, each group of devices along the mesh axis `expert` with its own experts only.
+
+        Nothing of a U-Net crosses that axis; the gradients of a trained text encoder are summed over it.
+        """
+
+        def group(text_params: Any, step: jax.Array, xs: Any) -> tuple[Any, Any]:
+            # Its own from here on: jax would else sum each gradient over the groups where the parameter is used.
+            text_params, step = jax.tree.map(
+                lambda leaf: jax.lax.pcast(leaf, "expert", to="varying"), (text_params, step)
+            )
+            text_grads, out = self._train_experts(text_params, step, xs)
+            return jax.tree.map(lambda grad: jax.lax.psum(grad, "expert"), text_grads), out
+
+        own = PartitionSpec("expert")
+        whole = PartitionSpec()
+        return jax.shard_map(
+            group, mesh=self.mesh, in_specs=(whole, whole, own), out_specs=(whole, own), axis_names={"expert"}
+        )(text_params, step, xs)
+
     def _train_step(self, state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
         n, step = len(self.trained), state["step"]
         encode_key, loss_key = jax.random.split(jax.random.fold_in(state["key"], step))
@@ -203,29 +264,15 @@ class DiffusionTask:
         latents = self.system.draw_latents(state["autoencoder"], posterior, encode_key)
         text_params = state["text_encoder"]["params" if self.train_text_encoder else "ema"]
         cut = lambda a: a.reshape(n, -1, *a.shape[1:])  # noqa: E731
-        words = {name: cut(batch[name]) for name in ("tokens", "token_mask")}
+        words = {name: cut(batch[name]) for name in self.words}
         stages = jnp.asarray(self.trained, jnp.int32)
         keys = jax.vmap(lambda stage: jax.random.fold_in(loss_key, stage))(stages)
 
-        def one(text_grads: Any, xs: Any) -> tuple[Any, Any]:
-            expert, latents, batch, stage, key = xs
-            per_sample, grads, more = self._expert_gradients(expert["params"], text_params, latents, batch, stage, key)
-            updates, opt = self.optimizer.update(grads, expert["opt"], expert["params"])
-            params = optax.apply_updates(expert["params"], updates)
-            ema = ema_update(expert["ema"], params, step, self.section.ema_decay)
-            text_grads = jax.tree.map(lambda total, grad: total + grad / n, text_grads, more)
-            return text_grads, ({"params": params, "ema": ema, "opt": opt}, per_sample, optax.tree.norm(grads))
-
-        zero = jax.tree.map(jnp.zeros_like, text_params) if self.train_text_encoder else None
         xs = (state["experts"], cut(latents), words, stages, keys)
-        if n == 1:
-            first = jax.tree.map(lambda leaf: leaf[0], xs)
-            text_grads, out = one(zero, first)
-            experts, per_sample, norms = jax.tree.map(lambda leaf: leaf[None], out)
+        if self.mesh.shape["expert"] == 1:
+            text_grads, (experts, per_sample, norms) = self._train_experts(text_params, step, xs)
         else:
-            # XLA runs convolutions inside a loop on one CPU thread: 8 pictures a second on two cores instead of 75.
-            unroll = n if jax.default_backend() == "cpu" else 1
-            text_grads, (experts, per_sample, norms) = jax.lax.scan(one, zero, xs, unroll=unroll)
+            text_grads, (experts, per_sample, norms) = self._by_groups(text_params, step, xs)
 
         text_encoder = state["text_encoder"]
         if self.train_text_encoder:

@@ -30,3 +30,19 @@ def test_it_reads_in_both_directions() -> None:
 def test_too_many_tokens_are_refused() -> None:
     with pytest.raises(ValueError, match="7 tokens, but the text encoder has 6 positions"):
         ENCODER.apply(PARAMS, jnp.ones((1, 7), int), jnp.ones((1, 7), bool))
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_scanned_layers_are_the_same_function(remat: bool) -> None:
+    scanned = ENCODER.copy(scan_layers=True, remat=remat)
+    assert jax.tree.structure(scanned.init(jax.random.key(0), TOKENS, MASK)) == jax.tree.structure(PARAMS)
+
+    def loss(encoder: Any, params: Any) -> jax.Array:
+        return (encoder.apply(params, TOKENS, MASK).features ** 2 * MASK[..., None]).sum()
+
+    for one, other in zip(
+        jax.tree.leaves(jax.value_and_grad(lambda p: loss(ENCODER, p))(PARAMS)),
+        jax.tree.leaves(jax.value_and_grad(lambda p: loss(scanned, p))(PARAMS)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)

@@ -7,25 +7,31 @@ images = pipe(["一只猫", "a slice of pizza"], seed=1)
 import logging
 import math
 import shutil
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from PIL import Image
 
 from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.data.tokenizers import Tokenizer
-from ernie_vilg_jax.diffusion.samplers import SAMPLERS, time_grid
+from ernie_vilg_jax.diffusion.samplers import SAMPLERS, Sampler, time_grid
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.parallel import rules
-from ernie_vilg_jax.parallel.mesh import make_mesh
-from ernie_vilg_jax.system import Parts, System, build_system
+from ernie_vilg_jax.parallel.batches import spread
+from ernie_vilg_jax.parallel.mesh import AXES, make_mesh
+from ernie_vilg_jax.parallel.pipelining import stack_experts
+from ernie_vilg_jax.parallel.sampling import check_mode
+from ernie_vilg_jax.parallel.streaming import working
+from ernie_vilg_jax.system import Generator, Params, Parts, System, build_system
 from ernie_vilg_jax.training import checkpoints
 from ernie_vilg_jax.training.diffusion import expert_name
 from ernie_vilg_jax.training.task import to_uint8
@@ -37,10 +43,17 @@ BATCH_SIZES = (1, 2, 4, 8, 16)
 log = logging.getLogger(__name__)
 
 
-def load(path: str | Path | None = None) -> "Pipeline":
+def load(
+    path: epath.PathLike | None = None, *, mode: str = "resident", mesh: Mapping[str, int] | None = None
+) -> "Pipeline":
     """The pipeline of a checkpoint or of a training run (its newest checkpoint); the demo's without a path.
 
-    Raises UserError when there is none, or when it is damaged or of another version.
+    Args:
+      mode: where the experts are while sampling: "resident", "streamed" or "pipelined" (docs/sampling.md).
+      mesh: sizes of mesh axes, such as {"expert": 4}; `data` takes the devices that are left. One device without it.
+
+    Raises UserError when there is no checkpoint, when it is damaged or of another version, or when the mode does not
+    fit the mesh.
     """
     if path is None and not DEMO.is_dir():
         raise UserError(f"the demo checkpoint is missing from {DEMO}; name one with --checkpoint=")
@@ -56,35 +69,77 @@ def load(path: str | Path | None = None) -> "Pipeline":
         raise UserError(
             f"checkpoint {found} has no {', '.join(sorted(missing))}: sampling needs the expert of every stage"
         )
-    parts = _read_parts(found, system, names, jnp.dtype(config.dtype))
-    return Pipeline(config, system, stages, parts, checkpoints.read_tokenizer(found))
+    devices = None if mesh is None else _mesh(mesh)
+    check_mode(mode, stages.n, devices)
+    parts = _read_parts(found, system, names, jnp.dtype(config.dtype), mode, devices)
+    return Pipeline(config, system, stages, parts, checkpoints.read_tokenizer(found), mode=mode, mesh=devices)
 
 
-def _read_parts(path: Path, system: System, names: Sequence[str], dtype: jnp.dtype) -> Parts:
+def _mesh(sizes: Mapping[str, int]) -> Mesh:
+    unknown = set(sizes) - set(AXES)
+    if unknown:
+        raise UserError(f"--mesh has no axis {', '.join(sorted(unknown))}; its axes are {', '.join(AXES)}")
+    try:
+        return make_mesh(sizes if -1 in sizes.values() else {"data": -1, **sizes})
+    except UserError as error:
+        # Here the mesh is not the config's, which is that of the training.
+        raise UserError(str(error).replace("--config.mesh", "--mesh")) from error
+
+
+def _read_parts(
+    path: epath.Path, system: System, names: Sequence[str], dtype: jnp.dtype, mode: str, mesh: Mesh | None
+) -> Parts:
+    """The parts as `mode` wants them: on the devices, as functions that read them, or as a bank."""
     key = jax.random.key(0)
     half = lambda tree: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), tree)  # noqa: E731
     unet = {"ema": half(jax.eval_shape(system.init_unet, key))}
-    abstract = {
-        "autoencoder": system.abstract_autoencoder(),
-        "text_encoder": {"ema": half(jax.eval_shape(system.init_text_encoder, key))},
-        **dict.fromkeys(names, unet),
-    }
-    mesh = make_mesh({"data": -1}, jax.local_devices()[:1])
-    abstract = rules.placed(abstract, rules.shardings(abstract, mesh))
-    items = checkpoints.read_items(path, abstract)
-    experts = tuple(items[name]["ema"] for name in names)
-    return Parts(items["autoencoder"], items["text_encoder"]["ema"], experts)
+    text_encoder = {"ema": half(jax.eval_shape(system.init_text_encoder, key))}
+    shapes = {"autoencoder": system.abstract_autoencoder(), "text_encoder": text_encoder, **dict.fromkeys(names, unet)}
+
+    def read(name: str, place: Callable[[Any], Any]) -> Params:
+        tree = checkpoints.read_items(path, {name: place(shapes[name])})[name]
+        return tree.get("ema", tree)
+
+    # Straight to where it is used: neither a host's memory nor another device need hold it first.
+    at_work = lambda tree: rules.placed(tree, working(tree, mesh))  # noqa: E731
+    if mode == "streamed":
+        # Cut over a mesh the experts stay in its memory; else they come from disk at each call.
+        if mesh is not None and mesh.shape["fsdp"] > 1:
+            source: Any = partial(read, place=lambda tree: rules.placed(tree, rules.shardings(tree, mesh)))
+        else:
+            source = lambda name: partial(read, name, at_work)  # noqa: E731
+        return Parts(source("autoencoder"), source("text_encoder"), tuple(source(name) for name in names))
+    if mode == "pipelined":
+        assert mesh is not None
+        # As numpy: a device has room for its own experts only.
+        in_numpy = lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)  # noqa: E731
+        experts: Any = stack_experts([partial(read, name, partial(jax.tree.map, in_numpy)) for name in names], mesh)
+    else:
+        experts = tuple(read(name, at_work) for name in names)
+    return Parts(read("autoencoder", at_work), read("text_encoder", at_work), experts)
 
 
 class Pipeline:
     """A trained model, ready to be asked. Programs are compiled once per batch size, number of steps and sampler."""
 
-    def __init__(self, config: ConfigDict, system: System, stages: Stages, parts: Parts, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        config: ConfigDict,
+        system: System,
+        stages: Stages,
+        parts: Parts,
+        tokenizer: Tokenizer,
+        *,
+        mode: str = "resident",
+        mesh: Mesh | None = None,
+    ) -> None:
         self.config = config
         self.system = system
         self.stages = stages
         self.parts = parts
         self.tokenizer = tokenizer
+        self.mode = mode
+        self.mesh = mesh
         self._programs: dict[tuple[Any, ...], Any] = {}
 
     @cached_property
@@ -128,26 +183,31 @@ class Pipeline:
         if name not in SAMPLERS:
             raise UserError(f"sampler={name!r} is not one of {', '.join(sorted(SAMPLERS))}")
         tokens, masks = zip(*(self._tokens(prompt) for prompt in prompts for _ in range(num_images)), strict=True)
-        pictures: list[Image.Image] = []
-        start = 0
-        while start < len(tokens):
-            left = len(tokens) - start
-            size = next((size for size in BATCH_SIZES if size >= left), BATCH_SIZES[-1])
-            count = min(size, left)
-            rows = [min(start + i, len(tokens) - 1) for i in range(size)]
-            program = self._program(size, steps, name, scale == 1.0)
-            images = program(
-                self.parts,
-                np.stack([tokens[row] for row in rows]),
-                np.stack([masks[row] for row in rows]),
-                self._null,
-                np.arange(start, start + size),
-                np.uint32(seed % 2**32),
-                np.float32(scale),
-            )
-            pictures += [Image.fromarray(picture) for picture in to_uint8(images)[:count]]
-            start += count
-        return pictures
+        pictures: list[np.ndarray] = []
+        for numbers in self._cut(len(tokens)):
+            rows = np.minimum(numbers, len(tokens) - 1)
+            program = self._program(numbers.shape, steps, name, scale == 1.0)
+            inputs = np.stack(tokens)[rows], np.stack(masks)[rows], numbers
+            if self.mesh is not None:
+                inputs = spread(inputs, self.mesh)
+            images = program(self.parts, *inputs, self._null, np.uint32(seed % 2**32), np.float32(scale))
+            pictures += list(to_uint8(images).reshape(-1, *images.shape[-3:]))
+        return [Image.fromarray(picture) for picture in pictures[: len(tokens)]]
+
+    def _cut(self, total: int) -> Iterator[np.ndarray]:
+        """The numbers [M, b] of the pictures that go into one call of a program; those from `total` on are fillers."""
+        fitting = lambda count: next((size for size in BATCH_SIZES if size >= count), BATCH_SIZES[-1])  # noqa: E731
+        if self.mode == "resident":
+            start = 0
+            while start < total:
+                size = fitting(total - start)
+                yield np.arange(start, start + size)[None]
+                start += size
+        else:
+            # All batches at once: an expert is fetched once for all of them, and no group waits for pictures.
+            groups = self.mesh.shape["expert"] if self.mesh is not None else 1
+            size = fitting(-(-total // groups))
+            yield np.arange(-(-total // size) * size).reshape(-1, size)
 
     def _tokens(self, prompt: str) -> tuple[np.ndarray, np.ndarray]:
         if not prompt.strip():
@@ -158,28 +218,49 @@ class Pipeline:
             log.warning("prompt %r is longer than %d tokens; the model does not see %r", prompt[:40], limit, cut)
         return ids, mask
 
-    def _program(self, size: int, steps: int, name: str, unguided: bool) -> Any:
-        """The jitted sampler of one batch size; compiled at its first call."""
-        wanted = (size, steps, name, unguided)
+    def _program(self, shape: tuple[int, ...], steps: int, name: str, unguided: bool) -> Any:
+        """program(parts, tokens [M, b, L], mask, numbers [M, b], null, seed, scale) -> images [M, b, H, W, 3].
+
+        Compiled at its first call.
+        """
+        wanted = (shape, steps, name, unguided)
         if wanted not in self._programs:
             schedule = self.system.schedule
             try:
                 grid = time_grid("trailing", steps, schedule.num_timesteps)
             except ValueError as error:
                 raise UserError(str(error)) from error
-            sampler = SAMPLERS[name](schedule, grid)
-
-            def run(parts: Parts, tokens: Any, mask: Any, null: Any, numbers: Any, seed: Any, scale: Any) -> jax.Array:
-                key = jax.random.key(seed)
-                # Noise by picture number: the same picture in whatever batch it is made.
-                keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)
-                noise = jax.vmap(lambda key: jax.random.normal(key, self.system.latent_shape))(keys)
-                guidance = 1 if unguided else scale
-                return self.system.generate(parts, self.stages, sampler, tokens, mask, null, noise, guidance, key)
-
-            self._programs[wanted] = jax.jit(run)
-            log.info("compiling for %d pictures at %d steps", size, steps)
+            make = self._resident if self.mode == "resident" else self._in_batches
+            self._programs[wanted] = make(SAMPLERS[name](schedule, grid), unguided)
+            log.info("compiling for %s pictures at %d steps", " x ".join(map(str, shape)), steps)
         return self._programs[wanted]
+
+    def _resident(self, sampler: Sampler, unguided: bool) -> Any:
+        """All of it in one program."""
+
+        def run(parts: Parts, tokens: Any, mask: Any, numbers: Any, null: Any, seed: Any, scale: Any) -> jax.Array:
+            guidance = 1 if unguided else scale
+            inputs = tokens[0], mask[0], null, self._noise(seed, numbers)[0], guidance, jax.random.key(seed)
+            return self.system.generate(parts, self.stages, sampler, *inputs)[None]
+
+        return jax.jit(run)
+
+    def _in_batches(self, sampler: Sampler, unguided: bool) -> Any:
+        """Streamed or pipelined."""
+        generator = Generator(self.system, self.mode, self.stages, sampler, guided=not unguided, mesh=self.mesh)
+        draw = jax.jit(self._noise)
+
+        def run(parts: Parts, tokens: Any, mask: Any, numbers: Any, null: Any, seed: Any, scale: Any) -> np.ndarray:
+            keys = jnp.broadcast_to(jax.random.key(seed), len(numbers))
+            return generator(parts, tokens, mask, null, draw(seed, numbers), scale, keys)
+
+        return run
+
+    def _noise(self, seed: Any, numbers: Any) -> jax.Array:
+        """[M, b, h, w, c], by picture number: the same picture in whatever batch it is made."""
+        key = jax.random.key(seed)
+        one = lambda number: jax.random.normal(jax.random.fold_in(key, number), self.system.latent_shape)  # noqa: E731
+        return jax.vmap(jax.vmap(one))(numbers)
 
 
 def export(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -57,6 +58,14 @@ def test_show_and_export(finished: Path, tmp_path: Path) -> None:
     sampled = python("ernie_vilg_jax.sample", f"--checkpoint={tmp_path / 'small'}", *arguments)
     assert sampled.returncode == 0, sampled.stderr
     assert (tmp_path / "out" / "000.png").is_file()
+    arguments = (*arguments[:2], "--mode=streamed", f"--output={tmp_path / 'streamed'}")
+    sampled = python("ernie_vilg_jax.sample", f"--checkpoint={tmp_path / 'small'}", *arguments)
+    assert sampled.returncode == 0, sampled.stderr
+    pictures = [np.asarray(Image.open(tmp_path / folder / "000.png")).astype(int) for folder in ("out", "streamed")]
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1
+    refused = python("ernie_vilg_jax.sample", "--mode=pipelined", "--mesh=expert")
+    assert refused.returncode == 1
+    assert "--mesh=expert must be axes and sizes, such as --mesh=expert=4,data=2" in refused.stderr
 
 
 @pytest.mark.parametrize(

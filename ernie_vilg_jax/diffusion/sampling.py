@@ -107,13 +107,19 @@ def run_stage(
     all stages where the experts are not in memory together.
     """
 
-    def denoise(x: jax.Array, t: jax.Array) -> jax.Array:
-        return apply(params, x, jnp.broadcast_to(jnp.asarray(t, jnp.int32), (x.shape[0],)))
-
     def body(i: jax.Array, carry: Any) -> Any:
-        carry = sampler.step(denoise, carry, i, jax.random.fold_in(key, i))
+        carry = run_step(params, apply, sampler, carry, i, key)
         if on_step is not None:
             jax.debug.callback(on_step, i, jnp.asarray(sampler.timesteps)[i], carry.x)
         return carry
 
     return jax.lax.fori_loop(first, end, body, carry)
+
+
+def run_step(params: Any, apply: Apply, sampler: Sampler, carry: Any, i: jax.Array, key: jax.Array) -> Any:
+    """Step i of `sampler` with one expert: carry to carry. `key` is that of all steps."""
+
+    def denoise(x: jax.Array, t: jax.Array) -> jax.Array:
+        return apply(params, x, jnp.broadcast_to(jnp.asarray(t, jnp.int32), (x.shape[0],)))
+
+    return sampler.step(denoise, carry, i, jax.random.fold_in(key, i))

@@ -39,8 +39,11 @@ def make_mesh(sizes: Mapping[str, int], devices: Sequence[Any] | None = None) ->
     shape = [len(devices) // fixed if size == -1 else size for size in shape]
     slices = len({getattr(device, "slice_index", 0) for device in devices})
     if slices > 1:
-        return Mesh(_over_slices(shape, slices, devices), AXES, axis_types=(AxisType.Auto,) * len(AXES))
-    return jax.make_mesh(tuple(shape), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+        placed = _over_slices(shape, slices, devices)
+    else:
+        # An axis may take part of a side of the torus: fsdp=64 of 4 x 4 x 8 chips is 4 x 4 x half of 8.
+        placed = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    return Mesh(placed, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def nearest(shape: Sequence[int], count: int) -> tuple[int, ...]:

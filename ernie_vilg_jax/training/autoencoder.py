@@ -29,6 +29,7 @@ class AutoencoderTask:
         self.optimizer = make_optimizer(config, self.section)
         self.steps: int = self.section.steps
         self.batch_size: int = self.section.batch_size
+        rules.check_batch(self.batch_size, mesh.shape["expert"], mesh, "autoencoder.batch_size")
         state = jax.eval_shape(self._new, jax.random.key(0))
         self.shardings = rules.shardings(state, mesh)
         self.abstract: State = rules.placed(state, self.shardings)
@@ -89,7 +90,7 @@ class AutoencoderTask:
             decoded: Any = self.system.autoencoder.apply({"params": params}, posterior.mean, method="decode")
             return decoded
 
-        return jax.jit(run)
+        return jax.jit(run, out_shardings=rules.replicated(self.mesh))
 
     def validate(self, state: State) -> dict[str, float]:
         images = self.validation["image"]

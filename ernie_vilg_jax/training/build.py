@@ -1,12 +1,11 @@
 """From a config and a working directory to the task that trains: what `train` does before its loop."""
 
-from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
+from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -14,7 +13,7 @@ from ernie_vilg_jax.data.loader import fixed_batch, make_loader
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.models.autoencoder import Posterior
-from ernie_vilg_jax.parallel import rules
+from ernie_vilg_jax.parallel import distributed, rules
 from ernie_vilg_jax.system import System
 from ernie_vilg_jax.training import checkpoints
 from ernie_vilg_jax.training.autoencoder import AutoencoderTask
@@ -24,7 +23,7 @@ from ernie_vilg_jax.training.task import Batch, Task
 STATISTICS_BATCH = 64
 
 
-def build_task(config: ConfigDict, system: System, tokenizer: Tokenizer, mesh: Mesh, workdir: Path) -> Task:
+def build_task(config: ConfigDict, system: System, tokenizer: Tokenizer, mesh: Mesh, workdir: epath.Path) -> Task:
     """The task of `config.target`. Stage 1 starts from `workdir`'s autoencoder, stage 2 from its stage 1."""
     validation = _validation_batch(config, tokenizer, mesh)
     if config.target == "autoencoder":
@@ -43,11 +42,11 @@ def build_task(config: ConfigDict, system: System, tokenizer: Tokenizer, mesh: M
     posteriors = None
     if config.data.cache_latents:
         frozen = start["autoencoder"] if start else _frozen_autoencoder(workdir / config.target, system, mesh)
-        posteriors = _all_posteriors(config, system, tokenizer, frozen)
+        posteriors = _all_posteriors(config, system, tokenizer, frozen, mesh)
     return DiffusionTask(config, system, mesh, validation, start, posteriors)
 
 
-def _frozen_autoencoder(run: Path, system: System, mesh: Mesh) -> Any:
+def _frozen_autoencoder(run: epath.Path, system: System, mesh: Mesh) -> Any:
     """The autoencoder inside the newest checkpoint of a stage."""
     abstract = {"autoencoder": system.abstract_autoencoder()}
     return checkpoints.read_items(checkpoints.find(run), rules.placed(abstract, rules.shardings(abstract, mesh)))[
@@ -55,12 +54,17 @@ def _frozen_autoencoder(run: Path, system: System, mesh: Mesh) -> Any:
     ]
 
 
-def _all_posteriors(config: ConfigDict, system: System, tokenizer: Tokenizer, autoencoder: Any) -> Posterior:
-    """Posteriors of all training pictures in this host's memory, computed anew at every start: they can't go stale."""
+def _all_posteriors(
+    config: ConfigDict, system: System, tokenizer: Tokenizer, autoencoder: Any, mesh: Mesh
+) -> Posterior:
+    """Posteriors of all training pictures in this host's memory, computed anew at every start: they can't go stale.
+
+    Every host holds them all: which of them it needs is drawn anew in each epoch.
+    """
     if config.data.crop != "center":
         raise UserError("--config.data.cache_latents sees each picture once, so it cannot go with data.crop='random'")
     loader = make_loader(config, tokenizer, batch_size=STATISTICS_BATCH, seed=0, epochs=1, workers=0, train=False)
-    encode = jax.jit(system.posterior)
+    encode = jax.jit(system.posterior, out_shardings=rules.replicated(mesh))
     pieces = []
     for batch in loader:
         images = batch["image"]
@@ -85,10 +89,10 @@ def _validation_batch(config: ConfigDict, tokenizer: Tokenizer, mesh: Mesh) -> B
         "null_mask": null_mask[None],
     }
     batch = {name: array for name, array in {**batch, **more}.items() if name != "index"}
-    return jax.device_put(batch, rules.replicated(mesh))
+    return distributed.to_all(batch, rules.replicated(mesh))
 
 
-def _run_checkpoint(workdir: Path, target: str, config: ConfigDict, needed_by: str) -> Path:
+def _run_checkpoint(workdir: epath.Path, target: str, config: ConfigDict, needed_by: str) -> epath.Path:
     folder = workdir / target / "checkpoints"
     if not any(folder.glob("[0-9]*")):
         raise UserError(
@@ -104,15 +108,15 @@ def _run_checkpoint(workdir: Path, target: str, config: ConfigDict, needed_by: s
 
 
 def _from_scratch(
-    config: ConfigDict, system: System, tokenizer: Tokenizer, mesh: Mesh, workdir: Path
+    config: ConfigDict, system: System, tokenizer: Tokenizer, mesh: Mesh, workdir: epath.Path
 ) -> dict[str, Any]:
     path = _run_checkpoint(workdir, "autoencoder", config, "stage1")
     abstract = jax.eval_shape(system.init_autoencoder, jax.random.key(0))
     abstract = rules.placed(abstract, rules.shardings(abstract, mesh))
     params = checkpoints.read_items(path, {"autoencoder": {"ema": abstract}})["autoencoder"]["ema"]
     channels = system.autoencoder.latent_channels
-    raw = {"params": params, "mean": jnp.zeros(channels), "std": jnp.ones(channels)}
-    encode = jax.jit(system.encode)
+    raw = {"params": params, "mean": np.zeros(channels, np.float32), "std": np.ones(channels, np.float32)}
+    encode = jax.jit(system.encode, out_shardings=rules.replicated(mesh))
     batch = fixed_batch(config, tokenizer, "train", config.train.latent_statistics_samples, config.seed)
     images = np.asarray(batch["image"])
     pieces = [
@@ -126,10 +130,10 @@ def _from_scratch(
         logging.warning("latent channels %s carry nothing; their spread is taken as 1", dead)
         std = np.where(std > 1e-6, std, 1.0)
     logging.info("latents: mean %s, std %s (of %d pictures)", mean.round(2), std.round(2), len(latents))
-    return {"autoencoder": {**raw, "mean": jnp.asarray(mean, jnp.float32), "std": jnp.asarray(std, jnp.float32)}}
+    return {"autoencoder": {**raw, "mean": mean.astype(np.float32), "std": std.astype(np.float32)}}
 
 
-def _branch(path: Path, system: System, tokenizer: Tokenizer, mesh: Mesh) -> dict[str, Any]:
+def _branch(path: epath.Path, system: System, tokenizer: Tokenizer, mesh: Mesh) -> dict[str, Any]:
     """The averages of a stage-1 checkpoint, with its autoencoder."""
     theirs, ours = (checkpoints.pack_tokenizer(one) for one in (checkpoints.read_tokenizer(path), tokenizer))
     if theirs.keys() != ours.keys() or any(not np.array_equal(theirs[name], ours[name]) for name in ours):

@@ -231,7 +231,7 @@ class DiffusionTask:
             text_grads, out = one(zero, jax.tree.map(lambda leaf: leaf[0], xs))
             return text_grads, jax.tree.map(lambda leaf: leaf[None], out)
         # XLA runs convolutions inside a loop on one CPU thread: 8 pictures a second on two cores instead of 75.
-        unroll = here if jax.default_backend() == "cpu" else 1
+        unroll = here if self.mesh.devices.flat[0].platform == "cpu" else 1
         return jax.lax.scan(one, zero, xs, unroll=unroll)
 
     def _by_groups(self, text_params: Any, step: jax.Array, xs: Any) -> tuple[Any, Any]:

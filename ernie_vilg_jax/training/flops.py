@@ -49,6 +49,10 @@ def jaxpr_flops(jaxpr: Any) -> float:
             total += 2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) / kernel[out]
         else:
             repeats = equation.params.get("length", 1) if name == "scan" else 1
+            if name == "shard_map":  # what is inside is one group's share
+                params = equation.params
+                groups = params["newly_manual_axes" if "newly_manual_axes" in params else "manual_axes"]  # by version
+                repeats = math.prod(size for axis, size in equation.params["mesh"].shape.items() if axis in groups)
             total += repeats * sum(jaxpr_flops(inner) for inner in _inner(equation.params))
     return total
 

@@ -1,31 +1,32 @@
 """The training loop: read batch, step, log, validate, preview, save; stop on SIGTERM; go on where it stopped.
 
-One pass, in this order because exact resume depends on it:
+The data are one endless stream, the same for any number of hosts; a checkpoint holds how many examples of it were
+seen, so that any number of hosts can go on from it.
 
-    batch = next(data)            the iterator now stands after this batch
-    state = step(state, batch)
-    save(state, data)             before the next batch is drawn: both stand after `step`
+With several hosts every process runs this loop in step: each reads its own rows of the batch, all save together and
+stop after the same step, and losses are means over all rows. Only host 0 writes metrics and pictures.
 """
 
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
 import jax
 import numpy as np
 from absl import logging
-from jax.sharding import Mesh
+from etils import epath
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax.data.loader import make_loader, record_id
 from ernie_vilg_jax.data.records import open_split, read_manifest
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.parallel import rules
+from ernie_vilg_jax.parallel import distributed, rules
 from ernie_vilg_jax.training import checkpoints
 from ernie_vilg_jax.training.flops import peak_flops
 from ernie_vilg_jax.training.metrics import MetricWriter, duration
@@ -40,7 +41,7 @@ class NonFinite(UserError):
     """The loss is no number any more."""
 
 
-def train(task: Task, config: ConfigDict, tokenizer: Tokenizer, mesh: Mesh, directory: Path) -> State:
+def train(task: Task, config: ConfigDict, tokenizer: Tokenizer, mesh: Mesh, directory: epath.Path) -> State:
     """Trains `task` to its last step in `directory`, from the newest checkpoint there if there is one.
 
     Returns the final state. Raises Stopped after SIGTERM or SIGINT (a checkpoint is saved), NonFinite when a loss is
@@ -48,44 +49,50 @@ def train(task: Task, config: ConfigDict, tokenizer: Tokenizer, mesh: Mesh, dire
     """
     settings = config.train
     fingerprint = read_manifest(config.data.path)["fingerprint"]
-    metadata = checkpoints.make_metadata(config, target=config.target, data=fingerprint, workers=config.data.workers)
+    metadata = checkpoints.make_metadata(config, target=config.target, data=fingerprint)
     words = checkpoints.pack_tokenizer(tokenizer)
-    hosts, host = jax.process_count(), jax.process_index()
-    loader = make_loader(
-        config, tokenizer, batch_size=task.batch_size // hosts, host=host, hosts=hosts, seed=config.seed
-    )
-    data = iter(loader)
     saved = checkpoints.Checkpoints(directory / "checkpoints", settings.keep_checkpoints)
-    state = _start(task, config, saved, data, mesh, metadata)
+    state, seen = _start(task, config, saved, mesh, metadata)
     step = int(state["step"])
+    rows = distributed.own_rows(rules.batch_sharding(mesh), task.batch_size)
+    items_of = jax.jit(task.items, out_shardings=_item_shardings(task, mesh))
+    data = iter(make_loader(config, tokenizer, batch_size=task.batch_size, rows=rows, start=seen, seed=config.seed))
 
-    with MetricWriter(directory, enabled=host == 0) as writer, stop_requests() as stop:
+    with (
+        closing(data),  # ends its worker processes
+        MetricWriter(directory, enabled=distributed.host() == 0) as writer,
+        stop_requests() as asked_to_stop,
+    ):
         meter = _Meter(task, config.target, step)
         waiting: tuple[int, dict[str, jax.Array], np.ndarray] | None = None
         while step < task.steps:
             numpy_batch = next(data)
-            batch = to_devices(task.host_batch(numpy_batch), mesh)
+            batch = to_devices(task.host_batch(numpy_batch), mesh, task.batch_size)
             state, metrics = task.train_step(state, batch)
             # The step before is looked at while this one runs: the device never waits for the host.
             if waiting is not None:
-                meter.add(_checked(*waiting, config))
+                meter.add(_checked(*waiting, rows, config))
             step += 1
+            seen += task.batch_size
             waiting = (step, metrics, numpy_batch["index"])
-            last = step == task.steps or stop.is_set()
+            stop = asked_to_stop(step)
+            last = step == task.steps or stop
             due = lambda every, last=last, step=step: last or (every and step % every == 0)  # noqa: E731
             if due(settings.log_every) or due(settings.checkpoint_every):
-                meter.add(_checked(*waiting, config))
+                meter.add(_checked(*waiting, rows, config))
                 waiting = None
                 if due(settings.log_every):
                     writer.scalars(step, meter.report(step, batch))
             with meter.paused():
-                if due(settings.validate_every) and not stop.is_set():
+                if due(settings.validate_every) and not stop:
                     writer.scalars(step, _validate(task, state, config.target, step))
-                if due(settings.preview_every) and not stop.is_set():
+                if due(settings.preview_every) and not stop:
                     writer.images(step, *task.preview(state))
                 if due(settings.checkpoint_every):
-                    saved.save(step, {**task.items(state), "tokenizer": words, "data": data}, metadata)
-            if stop.is_set():
+                    items = {**items_of(state), "tokenizer": words}
+                    saved.save(step, items, {**metadata, "examples": seen})
+                    del items  # the device has room for one such copy
+            if stop:
                 saved.close()
                 raise Stopped(f"saved step {step} in {saved.directory}; the same command goes on from there")
     saved.close()
@@ -93,12 +100,12 @@ def train(task: Task, config: ConfigDict, tokenizer: Tokenizer, mesh: Mesh, dire
 
 
 def _start(
-    task: Task, config: ConfigDict, saved: checkpoints.Checkpoints, data: Any, mesh: Mesh, metadata: dict[str, Any]
-) -> State:
-    """The newest checkpoint of the run, or a fresh state when there is none."""
+    task: Task, config: ConfigDict, saved: checkpoints.Checkpoints, mesh: Mesh, metadata: dict[str, Any]
+) -> tuple[State, int]:
+    """The newest checkpoint of the run, or a fresh state when there is none; and how many examples it has seen."""
     newest = saved.latest
     if newest is None:
-        return task.init(jax.random.key(config.seed))
+        return task.init(jax.random.key(config.seed)), 0
     path = saved.path(newest)
     checkpoints.check_same(path, config, config.target)
     before = checkpoints.read_metadata(path)
@@ -107,23 +114,42 @@ def _start(
             f"checkpoint {path} was trained on other data than --config.data.path={config.data.path}; "
             "give the folder it was trained on, or start anew with another --workdir"
         )
-    if before["workers"] != metadata["workers"]:
-        raise UserError(
-            f"checkpoint {path} was saved with --config.data.workers={before['workers']}, and its place in the data "
-            "can only be found again with as many"
-        )
-    items = jax.eval_shape(task.items, task.abstract)
-    abstract = rules.placed(items, rules.shardings(items, mesh))
-    restored = checkpoints.read_items(path, {**abstract, "data": data})
-    restored.pop("data")
+    abstract = rules.placed(jax.eval_shape(task.items, task.abstract), _item_shardings(task, mesh))
+    restored = checkpoints.read_items(path, abstract)
     logging.info("going on from step %d (%s)", newest, path)
-    return jax.jit(task.state, out_shardings=task.shardings)(restored)
+    # Checkpoints of version 0.1 do not count examples; their batches were all of one size.
+    seen = before.get("examples", newest * task.batch_size)
+    return jax.jit(task.state, out_shardings=task.shardings)(restored), seen
 
 
-def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:
-    """This host's share of a batch as global arrays, their first axis over the mesh."""
+def _item_shardings(task: Task, mesh: Mesh) -> Any:
+    """How the items of a checkpoint lie on the devices while they are saved or restored.
+
+    In the state each group of devices along the mesh axis `expert` has its own experts. An item is one expert, and if
+    it lay on all groups they would hold n copies of it: here each group holds a part.
+    """
+    groups = mesh.shape["expert"]
+
+    def spread(leaf: jax.ShapeDtypeStruct, sharding: NamedSharding) -> NamedSharding:
+        spec = [*sharding.spec, *[None] * (leaf.ndim - len(sharding.spec))]
+        for place, (axis, size) in enumerate(zip(spec, leaf.shape, strict=True)):
+            if axis is None and size % groups == 0:
+                spec[place] = "expert"
+                break
+        return NamedSharding(mesh, PartitionSpec(*spec))
+
+    items = jax.eval_shape(task.items, task.abstract)
+    shardings = rules.shardings(items, mesh)
+    return shardings if groups == 1 else jax.tree.map(spread, items, shardings)
+
+
+def to_devices(batch: dict[str, np.ndarray], mesh: Mesh, size: int) -> Batch:
+    """This host's rows of a batch of `size` as global arrays, their first axis over the mesh."""
     sharding = rules.batch_sharding(mesh)
-    return {name: jax.make_array_from_process_local_data(sharding, array) for name, array in batch.items()}
+    return {
+        name: jax.make_array_from_process_local_data(sharding, array, (size, *array.shape[1:]))
+        for name, array in batch.items()
+    }
 
 
 def _validate(task: Task, state: State, target: str, step: int) -> dict[str, float]:
@@ -133,18 +159,29 @@ def _validate(task: Task, state: State, target: str, step: int) -> dict[str, flo
     return {f"validation/{name}": value for name, value in values.items()}
 
 
-def _checked(step: int, metrics: dict[str, jax.Array], index: np.ndarray, config: ConfigDict) -> dict[str, float]:
-    """The scalar metrics of a step. Raises NonFinite naming the step and the records whose loss is no number."""
+def _checked(
+    step: int, metrics: dict[str, jax.Array], index: np.ndarray, rows: Sequence[int], config: ConfigDict
+) -> dict[str, float]:
+    """The scalar metrics of a step. Raises NonFinite naming the step and the records whose loss is no number.
+
+    Args:
+      metrics: of the whole batch; "per_sample" [B].
+      index: the records [b] in this host's rows.
+      rows: which of the batch's rows [b] they are.
+    """
     values = {name: float(value) for name, value in metrics.items() if name != "per_sample"}
     if np.isfinite(values["loss"]) and np.isfinite(values["grad_norm"]):
         return values
-    # On several hosts each names its own records.
-    shards = metrics["per_sample"].addressable_shards
-    losses = np.concatenate([np.asarray(shard.data) for shard in shards])[: len(index)]
-    bad = index[~np.isfinite(losses[: len(index)])]
+    losses = np.asarray(metrics["per_sample"])
+    bad = index[~np.isfinite(losses[list(rows)])]
     source = open_split(config.data.path, "train")
     names = [record_id(source, int(i)) for i in bad[:8]]
-    where = f"in {len(bad)} records: {', '.join(names)}" if len(bad) else "in no single record: the gradient overflowed"
+    if len(bad):
+        where = f"in {len(bad)} records: {', '.join(names)}"
+    elif np.isfinite(losses).all():
+        where = "in no single record: the gradient overflowed"
+    else:
+        where = "in records of other hosts, which name them"
     raise NonFinite(
         f"{config.target} stopped: the loss of step {step} is not finite, {where}; nothing was saved after it. "
         f"Lower --config.{config.target}.learning_rate or look at these records, then run the same command again"
@@ -152,21 +189,30 @@ def _checked(step: int, metrics: dict[str, jax.Array], index: np.ndarray, config
 
 
 @contextmanager
-def stop_requests() -> Iterator[threading.Event]:
-    """An event that SIGTERM (preemption) and SIGINT (Ctrl-C) set; a second Ctrl-C interrupts at once."""
+def stop_requests() -> Iterator[Callable[[int], bool]]:
+    """A function of the step just done: whether to save and stop after it. It is to be asked after every step.
+
+    SIGTERM (preemption) and SIGINT (Ctrl-C) make it say yes; a second Ctrl-C interrupts at once. With several hosts a
+    signal to one of them is enough, and all get their yes at the same step.
+    """
     event = threading.Event()
+    many = distributed.hosts() > 1
 
     def handler(number: int, frame: Any) -> None:
         if event.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         logging.warning("%s: saving after this step, then stopping", signal.Signals(number).name)
         event.set()
+        if many:
+            signal.raise_signal(signal.SIGTERM)
 
+    # jax.distributed has a handler of its own for SIGTERM, from which the hosts agree on a step.
+    numbers = (signal.SIGINT,) if many else (signal.SIGTERM, signal.SIGINT)
     before = {}
     if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {number: signal.signal(number, handler) for number in numbers}
     try:
-        yield event
+        yield multihost_utils.reached_preemption_sync_point if many else lambda _: event.is_set()
     finally:
         for number, old in before.items():
             signal.signal(number, old)

@@ -1,31 +1,44 @@
 """Where numbers and pictures go: metrics.jsonl, TensorBoard, and PNG files people can open."""
 
 import json
+import shutil
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+from etils import epath
 from PIL import Image
 from tensorboardX import SummaryWriter
 
 from ernie_vilg_jax.grid import labelled_grid
+from ernie_vilg_jax.training import folders
+
+UPLOAD_EVERY = 60.0
+"""Seconds between copies to a URL: storage buckets cannot append, so that each copy is of the whole files."""
 
 
 class MetricWriter:
     """Writes to `<directory>/metrics.jsonl`, `<directory>/tensorboard/` and `<directory>/previews/`.
 
-    With enabled=False (every process but the first) it writes nothing.
+    Where the directory is a URL, they are written to a temporary folder and copied there about every minute, and at
+    the end. With enabled=False (every process but the first) it writes nothing.
     """
 
-    def __init__(self, directory: Path, enabled: bool = True) -> None:
-        self.directory = directory
+    def __init__(self, directory: epath.PathLike, enabled: bool = True) -> None:
         self.enabled = enabled
-        if enabled:
-            directory.mkdir(parents=True, exist_ok=True)
-            self._lines = (directory / "metrics.jsonl").open("a", encoding="utf-8")
-            self._board = SummaryWriter(str(directory / "tensorboard"))
+        if not enabled:
+            return
+        self._url = epath.Path(directory) if folders.is_url(directory) else None
+        self.directory = Path(directory) if self._url is None else Path(tempfile.mkdtemp(prefix="ernie_vilg_jax_"))
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if self._url is not None and (self._url / "metrics.jsonl").exists():
+            (self.directory / "metrics.jsonl").write_bytes((self._url / "metrics.jsonl").read_bytes())
+        self._copied = time.monotonic()
+        self._lines = (self.directory / "metrics.jsonl").open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(self.directory / "tensorboard"))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         if not self.enabled:
@@ -35,6 +48,8 @@ class MetricWriter:
         self._lines.flush()
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
+        if time.monotonic() - self._copied > UPLOAD_EVERY:
+            self._copy()
 
     def images(self, step: int, pictures: np.ndarray, labels: Sequence[str]) -> None:
         """Pictures [N, H, W, 3] uint8 as one labelled grid."""
@@ -47,9 +62,24 @@ class MetricWriter:
         self._board.add_image("preview", np.asarray(grid.convert("RGB")), step, dataformats="HWC")
 
     def close(self) -> None:
-        if self.enabled:
-            self._lines.close()
-            self._board.close()
+        if not self.enabled:
+            return
+        self._lines.close()
+        self._board.close()
+        self._copy()
+        if self._url is not None:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _copy(self) -> None:
+        """To the URL, if it is one."""
+        self._copied = time.monotonic()
+        if self._url is None:
+            return
+        for file in self.directory.rglob("*"):
+            if file.is_file():
+                target = self._url / str(file.relative_to(self.directory))
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(file.read_bytes())
 
     def __enter__(self) -> "MetricWriter":
         return self

@@ -1,0 +1,67 @@
+"""TPUs that are not there: their compiler runs on any Linux machine that has libtpu, and needs no TPU.
+
+    pip install libtpu
+    devices, chip = describe("v5p:4x4x8")
+
+What it compiles cannot be run here, but its memory is what a TPU would need, and its cycles are the compiler's own.
+"""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from ernie_vilg_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """One TPU chip.
+
+    Attributes:
+      hbm: bytes of memory.
+      flops: peak of bf16 matrix products, a second.
+      clock: cycles a second, with which the compiler's cycles become seconds; inferred from the peak, not published.
+    """
+
+    name: str
+    hbm: float
+    flops: float
+    clock: float
+
+
+# Memory and peak are from Google Cloud's pages on each TPU version.
+CHIPS = {
+    "v5e": Chip("v5e", 16 * 2**30, 197e12, 1.5e9),
+    "v5p": Chip("v5p", 95 * 2**30, 459e12, 1.75e9),
+    "v6e": Chip("v6e", 32 * 2**30, 918e12, 1.75e9),
+}
+# What the compiler asks of a machine that has no TPU.
+_ENVIRONMENT = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5p-8",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
+
+
+def describe(topology: str) -> tuple[Sequence[Any], Chip]:
+    """The devices of a slice such as "v5p:4x4x8" or "v6e:16x16", to compile for, and what one of its chips is like."""
+    name = topology.partition(":")[0]
+    if name not in CHIPS:
+        raise UserError(
+            f"--topology={topology} is of no known chip: give {', '.join(CHIPS)} and a shape, such as v5p:4x4x8"
+        )
+    for variable, value in _ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
+    from jax.experimental import topologies
+
+    try:
+        devices = topologies.get_topology_desc(topology, platform="tpu").devices
+    except Exception as error:  # the plugin raises several types, and jax another when it is not installed
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise UserError(
+            f"--topology={topology} cannot be compiled for ({reason}): `pip install libtpu`, and give a shape that the "
+            "chip comes in, such as v5e:4x8, v5p:4x4x8 or v6e:16x16"
+        ) from error
+    return devices, CHIPS[name]

@@ -158,7 +158,8 @@ class ExampleMaker:
         record = self.source[index]
         chosen = self._choose(record, rng)
         image = self._decode(record, index)
-        crop = draw_crop(*image.size, rng if self.crop == "random" else None)
+        width, height = image.size
+        crop = draw_crop(width, height, rng if self.crop == "random" else None)
         text = record.captions[chosen[0]][chosen[1]] if chosen else ""
         drawn = Drawn(record, index, image, crop, text, [], [], [])
         if self.knowledge is None:

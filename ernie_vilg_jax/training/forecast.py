@@ -84,7 +84,7 @@ def forecast_training(config: ConfigDict, mesh: Mesh, chip: Chip) -> Forecast:
     cached = Posterior(np.zeros(0), np.zeros(0)) if config.data.cache_latents else None  # type: ignore[arg-type]
     task = DiffusionTask(config, system, mesh, {}, posteriors=cached)
     shapes = batch_shapes(config, task)
-    batch = {
+    batch: Any = {
         name: jax.ShapeDtypeStruct(shape, dtype, sharding=rules.batch_sharding(mesh))
         for name, (shape, dtype) in shapes.items()
     }

@@ -43,7 +43,7 @@ EXTRAS = {
     ],
 }
 
-COMMANDS = ("prepare", "annotate", "inspect_data", "train", "sample", "checkpoint")
+COMMANDS = ("prepare", "annotate", "inspect_data", "train", "sample", "aot", "checkpoint")
 
 setup(
     name="ernie_vilg_jax",

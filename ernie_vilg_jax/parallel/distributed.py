@@ -171,7 +171,7 @@ def together(
         return
     state, name = _state(), f"host {host()}: "
     watch = Watch(state.client, host(), hosts(), state.coordinator_address)
-    sentence_for_aborts(lambda: name + watch.lost_store())
+    sentence_for_aborts(lambda: name + watch.after_abort())
     _mark_logs(host())
     watch.start()
     try:

@@ -9,8 +9,8 @@ every host says every few seconds that it lives, in the key-value store of that 
 
 and abort() is made to end in a sentence as well: the death of host 0, which takes the store along, arrives that way.
 
-Status 170 is of those that GKE restarts on (42 and 127 to 255) and that no signal has (those are 128 + 1 to 64 on
-Linux in 64-bit shells, and 143 is ours for SIGTERM obeyed). Status 1 stays the mistake that a restart does not mend.
+Status 170: GKE restarts on 42 and on 127 to 255, and shells use 129 to 159 for named signals (143 is ours, too: SIGTERM
+obeyed). Status 1 stays the mistake that a restart does not mend.
 """
 
 import contextlib
@@ -124,18 +124,21 @@ class Watch(threading.Thread):
 
     def await_verdict(self) -> None:
         """Returns when no host was found dead within the time that takes; otherwise the process ends here."""
-        self.join(self.silence + 3 * self.beat)
+        if threading.current_thread() is not self:
+            self.join(self.silence + 3 * self.beat)
 
-    def lost_store(self) -> str:
-        """Why the service may have aborted this process."""
-        if self.verdict:
-            return self.verdict
+    def after_abort(self) -> str:
+        """Why C++ may have aborted this process, after the time that it takes to tell.
+
+        The coordination service does so when host 0 is gone, and sometimes the collectives when any host is.
+        """
         name, port = self.address.rsplit(":", 1)
         try:
             socket.create_connection((name.strip("[]"), int(port)), timeout=2).close()
         except OSError:
-            return f"host 0, at {self.address}, is gone; {RESUME}"
-        return (
+            return self.verdict or f"host 0, at {self.address}, is gone; {RESUME}"
+        self.await_verdict()
+        return self.verdict or (
             "the distributed runtime gave up, most likely because another host is gone (TF_CPP_MIN_LOG_LEVEL=0 in "
             f"the environment shows its own words); {RESUME}"
         )

@@ -1,0 +1,138 @@
+"""Flags that name hosts, rows of hosts, and the watch over them, without other processes (those: test_hosts.py)."""
+
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.parallel import distributed, rules
+from ernie_vilg_jax.parallel.mesh import make_mesh
+from ernie_vilg_jax.parallel.watch import Watch, about_peers
+
+
+@pytest.mark.parametrize(
+    ("distribute", "coordinator", "count", "number", "message"),
+    [
+        (False, "host:1", None, None, "--num_processes and --process_id must be given with --coordinator: either"),
+        (False, None, 2, 0, "--coordinator must be given with --num_processes and --process_id"),
+        (True, None, None, 1, "--coordinator and --num_processes must be given with --process_id"),
+        (True, "host:1", 2, 0, "--distributed finds the other hosts by itself, and --coordinator"),
+        (False, "host", 2, 0, "--coordinator=host must be HOST:PORT"),
+        (False, "host:http", 2, 0, "--coordinator=host:http must be HOST:PORT"),
+        (False, "host:1", 0, 0, "--num_processes=0 must be at least 1"),
+        (False, "host:1", 2, 2, "--process_id=2 must be from 0 to 1, with --num_processes=2"),
+        (False, "host:1", 2, -1, "--process_id=-1 must be from 0 to 1"),
+    ],
+)
+def test_flags_that_cannot_go_together(
+    distribute: bool, coordinator: str | None, count: int | None, number: int | None, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        distributed.initialize(distribute, coordinator, count, number)
+
+
+def test_one_process_needs_nothing(tmp_path: Path) -> None:
+    with distributed.together():
+        assert (distributed.host(), distributed.hosts(), distributed.name()) == (0, 1, "")
+        distributed.agree({"anything": 1})
+        distributed.check_shared(epath.Path(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_rows_are_those_of_the_devices() -> None:
+    mesh = make_mesh({"data": 2, "fsdp": 2, "tensor": 2})
+    assert distributed.own_rows(rules.batch_sharding(mesh), 8) == tuple(range(8))
+    array = distributed.to_all({"x": np.arange(6)}, rules.replicated(mesh))["x"]
+    assert array.is_fully_replicated and np.array_equal(array, np.arange(6))
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ValueError("UNKNOWN: Gloo all-reduce failed: Connection closed by peer [10.0.0.3]:4485"), True),
+        (jax.errors.JaxRuntimeError("DEADLINE_EXCEEDED: Barrier timed out"), True),
+        (UserError("checkpoint x cannot be read, it is damaged (Connection reset by peer)"), True),
+        (UserError("--config.seed is missing"), False),
+        (KeyError("params"), False),
+    ],
+)
+def test_which_errors_may_come_from_others(error: Exception, expected: bool) -> None:
+    assert about_peers(error) == expected
+
+
+class Store:
+    """The key-value store of jax.distributed, in this process."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+        self.gone = False
+
+    def key_value_set(self, key: str, value: str, allow_overwrite: bool = False) -> None:
+        assert allow_overwrite
+        if self.gone:
+            raise RuntimeError("UNAVAILABLE")
+        self.values[key] = value
+
+    def key_value_dir_get(self, key: str) -> list[tuple[str, str]]:
+        if self.gone:
+            raise RuntimeError("UNAVAILABLE")
+        return [(name, value) for name, value in self.values.items() if name.startswith(key)]
+
+
+class Hosts:
+    """Three watches on one store; what each says when it finds that one is lost."""
+
+    def __init__(self) -> None:
+        self.store = Store()
+        self.said: dict[int, str] = {}
+        self.watches = [
+            Watch(self.store, host, 3, "nowhere.invalid:1", lambda words, host=host: self.say(host, words), 0.02, 0.4)
+            for host in range(3)
+        ]
+        for watch in self.watches:
+            watch.start()
+        time.sleep(0.6)  # longer than the silence after which a host is taken for dead
+
+    def say(self, host: int, words: str) -> None:
+        self.said[host] = words
+
+    def wait(self) -> None:
+        for watch in self.watches:
+            watch.join(10)
+        assert not any(watch.is_alive() for watch in self.watches)
+
+
+def test_a_silent_host_is_named_by_all_and_nobody_before() -> None:
+    hosts = Hosts()
+    assert not hosts.said
+    hosts.watches[2].end()
+    hosts.wait()
+    assert hosts.said.keys() == {0, 1}
+    assert all(words.startswith("host 2 has given no sign of life for ") for words in hosts.said.values())
+
+
+def test_last_words_are_told_by_all() -> None:
+    hosts = Hosts()
+    hosts.watches[1].farewell("the data\nare gone")
+    hosts.wait()
+    assert hosts.said == dict.fromkeys((0, 2), "host 1 stopped: the data are gone")
+
+
+def test_without_the_store_host_0_is_named() -> None:
+    hosts = Hosts()
+    hosts.store.gone = True
+    hosts.wait()
+    assert all(words.startswith("host 0 has given no sign of life for ") for words in hosts.said.values())
+    assert hosts.watches[1].after_abort().startswith("host 0 has given no sign of life")
+
+
+def test_a_finished_watch_says_nothing() -> None:
+    hosts = Hosts()
+    for watch in hosts.watches:
+        watch.end()
+    hosts.wait()
+    assert not hosts.said

@@ -43,10 +43,10 @@ def main(argv: list[str]) -> None:
         for label, run in runs.items():
             print(f"| {step} | {label} | " + " | ".join(f"{run[step][name]:.4f}" for name in names) + " |")
 
-    import matplotlib
+    import matplotlib  # pyright: ignore[reportMissingImports]
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot  # pyright: ignore[reportMissingImports]
 
     figure, axes = pyplot.subplots(1, len(names), figsize=(3.1 * len(names), 2.9), layout="constrained")
     for panel, name in zip(axes, names, strict=True):

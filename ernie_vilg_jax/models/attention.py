@@ -36,6 +36,15 @@ class GroupNorm(nn.Module):
         return y.astype(self.dtype)
 
 
+def attention_to_text(q: jax.Array, k: jax.Array, mask: jax.Array, length: int) -> jax.Array:
+    """The share of its attention that each position gives to each of the first `length` keys, the text's.
+
+    q [B, N, heads, d], k [B, L + N, heads, d], mask [B, 1, 1, L + N] -> [B, N, L] fp32, the mean over heads.
+    """
+    logits = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=jnp.float32) / q.shape[-1] ** 0.5
+    return jax.nn.softmax(logits, where=mask)[..., :length].mean(axis=1)
+
+
 class JointAttention(nn.Module):
     """One attention block of the U-Net, with its residual connection.
 
@@ -46,7 +55,8 @@ class JointAttention(nn.Module):
       token_weight: [B, L], by which the attention to each token is multiplied; None leaves it as it is.
     `weight_on`: 'logits' multiplies them before the softmax, 'softmax' the probabilities after it (which then no longer
     sum to 1).
-    Returns [B, h, w, C] in the compute dtype. C must be a multiple of `head_channels`.
+    Returns [B, h, w, C] in the compute dtype. C must be a multiple of `head_channels`. Where the collection
+    "intermediates" is mutable, it gets "to_text" [B, h, w, L]: see `attention_to_text`.
     """
 
     head_channels: int = 64
@@ -77,6 +87,9 @@ class JointAttention(nn.Module):
 
         k = jnp.concatenate([text_k, k], axis=1)
         v = jnp.concatenate([text_v, v], axis=1)
+        if self.is_mutable_collection("intermediates"):
+            # Only for who asks to see it: apply(..., mutable=["intermediates"]).
+            self.sow("intermediates", "to_text", attention_to_text(q, k, mask, text.shape[1]).reshape(b, h, w, -1))
         out = jax.nn.dot_product_attention(q, k, v, mask=mask).reshape(b, h, w, c)
         # Zero at the start, so that every block begins as the identity (ADM).
         return x + nn.Dense(c, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="out")(out)

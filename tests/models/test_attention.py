@@ -75,6 +75,32 @@ def test_weighing_key_words_costs_one_multiplication(weight_on: str) -> None:
     assert {name: count for name, count in more.items() if name not in movement} == {"multiply": 1}
 
 
+def test_attention_to_text_can_be_seen_and_costs_nothing_unseen() -> None:
+    """What is shown is the share that makes the output, and a program that does not ask holds nothing of it."""
+    module, params, args = made()
+    # Values that are 1 for text and 0 for the image turn the attention's output into its share for the text.
+    params["qkv"] = {name: leaf.at[..., 8:].set(0.0) for name, leaf in params["qkv"].items()}
+    params["text_kv"]["kernel"] = params["text_kv"]["kernel"].at[:, 4:].set(0.0)
+    params["text_kv"]["bias"] = params["text_kv"]["bias"].at[4:].set(1.0)
+    params["out"] = {"kernel": jnp.eye(4), "bias": jnp.zeros(4)}
+    out, seen = module.apply({"params": params}, *args, mutable=["intermediates"])
+    to_text = seen["intermediates"]["to_text"][0]
+    assert to_text.shape == (1, 2, 2, 3) and to_text.dtype == jnp.float32
+    assert np.all(to_text[..., 2] == 0), "the third token is padding"
+    share = (out - args[0]).mean(-1)  # over heads, each of two channels
+    assert 0.05 < float(share.min()) and float(share.max()) < 0.95
+    np.testing.assert_allclose(to_text.sum(-1), share, rtol=1e-5)
+    assert "intermediates" not in module.init(jax.random.key(0), *args)
+
+    def softmaxes(**options: Any) -> int:
+        def run(params: dict, *args: jax.Array) -> Any:
+            return module.apply({"params": params}, *args, **options)
+
+        return jax.jit(run).lower(params, *args).as_text().count("exponential")
+
+    assert (softmaxes(), softmaxes(mutable=["intermediates"])) == (1, 2)
+
+
 def test_group_norm_statistics_are_fp32() -> None:
     """A large mean would swamp the spread if the statistics were taken in bf16."""
     x = 300.0 + jax.random.normal(jax.random.key(0), (1, 8, 8, 32))

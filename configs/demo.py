@@ -152,7 +152,6 @@ def knowledge(c: ConfigDict) -> None:
     """Key words and objects get more attention and more loss: for data that `annotate` went over."""
     c.name += ", knowledge"
     c.knowledge.enabled = True
-    c.knowledge.min_score = 0.5
 
 
 VARIANTS = {"knowledge": knowledge, "wide": wide, "shapes": shapes, "quick": quick, "smoke": smoke}

@@ -23,7 +23,7 @@ from ernie_vilg_jax.knowledge.captions import append_objects
 from ernie_vilg_jax.knowledge.text import Word
 from ernie_vilg_jax.knowledge.tokens import emphasise
 from ernie_vilg_jax.knowledge.vision import salient
-from ernie_vilg_jax.knowledge.weights import crop_boxes, weight_map
+from ernie_vilg_jax.knowledge.weights import clip_boxes, crop_boxes, weight_map
 
 Box = Sequence[float]
 
@@ -201,7 +201,7 @@ class ExampleMaker:
         seen = [
             i
             for i in salient(record.objects, min_score=knowledge.min_score, top_k=knowledge.top_k)
-            if weight_map([shown[i]], (1, 1), 1.0)[0, 0] > 1
+            if clip_boxes([shown[i]])  # some of it lies in the crop
         ]
         text, words = drawn.text, []
         if chosen is not None:

@@ -184,7 +184,7 @@ def check_shards(path: str | Path, split: str, *, full: bool = False) -> list[di
     if split not in manifest["splits"]:
         raise UserError(f"{directory} has no split {split!r}, only {sorted(manifest['splits'])}")
     shards = manifest["splits"][split]["shards"]
-    fix = _redo(directory)
+    fix = _redo(directory, manifest)
     for shard in shards:
         file = directory / shard["file"]
         if not file.exists():
@@ -197,9 +197,9 @@ def check_shards(path: str | Path, split: str, *, full: bool = False) -> list[di
     return shards
 
 
-def _redo(directory: Path) -> str:
+def _redo(directory: Path, manifest: Mapping[str, Any]) -> str:
     """What mends a damaged directory: the command that made it."""
-    command = "annotate" if "annotation" in read_manifest(directory) else "prepare"
+    command = "annotate" if "annotation" in manifest else "prepare"
     return f"run `python -m ernie_vilg_jax.{command}` with --output={directory} again, it redoes damaged shards only"
 
 
@@ -224,9 +224,8 @@ class RecordSource:
             self._reader: Any = sources.ArrayRecordDataSource(files)
             length = len(self._reader)
         except Exception as error:  # the reader's C++ errors surface as several types
-            raise UserError(
-                f"a shard of split {split!r} in {path} is corrupt ({_first_line(error)}): {_redo(self._directory)}"
-            ) from error
+            fix = _redo(self._directory, read_manifest(path))
+            raise UserError(f"a shard of split {split!r} in {path} is corrupt ({_first_line(error)}): {fix}") from error
         if length != sum(shard["records"] for shard in self._shards):
             raise UserError(
                 f"the shards of split {split!r} in {path} hold {length} records, not what the manifest says"
@@ -254,9 +253,8 @@ class RecordSource:
             raise
         except Exception as error:  # ValueError of unpack, or the reader's C++ errors
             shard, position = self.locate(index)
-            raise UserError(
-                f"shard {shard} is corrupt at record {position} ({_first_line(error)}): {_redo(self._directory)}"
-            ) from error
+            fix = _redo(self._directory, read_manifest(self._directory))
+            raise UserError(f"shard {shard} is corrupt at record {position} ({_first_line(error)}): {fix}") from error
 
     @property
     def positions(self) -> dict[str, list[tuple[int, int]]]:

@@ -1,10 +1,10 @@
 """Batches from prepared records, through Grain.
 
-    positions -> shuffle (anew each epoch) -> read, decode, crop, caption, tokenise -> repeat -> take turns -> batch
+    positions -> shuffle (anew each epoch) -> read, decode, crop, caption, tokenise -> repeat -> own rows -> batch
 
-The stream is defined globally and hosts take turns, so the examples of step k are the same for any number of hosts with
-the same global batch, and within an epoch each record is seen exactly once by exactly one host. With a finite number of
-epochs `drop_remainder` leaves out the last, incomplete batch of each host (training); evaluation keeps it.
+The stream is defined globally and each host reads its rows of every global batch (`rows.py`), so the examples of step k
+are the same for any number of hosts, and within an epoch each record is seen exactly once. With a finite number of
+epochs training leaves out the last, incomplete batch; evaluation keeps it.
 Randomness (caption, dropout, crop, knowledge) is drawn from (seed, position in the global stream), so it is the same
 for any number of workers and after a restart.
 """
@@ -75,8 +75,6 @@ def make_loader(
     *,
     split: str = "train",
     batch_size: int,
-    host: int = 0,
-    hosts: int = 1,
     rows: Sequence[int] | None = None,
     start: int = 0,
     seed: int,
@@ -90,10 +88,9 @@ def make_loader(
       config: `data.*`, `model.image_size`, `train.caption_dropout`.
       tokenizer: see `tokenizers.load_tokenizer`.
       split: "train" or "holdout".
-      batch_size: examples per batch of this host.
-      host, hosts: this process and how many there are.
-      rows: instead of taking turns: which rows of each batch to read, when `batch_size` is that of all hosts together.
-      start: with `rows`, the examples of the stream to leave out, because they were seen before.
+      batch_size: examples per batch of all hosts together.
+      rows: which rows of each batch this host reads; None = all.
+      start: the examples of the stream to leave out, because they were seen before.
       seed: decides order, captions and dropout.
       epochs: None = without end.
       workers: worker processes; None = `config.data.workers`. An iterator's state fits the same count only.
@@ -101,8 +98,8 @@ def make_loader(
     """
     import grain
 
-    if not 0 <= host < hosts:
-        raise UserError(f"host {host} of {hosts}: the number must be in [0, {hosts})")
+    from ernie_vilg_jax.data.rows import Rows
+
     example = _example(config, tokenizer, split, train=train)
     weights = {name: float(weight) for name, weight in dict(config.data.weights or {}).items()}
     if train and weights and epochs is None:
@@ -111,16 +108,14 @@ def make_loader(
         positions = grain.MapDataset.range(len(example.source))
         stream = positions.shuffle(seed=_seed32(seed, "order")) if train else positions
         stream = stream.random_map(example, seed=_seed32(seed, "draw")).repeat(epochs)
-    if rows is None:
-        stream = stream[host::hosts].batch(batch_size, drop_remainder=train)
-    else:
-        from ernie_vilg_jax.data.rows import Rows
-
-        stream = Rows(stream, batch_size, rows, start).batch(len(rows), drop_remainder=train)
+    stream = stream[start:]
+    if rows is not None:
+        stream = Rows(stream, batch_size, rows)
+    stream = stream.batch(batch_size if rows is None else len(rows), drop_remainder=train)
     if train and len(stream) == 0:
         raise UserError(
             f"split {split!r} of {config.data.path} has {len(example.source)} records: fewer than one batch of "
-            f"{batch_size} for each of {hosts} hosts; lower batch_size"
+            f"{batch_size}; lower batch_size"
         )
     # A batch is one element here: two threads decode the next ones while the accelerator works.
     loader = stream.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))

@@ -14,21 +14,18 @@ import grain
 
 
 class Rows(grain.MapDataset):
-    """Elements `start + k * batch_size + row` of `parent`, for k = 0, 1, ... and each of `rows`.
+    """Elements `k * batch_size + row` of `parent`, for k = 0, 1, ... and each of `rows`, of whole batches only."""
 
-    The examples before `start` were seen already: skipping them costs nothing.
-    """
-
-    def __init__(self, parent: Any, batch_size: int, rows: Sequence[int], start: int = 0) -> None:
+    def __init__(self, parent: Any, batch_size: int, rows: Sequence[int]) -> None:
         super().__init__(parent)
         assert all(0 <= row < batch_size for row in rows), (rows, batch_size)
-        self._batch_size, self._rows, self._start = batch_size, tuple(rows), start
+        self._batch_size, self._rows = batch_size, tuple(rows)
 
     def __len__(self) -> int:
-        return max(len(self._parent) - self._start, 0) // self._batch_size * len(self._rows)
+        return len(self._parent) // self._batch_size * len(self._rows)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return self.slice(index)
         batch, place = divmod(index, len(self._rows))
-        return self._parent[self._start + batch * self._batch_size + self._rows[place]]
+        return self._parent[batch * self._batch_size + self._rows[place]]

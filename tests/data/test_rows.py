@@ -15,7 +15,9 @@ def tokenizer(ready: ConfigDict) -> Tokenizer:
     return load_tokenizer(ready)
 
 
-def read(config: ConfigDict, tokenizer: Tokenizer, count: int, rows: Sequence[int], start: int = 0, workers: int = 0):
+def read(
+    config: ConfigDict, tokenizer: Tokenizer, count: int, rows: Sequence[int] | None, start: int = 0, workers: int = 0
+):
     loader = iter(make_loader(config, tokenizer, batch_size=8, rows=rows, start=start, seed=5, workers=workers))
     batches = [next(loader) for _ in range(count)]
     loader.close()
@@ -29,6 +31,13 @@ def test_rows_of_hosts_are_the_rows_of_one(shares: list, ready: ConfigDict, toke
         for batch, expected in zip(read(ready, tokenizer, 3, rows), whole, strict=True):
             for name in expected:
                 np.testing.assert_array_equal(batch[name], expected[name][list(rows)])
+
+
+def test_without_rows_the_whole_batch_is_read(ready: ConfigDict, tokenizer: Tokenizer) -> None:
+    whole = read(ready, tokenizer, 5, range(8))
+    for batch, expected in zip(read(ready, tokenizer, 3, None, 16), whole[2:], strict=True):
+        for name in expected:
+            np.testing.assert_array_equal(batch[name], expected[name])
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ernie_vilg_jax.config import latent_size
-from ernie_vilg_jax.data.records import LANGUAGES, Record, RecordSource
+from ernie_vilg_jax.data.records import Record, RecordSource
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.knowledge.captions import append_objects
-from ernie_vilg_jax.knowledge.text import Word
+from ernie_vilg_jax.knowledge.text import LANGUAGES, Word
 from ernie_vilg_jax.knowledge.tokens import emphasise
 from ernie_vilg_jax.knowledge.vision import salient
 from ernie_vilg_jax.knowledge.weights import clip_boxes, crop_boxes, weight_map

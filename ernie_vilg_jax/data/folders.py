@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -110,8 +112,8 @@ class LocalFolder:
             yield Path(name)
 
 
-def is_url(path: str) -> bool:
-    return "://" in path
+def is_url(path: str | os.PathLike[str]) -> bool:
+    return re.match(r"\w+://", str(path)) is not None
 
 
 def open_folder(path: str) -> Folder:

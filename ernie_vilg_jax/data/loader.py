@@ -20,9 +20,10 @@ import numpy as np
 
 from ernie_vilg_jax.data.examples import ExampleMaker
 from ernie_vilg_jax.data.preparation import source_settings
-from ernie_vilg_jax.data.records import LANGUAGES, RecordSource, open_split, read_manifest
+from ernie_vilg_jax.data.records import RecordSource, open_split, read_manifest
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.knowledge.text import LANGUAGES
 
 Batch = dict[str, np.ndarray]
 """image [B, H, W, 3] float32 in [-1, 1]; tokens [B, L] int32; token_mask [B, L] bool;

@@ -26,6 +26,7 @@ from ernie_vilg_jax.data.records import Record, digest
 from ernie_vilg_jax.data.sources import Licence, Source, make_source
 from ernie_vilg_jax.data.splits import Slot, plan_shards
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.knowledge.text import LANGUAGES
 
 
 def source_settings(config: Any) -> dict[str, Any]:
@@ -219,7 +220,7 @@ def _prepare_tokenizer(config: Any, directory: Path, entries: Mapping[str, dict[
 
 
 def _texts(record: Record) -> Iterator[str]:
-    for language in records.LANGUAGES:
+    for language in LANGUAGES:
         yield from record.captions.get(language, ())
         yield from record.keywords.get(language, ())
 

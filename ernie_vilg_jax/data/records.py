@@ -18,11 +18,11 @@ from typing import Any
 import msgpack
 
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.knowledge.text import LANGUAGES
 
 SCHEMA = 1
 """Version of the record and manifest format; raised when old data can no longer be read."""
 
-LANGUAGES = ("zh", "en")
 MANIFEST = "manifest.json"
 _REQUIRED = ("id", "image", "captions", "concept", "source")
 

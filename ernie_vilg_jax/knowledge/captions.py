@@ -15,9 +15,7 @@ from PIL import Image
 
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.knowledge import registry
-from ernie_vilg_jax.knowledge.text import Word
-
-LANGUAGES = ("zh", "en")
+from ernie_vilg_jax.knowledge.text import LANGUAGES, Word
 
 
 class Captioner(Protocol):

@@ -1,16 +1,11 @@
 """Folders that may be URLs: a working directory can be gs://bucket/run as well as runs/demo."""
 
-import re
-
 from etils import epath
 
+from ernie_vilg_jax.data.folders import is_url
 from ernie_vilg_jax.errors import UserError
 
 INSTALL = {"gs": "gcsfs", "s3": "s3fs"}
-
-
-def is_url(path: epath.PathLike) -> bool:
-    return re.match(r"\w+://", str(path)) is not None
 
 
 def absolute(path: epath.PathLike) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 
 from absl import logging
 
-from ernie_vilg_jax.data.records import LANGUAGES, Record
+from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.knowledge.text import LANGUAGES
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")

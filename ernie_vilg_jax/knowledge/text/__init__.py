@@ -10,6 +10,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from ernie_vilg_jax.knowledge.registry import build
 
+LANGUAGES = ("zh", "en")
+"""Those of captions."""
+
 PARTS_OF_SPEECH = ("n", "v", "a", "m", "q", "r")
 """Noun, verb, adjective (any attribute: colour, size, state), numeral, measure word, pronoun."""
 

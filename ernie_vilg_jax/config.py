@@ -124,9 +124,15 @@ def default_config() -> ConfigDict:
     c.train.latent_statistics_samples = 4096  # pictures that stage 1 measures the latents' mean and spread on
 
     c.sample = ConfigDict()
-    c.sample.sampler = "ddim"  # [N]
+    c.sample.sampler = "ddim"  # [N]; docs/samplers.md has the others
     c.sample.steps = 50  # [N]
+    c.sample.grid = ""  # the timesteps visited; "" is the sampler's own choice ("trailing" for ddim) [?]
     c.sample.guidance_scale = 2.1  # best for FID [N]
+    # What else guidance can do, all off; ours, from later papers (docs/samplers.md).
+    c.sample.guidance_interval = ()  # (low, high): guidance only for timesteps low <= t < high
+    c.sample.guidance_rescale = 0.0  # 0 to 1: how much of the contrast that guidance adds is taken back
+    c.sample.dynamic_threshold = 0.0  # percentile at which the estimated x0 is clipped; for pixels, not latents
+    c.sample.stage_scales = ()  # a scale for each stage, the least noisy first, in place of guidance_scale
 
     c.mesh = ConfigDict()  # devices along each axis; at most one may be -1, "all that are left"
     c.mesh.data = -1

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax.config import default_config
-from ernie_vilg_jax.diffusion.guidance import guided
+from ernie_vilg_jax.diffusion.guidance import Numbers, guided
 from ernie_vilg_jax.diffusion.samplers import Sampler
 from ernie_vilg_jax.diffusion.sampling import sample
 from ernie_vilg_jax.diffusion.schedule import Schedule, make_schedule
@@ -125,10 +125,10 @@ class System:
         return epsilon
 
     def denoise(
-        self, unet: Params, x: jax.Array, t: jax.Array, text: Text, shared: tuple[Text, float | jax.Array]
+        self, unet: Params, x: jax.Array, t: jax.Array, text: Text, shared: tuple[Text, float | jax.Array | Numbers]
     ) -> jax.Array:
-        """`predict` with guidance; `shared` is the text of the empty prompt and the scale (`guided` has the rules)."""
-        return guided(lambda x, t, text: self.predict(unet, x, t, text), text, *shared)(x, t)
+        """`predict` with guidance; `shared` is the null text and the guidance (`guided` has the rules)."""
+        return guided(lambda x, t, text: self.predict(unet, x, t, text), text, *shared, self.schedule)(x, t)
 
     def generate(
         self,
@@ -139,16 +139,16 @@ class System:
         mask: jax.Array,
         null: tuple[jax.Array, jax.Array],
         noise: jax.Array,
-        guidance_scale: float | jax.Array,
+        guidance: float | jax.Array | Numbers,
         key: jax.Array,
     ) -> jax.Array:
         """Prompts to images, in one program: read, sample with the expert of each stage, decode.
 
         Args:
           parts: the parameters; parts.experts[i] is in charge of stages' stage i.
-          tokens, mask: [B, L] the prompts; null: the same [1, L] of the empty prompt.
-          noise: [B, h, w, c] unit-variance.
-          guidance_scale: the Python number 1 means no guidance (and no second half of the batch).
+          tokens, mask: [B, L] the prompts; null: the same [1, L] of the empty prompt, or [B, L] of negative prompts.
+          noise: [B, h, w, c], what the sampler begins with: unit-variance noise, or a picture's latents with noise.
+          guidance: as `guided` takes it; the Python number 1 means none (and no second half of the batch).
           key: randomness of stochastic samplers.
 
         Returns:
@@ -158,7 +158,7 @@ class System:
         null_text = self.read(parts.text_encoder, *null)
 
         def apply(unet: Params, x: jax.Array, t: jax.Array) -> jax.Array:
-            return self.denoise(unet, x, t, text, (null_text, guidance_scale))
+            return self.denoise(unet, x, t, text, (null_text, guidance))
 
         return self.decode(parts.autoencoder, sample(parts.experts, apply, stages, sampler, noise, key))
 
@@ -171,14 +171,23 @@ class Generator:
     """
 
     def __init__(
-        self, system: System, mode: str, stages: Stages, sampler: Sampler, *, guided: bool, mesh: Mesh | None = None
+        self,
+        system: System,
+        mode: str,
+        stages: Stages,
+        sampler: Sampler,
+        *,
+        guided: bool = True,
+        mesh: Mesh | None = None,
     ) -> None:
-        def unguided(unet: Params, x: jax.Array, t: jax.Array, text: Text, shared: Any) -> jax.Array:
-            return system.predict(unet, x, t, text)
+        def predict(unet: Params, x: jax.Array, t: jax.Array, text: tuple[Text, Text | None], shared: Any) -> jax.Array:
+            words, negative = text
+            null_text, guidance = shared
+            null_text = null_text if negative is None else negative
+            return system.denoise(unet, x, t, words, (null_text, guidance if guided else 1))
 
         # What is cut over a mesh is gathered by the chips themselves: nothing to overlap.
         prefetch = mesh is None or mesh.shape["fsdp"] == 1
-        predict = system.denoise if guided else unguided
         self.sampling = make_sampling(mode, predict, stages, sampler, mesh=mesh, prefetch=prefetch)
         self.mesh = mesh
         self._hold: Any = partial(fetched, mesh=mesh) if mode == "streamed" else contextlib.nullcontext
@@ -192,24 +201,32 @@ class Generator:
         mask: np.ndarray,
         null: tuple[np.ndarray, np.ndarray],
         noise: jax.Array,
-        guidance_scale: float | jax.Array,
+        guidance: float | jax.Array | Numbers,
         keys: jax.Array,
     ) -> np.ndarray:
         """Images [M, b, H, W, 3] fp32 in [-1, 1].
 
         Args:
           parts: parts.experts as the mode's sampling wants them (`make_sampling`); streamed: all parts are Sources.
-          tokens, mask: [M, b, L] the prompts; null: [1, L] of the empty prompt.
-          noise: [M, b, h, w, c] unit-variance; keys: [M].
-          guidance_scale: not looked at unless `guided`.
+          tokens, mask: [M, b, L] the prompts.
+          null: the same [1, L] of the empty prompt, or [M, b, L] of negative prompts, one for each picture.
+          noise: [M, b, h, w, c], what the sampler begins with; keys: [M].
+          guidance: `Guidance.numbers`, or the scale alone, as an array. New numbers compile nothing; what is None in
+            `Numbers` is not in the program.
         """
+        negative = null[0].ndim == 3
         if self.mesh is not None:
             tokens, mask, noise = spread((tokens, mask, noise), self.mesh)
+            null = spread(null, self.mesh) if negative else null
         with self._hold(parts.text_encoder) as params:
-            texts = [self._read(params, *words) for words in zip(tokens, mask, strict=True)]
-            null_text = jax.block_until_ready(self._read(params, *null))
-            text = jax.block_until_ready(jax.tree.map(lambda *leaves: jnp.stack(leaves), *texts))
-        latents = self.sampling(parts.experts, Batches(noise, text, (null_text, guidance_scale), keys))
+            read = lambda tokens, mask: jax.tree.map(  # noqa: E731
+                lambda *leaves: jnp.stack(leaves),
+                *(self._read(params, *words) for words in zip(tokens, mask, strict=True)),
+            )
+            text = read(tokens, mask), read(*null) if negative else None
+            shared = None if negative else self._read(params, *null), guidance
+            jax.block_until_ready((text, shared))
+        latents = self.sampling(parts.experts, Batches(noise, text, shared, keys))
         with self._hold(parts.autoencoder) as params:
             return np.stack([np.asarray(self._decode(params, batch)) for batch in latents])
 

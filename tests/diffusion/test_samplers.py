@@ -151,4 +151,4 @@ def test_bad_samplers_are_refused(timesteps: list[int], options: dict[str, float
     with pytest.raises(ValueError, match=sentence):
         DDIM(LINEAR, np.array(timesteps), **options)
     with pytest.raises(ValueError, match="time grid must be"):
-        time_grid("quadratic", 10, 1000)
+        time_grid("cubic", 10, 1000)

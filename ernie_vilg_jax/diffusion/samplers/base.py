@@ -1,0 +1,116 @@
+"""What a sampler is, and what the samplers of this folder have in common."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ernie_vilg_jax.diffusion.guidance import Denoise
+from ernie_vilg_jax.diffusion.schedule import Schedule
+
+
+class Carry(Protocol):
+    """What a sampler hands from step to step: a pytree of fixed structure, shapes and dtypes."""
+
+    @property
+    def x(self) -> jax.Array:
+        """The latents as they are now, float32 [B, ...], at the noise of the next step's timestep."""
+        ...
+
+
+class Sampler(Protocol):
+    """The loop, in plain Python: `c = init(x); for i in range(S): c = step(denoise, c, i, key_i); x = finish(c)`.
+
+    All methods are traceable, with `i` an int32 scalar that may be traced.
+    """
+
+    @property
+    def timesteps(self) -> np.ndarray:
+        """[S] int32 strictly descending: the timestep at which step i starts, and so which expert it needs."""
+        ...
+
+    def init(self, latents: jax.Array) -> Any:
+        """The carry before the first step, from latents [B, ...] as noisy as timesteps[0] says.
+
+        That is unit-variance noise where timesteps[0] is the last training timestep, and `schedule.add_noise(picture,
+        noise, timesteps[0])` where sampling starts from a picture.
+        """
+        ...
+
+    def step(self, denoise: Denoise, carry: Any, i: jax.Array, key: jax.Array) -> Any:
+        """Step i, with a key of its own: from timesteps[i] to timesteps[i + 1], or to clean after the last."""
+        ...
+
+    def finish(self, carry: Any) -> jax.Array:
+        """The latents at the end, float32 [B, ...]."""
+        ...
+
+
+class Latents(NamedTuple):
+    """The carry of a sampler that remembers nothing else."""
+
+    x: jax.Array
+
+
+@dataclass(frozen=True, eq=False)
+class Discrete:
+    """A sampler on a list of training timesteps. Coefficients are float64 tables on the host, one row for each step.
+
+    x = alpha x0 + sigma e throughout; after the last step x is clean, with alpha = 1 and sigma = 0.
+    """
+
+    schedule: Schedule
+    timesteps: np.ndarray
+    """[S] int32, strictly descending; may begin anywhere."""
+
+    grid: ClassVar[str] = "trailing"
+    """The time grid that suits the sampler best: what `make_sampler` takes unless told."""
+
+    def __post_init__(self) -> None:
+        timesteps = np.asarray(self.timesteps, np.int32)
+        object.__setattr__(self, "timesteps", timesteps)
+        if timesteps.ndim != 1 or timesteps.size == 0 or np.any(np.diff(timesteps) >= 0):
+            raise ValueError("timesteps must be a non-empty, strictly descending vector.")
+        if timesteps[-1] < 0 or timesteps[0] >= self.schedule.num_timesteps:
+            raise ValueError(f"timesteps must lie in [0, {self.schedule.num_timesteps}).")
+
+    @cached_property
+    def alphas(self) -> np.ndarray:
+        """[S + 1] float64: amplitude of the signal before each step, and after the last."""
+        return np.append(self.schedule.alphas[self.timesteps], 1.0)
+
+    @cached_property
+    def sigmas(self) -> np.ndarray:
+        """[S + 1] float64: amplitude of the noise before each step, and after the last."""
+        return np.append(self.schedule.sigmas[self.timesteps], 0.0)
+
+    def init(self, latents: jax.Array) -> Any:
+        return Latents(latents.astype(jnp.float32))
+
+    def step(self, denoise: Denoise, carry: Any, i: jax.Array, key: jax.Array) -> Any:
+        raise NotImplementedError
+
+    def finish(self, carry: Any) -> jax.Array:
+        return carry.x
+
+    def time(self, i: jax.typing.ArrayLike) -> jax.Array:
+        """timesteps[i], int32; i may be traced."""
+        return jnp.asarray(self.timesteps)[i]
+
+    def epsilon_and_x0(self, denoise: Denoise, x: jax.Array, i: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The noise in x at the start of step i, as `denoise` sees it, and the clean sample that this implies."""
+        epsilon = denoise(x, self.time(i)).astype(jnp.float32)
+        return epsilon, (x - row(self.sigmas, i) * epsilon) / row(self.alphas, i)
+
+
+def row(table: np.ndarray, i: jax.typing.ArrayLike) -> jax.Array:
+    """table[i] in float32; i may be traced."""
+    return jnp.asarray(table, jnp.float32)[i]
+
+
+def check_clip(clip_x0: float | None) -> None:
+    if clip_x0 is not None and not clip_x0 > 0:
+        raise ValueError(f"clip_x0 must be positive or None, but is {clip_x0}.")

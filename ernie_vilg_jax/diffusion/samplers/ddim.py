@@ -1,0 +1,91 @@
+"""DDPM and DDIM: one answer of the denoiser a step, and nothing remembered."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ernie_vilg_jax.diffusion.guidance import Denoise
+from ernie_vilg_jax.diffusion.samplers.base import Discrete, Latents, check_clip, row
+
+
+@dataclass(frozen=True, eq=False)
+class DDIM(Discrete):
+    """Denoising diffusion implicit models, https://arxiv.org/abs/2010.02502 (equation 12); the paper's, in 50 steps.
+
+    One step from t to s: x0 = (x - sigma_t * e) / alpha_t, then x' = alpha_s * x0 + sqrt(sigma_s^2 - d^2) * e + d * z
+    with fresh noise z and d = eta * sigma_s / sigma_t * sqrt(1 - alpha_t^2 / alpha_s^2).
+    """
+
+    eta: float = 0.0
+    """0 is deterministic, 1 is ancestral sampling (DDPM's smaller variance for these timesteps)."""
+    clip_x0: float | None = None
+    """Clips the estimated x0 to [-clip_x0, clip_x0], and makes epsilon agree with it. For pixels, not for latents."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta must lie between 0 and 1, but is {self.eta}.")
+        check_clip(self.clip_x0)
+
+    @cached_property
+    def fresh(self) -> np.ndarray:
+        """[S] float64: amplitude of the fresh noise of each step."""
+        alphas, sigmas = self.alphas, self.sigmas
+        return self.eta * sigmas[1:] / sigmas[:-1] * np.sqrt(1 - (alphas[:-1] / alphas[1:]) ** 2)
+
+    @cached_property
+    def kept(self) -> np.ndarray:
+        """[S] float64: amplitude of the predicted noise after each step."""
+        return np.sqrt(self.sigmas[1:] ** 2 - self.fresh**2)
+
+    def step(self, denoise: Denoise, carry: Latents, i: jax.Array, key: jax.Array) -> Latents:
+        epsilon, x0 = self.epsilon_and_x0(denoise, carry.x, i)
+        if self.clip_x0 is not None:
+            x0 = jnp.clip(x0, -self.clip_x0, self.clip_x0)
+            epsilon = (carry.x - row(self.alphas, i) * x0) / row(self.sigmas, i)
+        x = row(self.alphas[1:], i) * x0 + row(self.kept, i) * epsilon
+        if self.eta:
+            x += row(self.fresh, i) * jax.random.normal(key, x.shape, jnp.float32)
+        return Latents(x)
+
+
+@dataclass(frozen=True, eq=False)
+class DDPM(Discrete):
+    """Ancestral sampling of denoising diffusion models, https://arxiv.org/abs/2006.11239 (equations 7 and 11).
+
+    One step from t to s draws from q(x_s | x_t, x0) with the estimated x0. With b = 1 - alpha_t^2 / alpha_s^2, the
+    variance that noise adds from s to t:
+    x' = alpha_s * b / sigma_t^2 * x0 + alpha_t / alpha_s * sigma_s^2 / sigma_t^2 * x + d * z.
+    Adds no noise in the last step. Needs many steps: it is meant for all T, and is at its worst with few.
+    """
+
+    variance: Literal["small", "large"] = "small"
+    """d^2 is b * sigma_s^2 / sigma_t^2, exact for data at one point, or b, exact for data that is N(0, 1)."""
+    clip_x0: float | None = None
+    """Clips the estimated x0 to [-clip_x0, clip_x0]. For pixels, not for latents."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.variance not in ("small", "large"):
+            raise ValueError(f"variance must be 'small' or 'large', but is {self.variance!r}.")
+        check_clip(self.clip_x0)
+
+    @cached_property
+    def coefficients(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What x0, x and fresh noise are multiplied by in each step: [S] float64 each."""
+        ratio = self.alphas[:-1] / self.alphas[1:]
+        added, shrunk = 1 - ratio**2, (self.sigmas[1:] / self.sigmas[:-1]) ** 2
+        fresh = np.sqrt(added * shrunk if self.variance == "small" else added)
+        fresh[-1] = 0.0
+        return self.alphas[1:] * added / self.sigmas[:-1] ** 2, ratio * shrunk, fresh
+
+    def step(self, denoise: Denoise, carry: Latents, i: jax.Array, key: jax.Array) -> Latents:
+        _, x0 = self.epsilon_and_x0(denoise, carry.x, i)
+        if self.clip_x0 is not None:
+            x0 = jnp.clip(x0, -self.clip_x0, self.clip_x0)
+        of_x0, of_x, fresh = (row(table, i) for table in self.coefficients)
+        return Latents(of_x0 * x0 + of_x * carry.x + fresh * jax.random.normal(key, x0.shape, jnp.float32))

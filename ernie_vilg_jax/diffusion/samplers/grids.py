@@ -1,0 +1,86 @@
+"""Time grids: which timesteps a sampler visits. All of them strictly descend, and are whole numbers in [0, T)."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ernie_vilg_jax.diffusion.schedule import Schedule, make_schedule
+
+RHO = 7.0
+"""How strongly `karras` crowds its timesteps towards clean; the paper's value."""
+
+
+def trailing(schedule: Schedule, steps: int) -> np.ndarray:
+    """999, 979, ..., 19 for T = 1000 and 50 steps: every step is T / steps long and the first starts at T - 1.
+
+    There the latents are as near to pure noise as training ever made them, and pure noise is what sampling starts from
+    (https://arxiv.org/abs/2305.08891, section 3.3).
+    """
+    total = schedule.num_timesteps
+    return total - 1 - np.arange(steps) * total // steps
+
+
+def leading(schedule: Schedule, steps: int) -> np.ndarray:
+    """980, 960, ..., 0: what DDIM's code calls uniform.
+
+    Its first step takes pure noise for a sample of t = 980, which still holds a little signal.
+    """
+    return (np.arange(steps) * schedule.num_timesteps // steps)[::-1]
+
+
+def uniform(schedule: Schedule, steps: int) -> np.ndarray:
+    """999 to 0 evenly (rounded): both ends, with steps of about (T - 1) / (steps - 1)."""
+    return np.rint(np.linspace(schedule.num_timesteps - 1, 0, steps))
+
+
+def quadratic(schedule: Schedule, steps: int) -> np.ndarray:
+    """999, 959, 921, ..., 3, 1, 0: like `trailing`, but evenly in the root of t, and so denser towards clean.
+
+    After DDIM's quadratic grid (https://arxiv.org/abs/2010.02502, appendix D.2), which starts at 0.8 T.
+    """
+    left = 1 - np.arange(steps) / steps
+    return _distinct(schedule.num_timesteps * left**2 - 1)
+
+
+def karras(schedule: Schedule, steps: int) -> np.ndarray:
+    """Evenly in the seventh root of the noise level sigma / alpha, from T - 1 to 0, each at its nearest timestep.
+
+    https://arxiv.org/abs/2206.00364, equation 5. Nearest in the logarithm of the noise level; where several would fall
+    on one timestep, they take the next ones.
+    """
+    levels = schedule.sigmas / schedule.alphas
+    roots = np.linspace(levels[-1] ** (1 / RHO), levels[0] ** (1 / RHO), steps)
+    return _distinct(np.interp(RHO * np.log(roots), np.log(levels), np.arange(schedule.num_timesteps)))
+
+
+def _distinct(places: np.ndarray) -> np.ndarray:
+    """The nearest whole numbers, pushed down where they would repeat, and up where that would pass below 0."""
+    order = np.arange(len(places))
+    down = np.minimum.accumulate(np.rint(places) + order) - order
+    return np.maximum(down, order[::-1])
+
+
+Grid = Callable[[Schedule, int], np.ndarray]
+"""grid(schedule, steps) -> [steps] timesteps, strictly descending within [0, T), for any steps in 1..T."""
+GRIDS: dict[str, Grid] = {
+    "trailing": trailing,
+    "leading": leading,
+    "uniform": uniform,
+    "quadratic": quadratic,
+    "karras": karras,
+}
+
+
+def time_grid(name: str, steps: int, schedule: Schedule | int) -> np.ndarray:
+    """[steps] int32: the grid of that name. Raises ValueError where there is none, or not for so many steps.
+
+    The number of timesteps serves as well where a grid needs no more (all but karras).
+    """
+    if isinstance(schedule, int):
+        schedule = make_schedule("linear", schedule, 1e-4, 2e-2)
+    total = schedule.num_timesteps
+    if not 1 <= steps <= total:
+        raise ValueError(f"steps must lie between 1 and the {total} training timesteps, but is {steps}.")
+    if name not in GRIDS:
+        raise ValueError(f"the time grid must be one of {', '.join(GRIDS)}, but is {name!r}.")
+    return GRIDS[name](schedule, steps).astype(np.int32)

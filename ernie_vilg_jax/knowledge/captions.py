@@ -1,6 +1,6 @@
 """Captions that are added: names of objects appended, captions by a model, translations.
 
-Paper section 2.2: the class of a salient object that a caption leaves out is appended to it, part of the captions are
+As in the paper, the class of a salient object that a caption leaves out is appended to it, and part of the captions are
 replaced by a captioner's. English captions of the training data are machine-translated.
 """
 

@@ -3,7 +3,7 @@
     caption   灰色的猫                 words    灰色/a  猫/n
     tokens    [a] 灰 色 的 [n] 猫      weights  1 1.01 1.01 1 1 1.01
 
-Paper section 2.1 (textual knowledge). Both are for training; at inference the plain prompt is read.
+The textual knowledge of the paper. Both are for training; at inference the plain prompt is read.
 """
 
 from collections.abc import Mapping, Sequence

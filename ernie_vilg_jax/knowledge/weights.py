@@ -2,7 +2,7 @@
 
     box in the picture --crop_boxes--> box in the crop --weight_map--> 1 + w_l * coverage, per latent cell
 
-Paper section 2.2 (visual knowledge), w_l = 0.1. Runs for every training sample: lists as long as there are boxes are
+The visual knowledge of the paper, w_l = 0.1. Runs for every training sample: lists as long as there are boxes are
 handled in Python, which is faster for so few, and cells by NumPy.
 """
 

@@ -1,6 +1,6 @@
 """Finds the key words of a caption: nouns, verbs, adjectives, numerals, measure words and pronouns, with their places.
 
-The paper puts a token that names the part of speech before each key word (section 2.3 of arXiv:2210.15257); where the
+The paper (https://arxiv.org/abs/2210.15257) puts a token that names the part of speech before each key word; where the
 words are is what this package says. docs/parser.md describes how well.
 """
 

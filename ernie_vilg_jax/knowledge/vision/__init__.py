@@ -64,7 +64,7 @@ def detection(name: dict[str, str], box: Sequence[float], score: float) -> Detec
 
 
 def salient(objects: Sequence[Mapping[str, Any]], *, min_score: float = 0.5, top_k: int = 5) -> list[int]:
-    """Which objects get more weight in the loss and belong in the caption (paper section 2.2).
+    """Which objects get more weight in the loss and belong in the caption, as in the paper.
 
     Args:
       objects: those of a record; one without a score counts as certain.

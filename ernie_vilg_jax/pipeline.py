@@ -22,7 +22,7 @@ from PIL import Image
 
 from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.data.tokenizers import Tokenizer
-from ernie_vilg_jax.diffusion.samplers import SAMPLERS, Sampler, time_grid
+from ernie_vilg_jax.diffusion.samplers import SAMPLERS, Sampler, make_sampler
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.parallel import rules
@@ -225,13 +225,12 @@ class Pipeline:
         """
         wanted = (shape, steps, name, unguided)
         if wanted not in self._programs:
-            schedule = self.system.schedule
             try:
-                grid = time_grid("trailing", steps, schedule.num_timesteps)
+                sampler = make_sampler(name, self.system.schedule, steps)
             except ValueError as error:
                 raise UserError(str(error)) from error
             make = self._resident if self.mode == "resident" else self._in_batches
-            self._programs[wanted] = make(SAMPLERS[name](schedule, grid), unguided)
+            self._programs[wanted] = make(sampler, unguided)
             log.info("compiling for %s pictures at %d steps", " x ".join(map(str, shape)), steps)
         return self._programs[wanted]
 

@@ -3,6 +3,7 @@
 
 dry_run=false
 overrides=() # --config.KEY=VALUE flags, handed on to training as they are
+name='' zone='' type='' config='' data='' workdir=''
 
 fail() {
   printf 'error: %s\n' "$1" >&2
@@ -15,9 +16,16 @@ show_help() {
   exit 0
 }
 
-# The flags that every script takes; anything else is a mistake.
+# The flags that pod.sh, tpu_vm.sh and xpk.sh take; anything else is a mistake.
+# shellcheck disable=SC2034  # they use what this sets
 common_flag() {
   case $1 in
+    --name=*) name=${1#*=} ;;
+    --zone=*) zone=${1#*=} ;;
+    --type=*) type=${1#*=} ;;
+    --config=*) config=${1#*=} ;;
+    --data=*) data=${1#*=} ;;
+    --workdir=*) workdir=${1#*=} ;;
     --config.data.path=*) fail "--config.data.path is what --data sets; give that instead." ;;
     --config.*=*) overrides+=("$1") ;;
     --dry_run) dry_run=true ;;

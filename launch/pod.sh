@@ -33,19 +33,13 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source "$(dirname "$0")/common.sh"
 
-name='' zone='' type='' version='' config='' data='' workdir='' slices=1
+version='' slices=1
 tier=() valid_until=() watch=false then_delete=false delete=false restarts=3
 pause=60
 
 for argument in "$@"; do
   case $argument in
-    --name=*) name=${argument#*=} ;;
-    --zone=*) zone=${argument#*=} ;;
-    --type=*) type=${argument#*=} ;;
     --version=*) version=${argument#*=} ;;
-    --config=*) config=${argument#*=} ;;
-    --data=*) data=${argument#*=} ;;
-    --workdir=*) workdir=${argument#*=} ;;
     --slices=*) slices=${argument#*=} ;;
     --spot | --reserved) tier+=("$argument") ;;
     --valid_until=*) valid_until=(--valid-until-duration="${argument#*=}") ;;

@@ -23,19 +23,12 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source "$(dirname "$0")/common.sh"
 
-name='' zone='' spot=()
-type=v5litepod-8 version=''
-config=configs/demo.py:autoencoder data=data workdir=runs/train
+version='' spot=()
+type=v5litepod-8 config=configs/demo.py:autoencoder data=data workdir=runs/train
 
 for argument in "$@"; do
   case $argument in
-    --name=*) name=${argument#*=} ;;
-    --zone=*) zone=${argument#*=} ;;
-    --type=*) type=${argument#*=} ;;
     --version=*) version=${argument#*=} ;;
-    --config=*) config=${argument#*=} ;;
-    --data=*) data=${argument#*=} ;;
-    --workdir=*) workdir=${argument#*=} ;;
     --spot) spot=(--spot) ;;
     *) common_flag "$argument" ;;
   esac

@@ -48,18 +48,12 @@ case $verb in
   *) fail "$verb is none of cluster, data, train, list, stop, delete; --help shows how." ;;
 esac
 
-cluster='' zone='' type='' slices=1 name='' config='' data='' workdir='' image='' restarts=50 capacity=()
+cluster='' slices=1 image='' restarts=50 capacity=()
 for argument in "$@"; do
   case $argument in
     --cluster=*) cluster=${argument#*=} ;;
-    --zone=*) zone=${argument#*=} ;;
-    --type=*) type=${argument#*=} ;;
     --slices=*) slices=${argument#*=} ;;
     --spot | --reservation=*) capacity+=("$argument") ;;
-    --name=*) name=${argument#*=} ;;
-    --config=*) config=${argument#*=} ;;
-    --data=*) data=${argument#*=} ;;
-    --workdir=*) workdir=${argument#*=} ;;
     --image=*) image=${argument#*=} ;;
     --restarts=*) restarts=${argument#*=} ;;
     *) common_flag "$argument" ;;

@@ -10,7 +10,6 @@ Formats: https://cocodataset.org/#format-data, https://homes.cs.washington.edu/~
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,7 +20,7 @@ from PIL import Image
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.knowledge.pretrained import check_ids
 from ernie_vilg_jax.knowledge.vision import Detection, detection
-from ernie_vilg_jax.knowledge.vision.names import Names
+from ernie_vilg_jax.knowledge.vision.names import Names, read_json
 
 _PATIENCE = 1000
 """After so many records without boxes and none with, something is probably amiss."""
@@ -60,12 +59,7 @@ class BoxFiles:
             self._guard(file, self._read_boxes)
 
     def _guard(self, file: Path, read: Any) -> None:
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UserError(f"box file {file} cannot be read ({error.strerror}): check the path") from error
-        except ValueError as error:
-            raise UserError(f"box file {file} is not JSON ({error}): it may be cut short, fetch it again") from error
+        content = read_json(file, f"box file {file}", "give the path of a whole COCO or Visual Genome file")
         try:
             read(content)
         except UserError as error:

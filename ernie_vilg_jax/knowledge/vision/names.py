@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from ernie_vilg_jax.errors import UserError
 
@@ -65,14 +66,19 @@ class Names:
         return {"en": name, "zh": chinese} if chinese else {"en": name}
 
 
+def read_json(path: Path, what: str, fix: str) -> Any:
+    """What a JSON file holds. Raises UserError: `what` cannot be read, or is not JSON, and `fix` as the remedy."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{what} cannot be read ({error.strerror}): {fix}") from error
+    except ValueError as error:
+        raise UserError(f"{what} is not JSON ({error}): {fix}") from error
+
+
 def _read_names(path: Path) -> dict[str, str]:
     fix = 'it must hold {"English name": "Chinese name", ...}'
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"label_names={str(path)!r} cannot be read ({error.strerror}): {fix}") from error
-    except ValueError as error:
-        raise UserError(f"label_names={str(path)!r} is not JSON ({error}): {fix}") from error
+    table = read_json(path, f"label_names={str(path)!r}", fix)
     if not isinstance(table, dict) or not all(isinstance(value, str) and value for value in table.values()):
         raise UserError(f"label_names={str(path)!r} is not a table of names: {fix}")
     return {key.strip().lower(): value.strip() for key, value in table.items()}

@@ -62,6 +62,16 @@ def run(main: Main, argv: Sequence[str] | None = None, positional: bool = False)
     app.run(partial(_guard, main), argv=arguments, flags_parser=partial(_parse, main, positional))
 
 
+def silence_runtime() -> None:
+    """Turns XLA's C++ log off, unless the user chose another level. To be called before jax is imported.
+
+    For one of several hosts: C++ would print a stack when another is lost, where `parallel.watch` has a sentence.
+    """
+    name = "TF_CPP_MIN_LOG_LEVEL"
+    if os.environ.get(name) == QUIET_ENVIRONMENT[name]:
+        os.environ[name] = "4"
+
+
 def enable_compilation_cache() -> str | None:
     """Keeps compiled programs on disk, so that the second start of a command need not compile again.
 

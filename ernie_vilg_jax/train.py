@@ -18,7 +18,6 @@ Batch sizes are those of all hosts together. When one host dies, the others stop
 The same command on all hosts goes on; there may be fewer or more of them. SIGTERM to one host stops all.
 """
 
-import os
 import sys
 
 from absl import flags
@@ -49,8 +48,7 @@ def main(argv: list[str]) -> None:
 
     hosts = (DISTRIBUTED.value, COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value, STARTUP_TIMEOUT.value)
     if any(value is not None and value is not False for value in hosts[:4]):
-        # C++ would print a stack when another host is lost, where parallel/watch.py has a sentence.
-        os.environ.update({"TF_CPP_MIN_LOG_LEVEL": "4"} if os.environ["TF_CPP_MIN_LOG_LEVEL"] == "2" else {})
+        cli.silence_runtime()
 
     from ernie_vilg_jax.parallel import distributed
     from ernie_vilg_jax.training.loop import Stopped

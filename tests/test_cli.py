@@ -168,6 +168,15 @@ def test_logs_are_short_and_libraries_are_silent_below_warning(monkeypatch):
     assert [line[9:] for line in log.getvalue().splitlines()] == ["from train", "warning: from orbax"]
 
 
+@pytest.mark.parametrize(("before", "after"), [("2", "4"), ("0", "0"), (None, None)])
+def test_the_runtime_is_silenced_unless_a_level_was_chosen(before: str | None, after: str | None, monkeypatch):
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    if before is not None:
+        monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", before)
+    cli.silence_runtime()
+    assert os.environ.get("TF_CPP_MIN_LOG_LEVEL") == after
+
+
 def test_compilation_cache_respects_the_environment(monkeypatch, tmp_path):
     import jax
 

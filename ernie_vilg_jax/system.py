@@ -6,7 +6,7 @@ tokens --text encoder--> Text (features, mask, pooled), seen by every expert
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.diffusion.guidance import Numbers, guided
+from ernie_vilg_jax.diffusion.inpainting import Known, keeping
 from ernie_vilg_jax.diffusion.samplers import Sampler
 from ernie_vilg_jax.diffusion.sampling import sample
 from ernie_vilg_jax.diffusion.schedule import Schedule, make_schedule
@@ -28,6 +29,7 @@ from ernie_vilg_jax.models.text_encoder import Text, TextEncoder
 from ernie_vilg_jax.models.unet import UNet
 from ernie_vilg_jax.parallel.batches import Batches, spread
 from ernie_vilg_jax.parallel.sampling import make_sampling
+from ernie_vilg_jax.parallel.stepping import OnStep, Stepped
 from ernie_vilg_jax.parallel.streaming import fetched
 
 Params = Any
@@ -125,10 +127,20 @@ class System:
         return epsilon
 
     def denoise(
-        self, unet: Params, x: jax.Array, t: jax.Array, text: Text, shared: tuple[Text, float | jax.Array | Numbers]
+        self,
+        unet: Params,
+        x: jax.Array,
+        t: jax.Array,
+        text: Text,
+        shared: tuple[Text, float | jax.Array | Numbers],
+        known: Known | None = None,
     ) -> jax.Array:
-        """`predict` with guidance; `shared` is the null text and the guidance (`guided` has the rules)."""
-        return guided(lambda x, t, text: self.predict(unet, x, t, text), text, *shared, self.schedule)(x, t)
+        """`predict` with guidance; `shared` is the null text and the guidance (`guided` has the rules).
+
+        `known` is what the clean latents are known to be, in inpainting.
+        """
+        answer = guided(lambda x, t, text: self.predict(unet, x, t, text), text, *shared, self.schedule)
+        return answer(x, t) if known is None else keeping(answer, self.schedule, known)(x, t)
 
     def generate(
         self,
@@ -141,6 +153,7 @@ class System:
         noise: jax.Array,
         guidance: float | jax.Array | Numbers,
         key: jax.Array,
+        known: Known | None = None,
     ) -> jax.Array:
         """Prompts to images, in one program: read, sample with the expert of each stage, decode.
 
@@ -149,7 +162,8 @@ class System:
           tokens, mask: [B, L] the prompts; null: the same [1, L] of the empty prompt, or [B, L] of negative prompts.
           noise: [B, h, w, c], what the sampler begins with: unit-variance noise, or a picture's latents with noise.
           guidance: as `guided` takes it; the Python number 1 means none (and no second half of the batch).
-          key: randomness of stochastic samplers.
+          key: randomness of stochastic samplers, one or [B].
+          known: what of the latents is known, in inpainting.
 
         Returns:
           [B, H, W, 3] fp32 in [-1, 1].
@@ -158,7 +172,7 @@ class System:
         null_text = self.read(parts.text_encoder, *null)
 
         def apply(unet: Params, x: jax.Array, t: jax.Array) -> jax.Array:
-            return self.denoise(unet, x, t, text, (null_text, guidance))
+            return self.denoise(unet, x, t, text, (null_text, guidance), known)
 
         return self.decode(parts.autoencoder, sample(parts.experts, apply, stages, sampler, noise, key))
 
@@ -168,6 +182,9 @@ class Generator:
 
     In streamed mode the text encoder and the autoencoder are fetched and freed like the experts, so that no more than
     one of them is on the device beside the latents.
+
+    With `on_step` (not pipelined), the steps are run one by one: see `parallel.stepping`. `look(unet, x, t, text)` is
+    then asked before each, and its answers are in `Step.seen`.
     """
 
     def __init__(
@@ -179,16 +196,21 @@ class Generator:
         *,
         guided: bool = True,
         mesh: Mesh | None = None,
+        look: Callable[[Params, jax.Array, jax.Array, Text], Any] | None = None,
     ) -> None:
         def predict(unet: Params, x: jax.Array, t: jax.Array, text: tuple[Text, Text | None], shared: Any) -> jax.Array:
             words, negative = text
-            null_text, guidance = shared
+            null_text, guidance, known = shared
             null_text = null_text if negative is None else negative
-            return system.denoise(unet, x, t, words, (null_text, guidance if guided else 1))
+            return system.denoise(unet, x, t, words, (null_text, guidance if guided else 1), known)
+
+        def look_at(unet: Params, x: jax.Array, t: jax.Array, text: tuple[Text, Text | None], shared: Any) -> Any:
+            return None if look is None else look(unet, x, t, text[0])
 
         # What is cut over a mesh is gathered by the chips themselves: nothing to overlap.
         prefetch = mesh is None or mesh.shape["fsdp"] == 1
         self.sampling = make_sampling(mode, predict, stages, sampler, mesh=mesh, prefetch=prefetch)
+        self.stepped = Stepped(predict, system.schedule, stages, sampler, mesh, mode == "streamed", look_at)
         self.mesh = mesh
         self._hold: Any = partial(fetched, mesh=mesh) if mode == "streamed" else contextlib.nullcontext
         self._read = jax.jit(system.read)
@@ -203,6 +225,9 @@ class Generator:
         noise: jax.Array,
         guidance: float | jax.Array | Numbers,
         keys: jax.Array,
+        *,
+        known: Known | None = None,
+        on_step: OnStep | None = None,
     ) -> np.ndarray:
         """Images [M, b, H, W, 3] fp32 in [-1, 1].
 
@@ -210,9 +235,11 @@ class Generator:
           parts: parts.experts as the mode's sampling wants them (`make_sampling`); streamed: all parts are Sources.
           tokens, mask: [M, b, L] the prompts.
           null: the same [1, L] of the empty prompt, or [M, b, L] of negative prompts, one for each picture.
-          noise: [M, b, h, w, c], what the sampler begins with; keys: [M].
+          noise: [M, b, h, w, c], what the sampler begins with; keys: [M] or [M, b].
           guidance: `Guidance.numbers`, or the scale alone, as an array. New numbers compile nothing; what is None in
             `Numbers` is not in the program.
+          known: what of the latents is known, of all pictures alike ([1, h, w, ...]), in inpainting.
+          on_step: called on the host after each step.
         """
         negative = null[0].ndim == 3
         if self.mesh is not None:
@@ -224,9 +251,15 @@ class Generator:
                 *(self._read(params, *words) for words in zip(tokens, mask, strict=True)),
             )
             text = read(tokens, mask), read(*null) if negative else None
-            shared = None if negative else self._read(params, *null), guidance
+            shared = None if negative else self._read(params, *null), guidance, known
             jax.block_until_ready((text, shared))
-        latents = self.sampling(parts.experts, Batches(noise, text, shared, keys))
+        batches = Batches(noise, text, shared, keys)
+        if on_step is None:
+            return self.decode(parts, self.sampling(parts.experts, batches))
+        return self.decode(parts, self.stepped(parts.experts, batches, on_step))
+
+    def decode(self, parts: Parts, latents: Iterable[jax.Array]) -> np.ndarray:
+        """Images [M, b, H, W, 3] fp32 in [-1, 1] of M batches of latents [b, h, w, c]."""
         with self._hold(parts.autoencoder) as params:
             return np.stack([np.asarray(self._decode(params, batch)) for batch in latents])
 

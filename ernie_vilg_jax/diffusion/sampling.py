@@ -53,7 +53,7 @@ def sample(
       stages: the cut of the timesteps into n stages.
       sampler: its timesteps decide how many steps each stage holds; a stage with none costs nothing.
       latents: [B, ...] unit-variance noise.
-      key: randomness of the steps (unused by deterministic samplers). Step i gets fold_in(key, i).
+      key: randomness of the steps (deterministic samplers need none), for the batch or [B]; fold_in(key, i) for step i.
       on_step: for progress and previews. Calls may come out of order: go by i.
 
     Returns:
@@ -117,9 +117,10 @@ def run_stage(
 
 
 def run_step(params: Any, apply: Apply, sampler: Sampler, carry: Any, i: jax.Array, key: jax.Array) -> Any:
-    """Step i of `sampler` with one expert: carry to carry. `key` is that of all steps."""
+    """Step i of `sampler` with one expert: carry to carry. `key` is that of all steps, one or [B] (`fresh_noise`)."""
 
     def denoise(x: jax.Array, t: jax.Array) -> jax.Array:
         return apply(params, x, jnp.broadcast_to(jnp.asarray(t, jnp.int32), (x.shape[0],)))
 
-    return sampler.step(denoise, carry, i, jax.random.fold_in(key, i))
+    of_step = jax.vmap(jax.random.fold_in, (0, None)) if key.ndim else jax.random.fold_in
+    return sampler.step(denoise, carry, i, of_step(key, i))

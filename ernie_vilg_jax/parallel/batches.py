@@ -22,7 +22,7 @@ class Batches(NamedTuple):
     shared: Any
     """Pytree: what the network is told of all pictures (features of the empty prompt, guidance scale)."""
     keys: jax.Array
-    """[M] keys: the randomness of each batch's steps (unused by deterministic samplers)."""
+    """[M] or [M, b] keys: the randomness of the steps, of a batch or of each picture (`samplers.base.fresh_noise`)."""
 
     @property
     def count(self) -> int:

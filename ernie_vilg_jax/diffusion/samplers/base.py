@@ -41,7 +41,10 @@ class Sampler(Protocol):
         ...
 
     def step(self, denoise: Denoise, carry: Any, i: jax.Array, key: jax.Array) -> Any:
-        """Step i, with a key of its own: from timesteps[i] to timesteps[i + 1], or to clean after the last."""
+        """Step i, with a key of its own: from timesteps[i] to timesteps[i + 1], or to clean after the last.
+
+        Fresh noise comes from `fresh_noise(key, x)`: the key may be one for all samples, or one for each.
+        """
         ...
 
     def finish(self, carry: Any) -> jax.Array:
@@ -104,6 +107,16 @@ class Discrete:
         """The noise in x at the start of step i, as `denoise` sees it, and the clean sample that this implies."""
         epsilon = denoise(x, self.time(i)).astype(jnp.float32)
         return epsilon, (x - row(self.sigmas, i) * epsilon) / row(self.alphas, i)
+
+
+def fresh_noise(key: jax.Array, x: jax.Array) -> jax.Array:
+    """Unit-variance noise, float32 of the shape of x [B, ...].
+
+    `key` is one key, or [B] of them: a sample's noise then does not depend on what else is in the batch.
+    """
+    if key.ndim:
+        return jax.vmap(lambda one: jax.random.normal(one, x.shape[1:], jnp.float32))(key)
+    return jax.random.normal(key, x.shape, jnp.float32)
 
 
 def row(table: np.ndarray, i: jax.typing.ArrayLike) -> jax.Array:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ernie_vilg_jax.diffusion.guidance import Denoise
-from ernie_vilg_jax.diffusion.samplers.base import Discrete, Latents, check_clip, row
+from ernie_vilg_jax.diffusion.samplers.base import Discrete, Latents, check_clip, fresh_noise, row
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class DDIM(Discrete):
             epsilon = (carry.x - row(self.alphas, i) * x0) / row(self.sigmas, i)
         x = row(self.alphas[1:], i) * x0 + row(self.kept, i) * epsilon
         if self.eta:
-            x += row(self.fresh, i) * jax.random.normal(key, x.shape, jnp.float32)
+            x += row(self.fresh, i) * fresh_noise(key, x)
         return Latents(x)
 
 
@@ -88,4 +88,4 @@ class DDPM(Discrete):
         if self.clip_x0 is not None:
             x0 = jnp.clip(x0, -self.clip_x0, self.clip_x0)
         of_x0, of_x, fresh = (row(table, i) for table in self.coefficients)
-        return Latents(of_x0 * x0 + of_x * carry.x + fresh * jax.random.normal(key, x0.shape, jnp.float32))
+        return Latents(of_x0 * x0 + of_x * carry.x + fresh * fresh_noise(key, x0))

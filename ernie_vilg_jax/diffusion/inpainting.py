@@ -1,0 +1,32 @@
+"""Inpainting: what is known of a picture is kept by telling the sampler the noise that leads there.
+
+For x = alpha x0 + sigma e with a known x0, e = (x - alpha x0) / sigma is what the best denoiser would answer. Every
+sampler then ends at x0 there, whatever its path, its memory or its fresh noise, and the network sees the known part as
+noisy as the rest at each step.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ernie_vilg_jax.diffusion.guidance import Denoise
+from ernie_vilg_jax.diffusion.schedule import Schedule
+
+
+class Known(NamedTuple):
+    """What is known of a picture, or of each of a batch: B may be 1."""
+
+    x0: jax.Array
+    """[B, h, w, c] float32: its clean latents."""
+    where: jax.Array
+    """[B, h, w, 1] float32: 1 where they are to be kept, 0 where they are to be made anew."""
+
+
+def keeping(denoise: Denoise, schedule: Schedule, known: Known) -> Denoise:
+    """`denoise`, except for where the clean sample is known."""
+
+    def denoise_rest(x: jax.Array, t: jax.Array) -> jax.Array:
+        return jnp.where(known.where > 0, schedule.to_epsilon(x, known.x0, t, "x0"), denoise(x, t))
+
+    return denoise_rest

@@ -9,6 +9,7 @@ from PIL import Image
 
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.knowledge import pretrained
+from ernie_vilg_jax.knowledge.text import LANGUAGES
 
 _TYPES = ("vision-encoder-decoder", "blip", "git", "blip-2")
 """Models that caption a picture without being asked in words."""
@@ -36,7 +37,7 @@ class HubCaptioner:
           batch_size: pictures at once.
           device: a torch device.
         """
-        if language not in ("zh", "en"):
+        if language not in LANGUAGES:
             raise UserError(f"captioner option language={language!r} must be 'zh' or 'en'")
         pretrained.check_positive("captioner", max_tokens=max_tokens, beams=beams, batch_size=batch_size)
         self._language, self._batch_size = language, batch_size

@@ -17,6 +17,7 @@ import numpy as np
 from ernie_vilg_jax.data.records import Record, digest, file_sha256
 from ernie_vilg_jax.data.sources import Key, Licence, pairs
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.knowledge.text import LANGUAGES
 
 _TEXT_FEATURES = ("caption", "captions", "text", "zh", "en")
 
@@ -103,7 +104,7 @@ class TfdsSource:
             example = self._data[index]
             captions: dict[str, list[str]] = {}
             for name in self._texts:
-                key = name if name in ("zh", "en") else "caption"
+                key = name if name in LANGUAGES else "caption"
                 for language, texts in pairs.sort_captions({key: _strings(_nested(example, name))}).items():
                     captions.setdefault(language, []).extend(texts)
             if not captions:

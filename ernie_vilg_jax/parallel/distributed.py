@@ -28,8 +28,9 @@ from ernie_vilg_jax.parallel.watch import LOST, RESUME, Watch, about_peers, leav
 
 STARTUP_TIMEOUT = 300
 """Seconds that hosts wait for each other at the start."""
-HEARTBEAT_TIMEOUT = 50
-"""Seconds after which jax itself takes a host for dead: the watch is faster, unless Python's lock was held too long."""
+HEARTBEAT_TIMEOUT = 100
+"""Seconds after which jax itself takes a host for dead. A sign of life comes every half of that, so that it may be
+noticed after half the time, too: later than the watch needs, or Orbax prints a traceback for a save under way."""
 
 
 def host() -> int:

@@ -132,16 +132,22 @@ class Watch(threading.Thread):
 
         The coordination service does so when host 0 is gone, and sometimes the collectives when any host is.
         """
-        name, port = self.address.rsplit(":", 1)
-        try:
-            socket.create_connection((name.strip("[]"), int(port)), timeout=2).close()
-        except OSError:
-            return self.verdict or f"host 0, at {self.address}, is gone; {RESUME}"
-        self.await_verdict()
+        if self._store_answers():
+            self.await_verdict()
+        if self.verdict is None and not self._store_answers():  # asked again: it may have been about to close
+            return f"host 0, at {self.address}, is gone; {RESUME}"
         return self.verdict or (
             "the distributed runtime gave up, most likely because another host is gone (TF_CPP_MIN_LOG_LEVEL=0 in "
             f"the environment shows its own words); {RESUME}"
         )
+
+    def _store_answers(self) -> bool:
+        name, port = self.address.rsplit(":", 1)
+        try:
+            socket.create_connection((name.strip("[]"), int(port)), timeout=2).close()
+        except OSError:
+            return False
+        return True
 
     def _look_after_all(self) -> None:
         now = time.monotonic()

@@ -1,5 +1,6 @@
 """Flags that name hosts, rows of hosts, and the watch over them, without other processes (those: test_hosts.py)."""
 
+import socket
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from etils import epath
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.parallel import distributed, rules
 from ernie_vilg_jax.parallel.mesh import make_mesh
-from ernie_vilg_jax.parallel.watch import Watch, about_peers
+from ernie_vilg_jax.parallel.watch import BEAT, SILENCE, Watch, about_peers
 
 
 @pytest.mark.parametrize(
@@ -128,6 +129,22 @@ def test_without_the_store_host_0_is_named() -> None:
     hosts.wait()
     assert all(words.startswith("host 0 has given no sign of life for ") for words in hosts.said.values())
     assert hosts.watches[1].after_abort().startswith("host 0 has given no sign of life")
+
+
+def test_host_0_is_named_whose_store_was_still_closing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        watch = Watch(Store(), 1, 3, address)
+        monkeypatch.setattr(watch, "await_verdict", lambda: None)
+        assert watch.after_abort().startswith("the distributed runtime gave up")
+        monkeypatch.setattr(watch, "await_verdict", server.close)
+        assert watch.after_abort().startswith(f"host 0, at {address}, is gone; ")
+
+
+def test_jax_notices_a_death_later_than_the_watch() -> None:
+    """Otherwise Orbax, which waits for the dead host in a save, prints its traceback before our sentence."""
+    detected = SILENCE + 2 * BEAT  # by host 0, which then lingers for 2.5 beats
+    assert detected + 2.5 * BEAT < distributed.HEARTBEAT_TIMEOUT / 2
 
 
 def test_a_finished_watch_says_nothing() -> None:

@@ -1,10 +1,11 @@
 """The KL autoencoder that turns images into latents (arXiv 2112.10752, appendix G.1), trained first and then frozen.
 
-With `patch_size` 1 the layout is that of Stable Diffusion's AutoencoderKL. A larger patch moves pixels into channels
-before the first convolution and back after the last one: full-resolution convolutions are what a small machine cannot
-afford.
+With `patch_size` 1 the layout is that of Stable Diffusion's AutoencoderKL, and such weights can be brought here
+(docs/weights.md). A larger patch moves pixels into channels before the first convolution and back after the last one:
+full-resolution convolutions are what a small machine cannot afford.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -35,13 +36,15 @@ class Resnet(nn.Module):
     """Norm, SiLU, conv, twice, with a skip: [B, h, w, C] -> [B, h, w, channels]."""
 
     channels: int
+    norm_groups: int = 32
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        h = nn.silu(GroupNorm(epsilon=1e-6, dtype=self.dtype, name="norm_0")(x))
+        norm = partial(GroupNorm, self.norm_groups, epsilon=1e-6, dtype=self.dtype)
+        h = nn.silu(norm(name="norm_0")(x))
         h = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_0")(h)
-        h = nn.silu(GroupNorm(epsilon=1e-6, dtype=self.dtype, name="norm_1")(h))
+        h = nn.silu(norm(name="norm_1")(h))
         h = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_1")(h)
         if x.shape[-1] != self.channels:
             x = nn.Conv(self.channels, (1, 1), dtype=self.dtype, name="skip")(x)
@@ -51,12 +54,13 @@ class Resnet(nn.Module):
 class SelfAttention(nn.Module):
     """Single-head attention over image positions, with its residual connection: [B, h, w, C] -> same."""
 
+    norm_groups: int = 32
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         b, h, w, c = x.shape
-        y = GroupNorm(epsilon=1e-6, dtype=self.dtype, name="norm")(x).reshape(b, h * w, 1, c)
+        y = GroupNorm(self.norm_groups, epsilon=1e-6, dtype=self.dtype, name="norm")(x).reshape(b, h * w, 1, c)
         q, k, v = (nn.Dense(c, dtype=self.dtype, name=name)(y) for name in ("query", "key", "value"))
         y = jax.nn.dot_product_attention(q, k, v).reshape(b, h, w, c)
         return x + nn.Dense(c, dtype=self.dtype, name="out")(y)
@@ -68,22 +72,24 @@ class Encoder(nn.Module):
     channels: tuple[int, ...]
     num_res_blocks: int
     latent_channels: int
+    norm_groups: int = 32
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        res = partial(Resnet, norm_groups=self.norm_groups, dtype=self.dtype)
         h = nn.Conv(self.channels[0], (3, 3), dtype=self.dtype, name="conv_in")(x)
         for level, channels in enumerate(self.channels):
             for i in range(self.num_res_blocks):
-                h = Resnet(channels, self.dtype, name=f"down_{level}_res_{i}")(h)
+                h = res(channels, name=f"down_{level}_res_{i}")(h)
             if level < len(self.channels) - 1:
                 # One pixel of padding on the far side only, as in latent diffusion.
                 name, pad = f"down_{level}_conv", ((0, 1), (0, 1))
                 h = nn.Conv(channels, (3, 3), (2, 2), padding=pad, dtype=self.dtype, name=name)(h)
-        h = Resnet(self.channels[-1], self.dtype, name="mid_res_0")(h)
-        h = SelfAttention(self.dtype, name="mid_attn")(h)
-        h = Resnet(self.channels[-1], self.dtype, name="mid_res_1")(h)
-        h = nn.silu(GroupNorm(epsilon=1e-6, dtype=self.dtype, name="norm_out")(h))
+        h = res(self.channels[-1], name="mid_res_0")(h)
+        h = SelfAttention(self.norm_groups, self.dtype, name="mid_attn")(h)
+        h = res(self.channels[-1], name="mid_res_1")(h)
+        h = nn.silu(GroupNorm(self.norm_groups, epsilon=1e-6, dtype=self.dtype, name="norm_out")(h))
         h = nn.Conv(2 * self.latent_channels, (3, 3), dtype=jnp.float32, name="conv_out")(h)
         return nn.Conv(2 * self.latent_channels, (1, 1), dtype=jnp.float32, name="quant")(h)
 
@@ -95,42 +101,53 @@ class Decoder(nn.Module):
     num_res_blocks: int
     out_channels: int
     latent_channels: int
+    norm_groups: int = 32
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, latents: jax.Array) -> jax.Array:
+        res = partial(Resnet, norm_groups=self.norm_groups, dtype=self.dtype)
         h = nn.Conv(self.latent_channels, (1, 1), dtype=self.dtype, name="post_quant")(latents)
         h = nn.Conv(self.channels[-1], (3, 3), dtype=self.dtype, name="conv_in")(h)
-        h = Resnet(self.channels[-1], self.dtype, name="mid_res_0")(h)
-        h = SelfAttention(self.dtype, name="mid_attn")(h)
-        h = Resnet(self.channels[-1], self.dtype, name="mid_res_1")(h)
+        h = res(self.channels[-1], name="mid_res_0")(h)
+        h = SelfAttention(self.norm_groups, self.dtype, name="mid_attn")(h)
+        h = res(self.channels[-1], name="mid_res_1")(h)
         for level, channels in reversed(list(enumerate(self.channels))):
             for i in range(self.num_res_blocks + 1):
-                h = Resnet(channels, self.dtype, name=f"up_{level}_res_{i}")(h)
+                h = res(channels, name=f"up_{level}_res_{i}")(h)
             if level:
                 h = jnp.repeat(jnp.repeat(h, 2, axis=1), 2, axis=2)
                 h = nn.Conv(channels, (3, 3), dtype=self.dtype, name=f"up_{level}_conv")(h)
-        h = nn.silu(GroupNorm(epsilon=1e-6, dtype=self.dtype, name="norm_out")(h))
+        h = nn.silu(GroupNorm(self.norm_groups, epsilon=1e-6, dtype=self.dtype, name="norm_out")(h))
         return nn.Conv(self.out_channels, (3, 3), dtype=jnp.float32, name="conv_out")(h)
 
 
 class Autoencoder(nn.Module):
-    """Images [B, H, W, 3] in [-1, 1] <-> latents [B, H/f, W/f, latent_channels], f = `downsampling`."""
+    """Images [B, H, W, 3] in [-1, 1] <-> latents [B, H/f, W/f, latent_channels], f = `downsampling`.
+
+    `norm_groups`: of every GroupNorm; where they do not divide the channels, half as many, and so on.
+    """
 
     channels: tuple[int, ...] = (128, 256, 512, 512)
     num_res_blocks: int = 2
     latent_channels: int = 4
     patch_size: int = 1
+    norm_groups: int = 32
     dtype: Dtype = jnp.float32
+
+    def __post_init__(self) -> None:
+        if self.norm_groups < 1:
+            raise ValueError(f"model.autoencoder.norm_groups={self.norm_groups} must be at least 1")
+        super().__post_init__()
 
     @property
     def downsampling(self) -> int:
         return self.patch_size * 2 ** (len(self.channels) - 1)
 
     def setup(self) -> None:
-        self.encoder = Encoder(self.channels, self.num_res_blocks, self.latent_channels, self.dtype)
-        out_channels = 3 * self.patch_size**2
-        self.decoder = Decoder(self.channels, self.num_res_blocks, out_channels, self.latent_channels, self.dtype)
+        sizes = {"latent_channels": self.latent_channels, "norm_groups": self.norm_groups, "dtype": self.dtype}
+        self.encoder = Encoder(self.channels, self.num_res_blocks, **sizes)
+        self.decoder = Decoder(self.channels, self.num_res_blocks, out_channels=3 * self.patch_size**2, **sizes)
 
     def encode(self, images: jax.Array) -> Posterior:
         if images.shape[1] % self.downsampling or images.shape[2] % self.downsampling:

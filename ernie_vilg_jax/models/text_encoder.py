@@ -2,9 +2,12 @@
 
 Paper: 24 layers, width 2048, 32 heads, vocabulary 21128, 77 tokens: 1.252B parameters, trained from scratch with the
 U-Net. Pre-normalisation is a guess (the paper does not say): it is what trains from scratch without tricks.
+
+BERT and ERNIE normalise after each sum (`norm="post"`), and their weights can be brought here (docs/weights.md).
 """
 
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -21,29 +24,52 @@ class Text(NamedTuple):
     pooled: jax.Array
 
 
+ACTIVATIONS = {"gelu_tanh": nn.gelu, "gelu": partial(nn.gelu, approximate=False), "relu": nn.relu}
+
+
 class TransformerBlock(nn.Module):
-    """Pre-norm self-attention and a GELU MLP of 4x width. x [B, L, D], mask [B, 1, 1, L] -> [B, L, D]."""
+    """Self-attention and an MLP, each with a residual connection. x [B, L, D], mask [B, 1, 1, L] -> [B, L, D].
+
+    `norm`: "pre" normalises what goes into the two, "post" each sum that comes out (arXiv 1810.04805).
+    """
 
     num_heads: int
+    norm: Literal["pre", "post"] = "pre"
+    activation: str = "gelu_tanh"
+    mlp_width: int = 0
+    norm_epsilon: float = 1e-6
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
         b, length, width = x.shape
-        norm = lambda name: nn.LayerNorm(dtype=jnp.float32, name=name)  # noqa: E731
         dense = lambda n, name: nn.Dense(n, dtype=self.dtype, name=name)  # noqa: E731
-        y = norm("norm_attn")(x).astype(self.dtype)
         heads = (b, length, self.num_heads, width // self.num_heads)
-        q, k, v = (a.reshape(heads) for a in jnp.split(dense(3 * width, "qkv")(y), 3, axis=-1))
-        y = jax.nn.dot_product_attention(q, k, v, mask=mask).reshape(b, length, width)
-        x = x + dense(width, "out")(y)
-        y = norm("norm_mlp")(x).astype(self.dtype)
-        return x + dense(width, "mlp_out")(nn.gelu(dense(4 * width, "mlp_in")(y)))
+
+        def norm(x: jax.Array, name: str) -> jax.Array:
+            return nn.LayerNorm(self.norm_epsilon, dtype=jnp.float32, name=name)(x).astype(self.dtype)
+
+        def attend(y: jax.Array) -> jax.Array:
+            q, k, v = (a.reshape(heads) for a in jnp.split(dense(3 * width, "qkv")(y), 3, axis=-1))
+            y = jax.nn.dot_product_attention(q, k, v, mask=mask).reshape(b, length, width)
+            return dense(width, "out")(y)
+
+        def mlp(y: jax.Array) -> jax.Array:
+            hidden = dense(self.mlp_width or 4 * width, "mlp_in")(y)
+            return dense(width, "mlp_out")(ACTIVATIONS[self.activation](hidden))
+
+        if self.norm == "post":
+            x = norm(x + attend(x), "norm_attn")
+            return norm(x + mlp(x), "norm_mlp")
+        x = x + attend(norm(x, "norm_attn"))
+        return x + mlp(norm(x, "norm_mlp"))
 
 
 class TextEncoder(nn.Module):
     """tokens [B, L] int32, mask [B, L] bool -> Text. L may be anything up to `max_length`.
 
+    With `norm` "pre" a last norm closes the stack; with "post" the embeddings are normalised instead.
+    `mlp_width` 0 is four times the width. `activation` is a key of ACTIVATIONS: "gelu_tanh" approximates "gelu".
     `scan_layers` runs one compiled layer in a loop, over the same parameters: 24 layers then compile like one.
     """
 
@@ -52,9 +78,21 @@ class TextEncoder(nn.Module):
     width: int = 2048
     num_layers: int = 24
     num_heads: int = 32
+    norm: Literal["pre", "post"] = "pre"
+    activation: str = "gelu_tanh"
+    mlp_width: int = 0
+    norm_epsilon: float = 1e-6
     remat: bool = False
     scan_layers: bool = False
     dtype: Dtype = jnp.float32
+
+    def __post_init__(self) -> None:
+        for field, known in (("norm", ("pre", "post")), ("activation", tuple(ACTIVATIONS))):
+            if getattr(self, field) not in known:
+                raise ValueError(
+                    f"model.text_encoder.{field}={getattr(self, field)!r} is not one of {', '.join(known)}"
+                )
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, tokens: jax.Array, mask: jax.Array) -> Text:
@@ -64,21 +102,29 @@ class TextEncoder(nn.Module):
         embed = nn.Embed(self.vocab_size, self.width, embedding_init=init, dtype=self.dtype, name="tokens")
         positions = self.param("positions", init, (self.max_length, self.width))
         x = embed(tokens) + positions[: tokens.shape[1]].astype(self.dtype)
-        block = nn.remat(TransformerBlock, prevent_cse=False) if self.remat else TransformerBlock
+        norm = partial(nn.LayerNorm, self.norm_epsilon, dtype=jnp.float32)
+        if self.norm == "post":
+            x = norm(name="norm_embed")(x).astype(self.dtype)
         attend = mask[:, None, None, :]
         names = [f"layer_{i:02d}" for i in range(self.num_layers)]
         if self.scan_layers and not self.is_initializing():
             x = self._scan(x, attend, [self.variables["params"][name] for name in names])
         else:
+            block = nn.remat(TransformerBlock, prevent_cse=False) if self.remat else TransformerBlock
             for name in names:
-                x = block(self.num_heads, dtype=self.dtype, name=name)(x, attend)
-        features = nn.LayerNorm(dtype=jnp.float32, name="norm_out")(x)
+                x = block(**self._layer, name=name)(x, attend)
+        features = x.astype(jnp.float32) if self.norm == "post" else norm(name="norm_out")(x)
         weight = mask[..., None].astype(jnp.float32)
         pooled = (features * weight).sum(1) / jnp.maximum(weight.sum(1), 1.0)
         return Text(features.astype(self.dtype), mask, pooled.astype(self.dtype))
 
+    @property
+    def _layer(self) -> dict[str, Any]:
+        fields = ("num_heads", "norm", "activation", "mlp_width", "norm_epsilon", "dtype")
+        return {field: getattr(self, field) for field in fields}
+
     def _scan(self, x: jax.Array, mask: jax.Array, layers: list[Any]) -> jax.Array:
-        layer = TransformerBlock(self.num_heads, dtype=self.dtype, parent=None)
+        layer = TransformerBlock(**self._layer, parent=None)
 
         def body(x: jax.Array, params: Any) -> tuple[Any, None]:
             return layer.apply({"params": params}, x, mask), None

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,3 +47,16 @@ def test_posterior_samples_have_its_moments() -> None:
     latents = posterior.sample(jax.random.key(3))
     assert float(latents.mean()) == pytest.approx(2.0, abs=0.01)
     assert float(latents.std()) == pytest.approx(0.3, abs=0.01)
+
+
+def test_groups_of_the_norms() -> None:
+    """A constant added to one group's channels is taken away again, where the groups are these and no others."""
+    x = jax.random.normal(KEY, (1, 2, 2, 8))
+    shifted = x + jnp.where(jnp.arange(8) < 4, 5.0, 0.0)
+    for groups, same in ((2, True), (1, False)):
+        module: Any = autoencoder.SelfAttention(norm_groups=groups)
+        params = module.init(KEY, x)
+        change = [module.apply(params, a) - a for a in (x, shifted)]
+        assert bool(jnp.allclose(*change, atol=1e-3)) == same
+    with pytest.raises(ValueError, match="norm_groups=0 must be at least 1"):
+        Autoencoder((8,), 1, 4, norm_groups=0)

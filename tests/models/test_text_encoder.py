@@ -32,17 +32,37 @@ def test_too_many_tokens_are_refused() -> None:
         ENCODER.apply(PARAMS, jnp.ones((1, 7), int), jnp.ones((1, 7), bool))
 
 
-@pytest.mark.parametrize("remat", [False, True])
-def test_scanned_layers_are_the_same_function(remat: bool) -> None:
-    scanned = ENCODER.copy(scan_layers=True, remat=remat)
-    assert jax.tree.structure(scanned.init(jax.random.key(0), TOKENS, MASK)) == jax.tree.structure(PARAMS)
+@pytest.mark.parametrize(("norm", "remat"), [("pre", False), ("pre", True), ("post", True)])
+def test_scanned_layers_are_the_same_function(norm: str, remat: bool) -> None:
+    straight = ENCODER.copy(norm=norm)
+    scanned = straight.copy(scan_layers=True, remat=remat)
+    params = straight.init(jax.random.key(0, impl="rbg"), TOKENS, MASK)
+    assert jax.tree.structure(scanned.init(jax.random.key(0), TOKENS, MASK)) == jax.tree.structure(params)
 
     def loss(encoder: Any, params: Any) -> jax.Array:
         return (encoder.apply(params, TOKENS, MASK).features ** 2 * MASK[..., None]).sum()
 
     for one, other in zip(
-        jax.tree.leaves(jax.value_and_grad(lambda p: loss(ENCODER, p))(PARAMS)),
-        jax.tree.leaves(jax.value_and_grad(lambda p: loss(scanned, p))(PARAMS)),
+        jax.tree.leaves(jax.value_and_grad(lambda p: loss(straight, p))(params)),
+        jax.tree.leaves(jax.value_and_grad(lambda p: loss(scanned, p))(params)),
         strict=True,
     ):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_post_normalisation_ends_in_a_norm_and_begins_with_one() -> None:
+    """BERT's arrangement; tests/interop/test_parity.py compares the numbers."""
+    encoder = ENCODER.copy(norm="post", mlp_width=20, norm_epsilon=1e-12)
+    params = encoder.init(jax.random.key(0, impl="rbg"), TOKENS, MASK)
+    assert "norm_embed" in params["params"] and "norm_out" not in params["params"]
+    assert params["params"]["layer_00"]["mlp_in"]["kernel"].shape == (8, 20)
+    features = np.asarray(encoder.apply(params, TOKENS, MASK).features)
+    np.testing.assert_allclose(features.mean(-1), 0, atol=1e-5)
+    np.testing.assert_allclose(features.var(-1), 1, atol=1e-4)
+
+
+def test_unknown_arrangements_are_refused() -> None:
+    with pytest.raises(ValueError, match="norm='both' is not one of pre, post"):
+        ENCODER.copy(norm="both")
+    with pytest.raises(ValueError, match="activation='swish' is not one of gelu_tanh, gelu, relu"):
+        ENCODER.copy(activation="swish")

@@ -28,10 +28,15 @@ def default_config() -> ConfigDict:
     c.model.autoencoder.num_res_blocks = 2  # [?]
     c.model.autoencoder.latent_channels = 4  # [N]
     c.model.autoencoder.patch_size = 1  # space-to-depth before the first convolution; ours, for small machines
+    c.model.autoencoder.norm_groups = 32  # of each GroupNorm [?]
     c.model.text_encoder = ConfigDict()
     c.model.text_encoder.width = 2048  # [N]
     c.model.text_encoder.num_layers = 24  # [N]
     c.model.text_encoder.num_heads = 32  # [N]
+    c.model.text_encoder.norm = "pre"  # of what goes into each layer [?]; "post", of its sums, is BERT's and ERNIE's
+    c.model.text_encoder.activation = "gelu_tanh"  # [?]; "gelu", without approximation, is BERT's; or "relu"
+    c.model.text_encoder.mlp_width = 0  # 0 is four times the width [?]
+    c.model.text_encoder.norm_epsilon = 1e-6  # [?]; BERT's is 1e-12
     c.model.text_encoder.remat = False
     c.model.text_encoder.scan_layers = True  # one compiled layer in a loop; ours, for compile time
     c.model.unet = ConfigDict()
@@ -108,6 +113,10 @@ def default_config() -> ConfigDict:
         c[target] = section
     c.autoencoder.batch_size = 256
     c.stage1.init_from = ""  # a run or checkpoint to begin from (its averages, its autoencoder), to fine-tune it
+    # Or single parts: what `checkpoint import_*` wrote (docs/weights.md), or a run or checkpoint to take the part from.
+    c.stage1.autoencoder_from = ""  # in place of one trained in this run
+    c.stage1.text_encoder_from = ""
+    c.stage1.unet_from = ""
     c.autoencoder.kl_weight = 1e-6  # of latent diffusion [?]
     c.autoencoder.l1_weight = 1.0  # [?]; no perceptual or adversarial term: no free weights to compute them with
     c.autoencoder.l2_weight = 1.0  # [?]

@@ -265,7 +265,7 @@ def _write_settings(folder: Path, settings: dict[str, Any]) -> None:
     (folder / _SETTINGS).write_text(json.dumps(settings, sort_keys=True) + "\n")
 
 
-def _bert_vocabulary(path: str) -> str:
+def bert_vocabulary(path: str) -> str:
     """The vocabulary's text from a vocab.txt, a directory that holds one, or a model name on the hub."""
     if not path:
         raise UserError("config.tokenizer.path is empty: give a vocab.txt, its directory or a model name on the hub")
@@ -292,7 +292,7 @@ def prepare_tokenizer(settings: Any, texts: Iterable[str]) -> Tokenizer:
     if settings.kind == "sentencepiece":
         return train_sentencepiece(texts, settings.vocab_size, settings.max_length)
     if settings.kind == "bert":
-        tokenizer = BertTokenizer(_bert_vocabulary(settings.path), settings.max_length)
+        tokenizer = BertTokenizer(bert_vocabulary(settings.path), settings.max_length)
         if tokenizer.vocab_size != settings.vocab_size:
             raise UserError(
                 f"the vocabulary of {settings.path} has {tokenizer.vocab_size} tokens, but "

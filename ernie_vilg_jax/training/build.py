@@ -15,7 +15,7 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.models.autoencoder import Posterior
 from ernie_vilg_jax.parallel import distributed, rules
 from ernie_vilg_jax.system import System
-from ernie_vilg_jax.training import checkpoints
+from ernie_vilg_jax.training import checkpoints, parts
 from ernie_vilg_jax.training.autoencoder import AutoencoderTask
 from ernie_vilg_jax.training.diffusion import DiffusionTask, expert_name
 from ernie_vilg_jax.training.task import Batch, Task
@@ -24,7 +24,10 @@ STATISTICS_BATCH = 64
 
 
 def build_task(config: ConfigDict, system: System, tokenizer: Tokenizer, mesh: Mesh, workdir: epath.Path) -> Task:
-    """The task of `config.target`. Stage 1 starts from `workdir`'s autoencoder, stage 2 from its stage 1."""
+    """The task of `config.target`. Stage 2 starts from `workdir`'s stage 1, and that from `workdir`'s autoencoder.
+
+    Or stage 1 starts from what `config.stage1.init_from` or `config.stage1.*_from` name.
+    """
     validation = _validation_batch(config, tokenizer, mesh)
     if config.target == "autoencoder":
         return AutoencoderTask(config, system, mesh, validation)
@@ -34,11 +37,14 @@ def build_task(config: ConfigDict, system: System, tokenizer: Tokenizer, mesh: M
         if config.target == "stage2":
             start = _branch(_run_checkpoint(workdir, "stage1", config, "stage2"), system, tokenizer, mesh)
         elif config.stage1.init_from:
-            path = checkpoints.find(config.stage1.init_from)
+            parts.check_alone(config)
+            path = checkpoints.find(config.stage1.init_from, "config.stage1.init_from")
             checkpoints.check_same(path, config, "stage1")
             start = _branch(path, system, tokenizer, mesh)
         else:
-            start = _from_scratch(config, system, tokenizer, mesh, workdir)
+            start = parts.read_parts(config, system, tokenizer, mesh)
+            if "autoencoder" not in start:
+                start["autoencoder"] = _trained_autoencoder(config, system, tokenizer, mesh, workdir)
     posteriors = None
     if config.data.cache_latents:
         frozen = start["autoencoder"] if start else _frozen_autoencoder(workdir / config.target, system, mesh)
@@ -98,6 +104,7 @@ def _run_checkpoint(workdir: epath.Path, target: str, config: ConfigDict, needed
         raise UserError(
             f"{needed_by} starts from a trained {target}, but {folder} holds no checkpoint; "
             f"run the same command with --config=…:{target} first"
+            + (", or bring one with --config.stage1.autoencoder_from" if target == "autoencoder" else "")
         )
     path = checkpoints.find(workdir / target)
     checkpoints.check_same(path, config, target)
@@ -107,9 +114,10 @@ def _run_checkpoint(workdir: epath.Path, target: str, config: ConfigDict, needed
     return path
 
 
-def _from_scratch(
+def _trained_autoencoder(
     config: ConfigDict, system: System, tokenizer: Tokenizer, mesh: Mesh, workdir: epath.Path
-) -> dict[str, Any]:
+) -> Any:
+    """{"params", "mean" [c], "std" [c]}: the average of `workdir`'s, and its latents' mean and spread."""
     path = _run_checkpoint(workdir, "autoencoder", config, "stage1")
     abstract = jax.eval_shape(system.init_autoencoder, jax.random.key(0))
     abstract = rules.placed(abstract, rules.shardings(abstract, mesh))
@@ -130,7 +138,7 @@ def _from_scratch(
         logging.warning("latent channels %s carry nothing; their spread is taken as 1", dead)
         std = np.where(std > 1e-6, std, 1.0)
     logging.info("latents: mean %s, std %s (of %d pictures)", mean.round(2), std.round(2), len(latents))
-    return {"autoencoder": {**raw, "mean": mean.astype(np.float32), "std": std.astype(np.float32)}}
+    return {**raw, "mean": mean.astype(np.float32), "std": std.astype(np.float32)}
 
 
 def _branch(path: epath.Path, system: System, tokenizer: Tokenizer, mesh: Mesh) -> dict[str, Any]:

@@ -93,11 +93,14 @@ def save_once(path: epath.PathLike, items: dict[str, Any], metadata: dict[str, A
     (path / "commit_success.txt").write_text("Checkpoint commit was successful.")
 
 
-def find(path: epath.PathLike) -> epath.Path:
-    """The checkpoint that a person means by `path`: itself, or the newest of a run (stage 2 before stage 1)."""
-    given = folders.reach(path, "checkpoint")
+def find(path: epath.PathLike, flag: str = "checkpoint") -> epath.Path:
+    """The checkpoint that a person means by `path`: itself, or the newest of a run (stage 2 before stage 1).
+
+    `flag` is what `path` was given as, for messages.
+    """
+    given = folders.reach(path, flag)
     if not given.is_dir():
-        raise UserError(f"--checkpoint={given}: there is no such folder")
+        raise UserError(f"--{flag}={given}: there is no such folder")
     for place in (given, given / "stage2", given / "stage1"):
         for candidate in (place, place / "checkpoints"):
             if (candidate / "_CHECKPOINT_METADATA").is_file():
@@ -105,15 +108,18 @@ def find(path: epath.PathLike) -> epath.Path:
             steps = sorted((int(child.name), child) for child in candidate.glob("*") if child.name.isdigit())
             if steps:
                 return steps[-1][1]
-    raise UserError(
-        f"--checkpoint={given}: this folder holds no checkpoint (expected one from `train` or `checkpoint`)"
-    )
+    raise UserError(f"--{flag}={given}: this folder holds no checkpoint (expected one from `train` or `checkpoint`)")
 
 
-def read_metadata(path: epath.Path) -> dict[str, Any]:
-    """What `save` was given as metadata. Raises UserError if it is not one of ours."""
+def read_metadata(path: epath.Path, item: str = "tokenizer") -> dict[str, Any]:
+    """What `save` was given as metadata. Raises UserError if it is not one of ours, or lacks `item`."""
+    if item not in (names := item_names(path)):
+        raise UserError(
+            f"checkpoint {path} lacks its {item}, it holds {', '.join(names) or 'nothing'}: it is incomplete, or a "
+            "single part that `checkpoint import_*` wrote"
+        )
     with reading(path):
-        metadata = ocp.metadata(folders.absolute(path), checkpointable_name="tokenizer").custom_metadata
+        metadata = ocp.metadata(folders.absolute(path), checkpointable_name=item).custom_metadata
     if not isinstance(metadata, dict) or "config" not in metadata:
         raise UserError(f"checkpoint {path} was not written by ernie_vilg_jax: it carries no config")
     if metadata.get("format") != FORMAT:
@@ -165,11 +171,11 @@ def make_metadata(config: ConfigDict, **more: Any) -> dict[str, Any]:
     return {"format": FORMAT, "config": json.loads(config.to_json_best_effort()), **more}
 
 
-def read_config(path: epath.Path, default: ConfigDict) -> ConfigDict:
+def read_config(path: epath.Path, default: ConfigDict, item: str = "tokenizer") -> ConfigDict:
     """The config that a checkpoint was trained with, over `default` for fields it did not know."""
     config = default.copy_and_resolve_references()
     with config.unlocked(), config.ignore_type():
-        _overlay(config, read_metadata(path)["config"])
+        _overlay(config, read_metadata(path, item)["config"])
     return config
 
 

@@ -177,6 +177,11 @@ class System:
         return self.decode(parts.autoencoder, sample(parts.experts, apply, stages, sampler, noise, key))
 
 
+# Compiled once for all generators of a system.
+_read = jax.jit(System.read, static_argnums=0)
+_decode = jax.jit(System.decode, static_argnums=0)
+
+
 class Generator:
     """`System.generate` for many batches, in any mode of `parallel.sampling`: reads all prompts, samples, decodes.
 
@@ -213,8 +218,7 @@ class Generator:
         self.stepped = Stepped(predict, system.schedule, stages, sampler, mesh, mode == "streamed", look_at)
         self.mesh = mesh
         self._hold: Any = partial(fetched, mesh=mesh) if mode == "streamed" else contextlib.nullcontext
-        self._read = jax.jit(system.read)
-        self._decode = jax.jit(system.decode)
+        self._read, self._decode = partial(_read, system), partial(_decode, system)
 
     def __call__(
         self,

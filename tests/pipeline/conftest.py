@@ -1,0 +1,69 @@
+"""A model that was never trained, but answers: random weights throughout, so that every input matters."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from configs.demo import get_config
+from ernie_vilg_jax.data.tokenizers import train_sentencepiece
+from ernie_vilg_jax.pipeline import Pipeline
+from ernie_vilg_jax.system import Parts, build_system
+
+PROMPTS = ["红色的圆形", "a blue square", "一个绿色的三角形"]
+
+
+def filled(shapes: Any, seed: int, scale: float) -> Any:
+    """Random weights: a fresh network ends in zeros, and would not look at its prompt."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: (scale * rng.standard_normal(leaf.shape)).astype(np.float32), shapes)
+
+
+def make_pipe(mode: str = "resident") -> Pipeline:
+    config = get_config("smoke")
+    config.sample.steps = 3
+    system = build_system(config)
+    key = jax.random.key(0)
+    channels = system.autoencoder.latent_channels
+    spread = {"mean": np.full(channels, 0.1, np.float32), "std": np.full(channels, 0.5, np.float32)}
+    parts = Parts(
+        {"params": filled(jax.eval_shape(system.init_autoencoder, key), 1, 0.2), **spread},
+        filled(jax.eval_shape(system.init_text_encoder, key), 2, 1.0),
+        tuple(filled(jax.eval_shape(system.init_unet, key), 3 + stage, 0.4) for stage in range(system.stages.n)),
+    )
+    tokenizer = train_sentencepiece(PROMPTS, config.tokenizer.vocab_size, config.tokenizer.max_length)
+    return Pipeline(config, system, system.stages, parts, tokenizer, mode=mode)
+
+
+@pytest.fixture(scope="session")
+def pipe() -> Pipeline:
+    return make_pipe()
+
+
+@pytest.fixture(scope="session")
+def streamed() -> Pipeline:
+    return make_pipe("streamed")
+
+
+@pytest.fixture(scope="session")
+def compiled() -> Callable[[], Any]:
+    """`with compiled() as programs:` notes the name of every program that jax compiles, of whatever origin."""
+
+    @contextmanager
+    def count() -> Iterator[list[str]]:
+        programs: list[str] = []
+
+        def note(event: str, duration_secs: float, **of: str | int) -> None:
+            if event == "/jax/core/compile/backend_compile_duration":
+                programs.append(str(of.get("fun_name", "?")))
+
+        jax.monitoring.register_event_duration_secs_listener(note)
+        try:
+            yield programs
+        finally:
+            jax.monitoring.unregister_event_duration_listener(note)
+
+    return count

@@ -1,74 +1,142 @@
-"""DDIM against closed forms: for x0 ~ N(mu, s^2) the best possible epsilon is known, and linear in x."""
+"""Each sampler against a slow one in float64, and against closed forms: for these data the best epsilon is known."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ernie_vilg_jax.diffusion.samplers import DDIM, SAMPLERS, time_grid
-from ernie_vilg_jax.diffusion.sampling import run_stage, sample
-from ernie_vilg_jax.diffusion.schedule import Schedule, make_schedule
-from ernie_vilg_jax.diffusion.stages import Stages
+from ernie_vilg_jax.diffusion.samplers import DDIM, DDPM, SAMPLERS, make_sampler, time_grid
+from ernie_vilg_jax.diffusion.sampling import run_stage
+from ernie_vilg_jax.diffusion.schedule import Schedule
+from tests.diffusion.closed_forms import FINE, LINEAR, MU, SCALED, S, flow, gaussian, in_jax, in_numpy, mixture, run
+from tests.diffusion.references import REFERENCES
 
-LINEAR = make_schedule("linear", 1000, 1e-4, 2e-2)
-SCALED = make_schedule("scaled_linear", 1000, 0.00085, 0.012)
-MU, S = 0.7, 0.4
-
-
-def gaussian_epsilon(schedule: Schedule, mu: float = MU, s: float = S):
-    """E[noise | x_t] for x0 ~ N(mu, s^2): x_t ~ N(alpha mu, alpha^2 s^2 + sigma^2)."""
-
-    def denoise(x: jax.Array, t: jax.Array) -> jax.Array:
-        alpha, sigma = schedule.alpha_sigma(t, x.ndim)
-        return sigma * (x - alpha * mu) / (alpha**2 * s**2 + sigma**2)
-
-    return denoise
-
-
-def exact_trajectory(schedule: Schedule, timesteps: np.ndarray, x: np.ndarray) -> list[np.ndarray]:
-    """The DDIM steps in float64, each as the linear map of x - alpha mu that it is on this distribution."""
-    alphas, sigmas = np.append(schedule.alphas[timesteps], 1.0), np.append(schedule.sigmas[timesteps], 0.0)
-    states = []
-    for (a, s), (b, r) in zip(
-        zip(alphas[:-1], sigmas[:-1], strict=True), zip(alphas[1:], sigmas[1:], strict=True), strict=True
-    ):
-        factor = (a * b * S**2 + s * r) / (a**2 * S**2 + s**2)
-        x = b * MU + factor * (x - a * MU)
-        states.append(x)
-    return states
+CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    # The sampler, its options, and those of the reference.
+    ("ddpm", {}, {}),
+    ("ddpm", {"variance": "large"}, {"large": True}),
+    ("ddim", {}, {}),
+    ("ddim", {"eta": 0.7}, {"eta": 0.7}),
+    ("euler", {}, {}),
+    ("heun", {}, {}),
+    ("dpmpp_2m", {}, {}),
+    ("unipc", {"order": 1}, {"order": 1}),
+    ("unipc", {}, {}),
+    ("unipc", {"order": 3}, {"order": 3}),
+]
+STOCHASTIC = ("ddpm", "ddim")
 
 
-@pytest.mark.parametrize("schedule", [LINEAR, SCALED])
-@pytest.mark.parametrize("grid", ["trailing", "leading", "uniform"])
-@pytest.mark.parametrize("steps", [1, 7, 50])
-def test_every_step_of_ddim_is_exact_on_a_gaussian(schedule: Schedule, grid: str, steps: int) -> None:
-    sampler = DDIM(schedule, time_grid(grid, steps, 1000))
-    latents = jax.random.normal(jax.random.key(1), (2, 3, 3, 1))
-    expected = exact_trajectory(schedule, sampler.timesteps, np.asarray(latents, np.float64))
-    step = jax.jit(lambda carry, i: sampler.step(gaussian_epsilon(schedule), carry, i, jax.random.key(0)))
-    carry = sampler.init(latents)
-    for i in range(steps):
-        carry = step(carry, i)
-        np.testing.assert_allclose(carry.x, expected[i], atol=2e-5)
+def test_every_sampler_is_compared() -> None:
+    assert {name for name, _, _ in CASES} == set(SAMPLERS) == set(REFERENCES)
 
 
-def test_sampling_approaches_the_exact_flow_as_steps_grow() -> None:
-    latents = jax.random.normal(jax.random.key(2), (4, 2, 2, 1))
-    x = np.asarray(latents, np.float64)
-    # The probability flow keeps each point's distance from the mean, in standard deviations.
-    alpha, sigma = LINEAR.alphas[999], LINEAR.sigmas[999]
-    flow = MU + S * (x - alpha * MU) / np.sqrt(alpha**2 * S**2 + sigma**2)
-    errors = []
-    for steps in (10, 20, 40, 80, 160):
-        sampler = DDIM(LINEAR, time_grid("trailing", steps, 1000))
-        apply = lambda params, x, t: gaussian_epsilon(LINEAR)(x, t)  # noqa: E731
-        end = sample(({},), apply, Stages((), 1000), sampler, latents, jax.random.key(0))
-        np.testing.assert_allclose(end, exact_trajectory(LINEAR, sampler.timesteps, x)[-1], atol=2e-5)
-        errors.append(float(np.abs(np.asarray(end) - flow).max()))
-    # A first-order method: halving the step about halves the error.
-    ratios = np.array(errors[:-1]) / np.array(errors[1:])
-    assert np.all(ratios > 1.6), errors
-    assert errors[-1] < 0.02
+@pytest.mark.parametrize(("name", "options", "the_same"), CASES)
+@pytest.mark.parametrize(("schedule", "grid", "start"), [(LINEAR, "trailing", 1.0), (SCALED, "karras", 0.65)])
+def test_ten_steps_are_those_of_the_slow_reference(
+    name: str, options: dict[str, Any], the_same: dict[str, Any], schedule: Schedule, grid: str, start: float
+) -> None:
+    """Every state on the way, of data where the denoiser is not linear; from noise, and from the middle."""
+    sampler = make_sampler(name, schedule, 10, grid=grid, start=start, **options)
+    count = len(sampler.timesteps)
+    latents = np.asarray(jax.random.normal(jax.random.key(1), (16, 8)))
+    keys = [jax.random.fold_in(jax.random.key(4), i) for i in range(count)]
+    noise = np.stack([np.asarray(jax.random.normal(key, latents.shape), np.float64) for key in keys])
+    slow = REFERENCES[name]
+    denoise = in_numpy(mixture, schedule)
+    expected = slow(denoise, schedule, sampler.timesteps, latents.astype(np.float64), noise, **the_same)
+    assert len(expected) == count
+    step = jax.jit(lambda carry, i, key: sampler.step(in_jax(mixture, schedule), carry, i, key))
+    carry = sampler.init(jnp.asarray(latents))
+    for i in range(count):
+        carry = step(carry, i, keys[i])
+        assert carry.x.dtype == jnp.float32
+        np.testing.assert_allclose(carry.x, expected[i], atol=2e-4, err_msg=f"step {i}")
+    np.testing.assert_array_equal(sampler.finish(carry), carry.x)
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLERS))
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_few_steps_end_clean(name: str, steps: int) -> None:
+    """The last step leaves no noise: data at one point are met exactly, whatever went before."""
+    at_a_point = lambda namespace, x, alpha, sigma: gaussian(namespace, x, alpha, sigma, s=0.0)  # noqa: E731
+    latents = np.random.default_rng(2).standard_normal((4, 3))
+    end = run(make_sampler(name, LINEAR, steps), at_a_point, LINEAR, latents)
+    np.testing.assert_allclose(end, np.full_like(end, MU), atol=2e-4)
+
+
+# Steps between which errors are compared, and the order that they must show: the least of the methods' own.
+ORDERS: list[tuple[str, dict[str, Any], float, float]] = [
+    ("ddim", {}, 0.9, 1.1),
+    ("euler", {}, 0.9, 1.1),
+    ("heun", {}, 1.9, 2.3),
+    ("dpmpp_2m", {}, 1.9, 2.4),
+    # The corrector adds one to the predictor's order.
+    ("unipc", {"order": 1}, 1.8, 2.1),
+    ("unipc", {}, 2.8, 3.3),
+    ("unipc", {"order": 3}, 3.4, 4.2),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "least", "most"), ORDERS)
+def test_errors_fall_with_the_order_of_the_method(
+    name: str, options: dict[str, Any], least: float, most: float
+) -> None:
+    """Of a Gaussian, whose flow is known exactly; on the quadratic grid, where all lengths shrink together."""
+    latents = np.linspace(-2, 2, 32)[:, None]
+    exact = flow(FINE, latents, FINE.num_timesteps - 1)
+    steps = (40, 80, 160) if least < 3 else (40, 80)
+    samplers = [make_sampler(name, FINE, count, grid="quadratic", **options) for count in steps]
+    errors = np.array([np.abs(run(sampler, gaussian, FINE, latents) - exact).max() for sampler in samplers])
+    orders = np.log2(errors[:-1] / errors[1:])
+    assert np.all((least < orders) & (orders < most)), (errors, orders)
+
+
+@pytest.mark.parametrize("name", ["heun", "dpmpp_2m", "unipc"])
+def test_fifteen_steps_are_as_near_as_fifty_of_ddim(name: str) -> None:
+    """To where 200 steps of DDIM lead from the same noise, where the denoiser is not linear."""
+    latents = np.random.default_rng(5).standard_normal((256, 8))
+    aim = run(make_sampler("ddim", LINEAR, 200), mixture, LINEAR, latents)
+    apart = lambda name, steps: np.sqrt(  # noqa: E731
+        np.mean((run(make_sampler(name, LINEAR, steps), mixture, LINEAR, latents) - aim) ** 2)
+    )
+    assert apart(name, 15) < apart("ddim", 50)
+
+
+def test_euler_is_ddim_without_noise() -> None:
+    latents = np.random.default_rng(6).standard_normal((16, 8))
+    one, other = (run(make_sampler(name, LINEAR, 12), mixture, LINEAR, latents) for name in ("ddim", "euler"))
+    np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.parametrize("variance", ["small", "large"])
+def test_ddpm_has_the_mean_and_variance_it_should(variance: Any) -> None:
+    """On a Gaussian every step is linear in x, so mean and variance follow from those of the step before."""
+    sampler = DDPM(LINEAR, time_grid("trailing", 25, LINEAR), variance)
+    noise = np.asarray(jax.random.normal(jax.random.key(3), (40_000, 1)))
+    mean, spread = LINEAR.alphas[999] * MU, np.hypot(LINEAR.alphas[999] * S, LINEAR.sigmas[999])
+    latents, steps = mean + spread * noise, len(sampler.timesteps)
+    slow = lambda x, noise, end: REFERENCES["ddpm"](  # noqa: E731
+        in_numpy(gaussian, LINEAR), LINEAR, sampler.timesteps, x, noise, large=variance == "large"
+    )[end - 1]
+    for end in (1, 12, steps):
+        # The map x, z_1, ... z_S -> x' is affine: put in the mean, then each source of noise alone.
+        expected = slow(np.array(mean), np.zeros(steps), end)
+        sources = [slow(np.array(mean + spread), np.zeros(steps), end)]
+        sources += [slow(np.array(mean), np.eye(steps)[k], end) for k in range(steps)]
+        deviation = np.sqrt(np.sum((np.array(sources) - expected) ** 2))
+        x = run(sampler, gaussian, LINEAR, latents, end=end)
+        assert x.mean() == pytest.approx(expected, abs=0.025 * deviation)
+        assert x.std() == pytest.approx(deviation, rel=0.02)
+
+
+def test_ddpm_in_all_steps_gives_the_data() -> None:
+    sampler = make_sampler("ddpm", LINEAR, 1000)
+    x = run(sampler, gaussian, LINEAR, jax.random.normal(jax.random.key(3), (2000, 1)))
+    assert x.mean() == pytest.approx(MU, abs=0.03)
+    assert x.std() == pytest.approx(S, rel=0.06)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
@@ -77,13 +145,9 @@ def test_stochastic_ddim_keeps_the_marginals(eta: float) -> None:
     sampler = DDIM(LINEAR, np.array([999, 800, 500, 200, 50]), eta=eta)
     noise = jax.random.normal(jax.random.key(3), (40_000, 1))
     latents = LINEAR.add_noise(jnp.full_like(noise, MU), noise, 999)
-
-    def apply(params: None, x: jax.Array, t: jax.Array) -> jax.Array:
-        return gaussian_epsilon(LINEAR, s=0.0)(x, t)
-
-    first_steps = jax.jit(lambda end: run_stage(None, apply, sampler, sampler.init(latents), 0, end, jax.random.key(4)))
+    at_a_point = lambda namespace, x, alpha, sigma: gaussian(namespace, x, alpha, sigma, s=0.0)  # noqa: E731
     for end in range(1, 6):
-        x = np.asarray(first_steps(end).x)
+        x = run(sampler, at_a_point, LINEAR, latents, end=end)
         t = [800, 500, 200, 50, -1][end - 1]
         alpha, sigma = (1.0, 0.0) if t < 0 else (LINEAR.alphas[t], LINEAR.sigmas[t])
         assert x.mean() == pytest.approx(alpha * MU, abs=0.025 * sigma + 1e-4)
@@ -94,61 +158,63 @@ def test_stochastic_ddim_keeps_the_marginals(eta: float) -> None:
             assert kept > 0.999 if eta == 0 else kept < 0.98
 
 
-def test_clipping_bounds_the_estimate_and_changes_nothing_inside_the_bound() -> None:
-    latents = jax.random.normal(jax.random.key(5), (2, 4, 4, 1))
-    far = lambda x, t: gaussian_epsilon(LINEAR, mu=5.0, s=0.0)(x, t)  # noqa: E731
-    one_step = DDIM(LINEAR, np.array([500]), clip_x0=1.0)
-    end = one_step.finish(one_step.step(far, one_step.init(latents), jnp.int32(0), jax.random.key(0)))
-    np.testing.assert_allclose(end, jnp.ones_like(latents), atol=1e-6)
-    grid = time_grid("trailing", 10, 1000)
-    plain, loose = DDIM(SCALED, grid), DDIM(SCALED, grid, clip_x0=100.0)
-    apply = lambda params, x, t: gaussian_epsilon(SCALED)(x, t)  # noqa: E731
-    a, b = (run_stage(None, apply, s, s.init(latents), 0, 10, jax.random.key(0)).x for s in (plain, loose))
-    np.testing.assert_allclose(a, b, atol=1e-4)
+@pytest.mark.parametrize("name", ["ddim", "ddpm"])
+def test_clipping_bounds_the_estimate_and_changes_nothing_inside_the_bound(name: str) -> None:
+    latents = jax.random.normal(jax.random.key(5), (8, 4))
+    far = lambda namespace, x, alpha, sigma: gaussian(namespace, x, alpha, sigma, mu=5.0, s=0.0)  # noqa: E731
+    end = run(make_sampler(name, LINEAR, 2, clip_x0=1.0), far, LINEAR, latents)
+    np.testing.assert_allclose(end, np.ones_like(end), atol=1e-6)
+    plain, loose = (make_sampler(name, SCALED, 10, clip_x0=clip) for clip in (None, 100.0))
+    one, other = (run(sampler, gaussian, SCALED, latents) for sampler in (plain, loose))
+    np.testing.assert_allclose(one, other, atol=1e-4)
 
 
-def test_grids_hold_the_documented_timesteps() -> None:
-    np.testing.assert_array_equal(time_grid("trailing", 50, 1000), np.arange(999, 0, -20))
-    np.testing.assert_array_equal(time_grid("leading", 50, 1000), np.arange(980, -1, -20))
-    np.testing.assert_array_equal(time_grid("uniform", 3, 1000), [999, 500, 0])
-    assert time_grid("uniform", 1, 1000).tolist() == [999]
+@pytest.mark.parametrize("name", sorted(SAMPLERS))
+def test_from_a_picture_with_little_noise_the_picture_comes_back(name: str) -> None:
+    """Sampling may begin anywhere: here at the last steps, from the data's own pictures with noise added."""
+    sampler = make_sampler(name, LINEAR, 20, grid="trailing", start=0.1)
+    assert sampler.timesteps.tolist() == [99, 49]
+    rng = np.random.default_rng(7)
+    pictures, noise = MU + S * rng.standard_normal((5000, 1)), rng.standard_normal((5000, 1))
+    noised = LINEAR.alphas[99] * pictures + LINEAR.sigmas[99] * noise
+    end = run(sampler, gaussian, LINEAR, noised)
+    assert end.mean() == pytest.approx(MU, abs=0.03)
+    assert np.corrcoef(end[:, 0], pictures[:, 0])[0, 1] > 0.7
+    # Had the noise been taken for all there is, the spread of the pictures would be lost.
+    assert end.std() > 0.75 * S
 
 
-@pytest.mark.parametrize("name", ["trailing", "leading", "uniform"])
-def test_grids_never_repeat_a_timestep(name: str) -> None:
-    for num_timesteps in (1, 13, 100):
-        for steps in range(1, num_timesteps + 1):
-            grid = time_grid(name, steps, num_timesteps)
-            assert grid.dtype == np.int32
-            assert grid.shape == (steps,)
-            assert np.all(np.diff(grid) < 0)
-            assert grid[-1] >= 0
-            assert grid[0] < num_timesteps
-        np.testing.assert_array_equal(time_grid(name, num_timesteps, num_timesteps), np.arange(num_timesteps)[::-1])
-
-
-def test_registry_builds_ddim() -> None:
-    assert isinstance(SAMPLERS["ddim"](LINEAR, np.array([999, 0]), eta=0.5), DDIM)
-
-
-@pytest.mark.parametrize("steps", [0, -3, 1001])
-def test_impossible_numbers_of_steps_are_refused(steps: int) -> None:
-    with pytest.raises(ValueError, match=f"steps must lie between 1 and the 1000 training timesteps, but is {steps}"):
-        time_grid("trailing", steps, 1000)
+def test_the_step_may_be_traced_and_the_carry_keeps_its_form() -> None:
+    """What lax loops and the modes of sampling ask for."""
+    for name in SAMPLERS:
+        sampler = make_sampler(name, LINEAR, 4)
+        carry = sampler.init(jnp.zeros((2, 3), jnp.bfloat16))
+        assert carry.x.dtype == jnp.float32
+        after = jax.eval_shape(
+            lambda carry, i, sampler=sampler: sampler.step(in_jax(gaussian, LINEAR), carry, i, jax.random.key(0)),
+            carry,
+            jax.ShapeDtypeStruct((), jnp.int32),
+        )
+        assert jax.tree.structure(after) == jax.tree.structure(carry)
+        assert [(a.shape, a.dtype) for a in jax.tree.leaves(after)] == [
+            (leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(carry)
+        ]
+        assert all(leaf.shape == (2, 3) for leaf in jax.tree.leaves(carry)), "pipelined sampling cuts them alike"
 
 
 @pytest.mark.parametrize(
-    ("timesteps", "options", "sentence"),
-    [
-        ([0, 999], {}, "strictly descending"),
-        ([], {}, "strictly descending"),
-        ([1000, 0], {}, "must lie in"),
-        ([999, 0], {"eta": 1.5}, "eta"),
-        ([999, 0], {"clip_x0": 0.0}, "clip_x0"),
-    ],
+    ("name", "asked"),
+    [("ddpm", 1), ("ddim", 1), ("euler", 1), ("heun", 2), ("dpmpp_2m", 1), ("unipc", 1)],
 )
-def test_bad_samplers_are_refused(timesteps: list[int], options: dict[str, float], sentence: str) -> None:
-    with pytest.raises(ValueError, match=sentence):
-        DDIM(LINEAR, np.array(timesteps), **options)
-    with pytest.raises(ValueError, match="time grid must be"):
-        time_grid("cubic", 10, 1000)
+def test_answers_of_the_denoiser_a_step(name: str, asked: int) -> None:
+    """And which timesteps they are for: Heun looks ahead, but for the last step, where there is nothing to ask."""
+    sampler = make_sampler(name, LINEAR, 3, grid="trailing")
+    seen: list[int] = []
+
+    def apply(params: None, x: jax.Array, t: jax.Array) -> jax.Array:
+        jax.debug.callback(lambda t: seen.append(int(t)), t[0], ordered=True)
+        return jnp.zeros_like(x)
+
+    run_stage(None, apply, sampler, sampler.init(jnp.ones((2, 3))), 0, 3, jax.random.key(0))
+    jax.effects_barrier()
+    assert seen == ([999, 666, 333] if asked == 1 else [999, 666, 666, 333, 333, 333])

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from ernie_vilg_jax.diffusion.guidance import guided
-from ernie_vilg_jax.diffusion.samplers import DDIM, Sampler, time_grid
+from ernie_vilg_jax.diffusion.guidance import Guidance, guided
+from ernie_vilg_jax.diffusion.samplers import DDIM, SAMPLERS, Sampler, make_sampler, time_grid
 from ernie_vilg_jax.diffusion.sampling import visits
 from ernie_vilg_jax.diffusion.schedule import make_schedule
 from ernie_vilg_jax.diffusion.stages import Stages, make_stages
@@ -29,7 +29,7 @@ SCHEDULE = make_schedule("linear", 1000, 1e-4, 2e-2)
 UNIFORM = make_stages("uniform", 4, SCHEDULE)
 # Its stages have 1, 0, 4 and 2 steps of the seven: different counts, and one without any.
 UNEVEN = Stages((150, 250, 750), 1000)
-STEPS = time_grid("trailing", 7, 1000)
+STEPS = time_grid("trailing", 7, SCHEDULE)
 PICTURES, LENGTH, WIDTH = 2, 5, 6
 
 
@@ -143,6 +143,64 @@ def test_three_modes_make_the_same_pictures(eta: float) -> None:
     mesh = mesh_of(expert=4) if eta else mesh_of(expert=2, data=2, tensor=2)
     pipelined = sampling("pipelined", mesh=mesh)(stack_experts(experts, mesh), batches)
     np.testing.assert_allclose(pipelined / scale, resident / scale, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(set(SAMPLERS) - {"ddim"}))
+def test_every_sampler_in_three_modes(name: str) -> None:
+    """Whatever it remembers, and however often it asks; its second stage begins in the midst of its history."""
+    sampler, batches = make_sampler(name, SCHEDULE, 7, grid="trailing"), first(make_batches(5), 3)
+    expected = reference(sampler, UNEVEN)[:3]
+    streamed = make_sampling("streamed", ask_toy, UNEVEN, sampler)(TOYS, batches)
+    np.testing.assert_allclose(streamed, expected, rtol=1e-5, atol=1e-5)
+    mesh = mesh_of(expert=2, data=2)
+    pipelined = make_sampling("pipelined", ask_toy, UNEVEN, sampler, mesh=mesh)(stack_experts(TOYS, mesh), batches)
+    np.testing.assert_allclose(pipelined, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("guidance", "other"),
+    [
+        (Guidance(3.0), Guidance(1.5)),
+        (Guidance(1.0, dynamic_threshold=80.0), Guidance(1.0, dynamic_threshold=95.0)),
+        (
+            Guidance(interval=(100, 800), rescale=0.7, dynamic_threshold=90.0, stage_scales=(1.0, 2.0, 3.0, 4.0)),
+            Guidance(5.0, interval=(300, 600), rescale=0.3, dynamic_threshold=99.0),
+        ),
+    ],
+    ids=["plain", "threshold alone", "all of it"],
+)
+def test_guidance_in_three_modes(guidance: Guidance, other: Guidance) -> None:
+    """Every picture has a negative prompt of its own, which goes with it; and new numbers compile nothing."""
+    mesh, sampler, traces = mesh_of(expert=2, data=2), DDIM(SCHEDULE, STEPS), []
+
+    def predict(params: Any, x: jax.Array, t: jax.Array, text: Text) -> jax.Array:
+        traces.append(x.shape[0])
+        push = text.pooled[:, None, None, :3]
+        return 0.5 * jnp.tanh(x @ params["w"] + push) + 0.5 * x + t[:, None, None, None] / 5000
+
+    def ask(params: Any, x: jax.Array, t: jax.Array, text: tuple[Text, Text], shared: Any) -> jax.Array:
+        return guided(partial(predict, params), *text, shared, SCHEDULE)(x, t)
+
+    plain, negative = make_batches(2), make_batches(3)
+    texts = plain.text, jax.tree.map(lambda leaf: leaf[1:], negative.text)
+    modes = {
+        "resident": (make_sampling("resident", ask, UNIFORM, sampler), TOYS),
+        "streamed": (make_sampling("streamed", ask, UNIFORM, sampler), TOYS),
+        "pipelined": (make_sampling("pipelined", ask, UNIFORM, sampler, mesh=mesh), stack_experts(TOYS, mesh)),
+    }
+    ends: dict[str, list[np.ndarray]] = {mode: [] for mode in modes}
+    for asked in (guidance, other):
+        traces.clear()
+        for mode, (sampling, experts) in modes.items():
+            batches = Batches(plain.latents, texts, asked.numbers(UNIFORM), plain.keys)
+            ends[mode].append(np.asarray(sampling(experts, batches)))
+        if asked is guidance:
+            assert set(traces) == {PICTURES * (1 if guidance.scale == 1 else 2)}
+    assert not traces, "the second guidance has the form of the first"
+    for mode in ("streamed", "pipelined"):
+        np.testing.assert_allclose(ends[mode], ends["resident"], rtol=1e-5, atol=1e-5)
+    one, two = ends["resident"]
+    assert np.abs(one - two).max() > 0.01
 
 
 # ---- streamed ------------------------------------------------------------------------------------------------------

@@ -34,38 +34,37 @@ class Euler(Discrete):
 class Heun(Discrete):
     """Euler, then again with the mean of the slopes at both ends: two answers of the denoiser a step. Second order.
 
-    Karras et al., algorithm 1, without its fresh noise. No network knows the slope at clean, so there the paper's last
-    step is plain Euler. Here it takes its second slope at timestep 0, the cleanest that there is, and goes on to clean
-    with it: as many answers as the other steps, and second order as well.
+    Karras et al., algorithm 1, without its fresh noise. At clean no network knows the slope, so the last step is plain
+    Euler, as in the paper; its second answer is for where the first was, and changes nothing.
 
     A step runs whole with the expert of the timestep that it starts at. Its second answer is for the next timestep,
     which may lie in the next stage; the same expert gives it.
     """
 
-    @cached_property
-    def ends(self) -> np.ndarray:
-        """[S] int32: the timestep of the second answer of each step."""
-        return np.append(self.timesteps[1:], np.int32(0))
+    grid = "power"
 
     @cached_property
-    def moves(self) -> tuple[np.ndarray, np.ndarray]:
-        """[S] float64 each: k' - k up to the second answer, and what is left from there (nothing but in the last)."""
-        noise_levels = self.schedule.sigmas / self.schedule.alphas
-        rest = np.zeros(len(self.timesteps))
-        rest[-1] = -noise_levels[0]
-        return noise_levels[self.ends] - noise_levels[self.timesteps], rest
+    def moves(self) -> np.ndarray:
+        """[S] float64: k' - k of each step."""
+        return np.diff(self.sigmas / self.alphas)
+
+    @cached_property
+    def seconds(self) -> np.ndarray:
+        """[S] int: where the second answer of each step lies, as a place in `timesteps`."""
+        return np.minimum(np.arange(len(self.timesteps)) + 1, len(self.timesteps) - 1)
 
     def step(self, denoise: Denoise, carry: Latents, i: jax.Array, key: jax.Array) -> Latents:
-        y = carry.x / row(self.alphas, i)
-        move, rest = (row(table, i) for table in self.moves)
-        times = jnp.stack([self.time(i), jnp.asarray(self.ends)[i]])
-        alpha_there = row(self.schedule.alphas[self.ends], i)
+        y, move = carry.x / row(self.alphas, i), row(self.moves, i)
+        second = jnp.asarray(self.seconds)[i]
+        last = second == i
 
         # A loop of two turns, so that the network is compiled once.
-        def slope(turn: jax.Array, held: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
-            x, _, last = held
-            epsilon = denoise(x, times[turn]).astype(jnp.float32)
-            return alpha_there * (y + move * epsilon), last, epsilon
+        def ask(turn: jax.Array, held: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
+            x, _, slope = held
+            epsilon = denoise(x, self.time(jnp.where(turn == 0, i, second))).astype(jnp.float32)
+            guess = row(self.alphas, second) * (y + move * epsilon)
+            return jnp.where(last, x, guess), slope, epsilon
 
-        _, first, second = jax.lax.fori_loop(0, 2, slope, (carry.x, jnp.zeros_like(y), jnp.zeros_like(y)))
-        return Latents(row(self.alphas[1:], i) * (y + move * (first + second) / 2 + rest * second))
+        nothing = jnp.zeros_like(y)
+        _, slope, slope_there = jax.lax.fori_loop(0, 2, ask, (carry.x, nothing, nothing))
+        return Latents(row(self.alphas[1:], i) * (y + move * (slope + slope_there) / 2))

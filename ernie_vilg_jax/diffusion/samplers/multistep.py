@@ -23,6 +23,8 @@ from ernie_vilg_jax.diffusion.samplers.base import Discrete, row
 class Solver(Discrete):
     """Tables that both solvers start from."""
 
+    grid = "power"
+
     @cached_property
     def logs(self) -> np.ndarray:
         """[S] float64: log(alpha / sigma) before each step."""

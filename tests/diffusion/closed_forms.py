@@ -1,0 +1,72 @@
+"""Distributions whose best denoiser is known in closed form, for jax and, in float64, for NumPy."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ernie_vilg_jax.diffusion.samplers import Sampler
+from ernie_vilg_jax.diffusion.sampling import run_stage
+from ernie_vilg_jax.diffusion.schedule import Schedule, make_schedule
+
+LINEAR = make_schedule("linear", 1000, 1e-4, 2e-2)
+SCALED = make_schedule("scaled_linear", 1000, 0.00085, 0.012)
+FINE = make_schedule("linear", 20_000, 1e-7, 1e-3)
+"""Nearly continuous: room for orders of convergence."""
+MU, S = 0.7, 0.4
+CENTRES = np.random.default_rng(0).standard_normal((6, 8))
+SPREAD = 0.4
+
+Epsilon = Callable[[Any, Any, Any, Any], Any]
+"""epsilon(namespace, x, alpha, sigma): E[noise | x], in the arithmetic of numpy or jax.numpy."""
+
+
+def gaussian(namespace: Any, x: Any, alpha: Any, sigma: Any, mu: float = MU, s: float = S) -> Any:
+    """x0 ~ N(mu, s^2): x ~ N(alpha mu, alpha^2 s^2 + sigma^2)."""
+    return sigma * (x - alpha * mu) / (alpha**2 * s**2 + sigma**2)
+
+
+def mixture(namespace: Any, x: Any, alpha: Any, sigma: Any) -> Any:
+    """x0 [8] ~ six Gaussians of equal weight at CENTRES, each as wide as SPREAD: not linear in x."""
+    variance = alpha**2 * SPREAD**2 + sigma**2
+    away = x[:, None] - alpha * namespace.asarray(CENTRES, x.dtype)
+    distance = 0.5 * (away**2).sum(-1) / variance
+    near = namespace.exp(distance.min(-1, keepdims=True) - distance)
+    weights = near / near.sum(-1, keepdims=True)
+    return sigma * (weights[..., None] * away).sum(1) / variance
+
+
+def in_jax(epsilon: Epsilon, schedule: Schedule) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """denoise(x, t) for samplers."""
+
+    def denoise(x: jax.Array, t: jax.Array) -> jax.Array:
+        t = jnp.asarray(t).reshape(-1)[0]
+        alpha, sigma = (jnp.asarray(table, jnp.float32)[t] for table in (schedule.alphas, schedule.sigmas))
+        return epsilon(jnp, x, alpha, sigma)
+
+    return denoise
+
+
+def in_numpy(epsilon: Epsilon, schedule: Schedule) -> Callable[[np.ndarray, int], np.ndarray]:
+    """denoise(x, t) in float64, t a number."""
+    return lambda x, t: epsilon(np, x, schedule.alphas[t], schedule.sigmas[t])
+
+
+def flow(schedule: Schedule, x: np.ndarray, t: int) -> np.ndarray:
+    """Where the probability flow takes x at t, for `gaussian`: it keeps the distance from the mean in deviations."""
+    alpha, sigma = schedule.alphas[t], schedule.sigmas[t]
+    return MU + S * (x - alpha * MU) / np.sqrt(alpha**2 * S**2 + sigma**2)
+
+
+def run(sampler: Sampler, epsilon: Epsilon, schedule: Schedule, latents: Any, *, end: int | None = None) -> np.ndarray:
+    """Latents after `end` steps (all of them without it), by the loop of `sampling`."""
+    denoise = in_jax(epsilon, schedule)
+
+    @jax.jit
+    def steps(latents: jax.Array, end: int) -> jax.Array:
+        carry = sampler.init(latents)
+        return run_stage(None, lambda _, x, t: denoise(x, t), sampler, carry, 0, end, jax.random.key(4)).x
+
+    return np.asarray(steps(jnp.asarray(latents, jnp.float32), len(sampler.timesteps) if end is None else end))

@@ -199,7 +199,6 @@ class Generator:
         stages: Stages,
         sampler: Sampler,
         *,
-        guided: bool = True,
         mesh: Mesh | None = None,
         look: Callable[[Params, jax.Array, jax.Array, Text], Any] | None = None,
     ) -> None:
@@ -207,7 +206,7 @@ class Generator:
             words, negative = text
             null_text, guidance, known = shared
             null_text = null_text if negative is None else negative
-            return system.denoise(unet, x, t, words, (null_text, guidance if guided else 1), known)
+            return system.denoise(unet, x, t, words, (null_text, guidance), known)
 
         def look_at(unet: Params, x: jax.Array, t: jax.Array, text: tuple[Text, Text | None], shared: Any) -> Any:
             return None if look is None else look(unet, x, t, text[0])

@@ -47,7 +47,8 @@ def default_config() -> ConfigDict:
     c.model.unet.head_channels = 64  # [N]
     c.model.unet.dropout = 0.0  # [N]
     c.model.unet.pooled_text = True  # pooled text added to the time embedding, as in GLIDE [?]
-    c.model.unet.remat = False
+    c.model.unet.remat = False  # compute the insides of blocks again in the backward pass: less memory, more time
+    c.model.unet.remat_keep = "nothing"  # of the insides; or "heavy", results of convolutions and projections
 
     c.diffusion = ConfigDict()
     c.diffusion.schedule = "linear"  # [N]; "scaled_linear" is latent diffusion's
@@ -98,6 +99,7 @@ def default_config() -> ConfigDict:
     c.optimizer.b1 = 0.9  # [N]
     c.optimizer.b2 = 0.999  # [N]
     c.optimizer.weight_decay = 0.01  # [N]
+    c.optimizer.mu_dtype = "float32"  # of Adam's first moment; "bfloat16" saves 2 of the 16 bytes a parameter
     c.optimizer.clip_norm = 1.0  # gradient norm above which it is scaled down; 0 is off [?]
 
     # One section for each target: paper section 3.1 for the steps and the rate, guesses for the rest.

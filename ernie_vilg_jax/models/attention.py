@@ -16,8 +16,11 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 Dtype = Any
+HEAVY = "heavy"
+"""Name of what takes long to compute again: a remat policy may keep it."""
 
 
 class GroupNorm(nn.Module):
@@ -73,7 +76,7 @@ class JointAttention(nn.Module):
         heads = (c // self.head_channels, self.head_channels)
 
         y = GroupNorm(dtype=self.dtype, name="norm")(x).reshape(b, h * w, c)
-        qkv = nn.Dense(3 * c, dtype=self.dtype, name="qkv")(y)
+        qkv = checkpoint_name(nn.Dense(3 * c, dtype=self.dtype, name="qkv")(y), HEAVY)
         q, k, v = (a.reshape(b, h * w, *heads) for a in jnp.split(qkv, 3, axis=-1))
         text_kv = nn.Dense(2 * c, dtype=self.dtype, name="text_kv")(text)
         text_k, text_v = (a.reshape(b, -1, *heads) for a in jnp.split(text_kv, 2, axis=-1))
@@ -90,6 +93,6 @@ class JointAttention(nn.Module):
         if self.is_mutable_collection("intermediates"):
             # Only for who asks to see it: apply(..., mutable=["intermediates"]).
             self.sow("intermediates", "to_text", attention_to_text(q, k, mask, text.shape[1]).reshape(b, h, w, -1))
-        out = jax.nn.dot_product_attention(q, k, v, mask=mask).reshape(b, h, w, c)
+        out = checkpoint_name(jax.nn.dot_product_attention(q, k, v, mask=mask), HEAVY).reshape(b, h, w, c)
         # Zero at the start, so that every block begins as the identity (ADM).
         return x + nn.Dense(c, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="out")(out)

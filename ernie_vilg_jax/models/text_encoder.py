@@ -110,7 +110,7 @@ class TextEncoder(nn.Module):
         if self.scan_layers and not self.is_initializing():
             x = self._scan(x, attend, [self.variables["params"][name] for name in names])
         else:
-            block = nn.remat(TransformerBlock, prevent_cse=False) if self.remat else TransformerBlock
+            block = nn.remat(TransformerBlock) if self.remat else TransformerBlock
             for name in names:
                 x = block(**self._layer, name=name)(x, attend)
         features = x.astype(jnp.float32) if self.norm == "post" else norm(name="norm_out")(x)

@@ -12,8 +12,9 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
-from ernie_vilg_jax.models.attention import GroupNorm, JointAttention
+from ernie_vilg_jax.models.attention import HEAVY, GroupNorm, JointAttention
 
 Dtype = Any
 zeros = nn.initializers.zeros
@@ -44,12 +45,12 @@ class ResBlock(nn.Module):
         h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_in")(x))
         if self.resample:
             h, x = (_resample(a, self.resample) for a in (h, x))
-        h = conv(self.channels, 3, "conv_in")(h)
+        h = checkpoint_name(conv(self.channels, 3, "conv_in")(h), HEAVY)
         scale_shift = nn.Dense(2 * self.channels, dtype=self.dtype, name="emb")(nn.silu(emb))
         scale, shift = jnp.split(scale_shift[:, None, None, :], 2, axis=-1)
         h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_out")(h) * (1 + scale) + shift)
         h = nn.Dropout(self.dropout)(h, deterministic=deterministic)
-        h = conv(self.channels, 3, "conv_out", kernel_init=zeros)(h)
+        h = checkpoint_name(conv(self.channels, 3, "conv_out", kernel_init=zeros)(h), HEAVY)
         if x.shape[-1] != self.channels:
             x = conv(self.channels, 1, "skip")(x)
         return x + h
@@ -71,6 +72,9 @@ class UNet(nn.Module):
       text: text features [B, L, D]; text_mask: [B, L] bool, False on padding; pooled: [B, D].
       token_weight: [B, L], by which the attention to each token is multiplied (training only); see `token_weight_on`.
     Returns epsilon [B, h, w, latent_channels] in fp32.
+
+    `remat` keeps the inputs of the blocks for the backward pass and computes what is in between again; `remat_keep`
+    'heavy' keeps the results of convolutions and projections, too, and repeats only the cheap rest.
     """
 
     base_channels: int = 512
@@ -83,6 +87,7 @@ class UNet(nn.Module):
     pooled_text: bool = True
     token_weight_on: Literal["logits", "softmax"] = "logits"
     remat: bool = False
+    remat_keep: Literal["nothing", "heavy"] = "nothing"
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -99,9 +104,12 @@ class UNet(nn.Module):
         smallest = 2 ** (len(self.channel_multipliers) - 1)
         if x.shape[1] % smallest or x.shape[2] % smallest:
             raise ValueError(f"latents of {x.shape[1]}x{x.shape[2]} must be multiples of {smallest} (unet levels)")
-        # Static arguments are counted with the module itself at 0: (self, x, emb, deterministic).
-        res_class = nn.remat(ResBlock, static_argnums=(3,), prevent_cse=False) if self.remat else ResBlock
-        attention_class = nn.remat(JointAttention, prevent_cse=False) if self.remat else JointAttention
+        res_class, attention_class = ResBlock, JointAttention
+        if self.remat:
+            keep = jax.checkpoint_policies.save_only_these_names(HEAVY) if self.remat_keep == "heavy" else None
+            # Static arguments are counted with the module itself at 0: (self, x, emb, deterministic).
+            res_class = nn.remat(ResBlock, static_argnums=(3,), policy=keep)
+            attention_class = nn.remat(JointAttention, policy=keep)
 
         def res(h: jax.Array, channels: int, name: str, resample: str = "") -> jax.Array:
             block = res_class(channels, resample=resample, dropout=self.dropout, dtype=self.dtype, name=name)

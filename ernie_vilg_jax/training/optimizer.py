@@ -23,7 +23,9 @@ def make_optimizer(config: ConfigDict, section: ConfigDict) -> optax.GradientTra
     """AdamW as in the paper, after clipping by the global norm (a guess; optimizer.clip_norm=0 is off)."""
     settings = config.optimizer
     clip = [optax.clip_by_global_norm(settings.clip_norm)] if settings.clip_norm else []
-    adamw = optax.adamw(learning_rate(section), settings.b1, settings.b2, weight_decay=settings.weight_decay)
+    adamw = optax.adamw(
+        learning_rate(section), settings.b1, settings.b2, weight_decay=settings.weight_decay, mu_dtype=settings.mu_dtype
+    )
     return optax.chain(*clip, adamw)
 
 

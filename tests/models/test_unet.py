@@ -81,12 +81,28 @@ def test_half_precision_keeps_parameters_and_output_in_fp32() -> None:
     np.testing.assert_allclose(epsilon, full.apply(params, *args), atol=0.05 * scale)
 
 
-def test_remat_changes_nothing() -> None:
+@pytest.mark.parametrize("keep", ["nothing", "heavy"])
+def test_remat_changes_nothing(keep: str) -> None:
     args = arguments()
     params = randomised(tiny(), *args)
     loss = lambda unet: jax.grad(lambda p: jnp.sum(unet.apply(p, *args) ** 2))(params)  # noqa: E731
-    for plain, again in zip(jax.tree.leaves(loss(tiny())), jax.tree.leaves(loss(tiny(remat=True))), strict=True):
-        np.testing.assert_allclose(plain, again, rtol=1e-4, atol=1e-4)
+    again = loss(tiny(remat=True, remat_keep=keep))
+    for one, other in zip(jax.tree.leaves(loss(tiny())), jax.tree.leaves(again), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_remat_computes_again_what_it_does_not_keep() -> None:
+    # Counted in the compiled program: the compiler may take what is computed twice for one thing and keep it.
+    args = arguments()
+    params = randomised(tiny(), *args)
+
+    def convolutions(**options: Any) -> int:
+        loss = lambda p: jnp.sum(tiny(**options).apply(p, *args) ** 2)  # noqa: E731
+        return str(jax.jit(jax.grad(loss)).lower(params).compile().as_text()).count(" convolution(")
+
+    plain = convolutions()
+    assert convolutions(remat=True) > plain
+    assert convolutions(remat=True, remat_keep="heavy") == plain
 
 
 def test_latents_that_do_not_divide_are_refused() -> None:

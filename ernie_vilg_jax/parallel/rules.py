@@ -4,6 +4,7 @@ Models carry no sharding annotations; paths are the plain-dict paths of Flax par
 """
 
 import re
+from functools import partial
 from typing import Any
 
 import jax
@@ -62,12 +63,28 @@ def gather(tree: Any, mesh: Mesh, dtype: Any) -> Any:
         if "fsdp" not in spec:
             return leaf
         # The U-Net's last layer computes in fp32 (models/unet.py).
-        if path.endswith("/kernel") and path != "/conv_out/kernel":
-            leaf = leaf.astype(dtype)
+        half = path.endswith("/kernel") and path != "/conv_out/kernel"
         whole = PartitionSpec(*(None if axis == "fsdp" else axis for axis in spec))
-        return jax.lax.with_sharding_constraint(leaf, whole)
+        return _whole(leaf.astype(dtype) if half else leaf, whole, spec)
 
     return jax.tree_util.tree_map_with_path(one, tree)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _whole(leaf: jax.Array, whole: PartitionSpec, cut: PartitionSpec) -> jax.Array:
+    """`leaf` placed as `whole`; its gradient placed as `cut`: summed and cut up in one go, not summed everywhere."""
+    return jax.lax.with_sharding_constraint(leaf, whole)
+
+
+def _whole_forward(leaf: jax.Array, whole: PartitionSpec, cut: PartitionSpec) -> tuple[jax.Array, None]:
+    return _whole(leaf, whole, cut), None
+
+
+def _whole_backward(whole: PartitionSpec, cut: PartitionSpec, residual: None, gradient: jax.Array) -> tuple[jax.Array]:
+    return (jax.lax.with_sharding_constraint(gradient, cut),)
+
+
+_whole.defvjp(_whole_forward, _whole_backward)
 
 
 def placed(tree: Any, shardings: Any) -> Any:
@@ -82,6 +99,16 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Pictures over all axes but `tensor`; the first of the batch to the first expert group, and so on."""
     return NamedSharding(mesh, BATCH)
+
+
+def spread(tree: Any, lead: tuple[str, ...] = ()) -> Any:
+    """Arrays [*lead, B, ...] with the batch over `data` and `fsdp`; inside a jitted function under `jax.set_mesh`.
+
+    The compiler follows the inputs' placement only so far: behind a reshape or a random number it may put the whole
+    batch on every device, and cut channels instead.
+    """
+    spec = PartitionSpec(*lead, ("data", "fsdp"))
+    return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, spec), tree)
 
 
 def check_batch(size: int, parts: int, mesh: Mesh, flag: str) -> None:

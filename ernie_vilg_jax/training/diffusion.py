@@ -19,17 +19,16 @@ from jax.sharding import Mesh, PartitionSpec
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax.diffusion.objective import loss_per_sample
-from ernie_vilg_jax.diffusion.samplers import DDIM, time_grid
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.models.autoencoder import Posterior
 from ernie_vilg_jax.parallel import rules
-from ernie_vilg_jax.system import Parts, System
+from ernie_vilg_jax.parallel.flags import compiler_options
+from ernie_vilg_jax.system import System
 from ernie_vilg_jax.training.flops import jaxpr_flops
 from ernie_vilg_jax.training.optimizer import ema_update, make_optimizer
-from ernie_vilg_jax.training.task import Batch, Items, State, to_uint8
-
-PREVIEW_STEPS = 25
+from ernie_vilg_jax.training.task import Batch, Items, State
+from ernie_vilg_jax.training.validation import Validator
 
 
 def expert_name(stage: int) -> str:
@@ -169,7 +168,7 @@ class DiffusionTask:
         time_key, noise_key, dropout_key = jax.random.split(key, 3)
         unet, text_encoder = (rules.gather(tree, self.mesh, self.config.dtype) for tree in (unet, text_encoder))
         t = self.stages.draw(time_key, stage, (latents.shape[0],))
-        noise = jax.random.normal(noise_key, latents.shape)
+        latents, batch, t, noise = rules.spread((latents, batch, t, jax.random.normal(noise_key, latents.shape)))
         text = self.system.read(text_encoder, batch["tokens"], batch["token_mask"])
         noisy = self.system.schedule.add_noise(latents, noise, t)
         dropout = dropout_key if self.config.model.unet.dropout else None
@@ -263,7 +262,7 @@ class DiffusionTask:
             posterior = Posterior(batch["mean"], batch["log_variance"])
         latents = self.system.draw_latents(state["autoencoder"], posterior, encode_key)
         text_params = state["text_encoder"]["params" if self.train_text_encoder else "ema"]
-        cut = lambda a: a.reshape(n, -1, *a.shape[1:])  # noqa: E731
+        cut = lambda a: rules.spread(a.reshape(n, -1, *a.shape[1:]), lead=("expert",))  # noqa: E731
         words = {name: cut(batch[name]) for name in self.words}
         stages = jnp.asarray(self.trained, jnp.int32)
         keys = jax.vmap(lambda stage: jax.random.fold_in(loss_key, stage))(stages)
@@ -288,7 +287,12 @@ class DiffusionTask:
 
     @cached_property
     def train_step(self) -> Any:
-        return jax.jit(self._train_step, donate_argnums=0, out_shardings=(self.shardings, rules.replicated(self.mesh)))
+        return jax.jit(
+            self._train_step,
+            donate_argnums=0,
+            out_shardings=(self.shardings, rules.replicated(self.mesh)),
+            compiler_options=compiler_options(self.mesh),
+        )
 
     def flops_per_step(self, batch: Batch) -> float:
         return jaxpr_flops(self.train_step.trace(self.abstract, batch).jaxpr)
@@ -296,65 +300,12 @@ class DiffusionTask:
     # ---- validation and previews -----------------------------------------------------------------------------------
 
     @cached_property
-    def _validation_losses(self) -> Any:
-        def run(state: State, batch: Batch) -> jax.Array:
-            """Loss of each stage of the config [stages], with the EMA: every picture at its own fixed (t, noise)."""
-            latents = self.system.encode(state["autoencoder"], batch["image"])
-            count = latents.shape[0]
-            text = self.system.read(state["text_encoder"]["ema"], batch["tokens"], batch["token_mask"])
-            key = jax.random.key(20221015)
-
-            def one(xs: tuple[jax.Array, jax.Array]) -> jax.Array:
-                stage, slot = xs
-                expert = jax.tree.map(lambda leaf: leaf[slot], state["experts"]["ema"])
-                low, high = self.system.stages.range_of(stage)
-                # Timesteps spread evenly over the stage; the noise is the same at every call and for every model.
-                t = (low + (jnp.arange(count) + 0.5) / count * (high - low)).astype(jnp.int32)
-                noise = jax.random.normal(jax.random.fold_in(key, stage), latents.shape)
-                epsilon = self.system.predict(expert, self.system.schedule.add_noise(latents, noise, t), t, text)
-                return loss_per_sample(epsilon, noise).mean()
-
-            return jax.lax.map(one, (jnp.asarray(self._validated), jnp.asarray(self._slots)))
-
-        return jax.jit(run)
-
-    @property
-    def _validated(self) -> tuple[int, ...]:
-        """Stages of the config that the trained experts can be tested on (stage 1's U-Net on all of them)."""
-        return tuple(range(self.system.stages.n)) if self.stages.n == 1 else self.trained
-
-    @property
-    def _slots(self) -> tuple[int, ...]:
-        """Place in the bank of the expert of each validated stage."""
-        return (0,) * self.system.stages.n if self.stages.n == 1 else tuple(range(len(self.trained)))
+    def _validator(self) -> Validator:
+        return Validator(self.config, self.system, self.mesh, self.stages, self.trained)
 
     def validate(self, state: State) -> dict[str, float]:
         """Unweighted loss on plain captions, for each stage and their mean over timesteps."""
-        losses = np.asarray(self._validation_losses(state, self.validation))
-        names = [f"loss_stage_{stage:02d}" for stage in self._validated]
-        spans = (self.system.stages.ends - self.system.stages.starts)[list(self._validated)]
-        return {**dict(zip(names, losses.tolist(), strict=True)), "loss": float(np.average(losses, weights=spans))}
-
-    @cached_property
-    def _sample(self) -> Any:
-        schedule = self.system.schedule
-        sampler = DDIM(schedule, time_grid("trailing", PREVIEW_STEPS, schedule.num_timesteps))
-
-        def run(state: State, batch: Batch) -> jax.Array:
-            bank = state["experts"]["ema"]
-            experts = [jax.tree.map(lambda leaf, k=k: leaf[k], bank) for k in range(len(self.trained))]
-            parts = Parts(state["autoencoder"], state["text_encoder"]["ema"], experts)
-            words = batch["preview_tokens"], batch["preview_mask"]
-            null = batch["null_tokens"], batch["null_mask"]
-            key = jax.random.key(1)
-            noise = jax.random.normal(key, (words[0].shape[0], *self.system.latent_shape))
-            scale = self.config.sample.guidance_scale
-            return self.system.generate(parts, self.stages, sampler, *words, null, noise, scale, key)
-
-        return jax.jit(run)
+        return self._validator.losses(state, self.validation)
 
     def preview(self, state: State) -> tuple[np.ndarray, list[str]]:
-        labels = list(self.config.train.preview_prompts)
-        if len(self.trained) < self.stages.n or not labels:
-            return np.zeros((0, 1, 1, 3), np.uint8), []
-        return to_uint8(self._sample(state, self.validation)), labels
+        return self._validator.preview(state, self.validation)

@@ -29,6 +29,7 @@ from ernie_vilg_jax.diffusion.sampling import sample
 from ernie_vilg_jax.diffusion.schedule import make_schedule
 from ernie_vilg_jax.diffusion.stages import make_stages
 from ernie_vilg_jax.models.unet import UNet
+from ernie_vilg_jax.parallel.topology import devices_of
 
 TARGETS = {"compile": 1.3, "compile_processor": 1.3, "step": 1.05}
 
@@ -133,10 +134,9 @@ def compare(samples: dict[int, list[float]]) -> dict[str, Any]:
 def measure_for_topology() -> dict[str, Any]:
     """Compiling for one chip of a TPU that is not here."""
     import numpy as np
-    from jax.experimental import topologies
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-    chip = topologies.get_topology_desc(_TOPOLOGY.value, platform="tpu").devices[0]
+    chip = devices_of(_TOPOLOGY.value)[0]
     where = NamedSharding(Mesh(np.array([chip]), ("data",)), PartitionSpec())
     unet, n, side = make_unet(), _EXPERTS.value, _LATENT_SIZE.value
     latents = jax.random.normal(jax.random.key(0), (_BATCH.value, side, side, unet.latent_channels))
@@ -199,12 +199,6 @@ def measure() -> dict[str, Any]:
 
 def main(argv: list[str]) -> None:
     del argv
-    if _TOPOLOGY.value:
-        # The TPU compiler asks these of a machine that has no TPU.
-        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-        os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5p-8")
-        os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-        os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     figures = measure_for_topology() if _TOPOLOGY.value else measure()
     n = figures["experts"]
     for name, target in TARGETS.items():

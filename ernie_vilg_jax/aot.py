@@ -2,16 +2,19 @@
 
   pip install libtpu
   python -m ernie_vilg_jax.aot --topology=v5p:4x4x8 --config=configs/paper.py:stage2 \\
-    --config.mesh.expert=2 --config.mesh.data=1 --config.mesh.fsdp=64
+    --config.mesh.expert=2 --config.mesh.data=1 --config.mesh.fsdp=64 --config.stage2.batch_size=640
+  python -m ernie_vilg_jax.aot --topology=v5p:4x4x8 --config=configs/paper.py --program=sampling --batch=128
 
-Compiles the real training step with the real TPU compiler; no TPU is needed, but minutes and some 10 GB of memory
-for the paper's size. Prints, for one chip: parameters, optimizer, activations, peak memory against what the chip has,
-and the compiler's own estimate of the time.
+Compiles the real program with the real TPU compiler; no TPU is needed, but minutes and some 10 GB of memory for the
+paper's size. Prints, for one chip: parameters, optimizer, activations, memory against what the chip has, and the
+compiler's own estimate of the time. --quick lets the compiler optimize less: a fifth of the time, the memory within
+some percent, and no estimate worth reading. --search doubles the batch, quickly, for as long as it fits.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 from ml_collections import config_flags
@@ -19,9 +22,18 @@ from ml_collections import config_flags
 from ernie_vilg_jax import cli
 from ernie_vilg_jax.errors import UserError
 
+if TYPE_CHECKING:
+    from ernie_vilg_jax.training.forecast import Forecast
+
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What would be trained: configs/NAME.py:stage1 or :stage2.")
 _TOPOLOGY = flags.DEFINE_string("topology", None, "The slice: v5e:4x8, v5p:4x4x8, v6e:16x16, ...", required=True)
 _OUTPUT = flags.DEFINE_string("output", "", "Also write the report to this file.")
+_PROGRAM = flags.DEFINE_enum(
+    "program", "training", ["training", "sampling"], "A training step, or prompts to pictures with all experts."
+)
+_BATCH = flags.DEFINE_integer("batch", 0, "With --program=sampling: pictures at once; one a chip by default.")
+_QUICK = flags.DEFINE_boolean("quick", False, "Compile with fewer optimizations: for the memory only.")
+_SEARCH = flags.DEFINE_boolean("search", False, "Look for the largest batch that fits, starting from the one given.")
 flags.mark_flag_as_required("config")
 
 
@@ -29,11 +41,22 @@ def main(argv: list[str]) -> None:
     del argv
     from ernie_vilg_jax.parallel.mesh import make_mesh
     from ernie_vilg_jax.parallel.topology import describe
-    from ernie_vilg_jax.training.forecast import forecast_training
+    from ernie_vilg_jax.training.forecast import forecast_sampling, forecast_training, largest
 
     devices, chip = describe(_TOPOLOGY.value)
     config = _CONFIG.value
-    text = forecast_training(config, make_mesh(config.mesh, devices), chip).text()
+    mesh = make_mesh(config.mesh, devices)
+
+    def forecast(batch: int, effort: str) -> Forecast:
+        if _PROGRAM.value == "sampling":
+            return forecast_sampling(config, mesh, chip, batch, effort)
+        config[config.target].batch_size = batch
+        return forecast_training(config, mesh, chip, effort)
+
+    batch = (_BATCH.value or mesh.size) if _PROGRAM.value == "sampling" else config[config.target].batch_size
+    if _SEARCH.value:
+        batch = largest(batch, lambda size: forecast(size, "O1"), print)
+    text = forecast(batch, "O1" if _QUICK.value else "").text()
     print(text)
     if _OUTPUT.value:
         try:

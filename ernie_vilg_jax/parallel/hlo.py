@@ -64,9 +64,13 @@ def size_of(dtype: str, shape: tuple[int, ...]) -> int:
 
 
 class Program:
-    """A compiled program, from `compiled.as_text()`."""
+    """A compiled program, from `compiled.as_text()`.
 
-    def __init__(self, text: str) -> None:
+    A loop that runs as often as its data say counts `turns` times.
+    """
+
+    def __init__(self, text: str, turns: int = 1) -> None:
+        self.turns = turns
         self.computations: dict[str, list[Operation]] = {}
         self.entry = ""
         current: list[Operation] | None = None
@@ -118,7 +122,7 @@ class Program:
             return int(known)
         condition = self.computations.get(loop.attribute(r"condition=%?([\w.\-]+)") or "", [])
         bounds = [int(o.rest.split(")")[0]) for o in condition if o.kind == "constant" and re.match(r"\d+\)", o.rest)]
-        return max(bounds, default=1)
+        return max(bounds, default=self.turns)
 
     @cached_property
     def cycles(self) -> int:
@@ -150,7 +154,9 @@ class Program:
                 kind = operation.kind.removesuffix("-start")
                 inner = self._inside(operation)
                 if inner is not None:
-                    kind = inner.kind.removesuffix("-start")
+                    # How a reduce-scatter is written for TPU: a fusion of this name, of a sum and what is cut from it.
+                    cut = "all-reduce-scatter" in operation.rest
+                    kind = "reduce-scatter" if cut else inner.kind.removesuffix("-start")
                     operation = inner
                 if kind in _KINDS:
                     found.append(Collective(kind, times, _shapes(operation.result), _groups(operation.rest)))

@@ -52,16 +52,20 @@ def describe(topology: str) -> tuple[Sequence[Any], Chip]:
         raise UserError(
             f"--topology={topology} is of no known chip: give {', '.join(CHIPS)} and a shape, such as v5p:4x4x8"
         )
+    return devices_of(topology), CHIPS[name]
+
+
+def devices_of(topology: str) -> Sequence[Any]:
+    """The devices of a slice, of any chip that the installed libtpu knows."""
     for variable, value in _ENVIRONMENT.items():
         os.environ.setdefault(variable, value)
     from jax.experimental import topologies
 
     try:
-        devices = topologies.get_topology_desc(topology, platform="tpu").devices
+        return topologies.get_topology_desc(topology, platform="tpu").devices
     except Exception as error:  # the plugin raises several types, and jax another when it is not installed
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise UserError(
             f"--topology={topology} cannot be compiled for ({reason}): `pip install libtpu`, and give a shape that the "
             "chip comes in, such as v5e:4x8, v5p:4x4x8 or v6e:16x16"
         ) from error
-    return devices, CHIPS[name]

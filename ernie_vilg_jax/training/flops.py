@@ -6,15 +6,14 @@ from typing import Any
 
 import jax
 
-# Peak dense bf16 multiply-add x 2 a second of one chip, from the makers' published tables.
+from ernie_vilg_jax.parallel.topology import CHIPS
+
+# Peak dense bf16 multiply-add x 2 a second of one chip, by the name its devices give it, from the makers' tables.
 PEAK_FLOPS = {
     "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5e": 197e12,
-    "TPU v5": 459e12,
-    "TPU v5p": 459e12,
-    "TPU v6 lite": 918e12,
-    "TPU v6e": 918e12,
+    **dict.fromkeys(("TPU v5 lite", "TPU v5e"), CHIPS["v5e"].flops),
+    **dict.fromkeys(("TPU v5", "TPU v5p"), CHIPS["v5p"].flops),
+    **dict.fromkeys(("TPU v6 lite", "TPU v6e"), CHIPS["v6e"].flops),
     "NVIDIA H100 80GB HBM3": 989e12,
     "NVIDIA H200": 989e12,
     "NVIDIA A100-SXM4-80GB": 312e12,

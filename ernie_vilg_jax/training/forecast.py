@@ -1,28 +1,34 @@
-"""What training would take on TPUs that are not there: the real training step, compiled by the real compiler.
+"""What training and sampling would take on TPUs that are not there: the real programs, compiled by the real compiler.
 
-The same task, mesh and sharding rules as `run`; only the arrays are missing. Memory is the compiler's own account of
+The same task, mesh and sharding rules as in a run; only the arrays are missing. Memory is the compiler's own account of
 one chip; the time is its cycle estimate without communication (see parallel/hlo.py), so it is a lower bound.
 """
 
 import dataclasses
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax.config import latent_size
+from ernie_vilg_jax.diffusion.samplers import make_sampler
+from ernie_vilg_jax.diffusion.sampling import visits
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.models.autoencoder import Posterior
 from ernie_vilg_jax.parallel import rules
 from ernie_vilg_jax.parallel.hlo import Program
+from ernie_vilg_jax.parallel.sampling import check_mode
+from ernie_vilg_jax.parallel.streaming import working
 from ernie_vilg_jax.parallel.topology import Chip
-from ernie_vilg_jax.system import build_system
+from ernie_vilg_jax.system import Parts, build_system
 from ernie_vilg_jax.training.diffusion import DiffusionTask
+from ernie_vilg_jax.training.flops import count_flops
 
 GIB = 2**30
 
@@ -34,7 +40,7 @@ class Forecast:
     Attributes:
       state: name -> bytes of what stays between steps: parameters, averages, optimizer moments, by part.
       temporary: bytes beside it while a step runs: activations, gathered weights, gradients.
-      peak: bytes at the worst moment, by the compiler's account.
+      peak: bytes of arguments and temporaries together, by the compiler's account.
       flops: of the model, all chips together.
       seconds: the compiler's cycles, as time; None where it wrote no program text that can be read.
       traffic: kind of collective -> (how many, bytes).
@@ -58,25 +64,30 @@ class Forecast:
 
     def text(self) -> str:
         """The report, as people read it."""
-        rows = [f"{self.title}: {self.chips} x {self.chip.name}, {self.batch} pictures a step"]
+        rows = [f"{self.title}: {self.chips} x {self.chip.name}, {self.batch} pictures"]
         rows += [f"  {name:28s} {size / GIB:8.2f} GiB a chip" for name, size in self.state.items()]
         rows.append(f"  {'temporary':28s} {self.temporary / GIB:8.2f} GiB a chip")
         rows.append(f"  {'peak':28s} {self.peak / GIB:8.2f} GiB of {self.chip.hbm / GIB:.0f}")
-        rows.append(f"  {'model':28s} {self.flops / self.chips / 1e12:8.2f} TFLOP a chip and step")
+        rows.append(f"  {'model':28s} {self.flops / self.chips / 1e12:8.2f} TFLOP a chip")
         if self.seconds:
             mfu = self.flops / self.chips / self.seconds / self.chip.flops
             rows.append(
-                f"  {'compiler estimate':28s} {self.seconds * 1e3:8.1f} ms a step without communication, {mfu:.0%} MFU"
+                f"  {'compiler estimate':28s} {self.seconds * 1e3:8.1f} ms without communication, {mfu:.0%} MFU"
             )
             for kind, (count, size) in sorted(self.traffic.items()):
                 rows.append(f"  {kind:28s} {size / GIB:8.2f} GiB in {count}")
-        verdict = "fits" if self.fits else f"does not fit: {(self.peak - self.chip.hbm) / GIB:.1f} GiB too much a chip"
-        rows.append(f"  verdict: {verdict}; compiled in {self.compile_seconds:.0f} s")
+        rows.append(f"  verdict: {self.verdict}; compiled in {self.compile_seconds:.0f} s")
         return "\n".join(rows)
 
+    @property
+    def verdict(self) -> str:
+        if self.fits:
+            return f"fits, with {(self.chip.hbm - self.peak) / GIB:.1f} GiB to spare"
+        return f"does not fit: {(self.peak - self.chip.hbm) / GIB:.1f} GiB too much a chip"
 
-def forecast_training(config: ConfigDict, mesh: Mesh, chip: Chip) -> Forecast:
-    """Compiles one training step of `config.target` (stage1 or stage2) for `mesh`."""
+
+def forecast_training(config: ConfigDict, mesh: Mesh, chip: Chip, effort: str = "") -> Forecast:
+    """Compiles one training step of `config.target` (stage1 or stage2) for `mesh`; `effort` as in `_compile`."""
     if config.target == "autoencoder":
         raise UserError("--config names the target autoencoder; aot compiles stage1 and stage2")
     config = config.copy_and_resolve_references()
@@ -90,16 +101,14 @@ def forecast_training(config: ConfigDict, mesh: Mesh, chip: Chip) -> Forecast:
     }
     with jax.set_mesh(mesh):
         flops = task.flops_per_step(batch)
-        started = time.monotonic()
-        compiled = task.train_step.lower(task.abstract, batch).compile()
-        seconds = time.monotonic() - started
+        compiled, seconds = _compile(task.train_step.lower(task.abstract, batch), effort)
     parts = {"autoencoder": task.abstract["autoencoder"], "text encoder": task.abstract["text_encoder"]}
     names = {"params": "parameters", "ema": "average", "opt": "optimizer"}
     state = {name: local_bytes(tree) for name, tree in parts.items()}
     state |= {f"experts, {names[name]}": local_bytes(tree) for name, tree in task.abstract["experts"].items()}
     return report(
         compiled,
-        title=f"{config.name}, {config.target}, {dict(mesh.shape)}",
+        title=f"{_title(config, mesh)}, training step of {config.target}",
         chip=chip,
         chips=mesh.size,
         batch=task.batch_size,
@@ -107,6 +116,110 @@ def forecast_training(config: ConfigDict, mesh: Mesh, chip: Chip) -> Forecast:
         flops=flops,
         compile_seconds=seconds,
     )
+
+
+def forecast_sampling(config: ConfigDict, mesh: Mesh, chip: Chip, batch: int, effort: str = "") -> Forecast:
+    """Compiles prompts -> pictures with all experts resident: text encoder, the whole loop with guidance, decoder.
+
+    Pictures go over the mesh's `data` and `fsdp`; experts are whole on every chip, or cut along `tensor`.
+    """
+    config = config.copy_and_resolve_references()
+    check_mode("resident", config.experts.n, mesh)
+    across = mesh.shape["data"] * mesh.shape["fsdp"]
+    if batch % across:
+        raise UserError(f"--batch={batch} must be a multiple of {across}, the chips that pictures go over")
+    system = build_system(config)
+    settings = config.sample
+    sampler = make_sampler(settings.sampler, system.schedule, settings.steps)
+    key, half = jax.random.key(0), jnp.dtype(config.dtype)
+
+    def abstract(tree: Any, dtype: Any) -> Any:
+        tree = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), tree)
+        return rules.placed(tree, working(tree, mesh))
+
+    expert = abstract(jax.eval_shape(system.init_unet, key), half)
+    text_encoder = abstract(jax.eval_shape(system.init_text_encoder, key), half)
+    parts = Parts(abstract(system.abstract_autoencoder(), jnp.float32), text_encoder, (expert,) * system.stages.n)
+    words = [jax.ShapeDtypeStruct((batch, config.tokenizer.max_length), t) for t in (jnp.int32, jnp.bool_)]
+    null = tuple(jax.ShapeDtypeStruct((1, *word.shape[1:]), word.dtype) for word in words)
+    noise = jax.ShapeDtypeStruct((batch, *system.latent_shape), jnp.float32)
+    over = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+    tokens, mask, noise = (jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=over) for x in (*words, noise))
+
+    def run(parts: Parts, tokens: Any, mask: Any, null: Any, noise: Any, scale: Any) -> jax.Array:
+        return system.generate(parts, system.stages, sampler, tokens, mask, null, noise, scale, key)
+
+    def step(parts: Parts, tokens: Any, mask: Any, noise: Any) -> Any:
+        text = system.read(parts.text_encoder, tokens, mask)
+        return system.predict(parts.experts[0], noise, jnp.zeros(batch, jnp.int32), text)
+
+    with jax.set_mesh(mesh):
+        # With guidance each step looks at every picture twice.
+        flops = 2 * settings.steps * count_flops(step, parts, tokens, mask, noise)
+        flops += count_flops(system.decode, parts.autoencoder, noise)
+        scale = jax.ShapeDtypeStruct((), jnp.float32)
+        jitted = jax.jit(run, out_shardings=over)
+        compiled, seconds = _compile(jitted.lower(parts, tokens, mask, null, noise, scale), effort)
+    names = {"autoencoder": parts.autoencoder, "text encoder": text_encoder}
+    state = {name: local_bytes(tree) for name, tree in names.items()}
+    return report(
+        compiled,
+        title=f"{_title(config, mesh)}, {settings.steps} steps of {settings.sampler} with guidance",
+        chip=chip,
+        chips=mesh.size,
+        batch=batch,
+        state=state | {f"experts ({system.stages.n})": system.stages.n * local_bytes(expert)},
+        flops=flops,
+        compile_seconds=seconds,
+        # How many steps a stage has is data to the program.
+        turns=round(settings.steps / len(visits(system.stages, sampler.timesteps))),
+    )
+
+
+class TooBig(UserError):
+    """The compiler found no way to fit the program into a chip's memory."""
+
+
+def largest(batch: int, forecast: Callable[[int], Forecast], tell: Callable[[str], Any]) -> int:
+    """The largest of `batch`, 2 x, 4 x, ... that fits, found by trying. Raises UserError if not even the first does."""
+    best = 0
+    while True:
+        try:
+            found = forecast(batch)
+        except TooBig as error:
+            tell(f"batch {batch}: {error}")
+            break
+        tell(f"batch {batch}: {found.verdict}")
+        if not found.fits:
+            break
+        best, batch = batch, 2 * batch
+    if not best:
+        raise TooBig(
+            f"a batch of {batch} does not fit: give a smaller one, more chips, or --config.model.unet.remat=True"
+        )
+    return best
+
+
+def _title(config: ConfigDict, mesh: Mesh) -> str:
+    axes = ", ".join(f"{axis}={size}" for axis, size in mesh.shape.items() if size > 1)
+    side = config.model.image_size
+    return f"{config.name}, {side} x {side} pixels, mesh {axes or 'of one chip'}"
+
+
+def _compile(lowered: Any, effort: str) -> tuple[Any, float]:
+    """The compiled program, and the seconds it took. `effort` is XLA's optimization level: "" its default, or "O1"."""
+    started = time.monotonic()
+    before = jax.config.jax_optimization_level  # type: ignore[attr-defined]
+    jax.config.update("jax_optimization_level", effort or before)
+    try:
+        return lowered.compile(), time.monotonic() - started
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        used = re.search(r"Used \S+ of \S+ hbm", str(error))
+        raise TooBig(f"does not fit: {used[0] if used else str(error).splitlines()[0][:200]} on each chip") from error
+    finally:
+        jax.config.update("jax_optimization_level", before)
 
 
 def batch_shapes(config: ConfigDict, task: DiffusionTask) -> dict[str, tuple[tuple[int, ...], Any]]:
@@ -139,11 +252,11 @@ def local_bytes(tree: Any) -> float:
     return total
 
 
-def report(compiled: Any, **known: Any) -> Forecast:
-    """Joins what is known of a program with what the compiler says of it."""
+def report(compiled: Any, turns: int = 1, **known: Any) -> Forecast:
+    """Joins what is known of a program with what the compiler says of it; `turns` as in `Program`."""
     memory = compiled.memory_analysis()
     try:
-        program = Program(compiled.as_text())
+        program = Program(compiled.as_text(), turns)
     except (jax.errors.JaxRuntimeError, ValueError):
         # jaxlib cannot print all that a newer TPU compiler makes; memory is known all the same.
         program = None

@@ -1,0 +1,49 @@
+"""What forecasts say and refuse; tests/test_aot.py has them compile with the real TPU compiler."""
+
+import pytest
+
+from configs.demo import get_config
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.parallel.mesh import make_mesh
+from ernie_vilg_jax.parallel.topology import Chip
+from ernie_vilg_jax.training.forecast import Forecast, TooBig, forecast_sampling, forecast_training, largest
+
+CHIP = Chip("v0", hbm=100.0, flops=1e12, clock=1e9)
+
+
+def forecast(peak: float, batch: int = 1) -> Forecast:
+    return Forecast("a", CHIP, 1, batch, {}, 0.0, peak, 1.0, None, {}, 1.0)
+
+
+def test_the_search_doubles_until_it_does_not_fit() -> None:
+    said: list[str] = []
+    assert largest(4, lambda batch: forecast(batch * 10.0), said.append) == 8
+    assert [line.split(":")[0] for line in said] == ["batch 4", "batch 8", "batch 16"]
+    assert "does not fit" in said[-1]
+
+
+def test_the_search_ends_where_the_compiler_gives_up() -> None:
+    def compiled(batch: int) -> Forecast:
+        if batch > 2:
+            raise TooBig("does not fit: Used 20G of 16G hbm on each chip")
+        return forecast(50.0)
+
+    assert largest(1, compiled, lambda line: None) == 2
+
+
+def test_a_first_batch_that_does_not_fit() -> None:
+    with pytest.raises(UserError, match="a batch of 4 does not fit: give a smaller one"):
+        largest(4, lambda batch: forecast(1e9), lambda line: None)
+
+
+def test_the_autoencoder_is_not_compiled() -> None:
+    config = get_config("stage2,smoke")
+    config.target = "autoencoder"
+    with pytest.raises(UserError, match="compiles stage1 and stage2"):
+        forecast_training(config, make_mesh(config.mesh), CHIP)
+
+
+def test_sampling_says_which_batch_goes_over_the_chips() -> None:
+    config = get_config("stage2,smoke")
+    with pytest.raises(UserError, match="--batch=3 must be a multiple of 8"):
+        forecast_sampling(config, make_mesh(config.mesh), CHIP, 3)

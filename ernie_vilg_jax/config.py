@@ -80,7 +80,7 @@ def default_config() -> ConfigDict:
     c.data.crop = "center"  # of pictures that are not square; or "random", with up to 15% of zoom
     c.data.weights = ConfigDict()  # share of each source in a batch, by name; empty: as many as there are records
 
-    # In training only, on data that `annotate` went over; each piece has its own switch. Paper sections 2.1 and 2.2.
+    # In training only, on data that `annotate` went over; each piece has its own switch.
     c.knowledge = ConfigDict()
     c.knowledge.enabled = True  # False: plain captions, plain loss, whatever the fields below say
     c.knowledge.text_rate = 0.5  # share of samples whose key words get special tokens and more attention [N]
@@ -102,7 +102,7 @@ def default_config() -> ConfigDict:
     c.optimizer.mu_dtype = "float32"  # of Adam's first moment; "bfloat16" saves 2 of the 16 bytes a parameter
     c.optimizer.clip_norm = 1.0  # gradient norm above which it is scaled down; 0 is off [?]
 
-    # One section for each target: paper section 3.1 for the steps and the rate, guesses for the rest.
+    # One section for each target: the paper for the steps and the rate, guesses for the rest.
     for target, steps in (("autoencoder", 500_000), ("stage1", 350_000), ("stage2", 90_000)):
         section = ConfigDict()
         section.steps = steps  # [N]; the autoencoder's are a guess [?]

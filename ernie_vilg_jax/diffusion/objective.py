@@ -1,6 +1,6 @@
 """The training loss: squared error of the prediction, weighted where knowledge says that it matters.
 
-ERNIE-ViLG 2.0, section 3 (visual knowledge), https://arxiv.org/abs/2210.15257: the denoising loss inside the boxes of
+ERNIE-ViLG 2.0, visual knowledge, https://arxiv.org/abs/2210.15257: the denoising loss inside the boxes of
 salient objects is multiplied by (1 + w_l), w_l = 0.1.
 """
 

@@ -4,11 +4,11 @@
     keys      [K_text ; K_image]                   [B, L + N, C]
     values    [V_text ; V_image]                   [B, L + N, C]
 
-Key words of the text may weigh more (paper section 2.1): a weight on the logits of a key is a scaled key, a weight on
+Key words may weigh more (the paper's textual knowledge): a weight on the logits of a key is a scaled key, a weight on
 its probability is a scaled value. Either is one multiplication of [B, L, heads, d], and whatever computes the attention
 need not know of it.
 
-Paper, section 2 (knowledge-enhanced U-Net); the block around it follows ADM and GLIDE (arXiv 2105.05233, 2112.10741).
+The paper: knowledge-enhanced U-Net; the block around it follows ADM and GLIDE (arXiv 2105.05233, 2112.10741).
 """
 
 from typing import Any, Literal

@@ -2,7 +2,7 @@
 
     x, t, text -> conv_in -> down levels -> middle -> up levels (skips) -> norm, SiLU, conv_out -> epsilon
 
-Sizes: paper section 2 as collected in its appendix: 512 base channels, multipliers (1, 2, 3, 4), 3 residual blocks a
+Sizes, as the paper gives them: 512 base channels, multipliers (1, 2, 3, 4), 3 residual blocks a
 level, attention at down-samplings 2, 4 and 8, 64 channels a head: 2.238B parameters (see tests/models/test_sizes.py).
 That the blocks are ADM's (arXiv 2105.05233) is an inference from this count.
 """

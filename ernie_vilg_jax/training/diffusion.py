@@ -5,7 +5,7 @@
 
 Stage 1 is the case of a single expert in charge of every timestep, so both stages are this one program. A sample's
 gradient reaches the expert of its timestep and, where it is trained, the shared text encoder: nothing else.
-Paper sections 2.2 (experts) and 3.1 (stages of training).
+The paper: mixture of denoising experts; its two stages of training.
 """
 
 from functools import cached_property

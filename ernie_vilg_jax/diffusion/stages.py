@@ -1,6 +1,7 @@
 """Which denoising expert is in charge of which timestep: the router of the mixture of denoising experts.
 
-The T timesteps are cut into n consecutive stages (ERNIE-ViLG 2.0, https://arxiv.org/abs/2210.15257), and stage i belongs to expert i. Stage 0 holds t = 0, the least noisy; sampling starts in stage n - 1.
+The T timesteps are cut into n consecutive stages (ERNIE-ViLG 2.0, https://arxiv.org/abs/2210.15257), and stage i
+belongs to expert i. Stage 0 holds t = 0, the least noisy; sampling starts in stage n - 1.
 
     t        0 ......... b1 ......... b2   ...   b(n-1) ....... T-1
              |  stage 0  |  stage 1   |    ...   |  stage n-1   |

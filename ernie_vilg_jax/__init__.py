@@ -11,12 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ernie_vilg_jax.pipeline import Pipeline, load
+    from ernie_vilg_jax.pipeline import AttentionMaps, Pipeline, Progress, load
 
 __version__ = "0.1.0"
-__all__ = ["Pipeline", "__version__", "load"]
+__all__ = ["AttentionMaps", "Pipeline", "Progress", "__version__", "load"]
 
-_HOME = {"load": "ernie_vilg_jax.pipeline", "Pipeline": "ernie_vilg_jax.pipeline"}
+_HOME = dict.fromkeys(("AttentionMaps", "Pipeline", "Progress", "load"), "ernie_vilg_jax.pipeline")
 
 
 def __getattr__(name: str) -> Any:

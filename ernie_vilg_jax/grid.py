@@ -88,14 +88,15 @@ def labelled_grid(
     return sheet
 
 
-def save_png(image: Image.Image, path: str | Path, metadata: Mapping[str, Any] | None = None) -> None:
+def save_png(image: Image.Image, path: str | Path, metadata: Mapping[Any, Any] | None = None) -> None:
     """Writes a PNG whose text chunks hold `metadata`: strings as they are, all else as JSON.
 
-    `Image.open(path).text` reads them back. Folders on the way are made.
+    A picture that the pipeline made carries its settings: `save_png(image, path, image.info)`. `Image.open(path).text`
+    reads them back. Folders on the way are made.
     """
     info = PngInfo()
     for key, value in (metadata or {}).items():
-        info.add_text(key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        info.add_text(str(key), value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

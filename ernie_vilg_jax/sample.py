@@ -1,7 +1,10 @@
 """Makes pictures from Chinese and English prompts.
 
   python -m ernie_vilg_jax.sample --prompt="一只猫" --prompt="a slice of pizza, 3D style" --num_images=4 --seed=7
-  python -m ernie_vilg_jax.sample --checkpoint=runs/demo --steps=25 --guidance_scale=5
+  python -m ernie_vilg_jax.sample --checkpoint=runs/demo --steps=20 --sampler=dpmpp_2m --guidance_scale=5
+  python -m ernie_vilg_jax.sample --prompt="一辆车" --negative_prompt="red" --guidance_interval=100,900
+  python -m ernie_vilg_jax.sample --prompt="狮子" --image=cat.png --strength=0.6              # begin from a picture
+  python -m ernie_vilg_jax.sample --prompt="一顶帽子" --image=cat.png --mask=white_at_the_top.png
   python -m ernie_vilg_jax.sample --mode=streamed           # one expert in memory at a time
   python -m ernie_vilg_jax.sample --mode=pipelined --mesh=expert=4,data=2
 
@@ -9,9 +12,13 @@ Writes one PNG per picture (its prompt, seed and settings are inside) and grid.p
 --prompt it takes the example prompts of the checkpoint; without --checkpoint, the demo model in the package.
 """
 
+import re
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TextIO
 
 from absl import flags, logging
 
@@ -20,16 +27,36 @@ from ernie_vilg_jax.errors import UserError
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoint folder, or the --workdir of a training run.")
 PROMPT = flags.DEFINE_multi_string("prompt", None, "What to show; repeat for more.")
+NEGATIVE_PROMPT = flags.DEFINE_multi_string(
+    "negative_prompt", None, "What not to show: one for all prompts, or one for each. Needs --guidance_scale above 1."
+)
 NUM_IMAGES = flags.DEFINE_integer("num_images", 1, "Pictures of each prompt.")
-STEPS = flags.DEFINE_integer("steps", None, "Denoising steps; the checkpoint's config has the default.")
-GUIDANCE_SCALE = flags.DEFINE_float("guidance_scale", None, "1: none; larger follows the prompt more closely.")
-SAMPLER = flags.DEFINE_string("sampler", None, "How to step; the checkpoint's config has the default (ddim).")
 SEED = flags.DEFINE_integer("seed", 0, "The same seed gives the same pictures.")
+OUTPUT = flags.DEFINE_string("output", "samples", "Folder for the pictures.")
 MODE = flags.DEFINE_string(
     "mode", "resident", "Where the experts are: resident, streamed or pipelined; see docs/sampling.md."
 )
 MESH = flags.DEFINE_list("mesh", None, "Devices along each axis, such as expert=4,data=2; one device without it.")
-OUTPUT = flags.DEFINE_string("output", "samples", "Folder for the pictures.")
+# The defaults of what follows are those of the checkpoint's config.
+STEPS = flags.DEFINE_integer("steps", None, "Denoising steps.")
+SAMPLER = flags.DEFINE_string("sampler", None, "How to step: ddpm, ddim, euler, heun, dpmpp_2m or unipc.")
+GRID = flags.DEFINE_string(
+    "grid", None, "Which timesteps: trailing, leading, uniform, quadratic or karras; the sampler's own without it."
+)
+GUIDANCE_SCALE = flags.DEFINE_float("guidance_scale", None, "1: none; larger follows the prompt more closely.")
+GUIDANCE_RESCALE = flags.DEFINE_float("guidance_rescale", None, "0 to 1: how much added contrast is taken back.")
+GUIDANCE_INTERVAL = flags.DEFINE_list(
+    "guidance_interval", None, "LOW,HIGH: guidance only for timesteps in [LOW, HIGH)."
+)
+DYNAMIC_THRESHOLD = flags.DEFINE_float(
+    "dynamic_threshold", None, "Percentile at which the estimate is clipped; 0: off."
+)
+STAGE_SCALES = flags.DEFINE_list("stage_scales", None, "A guidance scale for each stage, the least noisy first.")
+IMAGE = flags.DEFINE_string("image", None, "A picture to begin from; its central square is taken.")
+STRENGTH = flags.DEFINE_float(
+    "strength", None, "With --image: 0 leaves it as it is, 1 leaves nothing of it. (default: 0.6, with --mask 1)"
+)
+MASK = flags.DEFINE_string("mask", None, "With --image, of its size: only what is white here is painted anew.")
 
 
 def main(argv: list[str]) -> None:
@@ -38,33 +65,76 @@ def main(argv: list[str]) -> None:
 
     cli.enable_compilation_cache()
     start = time.monotonic()
+    pictures = given_pictures()
     pipe = load(CHECKPOINT.value, mode=MODE.value, mesh=axis_sizes(MESH.value))
     prompts = PROMPT.value if PROMPT.value is not None else list(pipe.config.train.preview_prompts)
     logging.info(
         "checkpoint read in %.1f s; sampling %d pictures", time.monotonic() - start, len(prompts) * NUM_IMAGES.value
     )
     start = time.monotonic()
-    images = pipe(
-        prompts,
-        num_images=NUM_IMAGES.value,
-        steps=STEPS.value,
-        guidance_scale=GUIDANCE_SCALE.value,
-        sampler=SAMPLER.value,
-        seed=SEED.value,
-    )
+    options = {**options_of_flags(), **pictures}
+    if sys.stderr.isatty() and MODE.value != "pipelined":
+        options["on_step"] = ProgressLine(sys.stderr)
+    ask = pipe.inpaint if "mask" in pictures else pipe.image_to_image if "image" in pictures else pipe
+    with naming_flags():
+        images = ask(prompts, **options)
     seconds = time.monotonic() - start
     folder = Path(OUTPUT.value)
+    files = {name: Path(flag.value).name for name, flag in (("image", IMAGE), ("mask", MASK)) if flag.value}
+    for number, image in enumerate(images):
+        save_png(image, folder / f"{number:03d}.png", {**image.info, **files})
     labels = [prompt for prompt in prompts for _ in range(NUM_IMAGES.value)]
-    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-        settings = {
-            "prompt": label,
-            "seed": SEED.value,
-            "number": number,
-            "steps": STEPS.value or pipe.config.sample.steps,
-        }
-        save_png(image, folder / f"{number:03d}.png", settings)
     save_png(labelled_grid(images, labels), folder / "grid.png", {"seed": SEED.value})
     logging.info("%d pictures in %.1f s, compiling included; see %s", len(images), seconds, folder / "grid.png")
+
+
+def options_of_flags() -> dict[str, Any]:
+    """What the flags say of `pipeline.requests.Options`."""
+    return {
+        "num_images": NUM_IMAGES.value,
+        "negative_prompt": NEGATIVE_PROMPT.value,
+        "seed": SEED.value,
+        "steps": STEPS.value,
+        "sampler": SAMPLER.value,
+        "grid": GRID.value,
+        "guidance_scale": GUIDANCE_SCALE.value,
+        "guidance_rescale": GUIDANCE_RESCALE.value,
+        "guidance_interval": numbers("guidance_interval", GUIDANCE_INTERVAL.value, int, "100,900"),
+        "dynamic_threshold": DYNAMIC_THRESHOLD.value,
+        "stage_scales": numbers("stage_scales", STAGE_SCALES.value, float, "2,3,4,5"),
+    }
+
+
+def given_pictures() -> dict[str, Any]:
+    """image, mask and strength, as far as there are flags for them."""
+    from PIL import Image
+
+    given: dict[str, Any] = {}
+    for name, flag in (("image", IMAGE), ("mask", MASK)):
+        if flag.value is None:
+            continue
+        try:
+            given[name] = Image.open(flag.value)
+            given[name].load()
+        except OSError as error:
+            reason = error.strerror or "it is no picture, or a damaged one"
+            raise UserError(f"--{name}={flag.value} cannot be read: {reason}; give a PNG or JPEG file") from error
+    for name, flag in (("mask", MASK), ("strength", STRENGTH)):
+        if flag.value is not None and IMAGE.value is None:
+            raise UserError(f"--{name} is for a picture to begin from; give one with --image=FILE")
+    return given if STRENGTH.value is None else {**given, "strength": STRENGTH.value}
+
+
+def numbers(name: str, parts: Sequence[str] | None, kind: Callable[[str], Any], example: str) -> tuple[Any, ...] | None:
+    """(100, 900) of ["100", "900"]; an empty flag is ()."""
+    if parts is None:
+        return None
+    try:
+        return tuple(kind(part) for part in parts)
+    except ValueError as error:
+        raise UserError(
+            f"--{name}={','.join(parts)} must be numbers with commas, such as --{name}={example}"
+        ) from error
 
 
 def axis_sizes(parts: Sequence[str] | None) -> dict[str, int] | None:
@@ -75,6 +145,35 @@ def axis_sizes(parts: Sequence[str] | None) -> dict[str, int] | None:
         return {axis.strip(): int(size) for axis, size in (part.split("=") for part in parts)}
     except ValueError as error:
         raise UserError(f"--mesh={','.join(parts)} must be axes and sizes, such as --mesh=expert=4,data=2") from error
+
+
+@contextmanager
+def naming_flags() -> Iterator[None]:
+    """Messages that begin with an argument of the pipeline begin with the flag of that name."""
+    try:
+        yield
+    except UserError as error:
+        named = re.sub(r"^(?=\w+[=:])", "--", str(error))
+        raise UserError(re.sub(r"^the (image|mask)\b", r"--\1: the \1", named)) from error
+
+
+class ProgressLine:
+    """One line on a terminal, overwritten after each step: how far, which expert, how fast, how long still."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.first: tuple[int, float] | None = None
+
+    def __call__(self, progress: Any) -> None:
+        now = time.monotonic()
+        if self.first is None:
+            self.first = progress.step, now  # it compiled: not a step to measure by
+        done, seconds = progress.step - self.first[0], now - self.first[1]
+        line = f"step {progress.step}/{progress.steps}  t={progress.timestep}  expert {progress.stage}"
+        if done and seconds:
+            line += f"  {done / seconds:.1f} steps/s  {(progress.steps - progress.step) * seconds / done:.0f} s left"
+        self.stream.write(f"\r{line:<70}" if progress.step < progress.steps else f"\r{'':<70}\r")
+        self.stream.flush()
 
 
 def run() -> None:

@@ -1,0 +1,136 @@
+"""The command `sample`: flags to options, settings inside the pictures, progress, and sentences that name flags."""
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+from PIL import Image
+
+from ernie_vilg_jax import pipeline, sample
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.pipeline import Pipeline, Progress
+
+
+@pytest.fixture
+def command(pipe: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """command("--seed=1", ...) -> the folder of pictures; with the model of these tests."""
+    monkeypatch.setattr(pipeline, "load", lambda path, mode, mesh: pipe)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def run(*arguments: str) -> Path:
+        with flagsaver.flagsaver():
+            flags.FLAGS(["sample", f"--output={tmp_path / 'out'}", *arguments])
+            sample.main(["sample"])
+        return tmp_path / "out"
+
+    return run
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)).save(tmp_path / "cat.png")
+    mask = Image.new("L", (16, 16))
+    mask.paste(255, (8, 0, 16, 16))
+    mask.save(tmp_path / "mask.png")
+    return tmp_path / "cat.png"
+
+
+def same(path: Path, image: Image.Image) -> bool:
+    return bool(np.all(np.asarray(Image.open(path)) == np.asarray(image)))
+
+
+def test_all_settings_reach_the_pictures_and_their_metadata(command: Any, pipe: Pipeline) -> None:
+    scales = "--guidance_interval=100,900", "--guidance_rescale=0.5", "--dynamic_threshold=99", "--stage_scales=2,3"
+    how = "--steps=4", "--sampler=unipc", "--grid=karras", "--guidance_scale=2.5", "--seed=5", "--num_images=2"
+    folder = command("--prompt=一只猫", "--prompt=a dog", "--negative_prompt=red", *scales, *how)
+    expected: dict[str, Any] = {
+        "guidance_interval": (100, 900), "guidance_rescale": 0.5, "dynamic_threshold": 99.0, "stage_scales": (2.0, 3.0),
+        "steps": 4, "sampler": "unipc", "grid": "karras", "guidance_scale": 2.5, "seed": 5,
+    }  # fmt: skip
+    images = pipe(["一只猫", "a dog"], num_images=2, negative_prompt="red", **expected)
+    assert all(same(folder / f"{number:03d}.png", image) for number, image in enumerate(images))
+    written = Image.open(folder / "002.png").info
+    assert written == {
+        "prompt": "a dog", "negative_prompt": "red", "seed": "5", "number": "2", "steps": "4", "sampler": "unipc",
+        "grid": "karras", "guidance_scale": "2.5", "guidance_rescale": "0.5", "guidance_interval": "[100, 900]",
+        "dynamic_threshold": "99.0", "stage_scales": "[2.0, 3.0]",
+    }  # fmt: skip
+    assert Image.open(folder / "grid.png").info == {"seed": "5"}
+
+
+def test_without_flags_it_takes_the_prompts_and_settings_of_the_checkpoint(command: Any, pipe: Pipeline) -> None:
+    folder = command()
+    prompts = list(pipe.config.train.preview_prompts)
+    assert [Image.open(folder / f"{number:03d}.png").info["prompt"] for number in range(len(prompts))] == prompts
+    assert all(same(folder / f"{number:03d}.png", image) for number, image in enumerate(pipe(prompts)))
+
+
+def test_from_a_picture_with_and_without_a_mask(command: Any, pipe: Pipeline, picture: Path) -> None:
+    image, mask = Image.open(picture), Image.open(picture.with_name("mask.png"))
+    made = command("--prompt=一只猫", f"--image={picture}", "--strength=0.4") / "000.png"
+    assert same(made, pipe.image_to_image("一只猫", image, strength=0.4)[0])
+    assert Image.open(made).info["image"] == "cat.png" and Image.open(made).info["strength"] == "0.4"
+    made = command("--prompt=一只猫", f"--image={picture}", f"--mask={mask.filename}") / "000.png"
+    assert same(made, pipe.inpaint("一只猫", image, mask)[0])
+    assert Image.open(made).info["mask"] == "mask.png" and "strength" not in Image.open(made).info
+
+
+def test_progress_on_a_terminal_only(command: Any, pipe: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", shown)
+    folder = command("--prompt=一只猫", "--steps=3")
+    assert shown.getvalue() == ""
+    before = Image.open(folder / "000.png").tobytes()
+    monkeypatch.setattr(sys, "stderr", shown := Terminal())
+    assert Image.open(command("--prompt=一只猫", "--steps=3") / "000.png").tobytes() == before
+    lines = [line.strip() for line in shown.getvalue().split("\r")[1:]]
+    assert lines[0] == "step 1/3  t=999  expert 1"
+    assert lines[1].startswith("step 2/3  t=666  expert 1  ") and lines[1].endswith("s left")
+    assert lines[2:] == ["", ""], "at the end the line is wiped"
+
+
+def test_the_rate_does_not_count_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 100.5, 101.0])
+    monkeypatch.setattr(sample.time, "monotonic", lambda: next(clock))
+    line = sample.ProgressLine(stream := io.StringIO())
+    for step in (1, 2, 3):
+        line(Progress(step, 10, 999 - step, 3, list))
+    assert stream.getvalue().split("\r")[-1].strip() == "step 3/10  t=996  expert 3  2.0 steps/s  4 s left"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--steps=0"], "^--steps=0 must be at least 1"),
+        (["--guidance_scale=nan"], "^--guidance_scale=nan must be a number"),
+        (["--guidance_scale=-1"], "^--guidance_scale: -1.0 must be a number from 0 up"),
+        (["--guidance_interval=low"], "^--guidance_interval=low must be numbers with commas, such as --guidance_int"),
+        (["--stage_scales=1,2,3"], "^--stage_scales: 3 scales were given, but the model has 2 stages"),
+        (["--sampler=magic"], "^--sampler='magic' is not one of ddpm"),
+        (["--negative_prompt=a", "--negative_prompt=b"], "^--negative_prompt: 2 were given for 1 prompts"),
+        (["--mask=mask.png"], "^--mask is for a picture to begin from; give one with --image=FILE"),
+        (["--strength=0.5"], "^--strength is for a picture to begin from"),
+        (["--image=nowhere.png"], "^--image=nowhere.png cannot be read: No such file or directory; give a PNG or JPEG"),
+        (["--image=words.txt"], "^--image=words.txt cannot be read: it is no picture, or a damaged one"),
+        (["--image=cat.png", "--mask=small.png"], "^--mask: the mask is 8x8 pixels and the image 16x16"),
+        (["--image=cat.png", "--strength=2"], "^--strength=2.0 must be a number above 0"),
+        (["--prompt="], "^a prompt is empty; say what the picture should show, such as --prompt="),
+    ],
+)
+def test_mistakes_name_the_flag(
+    command: Any, picture: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(picture.parent)
+    Image.new("L", (8, 8), 255).save("small.png")
+    Path("words.txt").write_text("a cat")
+    with pytest.raises(UserError, match=message):
+        command("--prompt=一只猫", *arguments)

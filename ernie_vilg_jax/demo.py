@@ -1,0 +1,61 @@
+"""A page in the browser to try a model with: prompts in Chinese or English, styles, previews, downloads.
+
+  python -m ernie_vilg_jax.demo                             # http://127.0.0.1:7860, the demo model in the package
+  python -m ernie_vilg_jax.demo --checkpoint=runs/demo --port=8000
+  python -m ernie_vilg_jax.demo --host=0.0.0.0              # for everybody who reaches this machine
+  python -m ernie_vilg_jax.demo --translate=Helsinki-NLP/opus-mt-mul-en  # other languages, too; needs '.[models]'
+
+Orders are made one at a time; --queue_size more may wait, and the next is told that the demo is busy. The page loads
+nothing from elsewhere, and needs gradio: pip install 'ernie_vilg_jax[demo]'.
+"""
+
+import logging
+
+from absl import flags
+
+from ernie_vilg_jax import cli
+from ernie_vilg_jax.errors import UserError
+
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoint folder, or the --workdir of a training run.")
+_HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen at; 0.0.0.0 is open to the network.")
+_PORT = flags.DEFINE_integer("port", 7860, "Port to listen at.", lower_bound=1, upper_bound=65535)
+_QUEUE_SIZE = flags.DEFINE_integer("queue_size", 20, "Orders that may wait.", lower_bound=1)
+_SHARE = flags.DEFINE_bool("share", False, "Also a public address, through gradio's servers.")
+_MODE = flags.DEFINE_enum("mode", "resident", ["resident", "streamed"], "Where the experts are; see docs/sampling.md.")
+_TRANSLATE = flags.DEFINE_string(
+    "translate", None, "Translates prompts that are neither Chinese nor English: a model of transformers, see docs."
+)
+
+log = logging.getLogger(__name__)
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    from ernie_vilg_jax.pipeline import load
+
+    try:
+        from ernie_vilg_jax.webapp.page import FIRST_IMAGES, Page
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
+        raise UserError("the page needs gradio: pip install 'ernie_vilg_jax[demo]'") from error
+    from ernie_vilg_jax.webapp.languages import Languages
+    from ernie_vilg_jax.webapp.studio import Studio
+
+    cli.enable_compilation_cache()
+    translate = Languages(_TRANSLATE.value) if _TRANSLATE.value else str
+    studio = Studio(load(_CHECKPOINT.value, mode=_MODE.value))
+    page = Page(studio, _QUEUE_SIZE.value, translate)
+    studio.warm_up(FIRST_IMAGES)
+    address = page.launch(_HOST.value, _PORT.value, share=_SHARE.value)
+    log.info("open %s in a browser; Ctrl-C ends the demo", address)
+    page.blocks.block_thread()
+
+
+def run() -> None:
+    """Console entry."""
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    run()

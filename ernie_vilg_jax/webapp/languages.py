@@ -1,0 +1,45 @@
+"""Prompts in other languages, for a model that reads Chinese and English."""
+
+import threading
+import unicodedata
+
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.knowledge.translation import HubTranslator
+
+
+def is_foreign(text: str) -> bool:
+    """Whether a text has letters that neither Chinese nor English is written with.
+
+    French without an accent passes for English; what is written in kanji alone, for Chinese.
+    """
+    return any(not letter.isascii() and not _is_hanzi(letter) for letter in text if letter.isalpha())
+
+
+def _is_hanzi(letter: str) -> bool:
+    name = unicodedata.name(letter, "")
+    return name.startswith(("CJK", "FULLWIDTH LATIN"))
+
+
+class Languages:
+    """Translates what is foreign, and leaves the rest as it is. The model is read when the first such prompt comes."""
+
+    def __init__(self, model: str) -> None:
+        """`model`: a translator of `transformers` into English or Chinese, a folder or a name on the hub."""
+        self._model = model
+        self._translator: HubTranslator | None = None
+        self._at_work = threading.Lock()
+
+    def __call__(self, text: str) -> str:
+        """The text, or its translation. UserError where the model cannot be read or says nothing."""
+        if not is_foreign(text):
+            return text
+        with self._at_work:
+            if self._translator is None:
+                try:
+                    self._translator = HubTranslator(self._model)
+                except UserError as error:
+                    raise UserError(f"Prompts can be in Chinese or English only: {error}") from error
+            translated = self._translator.translate([text])[0].strip()
+        if not translated:
+            raise UserError("The prompt could not be translated; write it in Chinese or English.")
+        return translated

@@ -1,0 +1,178 @@
+"""The gradio page. The only module that imports gradio, which asks no network here: no fonts, scripts or statistics.
+
+Its inputs come to `Page.generate` as the JSON that was sent (`preprocess=False`): the page's own limits hold for the
+page alone, and `orders.read_order` checks for everybody.
+"""
+
+import html
+import logging
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import gradio as gr
+from gradio.themes import Default
+from starlette.middleware import Middleware
+
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.webapp import orders
+from ernie_vilg_jax.webapp.guard import BODY_LIMIT, Guard
+from ernie_vilg_jax.webapp.studio import Studio, Update
+
+FIRST_IMAGES = 4
+"""Pictures that the page begins with."""
+KEPT_SECONDS = 3600
+"""How long pictures stay on the server's disk, where the page fetches them from."""
+TITLE = "ERNIE-ViLG 2.0 in JAX"
+FONTS = ("system-ui", "Noto Sans CJK SC", "Noto Sans SC", "PingFang SC", "Microsoft YaHei", "sans-serif")
+STYLE_SHEET = """
+.gradio-container { max-width: 1100px !important; margin: 0 auto !important; }
+#pictures img { width: 100%; height: 100%; object-fit: contain; }
+#note progress { width: 100%; height: 0.6rem; accent-color: var(--color-accent); }
+#note { min-height: 2.5rem; overflow-wrap: anywhere; }
+"""
+INTRODUCTION = f"# {TITLE}\nPictures from prompts in Chinese or English · 用中文或英文描述画面，生成图片"
+
+log = logging.getLogger(__name__)
+
+
+class Page:
+    """A page for a studio."""
+
+    def __init__(self, studio: Studio, queue_size: int, translate: Callable[[str], str] = str) -> None:
+        """Lays the page out; `queue_size` orders may wait, and `translate` is what is done with prompts first."""
+        self.studio = studio
+        self.translate = translate
+        self.blocks = self._lay_out()
+        # Closed: an address that skips the queue would let anybody start any number of orders at once.
+        self.blocks.queue(max_size=queue_size, api_open=False, default_concurrency_limit=1)
+
+    def launch(self, host: str, port: int, *, share: bool = False) -> str:
+        """Serves the page from threads of its own, and returns its address. UserError where the port is taken."""
+        fonts = [*FONTS]
+        try:
+            _, address, public = self.blocks.launch(
+                server_name=host,
+                server_port=port,
+                share=share,
+                prevent_thread_lock=True,
+                quiet=True,
+                show_error=True,
+                max_file_size=BODY_LIMIT,
+                app_kwargs={"middleware": [Middleware(Guard)], "docs_url": None, "redoc_url": None},
+                ssr_mode=False,
+                mcp_server=False,
+                enable_monitoring=False,
+                footer_links=[],
+                theme=Default(font=fonts, font_mono=["ui-monospace", "monospace"]),
+                css=STYLE_SHEET,
+            )
+        except OSError as error:
+            raise UserError(
+                f"--port={port} on --host={host} cannot be used, it may be taken; choose another, such as "
+                f"--port={port % 65535 + 1}"
+            ) from error
+        return public or address
+
+    def generate(
+        self,
+        prompt: Any = None,
+        style: Any = None,
+        num_images: Any = None,
+        random_seed: Any = None,
+        seed: Any = None,
+        steps: Any = None,
+        guidance_scale: Any = None,
+        negative_prompt: Any = None,
+        sampler: Any = None,
+    ) -> Iterator[tuple[Any, str, Any]]:
+        """Yields what the gallery, the note and the field of the seed show. Every failure is one sentence."""
+        try:
+            order = orders.read_order(
+                self.studio.choices, prompt, style, num_images, random_seed, seed, steps, guidance_scale,
+                negative_prompt, sampler, translate=self.translate,
+            )  # fmt: skip
+            wait = (
+                "Compiling for these settings, which takes up to a minute or two…" if self.studio.is_new(order) else ""
+            )
+            yield None, _bar(0, order.steps, wait or "Starting…"), order.seed
+            for update in self.studio.make(order):
+                yield self._shown(order, update)
+        except UserError as error:
+            # gradio shows the message as HTML.
+            raise gr.Error(html.escape(str(error)), print_exception=False) from error
+        except Exception as error:
+            log.exception("an order failed")
+            message = "Something went wrong on the server; its log says what. Other settings may work."
+            raise gr.Error(message, print_exception=False) from error
+
+    def _shown(self, order: orders.Order, update: Update) -> tuple[Any, str, Any]:
+        if not update.done:
+            note = _bar(update.step, update.steps, f"Step {update.step} of {update.steps}")
+            return update.images or gr.skip(), note, gr.skip()
+        note = f"<b>{html.escape(order.prompt)}</b><br>seed {order.seed}, {order.steps} steps of {order.sampler}, "
+        note += f"guidance {order.guidance_scale:g}"
+        if order.negative_prompt:
+            note += f", without {html.escape(order.negative_prompt)}"
+        if unseen := self.studio.unseen(order):
+            note += f"<br>The prompt is too long for the model, which did not see: <i>{html.escape(unseen)}</i>"
+        return update.images, note, order.seed
+
+    def _lay_out(self) -> gr.Blocks:
+        choices = self.studio.choices
+        styles = [
+            ("none · 无", orders.NO_STYLE),
+            *((f"{one.en} · {one.zh}", key) for key, one in choices.styles.items()),
+        ]
+        with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT_SECONDS // 4, KEPT_SECONDS)) as blocks:
+            gr.Markdown(INTRODUCTION)
+            with gr.Row():
+                with gr.Column(min_width=280):
+                    prompt = gr.Textbox(
+                        label="Prompt · 描述", lines=2, max_length=orders.PROMPT_LIMIT, elem_id="prompt",
+                        placeholder="一只熊猫 / a slice of pizza",
+                    )  # fmt: skip
+                    if choices.examples:
+                        gr.Examples([[one] for one in choices.examples], prompt, label="Examples · 例子",
+                                    examples_per_page=len(choices.examples), api_visibility="private")  # fmt: skip
+                    style = gr.Dropdown(styles, value=orders.NO_STYLE, label="Style · 风格")
+                    count = gr.Slider(1, orders.MOST_IMAGES, FIRST_IMAGES, step=1, label="Pictures · 张数")
+                    with gr.Accordion("More · 更多", open=False):
+                        random_seed = gr.Checkbox(True, label="Random seed · 随机种子")
+                        seed = gr.Number(0, precision=0, minimum=0, maximum=orders.SEEDS - 1, label="Seed · 种子")
+                        steps = gr.Radio(list(choices.steps), value=choices.default_steps, label="Steps · 步数")
+                        guidance = gr.Slider(1, orders.MOST_GUIDANCE, choices.default_guidance, step=0.1,
+                                             label="Guidance scale · 引导强度")  # fmt: skip
+                        negative = gr.Textbox(label="Negative prompt · 不要出现", max_length=orders.PROMPT_LIMIT)
+                        sampler = gr.Dropdown(list(choices.samplers), value=choices.default_sampler,
+                                              label="Sampler · 采样器")  # fmt: skip
+                with gr.Column(min_width=280):
+                    with gr.Row():
+                        go = gr.Button("Generate · 生成", variant="primary", elem_id="generate", min_width=120, scale=2)
+                        stop = gr.Button("Stop · 停止", elem_id="stop", min_width=80)
+                    note = gr.HTML(elem_id="note")
+                    pictures = gr.Gallery(
+                        show_label=False, elem_id="pictures", columns=2, height="auto", format="png",
+                        object_fit="contain", buttons=["download", "download_all", "fullscreen"], interactive=False,
+                    )  # fmt: skip
+            event = gr.on(
+                [go.click, prompt.submit],
+                self.generate,
+                [prompt, style, count, random_seed, seed, steps, guidance, negative, sampler],
+                [pictures, note, seed],
+                preprocess=False,
+                api_name="generate",
+                show_progress="minimal",
+                show_progress_on=note,
+                trigger_mode="once",
+                concurrency_limit=1,
+            )
+            stop.click(None, cancels=[event], api_visibility="private")
+        return blocks
+
+
+def _bar(step: int, steps: int, text: str) -> str:
+    return f"<progress value={step} max={steps}></progress><br>{html.escape(text)}"

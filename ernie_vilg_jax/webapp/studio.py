@@ -1,0 +1,152 @@
+"""One order after the other through the model, with previews. Knows nothing of pages."""
+
+import json
+import logging
+import queue
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image
+
+from ernie_vilg_jax.pipeline import Pipeline, Progress
+from ernie_vilg_jax.webapp.choices import choices_for
+from ernie_vilg_jax.webapp.orders import Order
+
+PROGRAMS = 8
+"""Kept at most: each takes tens of megabytes, and visitors could ask for dozens."""
+PREVIEW_SECONDS = 0.5
+"""Between two previews: decoding takes as long as a step of the model."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Update:
+    """How far an order is."""
+
+    step: int
+    """Done of `steps`; 0 before the first."""
+    steps: int
+    images: list[Image.Image] = field(default_factory=list)
+    """Previews, or the pictures when `done`; none before the first preview."""
+    done: bool = False
+
+
+class _Stopped(Exception):
+    """Nobody waits for the pictures any more."""
+
+
+class Studio:
+    """A model that is asked by many, one at a time."""
+
+    def __init__(self, pipe: Pipeline) -> None:
+        self.pipe = pipe
+        self.choices = choices_for(pipe.config)
+        self._at_work = threading.Lock()
+        self._pipes: OrderedDict[tuple[Any, ...], Pipeline] = OrderedDict()
+
+    def warm_up(self, num_images: int) -> None:
+        """Compiles the program of the settings that the page begins with."""
+        choices = self.choices
+        order = Order(
+            prompt=choices.examples[0] if choices.examples else "a cat",
+            negative_prompt="",
+            num_images=num_images,
+            seed=0,
+            steps=choices.default_steps,
+            guidance_scale=choices.default_guidance,
+            sampler=choices.default_sampler,
+        )
+        start = time.monotonic()
+        what = f"{num_images} pictures, {order.steps} steps of {order.sampler}"
+        log.info("compiling the settings that the page begins with (%s), for the first visitor", what)
+        for _ in self.make(order):
+            pass
+        log.info("compiled and tried in %.0f s", time.monotonic() - start)
+
+    def unseen(self, order: Order) -> str:
+        """The end of the prompt that is too long for the model, or ""."""
+        return self.pipe.tokenizer.encode(order.prompt)[2]
+
+    def is_new(self, order: Order) -> bool:
+        """Whether a program must be compiled first."""
+        return _key(order) not in self._pipes
+
+    def make(self, order: Order) -> Iterator[Update]:
+        """Makes the pictures; the last update holds them. To close the iterator is to stop."""
+        updates: queue.Queue[Update | BaseException] = queue.Queue()
+        stop = threading.Event()
+        worker = threading.Thread(target=self._work, args=(order, updates, stop), daemon=True)
+        worker.start()
+        try:
+            while True:
+                update = updates.get()
+                while not updates.empty():  # a reader that is slow sees the newest
+                    update = updates.get()
+                if isinstance(update, BaseException):
+                    raise update
+                yield update
+                if update.done:
+                    return
+        finally:
+            stop.set()
+
+    def _work(self, order: Order, updates: queue.Queue[Update | BaseException], stop: threading.Event) -> None:
+        shown = 0.0
+
+        def on_step(progress: Progress) -> None:
+            nonlocal shown
+            if stop.is_set():
+                raise _Stopped
+            if progress.step == progress.steps or time.monotonic() - shown < PREVIEW_SECONDS:
+                return
+            updates.put(Update(progress.step, progress.steps, progress.images()))
+            shown = time.monotonic()
+
+        try:
+            with self._at_work:
+                if stop.is_set():
+                    raise _Stopped
+                images = self._pipe_for(order)(
+                    order.prompt,
+                    num_images=order.num_images,
+                    negative_prompt=order.negative_prompt,
+                    seed=order.seed,
+                    steps=order.steps,
+                    sampler=order.sampler,
+                    guidance_scale=order.guidance_scale,
+                    # Nobody's steps, where groups of devices are at different ones.
+                    on_step=None if self.pipe.mode == "pipelined" else on_step,
+                )
+            for image in images:
+                # PNGs carry text only.
+                image.info = {name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+                              for name, value in image.info.items()}  # fmt: skip
+            updates.put(Update(order.steps, order.steps, images, done=True))
+        except BaseException as error:  # handed to the reader, who raises it
+            updates.put(error)
+
+    def _pipe_for(self, order: Order) -> Pipeline:
+        """A pipeline with the program for the order alone; the one unused for longest is dropped for a new one."""
+        key = _key(order)
+        if key not in self._pipes:
+            pipe = self.pipe
+            self._pipes[key] = Pipeline(
+                pipe.config, pipe.system, pipe.stages, pipe.parts, pipe.tokenizer, mode=pipe.mode, mesh=pipe.mesh
+            )
+            if len(self._pipes) > PROGRAMS:
+                # The first was compiled at the start for everybody.
+                del self._pipes[list(self._pipes)[1]]
+        elif key != next(iter(self._pipes)):
+            self._pipes.move_to_end(key)
+        return self._pipes[key]
+
+
+def _key(order: Order) -> tuple[Any, ...]:
+    """Orders of the same key are made by the same program."""
+    size = next(size for size in (1, 2, 4, 8) if size >= order.num_images)
+    return order.sampler, order.steps, size, order.guidance_scale > 1

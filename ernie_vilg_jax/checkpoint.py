@@ -10,7 +10,7 @@ Parts of a model for stage 1 to begin from, out of folders that save_pretrained 
 
   python -m ernie_vilg_jax.checkpoint import_autoencoder  sd-v1-5/vae weights/vae
   python -m ernie_vilg_jax.checkpoint import_text_encoder bert-base-chinese weights/bert
-  python -m ernie_vilg_jax.checkpoint import_unet         IF-I-M/unet weights/unet --config=configs/ablation.py
+  python -m ernie_vilg_jax.checkpoint import_unet         sd-v1-5/unet weights/unet --config=configs/ablation.py
 
 Each prints the flags that `train` needs with it, among them --config.stage1.autoencoder_from=weights/vae. The first two
 bring the whole network, or say what cannot be represented; `import_unet` (from a UNet2DConditionModel, or a run of

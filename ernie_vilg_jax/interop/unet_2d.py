@@ -1,8 +1,8 @@
 """What of a UNet2DConditionModel of diffusers can start the paper's U-Net.
 
-Ours is ADM's U-Net with one attention over text and picture together. DeepFloyd IF's (blocks "SimpleCrossAttn…" and
-"ResnetDownsample…", resnet_time_scale_shift="scale_shift") is the same network, and fits whole. Stable Diffusion's
-shares its convolutions and norms; three things it does otherwise, and those stay as they were:
+Ours is ADM's U-Net with one attention over text and picture together. One of the blocks of DeepFloyd IF
+("SimpleCrossAttn…" and "ResnetDownsample…", resnet_time_scale_shift="scale_shift") is the same network, and fits whole.
+Stable Diffusion's shares its convolutions and norms; three things it does otherwise, and those start fresh:
 
     attention   a transformer block, where the picture's and the text's are two attentions
     timestep    only added to the features, where ours scales and shifts them

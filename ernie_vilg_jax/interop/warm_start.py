@@ -32,7 +32,7 @@ class Report(NamedTuple):
         return sum(not row.reason for row in self.rows)
 
     def table(self) -> str:
-        """One line for each of our tensors, then one for each of theirs that is not used."""
+        """One line for each of our tensors."""
         wide = max(len(row.path) for row in self.rows)
         lines = [f"{'tensor':<{wide}}  {'shape':<18}  taken from, or why not"]
         for row in self.rows:
@@ -40,7 +40,7 @@ class Report(NamedTuple):
             lines.append(
                 f"{row.path:<{wide}}  {shape:<18}  {f'- {row.reason}' if row.reason else ', '.join(row.theirs)}"
             )
-        return "\n".join([*lines, *(f"not used: {name}" for name in self.unused)])
+        return "\n".join(lines)
 
     def summary(self) -> str:
         """One line: tensors and numbers taken, and what is left of theirs."""

@@ -88,7 +88,8 @@ def import_unet(
     if not report.taken:
         raise UserError(f"no tensor of {source} fits the U-Net of --config. {' '.join(notes)}")
     parts.write_part(target, "unet", params, config)
-    (target / "warm_start.txt").write_text(f"{report.table()}\n{report.summary()}\n")
+    unused = (f"not used: {name}" for name in report.unused)
+    (target / "warm_start.txt").write_text("\n".join([report.table(), *unused, report.summary(), ""]))
     told = _told(output, "unet", params, config, report.summary())
     return "\n".join([report.table(), *notes, told])
 

@@ -24,6 +24,7 @@ from etils import epath
 from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
+from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.data.tokenizers import Tokenizer, load_tokenizer
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.training import folders
@@ -194,8 +195,11 @@ def _from_json(value: Any) -> Any:
 
 
 def check_same(path: epath.Path, config: ConfigDict, target: str) -> None:
-    """Raises UserError naming the fields in which a checkpoint of `target` differs from `config` and must not."""
-    saved, wanted = read_config(path, config), json.loads(config.to_json_best_effort())
+    """Raises UserError naming the fields in which a checkpoint of `target` differs from `config` and must not.
+
+    A field that is younger than the checkpoint had its default then.
+    """
+    saved, wanted = read_config(path, default_config()), json.loads(config.to_json_best_effort())
     before = json.loads(saved.to_json_best_effort())
     different = [
         f"{name} ({_get(before, name)!r} in the checkpoint, {_get(wanted, name)!r} now)"

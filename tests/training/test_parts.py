@@ -148,16 +148,19 @@ def test_what_was_trained_goes_back_bit_for_bit(sources: Path, bert_data: Path, 
 def test_a_unet_begins_from_one_of_another_size(
     make_config: MakeConfig, weights: Path, bert_data: Path, trained: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    """Levels more than the other had: what both have is taken, and the rest of the run starts with it."""
-    levels = {"model.unet.channel_multipliers": (1, 1), "model.unet.attention_downsamplings": (1,)}
+    """A level more than the other had, and attention only there: what both have is taken, and the run begins so."""
+    levels = {"model.unet.channel_multipliers": (1, 1), "model.unet.attention_downsamplings": (2,)}
     config = config_for(make_config, weights, bert_data, **levels)
     config.stage1.unet_from = str(tmp_path / "unet")
     told = import_unet(trained, tmp_path / "unet", config)
     assert "tensors taken" in told and f"--config.stage1.unet_from={tmp_path / 'unet'}" in told
-    assert "- there is no down_1_res_0/conv_in/kernel" in (tmp_path / "unet" / "warm_start.txt").read_text()
+    report = (tmp_path / "unet" / "warm_start.txt").read_text()
+    assert "- there is no down_1_res_0/conv_in/kernel" in report
+    assert report.count("not used: down_0_attn_0/") == 8 and report.count("not used: ") == 3 * 8
     params, base = begun(config, tmp_path)["experts"]["params"], item(trained, "expert_00")["ema"]
     params = jax.tree.map(lambda leaf: leaf[0], params)
-    assert_equal(params["down_0_attn_0"], base["down_0_attn_0"])
+    assert_equal(params["mid_attn"], base["mid_attn"])
+    assert_equal(params["up_0_res_1"], base["up_0_res_1"])
     assert_equal(params["time_in"], base["time_in"])
     assert "down_1_res_0" in params and "down_1_res_0" not in base
     command("show", str(tmp_path / "unet"))
@@ -250,3 +253,14 @@ def test_the_demo_is_no_stable_diffusion(tmp_path: Path) -> None:
         command("export_autoencoder", str(DEMO), str(tmp_path / "vae"))
     with pytest.raises(UserError, match="norm='pre' has no counterpart"):
         command("export_text_encoder", str(DEMO), str(tmp_path / "bert"))
+
+
+def test_a_checkpoint_older_than_a_field_had_its_default(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config("stage1")
+    metadata = checkpoints.make_metadata(config, target="stage1")
+    del metadata["config"]["model"]["text_encoder"]["norm"]
+    checkpoints.save_once(tmp_path / "old", {"tokenizer": {"x": np.zeros(1)}}, metadata)
+    checkpoints.check_same(checkpoints.find(tmp_path / "old"), config, "stage1")
+    config.model.text_encoder.norm = "post"
+    with pytest.raises(UserError, match=r"model\.text_encoder\.norm \('pre' in the checkpoint, 'post' now\)"):
+        checkpoints.check_same(checkpoints.find(tmp_path / "old"), config, "stage1")

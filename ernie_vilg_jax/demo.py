@@ -10,6 +10,7 @@ nothing from elsewhere, and needs gradio: pip install 'ernie_vilg_jax[demo]'.
 """
 
 import logging
+import socket
 
 from absl import flags
 
@@ -42,6 +43,7 @@ def main(argv: list[str]) -> None:
     from ernie_vilg_jax.webapp.languages import Languages
     from ernie_vilg_jax.webapp.studio import Studio
 
+    check_free(_HOST.value, _PORT.value)
     cli.enable_compilation_cache()
     translate = Languages(_TRANSLATE.value) if _TRANSLATE.value else str
     studio = Studio(load(_CHECKPOINT.value, mode=_MODE.value))
@@ -50,6 +52,18 @@ def main(argv: list[str]) -> None:
     address = page.launch(_HOST.value, _PORT.value, share=_SHARE.value)
     log.info("open %s in a browser; Ctrl-C ends the demo", address)
     page.blocks.block_thread()
+
+
+def check_free(host: str, port: int) -> None:
+    """Raises UserError where nothing can listen at the port: before the minute of compiling, not after it."""
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as error:
+        other = port % 65535 + 1
+        raise UserError(
+            f"--port={port} on --host={host} cannot be used ({error.strerror}); try --port={other}"
+        ) from error
 
 
 def run() -> None:

@@ -1,6 +1,7 @@
 """What is refused before gradio reads it: large bodies and files. An ASGI middleware (https://asgi.readthedocs.io)."""
 
 import json
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -15,9 +16,14 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
+log = logging.getLogger(__name__)
+
 
 class Guard:
-    """Answers 413 to bodies above `BODY_LIMIT` and 403 to uploads, and words gradio's 503 (queue full) for people."""
+    """Answers 413 to bodies above `BODY_LIMIT` and 403 to uploads, and words gradio's 503 (queue full) for people.
+
+    What gradio fails at is answered with a sentence, too.
+    """
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -35,7 +41,20 @@ class Guard:
                 await _answer(send, 403, "This page takes no files.")
                 return
             receive = _replay(body, receive)
-        await self.app(scope, receive, _polite(send))
+        started = False
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, _polite(noted))
+        except Exception as error:
+            # A line, not a page: gradio raises for an unknown function, say, and anybody can ask for one.
+            log.warning("no answer to %s %s: %r", scope["method"], scope["path"][:200], error)
+            if not started:
+                await _answer(send, 500, "The server cannot answer this request; is its address right?")
 
 
 async def _read(receive: Receive) -> tuple[bytes, int]:

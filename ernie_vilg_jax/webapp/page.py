@@ -32,6 +32,7 @@ STYLE_SHEET = """
 .gradio-container { max-width: 1100px !important; margin: 0 auto !important; }
 #pictures img { width: 100%; height: 100%; object-fit: contain; }
 #note progress { width: 100%; height: 0.6rem; accent-color: var(--color-accent); }
+#generate, #stop { white-space: nowrap; padding-inline: 0.25rem; }
 #note { min-height: 2.5rem; overflow-wrap: anywhere; }
 """
 INTRODUCTION = f"# {TITLE}\nPictures from prompts in Chinese or English · 用中文或英文描述画面，生成图片"

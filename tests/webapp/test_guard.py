@@ -53,3 +53,19 @@ def test_files_are_refused():
 def test_a_full_queue_is_a_polite_answer():
     status, body, _ = ask("/queue/join", [b"{}"], status=503)
     assert status == 503 and json.loads(body) == {"detail": BUSY}
+
+
+def test_a_failure_is_a_sentence_and_no_traceback():
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise KeyError("secret")
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(Guard(app)({"type": "http", "method": "POST", "path": "/call/nothing"}, receive, send))
+    assert sent[0]["status"] == 500 and b"cannot answer" in sent[1]["body"] and b"secret" not in sent[1]["body"]

@@ -1,0 +1,159 @@
+"""How the web demo bears many visitors: clients that order pictures at once, and one that sends nonsense meanwhile.
+
+    python -m ernie_vilg_jax.demo --port=7861 &
+    python benchmarks/load_demo.py --port=7861 --seconds=180 --clients=10
+
+Each client orders pictures with the page's settings, one order after the other, over plain HTTP; one that is told that
+the demo is busy comes back after two seconds. The nonsense must be refused with a sentence, and change nothing else.
+Prints the orders that were filled, refused as busy or failed, how long they took, and the server's memory before and
+after.
+"""
+
+import json
+import statistics
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+from absl import app, flags
+
+_PORT = flags.DEFINE_integer("port", 7860, "Where the demo listens, on this machine.")
+_SECONDS = flags.DEFINE_float("seconds", 180, "New orders are sent for so long.")
+_CLIENTS = flags.DEFINE_integer("clients", 10, "Clients at once.")
+_IMAGES = flags.DEFINE_integer("num_images", 4, "Pictures of an order.")
+
+PROMPTS = ("一只熊猫", "a car", "一颗草莓", "a slice of pizza", "一座城堡")
+GOOD = ["", "", 4, True, 0, 50, 3.0, "", "ddim"]
+
+
+def order(place: int = 0, value: Any = "一只猫", count: int = 4) -> bytes:
+    """The body of an order with one value changed."""
+    data = ["一只猫", *GOOD[1:2], count, *GOOD[3:]]
+    data[place] = value
+    return json.dumps({"data": data}).encode()
+
+
+HOSTILE: dict[str, tuple[str, bytes]] = {
+    "10 MB prompt": ("call/generate", order(0, "猫" * 3_400_000)),
+    "prompt of 5,000 characters": ("call/generate", order(0, "a" * 5000)),
+    "prompt that is a list": ("call/generate", order(0, [[["a"]]])),
+    "prompt that is a file": ("call/generate", order(0, {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}})),
+    "half a character": ("call/generate", b'{"data": ["\\ud83d", "", 4, true, 0, 50, 3.0, "", "ddim"]}'),
+    "unknown style": ("call/generate", order(1, "<script>alert(1)</script>")),
+    "a billion pictures": ("call/generate", order(2, 10**9)),
+    "text for a number": ("call/generate", order(2, "many")),
+    "seed of 4,000 digits": ("call/generate", order(4, 10**3999).replace(b"true", b"false")),
+    "a billion steps": ("call/generate", order(5, 10**9)),
+    "guidance not a number": ("call/generate", order(6, float("nan"))),
+    "no values": ("call/generate", b'{"data": []}'),
+    "too many values": ("call/generate", b'{"data": [1,2,3,4,5,6,7,8,9,10,11,12,13]}'),
+    "no JSON": ("call/generate", b"\xff\xfe not json"),
+    "JSON nested 30,000 deep": ("call/generate", b'{"data": ' + b"[" * 30_000 + b"]" * 30_000 + b"}"),
+    "past the queue": ("run/generate", order()),
+    "no such function": ("call/nothing", order()),
+    "an upload": ("upload", b"x" * 1000),
+}
+"""Name -> address and body."""
+
+
+@dataclass
+class Counts:
+    """What came of the orders."""
+
+    seconds: list[float] = field(default_factory=list)
+    busy: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    hostile: Counter[str] = field(default_factory=Counter)
+
+
+def send(base: str, path: str, body: bytes, timeout: float = 600) -> tuple[str, str]:
+    """("complete", data), ("error", the sentence) or ("HTTP 413", the sentence) for a request."""
+    request = urllib.request.Request(f"{base}/gradio_api/{path}", body, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            event = json.load(answer)["event_id"]
+        with urllib.request.urlopen(f"{base}/gradio_api/{path}/{event}", timeout=timeout) as answer:
+            kind = ""
+            for line in answer:
+                name, _, text = line.decode().strip().partition(": ")
+                if name == "event":
+                    kind = text
+                elif name == "data" and kind in ("complete", "error"):
+                    return kind, text
+        return "error", "the answer broke off"
+    except urllib.error.HTTPError as error:
+        return f"HTTP {error.code}", error.read().decode(errors="replace")
+    except OSError as error:
+        return "connection", str(error)
+
+
+def visit(base: str, number: int, end: float, counts: Counts) -> None:
+    """One client."""
+    turn = number
+    while time.monotonic() < end:
+        start = time.monotonic()
+        kind, text = send(base, "call/generate", order(0, PROMPTS[turn % len(PROMPTS)], _IMAGES.value))
+        if kind == "HTTP 503":
+            counts.busy += 1
+            time.sleep(2)
+            continue
+        turn += 1
+        if kind == "complete" and len(json.loads(text)[0]) == _IMAGES.value:
+            counts.seconds.append(time.monotonic() - start)
+        else:
+            counts.failed[f"{kind}: {text[:200]}"] += 1
+
+
+def attack(base: str, end: float, counts: Counts) -> None:
+    """Sends all the nonsense, over and over."""
+    while time.monotonic() < end:
+        for name, (path, body) in HOSTILE.items():
+            if time.monotonic() > end:
+                return
+            kind, text = send(base, path, body)
+            counts.hostile[f"{name}: {kind} {text[:110]}"] += 1
+
+
+def server_process(port: int) -> psutil.Process:
+    """The process that listens at the port."""
+    for process in psutil.process_iter():
+        try:
+            if any(one.laddr.port == port and one.status == "LISTEN" for one in process.net_connections("inet")):
+                return process
+        except psutil.Error:
+            continue
+    raise SystemExit(f"nothing listens at port {port}: python -m ernie_vilg_jax.demo --port={port}")
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    base, process, counts = f"http://127.0.0.1:{_PORT.value}", server_process(_PORT.value), Counts()
+    memory = lambda: process.memory_info().rss / 2**20  # noqa: E731
+    before, start = memory(), time.monotonic()
+    end = start + _SECONDS.value
+    threads = [threading.Thread(target=visit, args=(base, number, end, counts)) for number in range(_CLIENTS.value)]
+    threads.append(threading.Thread(target=attack, args=(base, end, counts)))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    spent, done = time.monotonic() - start, counts.seconds
+    print(
+        f"{_CLIENTS.value} clients, {spent:.0f} s: {len(done)} orders filled ({len(done) * _IMAGES.value} pictures), "
+    )
+    print(f"{counts.busy} answers of busy, {sum(counts.failed.values())} failures {dict(counts.failed) or ''}")
+    if done:
+        print(f"seconds of an order: min {min(done):.1f}, median {statistics.median(done):.1f}, max {max(done):.1f}")
+    print(f"server's memory: {before:.0f} MiB before, {memory():.0f} MiB after")
+    print(f"{sum(counts.hostile.values())} hostile requests:")
+    for text, count in sorted(counts.hostile.items()):
+        print(f"  {count} x {text}")
+
+
+if __name__ == "__main__":
+    app.run(main)

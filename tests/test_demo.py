@@ -1,0 +1,185 @@
+"""The web demo: started as people start it, used in a browser, and sent what no page would send.
+
+SCREENSHOTS=docs/images renews the pictures of docs/demo_app.md.
+"""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import portpicker
+import pytest
+from PIL import Image
+
+from benchmarks.load_demo import HOSTILE, order, send
+
+pytest.importorskip("gradio", reason="the page needs the extra `demo`")
+pytestmark = pytest.mark.slow
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PATIENCE = 300_000
+"""Milliseconds."""
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    command = [sys.executable, "-m", "ernie_vilg_jax.demo", *map(str, arguments)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """A demo of the checkpoint in the package, with three places in the queue."""
+    port = portpicker.pick_unused_port()
+    process = start(f"--port={port}", "--queue_size=3")
+    assert process.stderr is not None
+    lines: list[str] = []
+    for line in process.stderr:
+        lines.append(line)
+        if "open http" in line:
+            break
+    else:
+        pytest.fail("the demo did not start: " + "".join(lines))
+    assert any("compiling for 4 pictures" in line for line in lines), "nothing was compiled before the first visitor"
+    log = process.stderr
+    reader = threading.Thread(target=lambda: lines.extend(log), daemon=True)
+    reader.start()
+    yield f"http://127.0.0.1:{port}"
+    assert process.poll() is None, "the demo died: " + "".join(lines[-30:])
+    process.terminate()
+    process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def page(address: str) -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed (apt install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    switches = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=switches)
+        tab = browser.new_page(viewport={"width": 1100, "height": 760})
+        tab.set_default_timeout(PATIENCE)
+        problems: list[str] = []
+        tab.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        tab.on("pageerror", lambda error: problems.append(str(error)))
+        own = (address, "data:", "blob:")
+        tab.on("request", lambda request: None if request.url.startswith(own) else problems.append(request.url))
+        tab.goto(address)
+        tab.wait_for_selector("#generate")
+        yield tab
+        assert not problems, "the page asked another server or had errors"
+        browser.close()
+
+
+def screenshot(page: Any, name: str) -> None:
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"app_{name}.png")
+
+
+def shown(page: Any) -> list[Image.Image]:
+    """The pictures in the gallery, as a visitor downloads them."""
+    page.wait_for_function("[...document.querySelectorAll('#pictures img')].every(one => one.naturalWidth > 0)")
+    links = page.eval_on_selector_all("#pictures .grid-container img", "all => all.map(one => one.src)")
+    return [Image.open(io.BytesIO(urllib.request.urlopen(link, timeout=60).read())) for link in links]
+
+
+def generate(page: Any, prompt: str) -> list[Image.Image]:
+    page.fill("#prompt textarea", prompt)
+    page.click("#generate")
+    page.wait_for_function("document.querySelector('#note progress')")
+    page.wait_for_function("document.querySelector('#note b')")
+    assert page.inner_text("#note b") == prompt
+    return shown(page)
+
+
+def test_a_chinese_prompt_is_drawn_with_previews(page: Any):
+    screenshot(page, "empty")
+    page.fill("#prompt textarea", "一只熊猫")
+    page.click("#generate")
+    page.wait_for_function("/Step (1\\d|2\\d|3\\d)/.test(document.querySelector('#note').innerText)")
+    page.wait_for_function("document.querySelectorAll('#pictures img').length == 4")
+    previews = shown(page)
+    screenshot(page, "running")
+    page.wait_for_function("document.querySelector('#note b')")
+    pictures = shown(page)
+    assert len(previews) == len(pictures) == 4
+    assert {(one.size, one.mode) for one in pictures} == {((64, 64), "RGB")}
+    assert len({one.tobytes() for one in [*previews, *pictures]}) == 8
+    texts = [getattr(one, "text", {}) for one in pictures]
+    assert {text["prompt"] for text in texts} == {"一只熊猫"} and {text["number"] for text in texts} == set("0123")
+    assert f"seed {texts[0]['seed']}, 50 steps of ddim" in page.inner_text("#note")
+
+
+def test_an_english_example_is_clicked_and_drawn(page: Any):
+    page.get_by_role("button", name="a slice of pizza", exact=True).or_(
+        page.get_by_text("a slice of pizza", exact=True)
+    ).first.click()
+    page.wait_for_function("document.querySelector('#prompt textarea').value == 'a slice of pizza'")
+    before = {one.tobytes() for one in shown(page)}
+    pictures = generate(page, page.input_value("#prompt textarea"))
+    assert len(pictures) == 4 and not before & {one.tobytes() for one in pictures}
+    screenshot(page, "result")
+
+
+def test_an_empty_prompt_is_one_sentence_and_keeps_the_pictures(page: Any):
+    page.fill("#prompt textarea", "  ")
+    page.click("#generate")
+    toast = page.get_by_test_id("toast-body")
+    toast.wait_for()
+    assert "The prompt is empty: say what the picture should show" in toast.inner_text()
+    assert "Traceback" not in page.inner_text("body") and len(shown(page)) == 4
+    screenshot(page, "error")
+    page.get_by_test_id("toast-close").click()
+
+
+def test_a_phone_needs_no_sideways_scrolling(page: Any):
+    page.set_viewport_size({"width": 390, "height": 760})
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.locator("#generate").bounding_box()["width"] > 100
+    page.locator("#pictures").scroll_into_view_if_needed()
+    screenshot(page, "phone")
+    page.get_by_text("More · 更多").click()
+    page.get_by_text("Sampler · 采样器").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_nonsense_is_answered_and_changes_nothing(address: str):
+    for name, (path, body) in HOSTILE.items():
+        kind, text = send(address, path, body)
+        assert kind == "error" or kind.startswith("HTTP"), f"{name} was taken: {kind} {text[:200]}"
+        assert "Traceback" not in text and len(text) > 20, f"{name}: {kind} {text[:200]}"
+    assert send(address, *HOSTILE["10 MB prompt"])[0] == "HTTP 413"
+    assert "at most 2000 are taken" in send(address, *HOSTILE["prompt of 5,000 characters"])[1]
+    kind, text = send(address, "call/generate", order(count=4))
+    assert kind == "complete" and len(json.loads(text)[0]) == 4
+
+
+def test_the_next_in_a_full_queue_is_asked_to_come_again(address: str):
+    answers: list[tuple[str, str]] = []
+    ask = lambda: answers.append(send(address, "call/generate", order(count=4)))  # noqa: E731
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    kinds = [kind for kind, _ in answers]
+    assert set(kinds) == {"complete", "HTTP 503"} and 3 <= kinds.count("complete") <= 5
+    assert all("The demo is busy" in text for kind, text in answers if kind == "HTTP 503")
+
+
+def test_a_taken_port_is_one_sentence(address: str):
+    port = address.rsplit(":", 1)[1]
+    process = start(f"--port={port}")
+    error = process.communicate(timeout=600)[1]
+    assert process.returncode == 1 and f"error: --port={port} on --host=127.0.0.1 cannot be used" in error
+    assert "Traceback" not in error

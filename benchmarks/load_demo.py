@@ -9,6 +9,7 @@ Prints the orders that were filled, refused as busy or failed, how long they too
 after.
 """
 
+import itertools
 import json
 import statistics
 import threading
@@ -110,13 +111,22 @@ def visit(base: str, number: int, end: float, counts: Counts) -> None:
 
 
 def attack(base: str, end: float, counts: Counts) -> None:
-    """Sends all the nonsense, over and over."""
-    while time.monotonic() < end:
-        for name, (path, body) in HOSTILE.items():
-            if time.monotonic() > end:
-                return
-            kind, text = send(base, path, body)
-            counts.hostile[f"{name}: {kind} {text[:110]}"] += 1
+    """Sends all the nonsense, over and over, something every two seconds; some of it must wait in the queue."""
+    waiting = []
+    for name in itertools.cycle(HOSTILE):
+        if time.monotonic() > end:
+            break
+        waiting.append(threading.Thread(target=attack_once, args=(base, name, counts)))
+        waiting[-1].start()
+        time.sleep(2)
+    for thread in waiting:
+        thread.join()
+
+
+def attack_once(base: str, name: str, counts: Counts) -> None:
+    """One request of `HOSTILE`."""
+    kind, text = send(base, *HOSTILE[name])
+    counts.hostile[f"{name}: {kind} {text[:110]}"] += 1
 
 
 def server_process(port: int) -> psutil.Process:

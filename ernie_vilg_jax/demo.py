@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 def main(argv: list[str]) -> None:
     del argv
+    check_free(_HOST.value, _PORT.value)
     from ernie_vilg_jax.pipeline import load
 
     try:
@@ -43,7 +44,6 @@ def main(argv: list[str]) -> None:
     from ernie_vilg_jax.webapp.languages import Languages
     from ernie_vilg_jax.webapp.studio import Studio
 
-    check_free(_HOST.value, _PORT.value)
     cli.enable_compilation_cache()
     translate = Languages(_TRANSLATE.value) if _TRANSLATE.value else str
     studio = Studio(load(_CHECKPOINT.value, mode=_MODE.value))

@@ -10,6 +10,8 @@ import pytest
 
 from configs.demo import get_config
 from ernie_vilg_jax.data.tokenizers import train_sentencepiece
+from ernie_vilg_jax.parallel.mesh import make_mesh
+from ernie_vilg_jax.parallel.pipelining import stack_experts
 from ernie_vilg_jax.pipeline import Pipeline
 from ernie_vilg_jax.system import Parts, build_system
 
@@ -22,7 +24,9 @@ def filled(shapes: Any, seed: int, scale: float) -> Any:
     return jax.tree.map(lambda leaf: (scale * rng.standard_normal(leaf.shape)).astype(np.float32), shapes)
 
 
-def make_pipe(mode: str = "resident") -> Pipeline:
+def make_pipe(mode: str = "resident", **axes: int) -> Pipeline:
+    """With `axes` on a mesh of that many devices."""
+    mesh = make_mesh({"data": 1, **axes}, jax.devices()[: int(np.prod(list(axes.values())))]) if axes else None
     config = get_config("smoke")
     config.sample.steps = 3
     system = build_system(config)
@@ -34,8 +38,11 @@ def make_pipe(mode: str = "resident") -> Pipeline:
         filled(jax.eval_shape(system.init_text_encoder, key), 2, 1.0),
         tuple(filled(jax.eval_shape(system.init_unet, key), 3 + stage, 0.4) for stage in range(system.stages.n)),
     )
+    if mode == "pipelined":
+        assert mesh is not None
+        parts = parts._replace(experts=stack_experts(parts.experts, mesh))
     tokenizer = train_sentencepiece(PROMPTS, config.tokenizer.vocab_size, config.tokenizer.max_length)
-    return Pipeline(config, system, system.stages, parts, tokenizer, mode=mode)
+    return Pipeline(config, system, system.stages, parts, tokenizer, mode=mode, mesh=mesh)
 
 
 @pytest.fixture(scope="session")

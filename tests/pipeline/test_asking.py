@@ -13,6 +13,7 @@ from ernie_vilg_jax.diffusion.samplers import SAMPLERS
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.pipeline import Pipeline, Progress, asking
 from ernie_vilg_jax.training.task import to_uint8
+from tests.pipeline.conftest import make_pipe
 
 PROMPTS = ["红色的圆形", "a blue square", "一个绿色的三角形"]
 
@@ -206,6 +207,18 @@ def test_on_step_sees_every_step_in_order_and_changes_nothing(request: pytest.Fi
     assert furthest(seen[-1].images(), watched) == 0
     assert furthest(seen[0].images(), watched) > 3
     assert len(seen[0].images()) == 3, "the fourth of the batch is a filler"
+
+
+def test_on_step_on_a_mesh_and_not_pipelined(pipe: Pipeline) -> None:
+    seen: list[list[Image.Image]] = []
+    meshed = make_pipe("resident", data=2)
+    made = meshed(PROMPTS, on_step=lambda progress: seen.append(progress.images()))
+    assert furthest(made, pipe(PROMPTS)) <= 1
+    assert [len(images) for images in seen] == [3, 3, 3]
+    pipelined = make_pipe("pipelined", expert=2)
+    for ask in (lambda: pipelined(PROMPTS, on_step=print), lambda: pipelined.attention_maps(PROMPTS[0], "圆形")):
+        with pytest.raises(UserError, match="on_step and attention maps are not offered in the pipelined mode"):
+            ask()
 
 
 def test_what_on_step_raises_ends_the_call(pipe: Pipeline) -> None:

@@ -9,6 +9,7 @@ from PIL import Image
 from ernie_vilg_jax.diffusion.samplers import SAMPLERS
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.pipeline import Pipeline, pictures
+from tests.pipeline.conftest import make_pipe
 
 PROMPT = "红色的圆形"
 RNG = np.random.default_rng(0)
@@ -131,13 +132,18 @@ def test_what_is_known_reaches_the_latents_and_its_surroundings(pipe: Pipeline) 
     assert np.any(pixels(made)[:, 10:] != pixels(other)[:, 10:]), "the same program, so that a level counts"
 
 
-def test_inpainting_streamed_and_with_strength(pipe: Pipeline, streamed: Pipeline) -> None:
-    image = noisy(24, 16, 3)
-    whole = [each.inpaint([PROMPT, "a blue square"], image, half((16, 24)), strength=0.7) for each in (pipe, streamed)]
-    for resident, other in zip(*whole, strict=True):
-        assert np.abs(pixels(resident) - pixels(other)).max() <= 1
-        np.testing.assert_array_equal(pixels(resident)[:, :8], pixels(pipe.square(image))[:, :8])
-        assert resident.info["strength"] == 0.7
+@pytest.mark.parametrize("mode", ["streamed", "pipelined", "on a mesh"])
+def test_inpainting_in_every_mode(pipe: Pipeline, streamed: Pipeline, mode: str) -> None:
+    """With strength, and a negative prompt for each picture, half of them empty."""
+    made = {"streamed": lambda: streamed, "pipelined": lambda: make_pipe("pipelined", expert=2)}
+    image, other = noisy(24, 16, 3), made.get(mode, lambda: make_pipe("resident", data=2))()
+    options: Any = {"strength": 0.7, "negative_prompt": ["三角形", ""], "sampler": "ddpm", "num_images": 2}
+    prompts, mask = [PROMPT, "a blue square"], half((16, 24))
+    expected, got = (each.inpaint(prompts, image, mask, **options) for each in (pipe, other))
+    for one, another in zip(expected, got, strict=True):
+        assert np.abs(pixels(one) - pixels(another)).max() <= 1
+        np.testing.assert_array_equal(pixels(one)[:, :8], pixels(pipe.square(image))[:, :8])
+        assert one.info == another.info and one.info["strength"] == 0.7
 
 
 @pytest.mark.parametrize(

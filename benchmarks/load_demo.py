@@ -23,10 +23,7 @@ from typing import Any
 import psutil
 from absl import app, flags
 
-_PORT = flags.DEFINE_integer("port", 7860, "Where the demo listens, on this machine.")
-_SECONDS = flags.DEFINE_float("seconds", 180, "New orders are sent for so long.")
-_CLIENTS = flags.DEFINE_integer("clients", 10, "Clients at once.")
-_IMAGES = flags.DEFINE_integer("num_images", 4, "Pictures of an order.")
+FLAGS = flags.FLAGS
 
 PROMPTS = ("一只熊猫", "a car", "一颗草莓", "a slice of pizza", "一座城堡")
 GOOD = ["", "", 4, True, 0, 50, 3.0, "", "ddim"]
@@ -98,13 +95,13 @@ def visit(base: str, number: int, end: float, counts: Counts) -> None:
     turn = number
     while time.monotonic() < end:
         start = time.monotonic()
-        kind, text = send(base, "call/generate", order(0, PROMPTS[turn % len(PROMPTS)], _IMAGES.value))
+        kind, text = send(base, "call/generate", order(0, PROMPTS[turn % len(PROMPTS)], FLAGS.num_images))
         if kind == "HTTP 503":
             counts.busy += 1
             time.sleep(2)
             continue
         turn += 1
-        if kind == "complete" and len(json.loads(text)[0]) == _IMAGES.value:
+        if kind == "complete" and len(json.loads(text)[0]) == FLAGS.num_images:
             counts.seconds.append(time.monotonic() - start)
         else:
             counts.failed[f"{kind}: {text[:200]}"] += 1
@@ -142,11 +139,11 @@ def server_process(port: int) -> psutil.Process:
 
 def main(argv: list[str]) -> None:
     del argv
-    base, process, counts = f"http://127.0.0.1:{_PORT.value}", server_process(_PORT.value), Counts()
+    base, process, counts = f"http://127.0.0.1:{FLAGS.port}", server_process(FLAGS.port), Counts()
     memory = lambda: process.memory_info().rss / 2**20  # noqa: E731
     before, start = memory(), time.monotonic()
-    end = start + _SECONDS.value
-    threads = [threading.Thread(target=visit, args=(base, number, end, counts)) for number in range(_CLIENTS.value)]
+    end = start + FLAGS.seconds
+    threads = [threading.Thread(target=visit, args=(base, number, end, counts)) for number in range(FLAGS.clients)]
     threads.append(threading.Thread(target=attack, args=(base, end, counts)))
     for thread in threads:
         thread.start()
@@ -154,7 +151,7 @@ def main(argv: list[str]) -> None:
         thread.join()
     spent, done = time.monotonic() - start, counts.seconds
     print(
-        f"{_CLIENTS.value} clients, {spent:.0f} s: {len(done)} orders filled ({len(done) * _IMAGES.value} pictures), "
+        f"{FLAGS.clients} clients, {spent:.0f} s: {len(done)} orders filled ({len(done) * FLAGS.num_images} pictures), "
     )
     print(f"{counts.busy} answers of busy, {sum(counts.failed.values())} failures {dict(counts.failed) or ''}")
     if done:
@@ -166,4 +163,9 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    # Not at the top: a test imports this module beside commands that have flags of the same names.
+    flags.DEFINE_integer("port", 7860, "Where the demo listens, on this machine.")
+    flags.DEFINE_float("seconds", 180, "New orders are sent for so long.")
+    flags.DEFINE_integer("clients", 10, "Clients at once.")
+    flags.DEFINE_integer("num_images", 4, "Pictures of an order.")
     app.run(main)

@@ -119,7 +119,8 @@ def export(
     found = checkpoints.find(path)
     metadata = checkpoints.read_metadata(found)
     # Folders of the machine that trained it mean nothing elsewhere.
-    for section, field in (("data", "path"), ("tokenizer", "path"), ("stage1", "init_from")):
+    stage1 = ("init_from", "autoencoder_from", "text_encoder_from", "unet_from")
+    for section, field in (("data", "path"), ("tokenizer", "path"), *(("stage1", field) for field in stage1)):
         metadata["config"][section][field] = ""
     if prompts:
         metadata["config"]["train"]["preview_prompts"] = list(prompts)

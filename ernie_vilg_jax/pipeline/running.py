@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,6 +21,9 @@ from ernie_vilg_jax.parallel.streaming import fetched
 from ernie_vilg_jax.pipeline.attention import look
 from ernie_vilg_jax.pipeline.requests import Request
 from ernie_vilg_jax.system import Generator, Parts, System
+
+MOST_PROGRAMS = 32
+"""Of one model: each new number of steps is a program, and a web page may be asked for hundreds."""
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +62,10 @@ class Inputs(NamedTuple):
     given: Given
 
 
+Run = Callable[[Inputs, OnStep | None], Any]
+"""run(inputs, on_step) -> images [M, b, H, W, 3] fp32 in [-1, 1]."""
+
+
 class Runner:
     """A trained model in one of the modes of `parallel.sampling`, with the programs that it was asked for so far."""
 
@@ -67,8 +75,8 @@ class Runner:
         self.parts = parts
         self.mode = mode
         self.mesh = mesh
-        self._programs: dict[tuple[Any, ...], Any] = {}
-        self._known_shapes: set[str] = set()
+        self._programs: OrderedDict[tuple[Any, ...], Run] = OrderedDict()
+        self._compiled: set[tuple[Any, ...]] = set()
 
     def encode(self, image: np.ndarray) -> jax.Array:
         """[h, w, c] clean latents of an image [H, W, 3] in [-1, 1]."""
@@ -103,15 +111,23 @@ class Runner:
         null = negative if len(negative[0]) == 1 else (negative[0][filled], negative[1][filled])
         guidance = request.guidance.numbers(self.stages)
         inputs = Inputs(tokens, mask, rows, null, np.uint32(request.seed % 2**32), guidance, given)
-        name = request.sampler, sampler.timesteps.tobytes(), on_step is not None, attention
+        key = request.sampler, sampler.timesteps.tobytes(), on_step is not None, attention
         steps, pictures = len(sampler.timesteps), rows.size
         what = f"{pictures} picture{'s' * (pictures > 1)}, {steps} step{'s' * (steps > 1)} of {request.sampler}"
-        with self._announced(f"{name} {jax.tree.map(np.shape, inputs)}", what):
-            if name not in self._programs:
-                self._programs[name] = self._program(sampler, stepped=on_step is not None, attention=attention)
-            return self._programs[name](inputs, on_step)
+        with self._announced((key, str(jax.tree.map(np.shape, inputs))), what):
+            return self._program(key, sampler)(inputs, on_step)
 
-    def _program(self, sampler: Sampler, *, stepped: bool, attention: bool) -> Callable[[Inputs, OnStep | None], Any]:
+    def _program(self, key: tuple[Any, ...], sampler: Sampler) -> Run:
+        """The program of a key; the one unused for longest is dropped for a new one."""
+        if key not in self._programs:
+            if len(self._programs) == MOST_PROGRAMS:
+                dropped, _ = self._programs.popitem(last=False)
+                self._compiled = {(name, shapes) for name, shapes in self._compiled if name != dropped}
+            self._programs[key] = self._make(sampler, stepped=key[2], attention=key[3])
+        self._programs.move_to_end(key)
+        return self._programs[key]
+
+    def _make(self, sampler: Sampler, *, stepped: bool, attention: bool) -> Run:
         if self.mode == "resident" and not stepped:
             return self._whole(sampler)
         watch = partial(look, self.system) if attention else None
@@ -132,7 +148,7 @@ class Runner:
 
         return run
 
-    def _whole(self, sampler: Sampler) -> Callable[[Inputs, OnStep | None], Any]:
+    def _whole(self, sampler: Sampler) -> Run:
         """All in one program."""
 
         @jax.jit
@@ -162,19 +178,19 @@ class Runner:
         return noise, keys
 
     def _preview(self, generator: Generator, latents: list[jax.Array]) -> np.ndarray:
-        with self._announced(f"preview {latents[0].shape}", "previews"):
+        with self._announced(("preview", latents[0].shape), "previews"):
             return generator.decode(self.parts, latents)
 
     @contextlib.contextmanager
-    def _announced(self, key: str, what: str) -> Iterator[None]:
+    def _announced(self, key: tuple[Any, Any], what: str) -> Iterator[None]:
         """Logs, where `key` is new, that `what` is being compiled in the block, and afterwards how long it took."""
-        if key in self._known_shapes:
+        if key in self._compiled:
             yield
             return
         log.info("compiling for %s", what)
         with compile_seconds() as seconds:
             yield
-        self._known_shapes.add(key)
+        self._compiled.add(key)
         log.info("compiling took %.1f s", seconds())
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ernie_vilg_jax.diffusion.samplers import SAMPLERS
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.pipeline import Pipeline, Progress, asking
+from ernie_vilg_jax.pipeline import Pipeline, Progress, asking, running
 from ernie_vilg_jax.training.task import to_uint8
 from tests.pipeline.conftest import make_pipe
 
@@ -189,6 +189,21 @@ def test_compiling_is_announced_before_and_measured_after(pipe: Pipeline, caplog
         caplog.clear()
         pipe(PROMPTS[::-1], steps=5, seed=3)
         assert not caplog.messages
+
+
+def test_the_program_unused_for_longest_is_dropped(
+    compiled: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(running, "MOST_PROGRAMS", 2)
+    pipe = make_pipe()
+    for steps in (1, 2, 1, 3):
+        pipe(PROMPTS[0], steps=steps)
+    with compiled() as programs:
+        pipe(PROMPTS[0], steps=1)
+    assert programs == []
+    with compiled() as programs, caplog.at_level(logging.INFO, "ernie_vilg_jax"):
+        pipe(PROMPTS[0], steps=2)
+    assert programs and "compiling for 1 picture, 2 steps of ddim" in caplog.text
 
 
 # ---- watching ------------------------------------------------------------------------------------------------------

@@ -180,7 +180,12 @@ def _strength(value: Any) -> float:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
 
 
 def _guidance(settings: Mapping[str, Any], stages: Stages, given: Mapping[str, Any]) -> Guidance:

@@ -20,6 +20,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 from absl import flags  # noqa: E402
 
+# Commands are made for a process of their own; in that of the tests, flags of the same name may meet.
+_define = flags.Flag.__init__
+flags.Flag.__init__ = lambda self, *args, **options: _define(self, *args, **{**options, "allow_override": True})
 # Grain's worker processes read an absl flag, and absl refuses while no command has parsed its flags.
 flags.FLAGS.mark_as_parsed()
 pytest_plugins = ["tests.tiny_run"]

@@ -41,8 +41,6 @@ class Heun(Discrete):
     which may lie in the next stage; the same expert gives it.
     """
 
-    grid = "power"
-
     @cached_property
     def moves(self) -> np.ndarray:
         """[S] float64: k' - k of each step."""

@@ -44,7 +44,7 @@ def quadratic(schedule: Schedule, steps: int) -> np.ndarray:
 def power(schedule: Schedule, steps: int) -> np.ndarray:
     """999, 969, 940, ..., 14, 7, 2: half way between `trailing` and `quadratic`, evenly in t to the power of 2/3.
 
-    For samplers of second order: their error is largest in the last steps, where `trailing` is coarse against the noise
+    For samplers that look back: their error is largest in the last steps, where `trailing` is coarse against the noise
     that is left, and `quadratic` takes from the first ones what these need, too.
     """
     return _by_power(schedule, steps, 1.5)
@@ -87,13 +87,15 @@ GRIDS: dict[str, Grid] = {
 def time_grid(name: str, steps: int, schedule: Schedule | int) -> np.ndarray:
     """[steps] int32: the grid of that name. Raises ValueError where there is none, or not for so many steps.
 
-    The number of timesteps serves as well where a grid needs no more (all but karras).
+    In place of the schedule, T alone will do where the noise levels do not matter (all but karras).
     """
+    if name not in GRIDS:
+        raise ValueError(f"the time grid must be one of {', '.join(GRIDS)}, but is {name!r}.")
     if isinstance(schedule, int):
+        if name == "karras":
+            raise ValueError("the time grid 'karras' needs the schedule, not the number of timesteps alone.")
         schedule = make_schedule("linear", schedule, 1e-4, 2e-2)
     total = schedule.num_timesteps
     if not 1 <= steps <= total:
         raise ValueError(f"steps must lie between 1 and the {total} training timesteps, but is {steps}.")
-    if name not in GRIDS:
-        raise ValueError(f"the time grid must be one of {', '.join(GRIDS)}, but is {name!r}.")
     return GRIDS[name](schedule, steps).astype(np.int32)

@@ -34,6 +34,8 @@ def restored_flags():
     handler = absl_logging.get_absl_handler()
     verbosity = absl_logging.get_verbosity()
     formatwarning = warnings.formatwarning
+    # Anew, for a command that another test imported may have a flag of this name, too.
+    config_flags.DEFINE_config_file("config", None, "The config to run.")
     with flagsaver.flagsaver():
         yield
     warnings.formatwarning = formatwarning

@@ -23,7 +23,7 @@ from ernie_vilg_jax.diffusion.sampling import run_step, visits
 from ernie_vilg_jax.diffusion.schedule import Schedule
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.parallel.batches import Batches, Params, Predict
-from ernie_vilg_jax.parallel.streaming import Source, fetch, release
+from ernie_vilg_jax.parallel.streaming import Source, fetch, finishing, release, starting
 
 
 class Step(NamedTuple):
@@ -79,12 +79,11 @@ class Stepped:
 
     @cached_property
     def _start(self) -> Any:
-        # A copy, for the first step overwrites it and the noise is the caller's.
-        return jax.jit(lambda latents: jax.tree.map(jnp.copy, self.sampler.init(latents)))
+        return starting(self.sampler)
 
     @cached_property
     def _finish(self) -> Any:
-        return jax.jit(lambda carries: jnp.stack([self.sampler.finish(carry) for carry in carries]))
+        return finishing(self.sampler)
 
     def __call__(self, experts: Sequence[Source], batches: Batches, on_step: OnStep) -> jax.Array:
         """Clean latents [M, b, ...] of `batches`, expert i in charge of stage i. What `on_step` raises ends it."""

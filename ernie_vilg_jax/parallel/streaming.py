@@ -76,6 +76,16 @@ def fetched(source: Source, mesh: Mesh | None = None) -> Iterator[Params]:
         release(params)
 
 
+def starting(sampler: Sampler) -> Any:
+    """starting(sampler)(latents [b, ...]) -> carry, in memory of its own: the steps overwrite it, the noise stays."""
+    return jax.jit(lambda latents: jax.tree.map(jnp.copy, sampler.init(latents)))
+
+
+def finishing(sampler: Sampler) -> Any:
+    """finishing(sampler)(M carries) -> clean latents [M, b, ...]."""
+    return jax.jit(lambda carries: jnp.stack([sampler.finish(carry) for carry in carries]))
+
+
 @dataclass(frozen=True)
 class Streamed:
     """Samples with at most two experts on the device, or one without `prefetch`. Compiles one program, for all stages.
@@ -103,12 +113,11 @@ class Streamed:
 
     @cached_property
     def _start(self) -> Any:
-        # A copy, for the first stage overwrites it and the noise is the caller's.
-        return jax.jit(lambda latents: jax.tree.map(jnp.copy, self.sampler.init(latents)))
+        return starting(self.sampler)
 
     @cached_property
     def _finish(self) -> Any:
-        return jax.jit(lambda carries: jnp.stack([self.sampler.finish(carry) for carry in carries]))
+        return finishing(self.sampler)
 
     def __call__(self, experts: Sequence[Source], batches: Batches) -> jax.Array:
         """Clean latents [M, b, ...] of `batches`, expert i in charge of stage i."""

@@ -1,4 +1,4 @@
-"""Says what training would take on a TPU slice, before you pay for one: does it fit, and how fast could it be.
+"""Says what training or sampling takes on a TPU slice, before you pay for one: does it fit, how fast could it be.
 
   pip install libtpu
   python -m ernie_vilg_jax.aot --topology=v5p:4x4x8 --config=configs/paper.py:stage2 \\
@@ -7,8 +7,9 @@
 
 Compiles the real program with the real TPU compiler; no TPU is needed, but minutes and some 10 GB of memory for the
 paper's size. Prints, for one chip: parameters, optimizer, activations, memory against what the chip has, and the
-compiler's own estimate of the time. --quick lets the compiler optimize less: a fifth of the time, the memory within
-some percent, and no estimate worth reading. --search doubles the batch, quickly, for as long as it fits.
+compiler's own estimate of the time. --quick lets the compiler optimize less: it is done sooner, for a first look at the
+memory, and its estimate is not worth reading. --search doubles the batch, quickly, for as long as it fits, and then
+compiles the largest in full, which has the last word.
 """
 
 from __future__ import annotations

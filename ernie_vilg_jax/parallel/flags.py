@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 TPU_OPTIONS: dict[str, str] = {
     # Parameters cut along `fsdp` would otherwise be multiplied piece by piece while they come in or their gradients go
-    # out (a "windowed einsum"): n small convolutions instead of one. See benchmarks/README.md, "What choices bought".
+    # out (a "windowed einsum"): n small convolutions instead of one. See docs/tpu.md.
     "xla_jf_spmd_threshold_for_windowed_einsum_mib": "100000",
 }
 

@@ -1,15 +1,14 @@
-"""The samplers against those of Hugging Face diffusers, where it is installed: the same ends from the same noise."""
+"""The samplers against those of Hugging Face diffusers: the same ends from the same noise."""
 
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
+import torch
 
 from ernie_vilg_jax.diffusion.samplers import make_sampler
 from tests.diffusion.closed_forms import LINEAR, in_numpy, mixture, run
-
-diffusers = pytest.importorskip("diffusers")
-torch = pytest.importorskip("torch")
 
 COMMON = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 2e-2, "beta_schedule": "linear"}
 MULTISTEP = {"final_sigmas_type": "zero"}

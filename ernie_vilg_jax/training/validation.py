@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax.diffusion.objective import loss_per_sample
-from ernie_vilg_jax.diffusion.samplers import DDIM, time_grid
+from ernie_vilg_jax.diffusion.samplers import make_sampler
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.parallel import rules
 from ernie_vilg_jax.system import Parts, System
@@ -81,7 +81,7 @@ class Validator:
     @cached_property
     def _sample(self) -> Any:
         schedule = self.system.schedule
-        sampler = DDIM(schedule, time_grid("trailing", PREVIEW_STEPS, schedule.num_timesteps))
+        sampler = make_sampler("ddim", schedule, PREVIEW_STEPS, grid="trailing")
 
         def run(state: State, batch: Batch) -> jax.Array:
             bank = state["experts"]["ema"]

@@ -8,8 +8,8 @@
 Compiles the real program with the real TPU compiler; no TPU is needed, but minutes and some 10 GB of memory for the
 paper's size. Prints, for one chip: parameters, optimizer, activations, memory against what the chip has, and the
 compiler's own estimate of the time. --quick lets the compiler optimize less: it is done sooner, for a first look at the
-memory, and its estimate is not worth reading. --search doubles the batch, quickly, for as long as it fits, and then
-compiles the largest in full, which has the last word.
+memory, and its estimate is not worth reading. --search looks quickly for the largest multiple of the batch that fits,
+and then compiles that in full, unless --quick is given, too.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PROGRAM = flags.DEFINE_enum(
 )
 _BATCH = flags.DEFINE_integer("batch", 0, "With --program=sampling: pictures at once; one a chip by default.")
 _QUICK = flags.DEFINE_boolean("quick", False, "Compile with fewer optimizations: for the memory only.")
-_SEARCH = flags.DEFINE_boolean("search", False, "Look for the largest batch that fits, starting from the one given.")
+_SEARCH = flags.DEFINE_boolean("search", False, "Look for the largest multiple of the batch that fits.")
 flags.mark_flag_as_required("config")
 
 

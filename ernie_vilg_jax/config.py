@@ -50,6 +50,9 @@ def default_config() -> ConfigDict:
     c.model.unet.remat = False  # compute the insides of blocks again in the backward pass: less memory, more time
     c.model.unet.remat_keep = "nothing"  # of the insides; or "heavy", results of convolutions and projections
 
+    # On TPU, attention over at least so many positions is a kernel that never writes its logits; 0 never. Ours.
+    c.model.attention_kernel_from = 1024
+
     c.diffusion = ConfigDict()
     c.diffusion.schedule = "linear"  # [N]; "scaled_linear" is latent diffusion's
     c.diffusion.num_timesteps = 1000  # [N]

@@ -27,6 +27,7 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.models.autoencoder import Autoencoder, Posterior
 from ernie_vilg_jax.models.text_encoder import Text, TextEncoder
 from ernie_vilg_jax.models.unet import UNet
+from ernie_vilg_jax.parallel.attention import make_attention
 from ernie_vilg_jax.parallel.batches import Batches, spread
 from ernie_vilg_jax.parallel.sampling import make_sampling
 from ernie_vilg_jax.parallel.stepping import OnStep, Stepped
@@ -273,6 +274,7 @@ def build_system(config: ConfigDict) -> System:
     model = config.model
     # Checkpoints older than this section have no use for it.
     knowledge = config.get("knowledge") or default_config().knowledge
+    kernel_from = model.get("attention_kernel_from", default_config().model.attention_kernel_from)
     for field, allowed in (("attention_weight_on", ("logits", "softmax")), ("loss_weight_on", ("error", "residual"))):
         if knowledge[field] not in allowed:
             raise UserError(f"--config.knowledge.{field}={knowledge[field]!r} must be {allowed[0]!r} or {allowed[1]!r}")
@@ -296,6 +298,7 @@ def build_system(config: ConfigDict) -> System:
                 **model.unet,
                 latent_channels=model.autoencoder.latent_channels,
                 token_weight_on=knowledge.attention_weight_on,
+                attention=make_attention(kernel_from),
                 dtype=dtype,
             ),
             schedule=schedule,

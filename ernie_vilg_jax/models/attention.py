@@ -11,6 +11,7 @@ need not know of it.
 The paper: knowledge-enhanced U-Net; the block around it follows ADM and GLIDE (arXiv 2105.05233, 2112.10741).
 """
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -21,6 +22,15 @@ from jax.ad_checkpoint import checkpoint_name
 Dtype = Any
 HEAVY = "heavy"
 """Name of what takes long to compute again: a remat policy may keep it."""
+
+
+Attention = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
+"""q [B, N, heads, d], k and v [B, M, heads, d], mask [B, 1, 1, M] -> [B, N, heads, d]."""
+
+
+def plain_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
+    """jax's own, which writes the logits to memory; parallel/attention.py has the choice for TPU."""
+    return jax.nn.dot_product_attention(q, k, v, mask=mask)
 
 
 class GroupNorm(nn.Module):
@@ -64,6 +74,7 @@ class JointAttention(nn.Module):
 
     head_channels: int = 64
     weight_on: Literal["logits", "softmax"] = "logits"
+    attention: Attention = plain_attention
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -93,6 +104,6 @@ class JointAttention(nn.Module):
         if self.is_mutable_collection("intermediates"):
             # Only for who asks to see it: apply(..., mutable=["intermediates"]).
             self.sow("intermediates", "to_text", attention_to_text(q, k, mask, text.shape[1]).reshape(b, h, w, -1))
-        out = checkpoint_name(jax.nn.dot_product_attention(q, k, v, mask=mask), HEAVY).reshape(b, h, w, c)
+        out = checkpoint_name(self.attention(q, k, v, mask), HEAVY).reshape(b, h, w, c)
         # Zero at the start, so that every block begins as the identity (ADM).
         return x + nn.Dense(c, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="out")(out)

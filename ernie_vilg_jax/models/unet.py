@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from ernie_vilg_jax.models.attention import HEAVY, GroupNorm, JointAttention
+from ernie_vilg_jax.models.attention import HEAVY, Attention, GroupNorm, JointAttention, plain_attention
 
 Dtype = Any
 zeros = nn.initializers.zeros
@@ -88,6 +88,7 @@ class UNet(nn.Module):
     token_weight_on: Literal["logits", "softmax"] = "logits"
     remat: bool = False
     remat_keep: Literal["nothing", "heavy"] = "nothing"
+    attention: Attention = plain_attention
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -118,7 +119,8 @@ class UNet(nn.Module):
         def attend(h: jax.Array, name: str) -> jax.Array:
             image_mask = jnp.ones((h.shape[0], h.shape[1] * h.shape[2]), bool)
             mask = jnp.concatenate([text_mask, image_mask], axis=1)[:, None, None, :]
-            block = attention_class(self.head_channels, weight_on=self.token_weight_on, dtype=self.dtype, name=name)
+            how = {"weight_on": self.token_weight_on, "attention": self.attention}
+            block = attention_class(self.head_channels, **how, dtype=self.dtype, name=name)
             return block(h, text, mask, token_weight)
 
         width = 4 * self.base_channels

@@ -2,15 +2,16 @@
 
 XLA's cost analysis counts the body of a loop once, and its `optimal_seconds` is not meant as a time. The text of a
 program compiled for TPU carries `estimated_cycles` for each operation; here they are summed, times the trips of the
-loops around them. Not in the sum: collectives (listed apart) and Pallas kernels (which the compiler charges nothing
-for). The figures are estimates: good for comparing two programs for the same chip, not a measurement.
+loops around them. Not in the sum: collectives (listed apart) and Pallas kernels, which the compiler charges nothing for
+(the FLOPs of the attention kernel are counted, `Program.kernel_flops`). The figures are estimates: good for comparing
+two programs for the same chip, not a measurement.
 """
 
 import dataclasses
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
 import numpy as np
@@ -20,6 +21,9 @@ _BYTES |= {"s64": 8, "u64": 8, "f64": 8, "f8e4m3fn": 1, "f8e5m2": 1, "s4": 1, "u
 _KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
 _SHAPE = re.compile(r"\b(\w+)\[([\d,]*)\]")
+# Matrix products in each kernel of splash attention; the backward pass computes the logits again, in both of its kernels.
+_PRODUCTS = {"splash_mha_fwd": 2, "splash_mha_dq": 3, "splash_mha_dkv": 4}
+_LANES = 128
 _OPERATION = re.compile(r"^\s+(?:ROOT )?%?(?P<name>[\w.\-]+) = (?P<rest>.*)$")
 
 
@@ -139,12 +143,39 @@ class Program:
             callees = [(name, repeat) for name, repeat in self._calls(operation) if name in self.computations]
             if operation.kind == "conditional":
                 return max((total(name) for name, _ in callees), default=0)
-            here = int(operation.attribute(r'"estimated_cycles":"(\d+)"') or 0)
-            # A few operations (the compiler's "unknown") carry 2^63 - 1.
-            here = here if here < 10**15 else 0
-            return (0 if callees else here) + sum(repeat * total(name) for name, repeat in callees)
+            return (0 if callees else _cycles(operation)) + sum(repeat * total(name) for name, repeat in callees)
 
         return total(self.entry)
+
+    def shares(self, parts: Mapping[str, str]) -> dict[str, float]:
+        """Name -> its share of all cycles, the largest first; `parts` is name -> pattern.
+
+        The first pattern that is found in the name of the operation that the compiler made a fusion from claims it;
+        what none is found in is the "rest".
+        """
+        cycles: Counter[str] = Counter()
+        for name, times in self.trips.items():
+            for operation in self.computations[name]:
+                if not any(callee in self.computations for callee, _ in self._calls(operation)):
+                    source = operation.attribute(r'op_name="([^"]*)"') or ""
+                    part = next((part for part, pattern in parts.items() if re.search(pattern, source)), "rest")
+                    cycles[part] += times * _cycles(operation)
+        return {part: count / max(cycles.total(), 1) for part, count in cycles.most_common() if count}
+
+    @cached_property
+    def kernel_flops(self) -> float:
+        """Of the attention kernels, on one device in one run: heads counted as 128 channels, as the MXU computes them."""
+        total = 0.0
+        for name, times in self.trips.items():
+            for operation in self.computations[name]:
+                products = next((n for kernel, n in _PRODUCTS.items() if operation.name.startswith(kernel)), 0)
+                if operation.kind != "custom-call" or not products:
+                    continue
+                operands = operation.attribute(r"operand_layout_constraints=\{(.*?)\}, [a-z_]+=") or operation.rest
+                # [B, heads, positions, d]: the queries, then the keys.
+                q, k = [shape for _, shape in _shapes(operands) if len(shape) == 4][:2]
+                total += times * products * 2 * q[0] * q[1] * q[2] * k[2] * max(q[3], _LANES)
+        return total
 
     @cached_property
     def collectives(self) -> list[Collective]:
@@ -177,6 +208,12 @@ class Program:
             count, size = kinds.get(one.kind, (0, 0))
             kinds[one.kind] = count + one.trips, size + one.trips * one.bytes
         return kinds
+
+
+def _cycles(operation: Operation) -> int:
+    """The compiler's estimate. A few operations (its "unknown") carry 2^63 - 1."""
+    cycles = int(operation.attribute(r'"estimated_cycles":"(\d+)"') or 0)
+    return cycles if cycles < 10**15 else 0
 
 
 def _split_type(text: str) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """What training and sampling would take on TPUs that are not there: the real programs, compiled by the real compiler.
 
 The same task, mesh and sharding rules as in a run; only the arrays are missing. Memory is the compiler's own account of
-one chip; the time is its cycle estimate without communication (see parallel/hlo.py), so it is a lower bound.
+one chip; the time is its cycle estimate without communication (see parallel/hlo.py), so it is a lower bound. Attention
+kernels, for which the compiler has no estimate, are charged what their matrix products take at the chip's peak.
 """
 
 import dataclasses
@@ -31,6 +32,14 @@ from ernie_vilg_jax.training.diffusion import DiffusionTask
 from ernie_vilg_jax.training.flops import count_flops
 
 GIB = 2**30
+# What the time goes to -> how the operations are named.
+PARTS = {
+    "projections": r"/(qkv|text_kv|out)/",
+    "attention": r"_attn(_\d+)?/(?!norm)",
+    "convolutions": r"conv_general_dilated",
+    "norms": r"norm",
+    "rest of the U-Net": r"UNet",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +51,9 @@ class Forecast:
       temporary: bytes beside it while a step runs: activations, gathered weights, gradients.
       peak: bytes of arguments and temporaries together, by the compiler's account.
       flops: of the model, all chips together.
-      seconds: the compiler's cycles, as time; None where it wrote no program text that can be read.
+      seconds: the compiler's cycles, as time, and the kernels'; None where it wrote no program text that can be read.
+      kernel_seconds: of them, those of attention kernels.
+      shares: part of the U-Net's work -> its share of the compiler's cycles (`PARTS`; by name, so roughly).
       traffic: kind of collective -> (how many, bytes).
     """
 
@@ -55,6 +66,8 @@ class Forecast:
     peak: float
     flops: float
     seconds: float | None
+    kernel_seconds: float
+    shares: Mapping[str, float]
     traffic: Mapping[str, tuple[int, int]]
     compile_seconds: float
 
@@ -74,6 +87,12 @@ class Forecast:
             rows.append(
                 f"  {'compiler estimate':28s} {self.seconds * 1e3:8.1f} ms without communication, {mfu:.0%} MFU"
             )
+            if self.kernel_seconds:
+                rows.append(
+                    f"  {'of it attention kernels':28s} {self.kernel_seconds * 1e3:8.1f} ms, if at the chip's peak"
+                )
+            largest = [f"{part} {share:.0%}" for part, share in self.shares.items() if share > 0.01]
+            rows.append(f"  {'of its cycles':28s} {', '.join(largest)}")
             for kind, (count, size) in sorted(self.traffic.items()):
                 rows.append(f"  {kind:28s} {size / GIB:8.2f} GiB in {count}")
         rows.append(f"  verdict: {self.verdict}; compiled in {self.compile_seconds:.0f} s")
@@ -181,23 +200,40 @@ class TooBig(UserError):
 
 
 def largest(batch: int, forecast: Callable[[int], Forecast], tell: Callable[[str], Any]) -> int:
-    """The largest of `batch`, 2 x, 4 x, ... that fits, found by trying. Raises UserError if not even the first does."""
-    best = 0
+    """The largest multiple of `batch` that fits. Raises UserError if not even the first does.
+
+    Memory grows by about as much with each multiple, so that two tries say where the limit lies, and a third is there.
+    """
+    fitting: dict[int, float] = {}  # multiple -> peak
+    above, multiple = 10**9, 1
     while True:
         try:
-            found = forecast(batch)
+            found = forecast(multiple * batch)
         except TooBig as error:
-            tell(f"batch {batch}: {error}")
-            break
-        tell(f"batch {batch}: {found.verdict}")
-        if not found.fits:
-            break
-        best, batch = batch, 2 * batch
-    if not best:
-        raise TooBig(
-            f"a batch of {batch} does not fit: give a smaller one, more chips, or --config.model.unet.remat=True"
-        )
-    return best
+            tell(f"batch {multiple * batch}: {error}")
+            above = multiple
+        else:
+            tell(f"batch {multiple * batch}: {found.verdict}")
+            if found.fits:
+                fitting[multiple] = found.peak
+            else:
+                above = multiple
+        if not fitting:
+            raise TooBig(
+                f"a batch of {batch} does not fit: give a smaller one, more chips, or --config.model.unet.remat=True"
+            )
+        best = max(fitting)
+        if best + 1 == above:
+            return best * batch
+        if len(fitting) == 1:
+            multiple = 2 * best if 2 * best < above else (best + above) // 2
+            continue
+        before = max(count for count in fitting if count < best)
+        each = max((fitting[best] - fitting[before]) / (best - before), 1.0)
+        more = int((found.chip.hbm - fitting[best]) / each)
+        if not more:
+            return best * batch
+        multiple = best + more if best + more < above else (best + above) // 2
 
 
 def _title(config: ConfigDict, mesh: Mesh) -> str:
@@ -260,10 +296,14 @@ def report(compiled: Any, turns: int = 1, **known: Any) -> Forecast:
     except (jax.errors.JaxRuntimeError, ValueError):
         # jaxlib cannot print all that a newer TPU compiler makes; memory is known all the same.
         program = None
+    chip = known["chip"]
+    kernels = program.kernel_flops / chip.flops if program else 0.0
     return Forecast(
         **known,
         temporary=memory.temp_size_in_bytes,
         peak=memory.argument_size_in_bytes + memory.temp_size_in_bytes,
-        seconds=program.cycles / known["chip"].clock if program and program.cycles else None,
+        seconds=program.cycles / chip.clock + kernels if program and program.cycles else None,
+        kernel_seconds=kernels,
+        shares=program.shares(PARTS) if program else {},
         traffic=program.traffic() if program else {},
     )

@@ -57,6 +57,29 @@ def test_cycles_count_loops_as_often_as_they_run_and_the_dearest_branch() -> Non
     assert Program(TEXT, turns=12).cycles == 20 + 5 * 100 + 12 * 100 + 7000
 
 
+def test_shares_go_to_the_first_pattern_found() -> None:
+    text = TEXT.replace('estimated_cycles":"20"}', 'estimated_cycles":"20"}, metadata={op_name="jit(f)/UNet/conv"}')
+    program = Program(text.replace('estimated_cycles":"100"}', 'estimated_cycles":"100"}, metadata={op_name="norm"}'))
+    # Both branches count here.
+    total = 20 + 6 * 100 + 1 + 7000
+    assert program.shares({"norms": "norm", "U-Net": "UNet", "all": ""}) == {
+        "all": 7001 / total,
+        "norms": 600 / total,
+        "U-Net": 20 / total,
+    }
+    assert set(program.shares({"norms": "norm"})) == {"rest", "norms"}
+
+
+def test_attention_kernels_are_counted_by_their_matrix_products() -> None:
+    layouts = "bf16[2,4,256,64]{3,2,1,0}, bf16[2,4,384,64]{3,2,1,0}, bf16[2,4,384,64]{3,2,1,0}, s32[2,256,128]{2,1,0}"
+    kernel = 'custom-call(%state), custom_call_target="tpu_custom_call"'
+    line = f"  %splash_mha_dq_segmented.1 = f32[8]{{0}} {kernel}, operand_layout_constraints={{s8[1]{{0}}, {layouts}}}, x={{1}}"
+    text = TEXT.replace("  %inner =", f"{line}\n  %inner =", 1)
+    # Three products of 256 x 384 logits by 128 channels (64, filled up), for 2 x 4 heads, in loops of 5 and 1.
+    assert Program(text).kernel_flops == 6 * 3 * 2 * 8 * 256 * 384 * 128
+    assert Program(TEXT).kernel_flops == 0
+
+
 def test_traffic_counts_loops_too() -> None:
     assert Program(TEXT, turns=12).traffic() == {"all-reduce": (17, 17 * 8 * 4), "reduce-scatter": (1, 8 * 4)}
 

@@ -12,14 +12,26 @@ CHIP = Chip("v0", hbm=100.0, flops=1e12, clock=1e9)
 
 
 def forecast(peak: float, batch: int = 1) -> Forecast:
-    return Forecast("a", CHIP, 1, batch, {}, 0.0, peak, 1.0, None, {}, 1.0)
+    return Forecast("a", CHIP, 1, batch, {}, 0.0, peak, 1.0, None, 0.0, {}, {}, 1.0)
 
 
-def test_the_search_doubles_until_it_does_not_fit() -> None:
+def test_the_search_finds_the_limit_in_few_tries() -> None:
     said: list[str] = []
-    assert largest(4, lambda batch: forecast(batch * 10.0), said.append) == 8
-    assert [line.split(":")[0] for line in said] == ["batch 4", "batch 8", "batch 16"]
-    assert "does not fit" in said[-1]
+    # 20 of 100 whatever the batch, and 7.5 for each 4: ten of them fit.
+    assert largest(4, lambda batch: forecast(20 + 7.5 * batch / 4), said.append) == 40
+    assert [line.split(":")[0] for line in said] == ["batch 4", "batch 8", "batch 40"]
+
+
+@pytest.mark.parametrize("limit", range(1, 20))
+def test_the_search_finds_limits_that_no_line_foretells(limit: int) -> None:
+    tried: list[int] = []
+
+    def compiled(batch: int) -> Forecast:
+        tried.append(batch)
+        return forecast(60 + batch if batch <= limit else 1e9)
+
+    assert largest(1, compiled, lambda line: None) == limit
+    assert len(set(tried)) == len(tried) <= 9
 
 
 def test_the_search_ends_where_the_compiler_gives_up() -> None:

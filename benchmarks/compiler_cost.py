@@ -1,0 +1,150 @@
+"""What each choice buys on TPU, by the compiler's own account: the paper's U-Net, a training and a sampling step.
+
+    python -m benchmarks.compiler_cost                                         # 32 x 32 latents, v5p:2x2x1
+    python -m benchmarks.compiler_cost --latents=128 --pictures=1
+    python -m benchmarks.compiler_cost --program=sampling --latents=128 --pictures=2
+
+Starts from a plain program (parameters cut along `fsdp` and left to the compiler, its default options, blocks computed
+again in the backward pass, attention that writes its logits) and adds one choice after the other. Needs libtpu and no
+TPU. A training step of one expert, AdamW and average included; its text encoder has a single layer, so that the U-Net is
+what is compared. What the figures are and are not: docs/tpu.md. Each program takes minutes to compile.
+"""
+
+import resource
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+from absl import app, flags
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from configs import paper
+from ernie_vilg_jax.models.text_encoder import Text
+from ernie_vilg_jax.parallel import flags as compiler
+from ernie_vilg_jax.parallel import rules
+from ernie_vilg_jax.parallel.mesh import make_mesh
+from ernie_vilg_jax.parallel.streaming import working
+from ernie_vilg_jax.parallel.topology import Chip, describe
+from ernie_vilg_jax.system import build_system
+from ernie_vilg_jax.training.flops import count_flops
+from ernie_vilg_jax.training.forecast import GIB, Forecast, forecast_training, report
+
+_TOPOLOGY = flags.DEFINE_string("topology", "v5p:2x2x1", "The slice; parameters are cut over all of its chips.")
+_PROGRAM = flags.DEFINE_enum("program", "training", ["training", "sampling"], "Which step.")
+_LATENTS = flags.DEFINE_integer("latents", 32, "Side of the latents; pictures are eight times as large.")
+_PICTURES = flags.DEFINE_integer("pictures", 8, "A chip.")
+_CHOICES = flags.DEFINE_list("choices", None, "Only these rows, by their first word; all without it.")
+
+Choice = tuple[str, Callable[[ConfigDict], Any]]
+
+
+def _kernel(config: ConfigDict) -> None:
+    config.model.attention_kernel_from = 256
+
+
+def _keep_all(config: ConfigDict) -> None:
+    config.model.unet.remat = False
+
+
+# Each comes on top of those above it. "gathered" is not a setting: the plain row takes it away.
+TRAINING: tuple[Choice, ...] = (
+    ("plain", lambda config: None),
+    ("gathered: whole kernels come and go (parallel/rules.py, flags.py)", lambda config: None),
+    ("kept: nothing is computed again (unet.remat=False)", _keep_all),
+    ("kernel: attention never writes its logits (parallel/attention.py)", _kernel),
+)
+SAMPLING: tuple[Choice, ...] = (TRAINING[0], TRAINING[3])
+
+
+def base_config() -> ConfigDict:
+    """One of the paper's experts."""
+    config = paper.get_config("stage2")
+    config.name = "one expert of the paper's"
+    config.experts.n = 1
+    config.data.cache_latents = True
+    config.model.image_size = 8 * _LATENTS.value
+    config.model.text_encoder.num_layers = 1
+    config.model.unet.remat = True
+    config.model.attention_kernel_from = 0
+    config.mesh = ConfigDict({"data": 1, "fsdp": -1, "tensor": 1, "expert": 1})
+    return config
+
+
+def training(config: ConfigDict, mesh: Mesh, chip: Chip, plain: bool) -> Forecast:
+    config.stage2.batch_size = _PICTURES.value * mesh.size
+    if not plain:
+        return forecast_training(config, mesh, chip)
+    left_to_compiler = mock.patch.object(rules, "gather", lambda tree, mesh, dtype: tree)
+    with left_to_compiler, mock.patch.object(compiler, "TPU_OPTIONS", {}):
+        return forecast_training(config, mesh, chip)
+
+
+def sampling(config: ConfigDict, mesh: Mesh, chip: Chip, plain: bool) -> Forecast:
+    """One step with guidance: every picture twice through the expert, whole on each chip in bf16."""
+    del plain
+    system, batch = build_system(config), _PICTURES.value * mesh.size
+    over = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+    length, width = system.text_encoder.max_length, system.text_encoder.width
+    unet = jax.eval_shape(system.init_unet, jax.random.key(0))
+    unet = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16), unet)
+    unet = rules.placed(unet, working(unet, mesh))
+
+    def text(count: int, sharding: Any) -> Text:
+        shapes = ((count, length, width), jnp.bfloat16), ((count, length), jnp.bool_), ((count, width), jnp.bfloat16)
+        return Text(*(jax.ShapeDtypeStruct(*shape, sharding=sharding) for shape in shapes))
+
+    x = jax.ShapeDtypeStruct((batch, *system.latent_shape), jnp.float32, sharding=over)
+    t = jax.ShapeDtypeStruct((batch,), jnp.int32, sharding=over)
+
+    def step(unet: Any, x: jax.Array, t: jax.Array, words: Text, null: Text) -> jax.Array:
+        return system.denoise(unet, x, t, words, (null, 2.1))
+
+    inputs = unet, x, t, text(batch, over), text(1, rules.replicated(mesh))
+    with jax.set_mesh(mesh):
+        flops = count_flops(step, *inputs)
+        compiled = jax.jit(step, out_shardings=over).lower(*inputs).compile()
+    known = {"title": "sampling", "chip": chip, "chips": mesh.size, "batch": batch, "state": {}}
+    return report(compiled, **known, flops=flops, compile_seconds=0.0)
+
+
+def _processor_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def main(argv: list[str]) -> None:
+    """Prints one row a choice, as each is done."""
+    del argv
+    devices, chip = describe(_TOPOLOGY.value)
+    config = base_config()
+    mesh = make_mesh(config.mesh, devices)
+    compile_step, choices = (training, TRAINING) if _PROGRAM.value == "training" else (sampling, SAMPLING)
+    print(
+        f"{_PROGRAM.value}, {_LATENTS.value} x {_LATENTS.value} latents, {_PICTURES.value} a chip, {_TOPOLOGY.value}\n"
+    )
+    print("| choice | estimate, ms | of it kernels | against plain | temporary, GiB | collectives, GiB | compiled in |")
+    print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    first = 0.0
+    for name, choose in choices:
+        choose(config)
+        if _CHOICES.value and name.split(":")[0] not in _CHOICES.value:
+            continue
+        before = _processor_seconds()
+        found = compile_step(config.copy_and_resolve_references(), mesh, chip, name == "plain")
+        seconds = found.seconds or float("nan")
+        first = first or seconds
+        traffic = sum(size for _, size in found.traffic.values())
+        print(
+            f"| {name} | {seconds * 1e3:.1f} | {found.kernel_seconds * 1e3:.1f} | {first / seconds:.2f} x | "
+            f"{found.temporary / GIB:.2f} | {traffic / GIB:.2f} | {_processor_seconds() - before:.0f} processor s |",
+            flush=True,
+        )
+        for part, share in found.shares.items():
+            print(f"    {part:14s} {share:6.1%}", flush=True)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,103 @@
+"""The attention that a U-Net block is given: jax's own, or on TPU and for many positions a kernel.
+
+Plain attention writes its logits [B, heads, N, L + N] to memory, which for 4096 positions is most of what a block moves.
+The splash kernel (jax.experimental.pallas.ops.tpu.splash_attention) never does. The compiler cannot cut a kernel up, so
+each device is handed its own pictures and heads by a shard_map.
+"""
+
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AbstractMesh, AxisType, PartitionSpec
+
+from ernie_vilg_jax.models.attention import HEAVY, Attention, plain_attention
+
+LANES = 128
+"""The kernel takes keys and queries in multiples of it."""
+LARGEST_BLOCK = 512
+
+
+@cache
+def make_attention(kernel_from: int) -> Attention:
+    """attention(q [B, N, heads, d], k, v [B, M, heads, d], mask [B, 1, 1, M]) -> [B, N, heads, d].
+
+    On TPU the kernel, from `kernel_from` positions N on (0: never); else `plain_attention`. Where a program
+    will run is read from the mesh it is traced under, so that one compiled for an absent TPU gets the kernel, too.
+    """
+
+    def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
+        positions = q.shape[1]
+        if kernel_from and positions >= kernel_from and positions % LANES == 0:
+            mesh = jax.sharding.get_abstract_mesh()
+            device = mesh.abstract_device
+            if (device.platform if device else jax.default_backend()) == "tpu":
+                return _over(mesh, splash, q, k, v, mask)
+        return plain_attention(q, k, v, mask)
+
+    return attention
+
+
+def splash(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array, interpret: bool = False) -> jax.Array:
+    """Attention by the kernel, on one device; shapes as in `make_attention`. `interpret` runs it without a TPU."""
+    from jax.experimental.pallas.ops.tpu.splash_attention import SegmentIds
+
+    (_, n, heads, d), m = q.shape, k.shape[1]
+    more = -m % LANES
+    k, v = (jnp.pad(a, ((0, 0), (0, more), (0, 0), (0, 0))) for a in (k, v))
+    # Queries and keys see each other where their segments are the same: padding is in another.
+    seen = jnp.pad(mask[:, 0, 0], ((0, 0), (0, more))).astype(jnp.int32)
+    segments = SegmentIds(q=jnp.ones((q.shape[0], n), jnp.int32), kv=seen)
+    kernel = _kernel(heads, n, m + more, interpret)
+    q, k, v = (a.transpose(0, 2, 1, 3) for a in (q * d**-0.5, k, v))
+    return jax.vmap(kernel)(q, k, v, segments).transpose(0, 2, 1, 3)
+
+
+def _kernel(heads: int, n: int, m: int, interpret: bool) -> Any:
+    from jax.experimental.pallas.ops.tpu.splash_attention import BlockSizes, FullMask, MultiHeadMask, make_splash_mha
+
+    rows, columns = _block(n), _block(m)
+    sizes = BlockSizes(
+        **dict.fromkeys(("block_q", "block_q_dkv", "block_q_dq"), rows),
+        **dict.fromkeys(("block_kv", "block_kv_dkv", "block_kv_dq"), columns),
+    )
+    mask = MultiHeadMask([FullMask((n, m))] * heads)
+    # The name keeps what the backward pass needs of the forward one, where `unet.remat_keep` says so.
+    names: Any = {"residual_checkpoint_name": HEAVY, "interpret": interpret}
+    return make_splash_mha(mask, block_sizes=sizes, head_shards=1, q_seq_shards=1, **names)
+
+
+def _block(size: int) -> int:
+    """The largest piece that the kernel may work in: of `size`, a multiple of `LANES`."""
+    return max(block for block in range(LANES, LARGEST_BLOCK + 1, LANES) if size % block == 0)
+
+
+def _over(
+    mesh: AbstractMesh, attention: Attention, q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array
+) -> jax.Array:
+    """`attention` on every device, with its pictures along `data` and `fsdp` and its heads along `tensor`."""
+    left = dict(q=q.shape[0], heads=q.shape[2])
+
+    def free(dimension: str, axes: tuple[str, ...]) -> tuple[str, ...]:
+        """Of `axes`, those that are not cut already (by a shard_map around this) and that divide the dimension."""
+        found = []
+        for axis, size, kind in zip(mesh.axis_names, mesh.axis_sizes, mesh.axis_types, strict=True):
+            if axis in axes and kind == AxisType.Auto and size > 1 and left[dimension] % size == 0:
+                left[dimension] //= size
+                found.append(axis)
+        return tuple(found)
+
+    batch, heads = free("q", ("expert", "data", "fsdp")), free("heads", ("tensor",))
+    kinds = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
+    everywhere = {axis for axis, kind in kinds.items() if kind == AxisType.Auto}
+    if not everywhere:
+        return attention(q, k, v, mask)
+    along = PartitionSpec(batch or None, None, heads or None)
+    return jax.shard_map(
+        attention,
+        in_specs=(along, along, along, PartitionSpec(batch or None)),
+        out_specs=along,
+        axis_names=everywhere,
+        check_vma=False,
+    )(q, k, v, mask)

@@ -6,8 +6,8 @@
 
 Starts from a plain program (parameters cut along `fsdp` and left to the compiler, its default options, blocks computed
 again in the backward pass, attention that writes its logits) and adds one choice after the other. Needs libtpu and no
-TPU. A training step of one expert, AdamW and average included; its text encoder has a single layer, so that the U-Net is
-what is compared. What the figures are and are not: docs/tpu.md. Each program takes minutes to compile.
+TPU. A training step of one expert, AdamW and average included; the text encoder has a single layer, for it is the U-Net
+that is compared. What the figures are and are not: docs/tpu.md. Each program takes minutes to compile.
 """
 
 import resource
@@ -94,7 +94,8 @@ def sampling(config: ConfigDict, mesh: Mesh, chip: Chip, plain: bool) -> Forecas
 
     def text(count: int, sharding: Any) -> Text:
         shapes = ((count, length, width), jnp.bfloat16), ((count, length), jnp.bool_), ((count, width), jnp.bfloat16)
-        return Text(*(jax.ShapeDtypeStruct(*shape, sharding=sharding) for shape in shapes))
+        parts: Any = [jax.ShapeDtypeStruct(*shape, sharding=sharding) for shape in shapes]
+        return Text(*parts)
 
     x = jax.ShapeDtypeStruct((batch, *system.latent_shape), jnp.float32, sharding=over)
     t = jax.ShapeDtypeStruct((batch,), jnp.int32, sharding=over)

@@ -1,8 +1,8 @@
 """The attention that a U-Net block is given: jax's own, or on TPU and for many positions a kernel.
 
-Plain attention writes its logits [B, heads, N, L + N] to memory, which for 4096 positions is most of what a block moves.
-The splash kernel (jax.experimental.pallas.ops.tpu.splash_attention) never does. The compiler cannot cut a kernel up, so
-each device is handed its own pictures and heads by a shard_map.
+Plain attention writes its logits [B, heads, N, L + N] to memory, which for 4096 positions is most of what a block
+moves. The splash kernel (jax.experimental.pallas.ops.tpu.splash_attention) never does. The compiler cannot cut a kernel
+up, so each device is handed its own pictures and heads by a shard_map.
 """
 
 from functools import cache

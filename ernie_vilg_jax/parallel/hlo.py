@@ -21,7 +21,7 @@ _BYTES |= {"s64": 8, "u64": 8, "f64": 8, "f8e4m3fn": 1, "f8e5m2": 1, "s4": 1, "u
 _KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
 _SHAPE = re.compile(r"\b(\w+)\[([\d,]*)\]")
-# Matrix products in each kernel of splash attention; the backward pass computes the logits again, in both of its kernels.
+# Matrix products in each kernel of splash attention; both of the backward pass compute the logits again.
 _PRODUCTS = {"splash_mha_fwd": 2, "splash_mha_dq": 3, "splash_mha_dkv": 4}
 _LANES = 128
 _OPERATION = re.compile(r"^\s+(?:ROOT )?%?(?P<name>[\w.\-]+) = (?P<rest>.*)$")
@@ -164,7 +164,7 @@ class Program:
 
     @cached_property
     def kernel_flops(self) -> float:
-        """Of the attention kernels, on one device in one run: heads counted as 128 channels, as the MXU computes them."""
+        """Of the attention kernels, on one device in one run; a head counts as 128 channels, as on the MXU."""
         total = 0.0
         for name, times in self.trips.items():
             for operation in self.computations[name]:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from ernie_vilg_jax.models.attention import plain_attention
+from ernie_vilg_jax.models.attention import Attention, plain_attention
 from ernie_vilg_jax.parallel import attention
 from ernie_vilg_jax.parallel.attention import make_attention, splash
 
-INTERPRETED = partial(splash, interpret=True)
+INTERPRETED: Attention = partial(splash, interpret=True)
 
 
 def arrays(positions: int = 256, words: int = 77, heads: int = 4) -> tuple[jax.Array, ...]:
@@ -24,7 +24,7 @@ def arrays(positions: int = 256, words: int = 77, heads: int = 4) -> tuple[jax.A
     return q, k, v, seen[:, None, None, :]
 
 
-def gradients(how: attention.Attention, q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> tuple:
+def gradients(how: Attention, q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> tuple:
     return jax.grad(lambda q, k, v: jnp.sin(how(q, k, v, mask)).sum(), argnums=(0, 1, 2))(q, k, v)
 
 
@@ -36,7 +36,7 @@ def test_kernel_gives_the_numbers_of_plain_attention() -> None:
 
 
 @pytest.mark.parametrize("sizes", [(1, 4, 2, 1), (2, 1, 2, 2), (1, 1, 1, 8)])
-def test_over_a_mesh_inside_of_a_shard_map_too(sizes: tuple[int, ...]) -> None:
+def test_over_a_mesh_and_inside_of_a_shard_map(sizes: tuple[int, ...]) -> None:
     """The last mesh has more devices along `tensor` than there are heads: heads stay whole."""
     mesh = jax.sharding.Mesh(np.array(jax.devices()).reshape(sizes), ("expert", "data", "fsdp", "tensor"))
     inputs = arrays()

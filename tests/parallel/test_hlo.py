@@ -73,7 +73,8 @@ def test_shares_go_to_the_first_pattern_found() -> None:
 def test_attention_kernels_are_counted_by_their_matrix_products() -> None:
     layouts = "bf16[2,4,256,64]{3,2,1,0}, bf16[2,4,384,64]{3,2,1,0}, bf16[2,4,384,64]{3,2,1,0}, s32[2,256,128]{2,1,0}"
     kernel = 'custom-call(%state), custom_call_target="tpu_custom_call"'
-    line = f"  %splash_mha_dq_segmented.1 = f32[8]{{0}} {kernel}, operand_layout_constraints={{s8[1]{{0}}, {layouts}}}, x={{1}}"
+    operands = f"operand_layout_constraints={{s8[1]{{0}}, {layouts}}}, x={{1}}"
+    line = f"  %splash_mha_dq_segmented.1 = f32[8]{{0}} {kernel}, {operands}"
     text = TEXT.replace("  %inner =", f"{line}\n  %inner =", 1)
     # Three products of 256 x 384 logits by 128 channels (64, filled up), for 2 x 4 heads, in loops of 5 and 1.
     assert Program(text).kernel_flops == 6 * 3 * 2 * 8 * 256 * 384 * 128

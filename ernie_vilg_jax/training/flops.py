@@ -48,6 +48,8 @@ def jaxpr_flops(jaxpr: Any) -> float:
             total += 2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) / kernel[out]
         else:
             repeats = equation.params.get("length", 1) if name == "scan" else 1
+            if name == "pallas_call":  # what is inside is one place of the grid
+                repeats = math.prod(equation.params["grid_mapping"].grid)
             if name == "shard_map":  # what is inside is one group's share
                 params = equation.params
                 groups = params["newly_manual_axes" if "newly_manual_axes" in params else "manual_axes"]  # by version

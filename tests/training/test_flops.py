@@ -2,6 +2,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from ernie_vilg_jax.models.attention import plain_attention
+from ernie_vilg_jax.parallel.attention import splash
 from ernie_vilg_jax.training.flops import count_flops
 
 
@@ -24,3 +26,16 @@ def test_loops_count_as_often_as_they_run() -> None:
         return jax.lax.scan(lambda c, _: (jax.jit(jnp.matmul)(c, c), None), x, length=6)[0]
 
     assert count_flops(loop, jnp.zeros((4, 4))) == 6 * 2 * 4**3
+
+
+def test_a_kernel_counts_at_every_place_of_its_grid() -> None:
+    q, k = jnp.zeros((2, 256, 4, 64)), jnp.zeros((2, 384, 4, 64))
+    inputs = q, k, k, jnp.ones((2, 1, 1, 384), bool)
+    plain = count_flops(plain_attention, *inputs)
+    assert count_flops(splash, *inputs) == plain
+
+    def loss(q: jax.Array) -> jax.Array:
+        return splash(q, *inputs[1:]).sum()
+
+    # Forward two products of six; both backward kernels compute the logits again: nine of six.
+    assert count_flops(jax.grad(loss), q) == pytest.approx(9 / 2 * plain, rel=1e-3)

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from ernie_vilg_jax.training.forecast import Forecast
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What would be trained: configs/NAME.py:stage1 or :stage2.")
-_TOPOLOGY = flags.DEFINE_string("topology", None, "The slice: v5e:4x8, v5p:4x4x8, v6e:16x16, ...", required=True)
+_TOPOLOGY = flags.DEFINE_string(
+    "topology", None, "The slice: v5e:4x8, v5p:4x4x8, v6e:16x16, tpu7x:4x4x4, ...", required=True
+)
 _OUTPUT = flags.DEFINE_string("output", "", "Also write the report to this file.")
 _PROGRAM = flags.DEFINE_enum(
     "program", "training", ["training", "sampling"], "A training step, or prompts to pictures with all experts."

@@ -29,8 +29,6 @@ from ernie_vilg_jax.diffusion.stages import Stages
 
 Apply = Callable[[Any, jax.Array, jax.Array], jax.Array]
 """apply(params, x [B, ...], t int32 [B]) -> epsilon [B, ...]."""
-OnStep = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
-"""on_step(i, t, latents): called on the host, with the latents [B, ...] as they are after step i, which began at t."""
 
 
 def sample(
@@ -40,8 +38,6 @@ def sample(
     sampler: Sampler,
     latents: jax.Array,
     key: jax.Array,
-    *,
-    on_step: OnStep | None = None,
 ) -> jax.Array:
     """Runs `sampler` from noise to a clean sample, each step with the expert of its timestep.
 
@@ -54,7 +50,6 @@ def sample(
       sampler: its timesteps decide how many steps each stage holds; a stage with none costs nothing.
       latents: [B, ...] unit-variance noise.
       key: randomness of the steps (deterministic samplers need none), for the batch or [B]; fold_in(key, i) for step i.
-      on_step: for progress and previews. Calls may come out of order: go by i.
 
     Returns:
       [B, ...] float32.
@@ -64,7 +59,7 @@ def sample(
 
     def run(carry: Any, row: jax.Array) -> tuple[Any, None]:
         stage, first, end = row
-        return run_stage(pick(experts, stage), apply, sampler, carry, first, end, key, on_step=on_step), None
+        return run_stage(pick(experts, stage), apply, sampler, carry, first, end, key), None
 
     carry, _ = jax.lax.scan(run, sampler.init(latents), jnp.asarray(visits(stages, sampler.timesteps)))
     return sampler.finish(carry)
@@ -98,8 +93,6 @@ def run_stage(
     first: jax.typing.ArrayLike,
     end: jax.typing.ArrayLike,
     key: jax.Array,
-    *,
-    on_step: OnStep | None = None,
 ) -> Any:
     """Steps first..end - 1 of `sampler` with one expert: carry to carry.
 
@@ -108,10 +101,7 @@ def run_stage(
     """
 
     def body(i: jax.Array, carry: Any) -> Any:
-        carry = run_step(params, apply, sampler, carry, i, key)
-        if on_step is not None:
-            jax.debug.callback(on_step, i, jnp.asarray(sampler.timesteps)[i], carry.x)
-        return carry
+        return run_step(params, apply, sampler, carry, i, key)
 
     return jax.lax.fori_loop(first, end, body, carry)
 

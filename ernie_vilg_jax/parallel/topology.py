@@ -16,7 +16,7 @@ from ernie_vilg_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """One TPU chip.
+    """One device of a slice: a TPU chip, or one of the two halves that a TPU7x chip is.
 
     Attributes:
       hbm: bytes of memory.
@@ -35,6 +35,7 @@ CHIPS = {
     "v5e": Chip("v5e", 16 * 2**30, 197e12, 1.5e9),
     "v5p": Chip("v5p", 95 * 2**30, 459e12, 1.75e9),
     "v6e": Chip("v6e", 32 * 2**30, 918e12, 1.75e9),
+    "tpu7x": Chip("half of a tpu7x", 96 * 2**30, 1153.5e12, 2.2e9),
 }
 # What the compiler asks of a machine that has no TPU.
 _ENVIRONMENT = {

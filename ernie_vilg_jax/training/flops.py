@@ -14,6 +14,7 @@ PEAK_FLOPS = {
     **dict.fromkeys(("TPU v5 lite", "TPU v5e"), CHIPS["v5e"].flops),
     **dict.fromkeys(("TPU v5", "TPU v5p"), CHIPS["v5p"].flops),
     **dict.fromkeys(("TPU v6 lite", "TPU v6e"), CHIPS["v6e"].flops),
+    "TPU7x": CHIPS["tpu7x"].flops,
     "NVIDIA H100 80GB HBM3": 989e12,
     "NVIDIA H200": 989e12,
     "NVIDIA A100-SXM4-80GB": 312e12,

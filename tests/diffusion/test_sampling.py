@@ -151,20 +151,6 @@ def test_one_compiled_stage_serves_all_stages() -> None:
     np.testing.assert_allclose(sampler.finish(carry), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_on_step_sees_every_step() -> None:
-    seen: dict[int, tuple[int, np.ndarray]] = {}
-
-    def on_step(i: np.ndarray, t: np.ndarray, latents: np.ndarray) -> None:
-        seen[int(i)] = (int(t), np.array(latents))
-
-    sampler = DDIM(SCHEDULE, time_grid("trailing", 5, 1000))
-    stages, experts = make_stages("uniform", 4, SCHEDULE), make_experts(4)
-    end = jax.jit(lambda experts: sample(experts, apply, stages, sampler, LATENTS, KEY, on_step=on_step))(experts)
-    jax.effects_barrier()
-    assert [seen[i][0] for i in range(5)] == sampler.timesteps.tolist()
-    np.testing.assert_array_equal(seen[4][1], end)
-
-
 def test_wrong_number_of_experts_is_refused() -> None:
     sampler = DDIM(SCHEDULE, time_grid("trailing", 5, 1000))
     with pytest.raises(ValueError, match="4 stages need 4 experts, but 3"):

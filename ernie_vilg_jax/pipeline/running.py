@@ -114,7 +114,9 @@ class Runner:
         key = request.sampler, sampler.timesteps.tobytes(), on_step is not None, attention
         steps, pictures = len(sampler.timesteps), rows.size
         what = f"{pictures} picture{'s' * (pictures > 1)}, {steps} step{'s' * (steps > 1)} of {request.sampler}"
-        with self._announced((key, str(jax.tree.map(np.shape, inputs))), what):
+        # Attention asks the mesh where it will run, while it is traced (parallel/attention.py).
+        here = contextlib.nullcontext() if self.mesh is None else jax.set_mesh(self.mesh)
+        with here, self._announced((key, str(jax.tree.map(np.shape, inputs))), what):
             return self._program(key, sampler)(inputs, on_step)
 
     def _program(self, key: tuple[Any, ...], sampler: Sampler) -> Run:

@@ -11,6 +11,8 @@ from PIL import Image
 
 from ernie_vilg_jax.diffusion.samplers import SAMPLERS
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.models.attention import plain_attention
+from ernie_vilg_jax.parallel import attention
 from ernie_vilg_jax.pipeline import Pipeline, Progress, asking, running
 from ernie_vilg_jax.training.task import to_uint8
 from tests.pipeline.conftest import make_pipe
@@ -234,6 +236,28 @@ def test_on_step_on_a_mesh_and_not_pipelined(pipe: Pipeline) -> None:
     for ask in (lambda: pipelined(PROMPTS, on_step=print), lambda: pipelined.attention_maps(PROMPTS[0], "圆形")):
         with pytest.raises(UserError, match="on_step and attention maps are not offered in the pipelined mode"):
             ask()
+
+
+@pytest.mark.parametrize(
+    ("mode", "axes"), [("resident", {"data": 2}), ("streamed", {"fsdp": 2}), ("pipelined", {"expert": 2})]
+)
+def test_attention_can_tell_which_mesh_it_runs_on(
+    monkeypatch: pytest.MonkeyPatch, mode: str, axes: dict[str, int]
+) -> None:
+    """The kernel for TPU cannot be cut up by the compiler: it must be handed its part (parallel/attention.py)."""
+    seen: list[dict[str, int]] = []
+
+    def plain(*inputs: jax.Array) -> jax.Array:
+        seen.append({axis: size for axis, size in jax.sharding.get_abstract_mesh().shape.items() if size > 1})
+        return plain_attention(*inputs)
+
+    monkeypatch.setattr(attention, "plain_attention", plain)
+    pipe = make_pipe(mode, **axes)
+    seen.clear()  # of its shapes
+    pipe(PROMPTS[:2])
+    if mode != "pipelined":
+        pipe(PROMPTS[:2], on_step=lambda progress: None)
+    assert seen and all(mesh == axes for mesh in seen)
 
 
 def test_what_on_step_raises_ends_the_call(pipe: Pipeline) -> None:

@@ -123,12 +123,10 @@ def main(argv: list[str]) -> None:
     config = base_config()
     mesh = make_mesh(config.mesh, devices)
     compile_step, choices = (training, TRAINING) if _PROGRAM.value == "training" else (sampling, SAMPLING)
-    print(
-        f"{_PROGRAM.value}, {_LATENTS.value} x {_LATENTS.value} latents, {_PICTURES.value} a chip, {_TOPOLOGY.value}\n"
-    )
-    print(
-        "| choice | estimate, ms | of it kernels | against the first | temporary, GiB | collectives, GiB | compiled in |"
-    )
+    side = _LATENTS.value
+    print(f"{_PROGRAM.value}, {side} x {side} latents, {_PICTURES.value} a chip, {_TOPOLOGY.value}\n")
+    heads = "choice", "estimate, ms", "of it kernels", "against the first", "temporary, GiB", "collectives, GiB"
+    print(f"| {' | '.join(heads)} | compiled in |")
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
     first: float | None = None
     for name, choose in choices:

@@ -77,27 +77,27 @@ def _over(
     mesh: AbstractMesh, attention: Attention, q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array
 ) -> jax.Array:
     """`attention` on every device, with its pictures along `data` and `fsdp` and its heads along `tensor`."""
-    left = dict(q=q.shape[0], heads=q.shape[2])
+    # Axes that a shard_map around this has cut already are not Auto.
+    kinds = zip(mesh.axis_names, mesh.axis_sizes, mesh.axis_types, strict=True)
+    auto = {axis: size for axis, size, kind in kinds if kind == AxisType.Auto}
+    if not auto:
+        return attention(q, k, v, mask)
 
-    def free(dimension: str, axes: tuple[str, ...]) -> tuple[str, ...]:
-        """Of `axes`, those that are not cut already (by a shard_map around this) and that divide the dimension."""
+    def cutting(size: int, *axes: str) -> tuple[str, ...]:
+        """Those of `axes` that a dimension of this size can be cut along, one after the other."""
         found = []
-        for axis, size, kind in zip(mesh.axis_names, mesh.axis_sizes, mesh.axis_types, strict=True):
-            if axis in axes and kind == AxisType.Auto and size > 1 and left[dimension] % size == 0:
-                left[dimension] //= size
+        for axis in axes:
+            if auto.get(axis, 1) > 1 and size % auto[axis] == 0:
+                size //= auto[axis]
                 found.append(axis)
         return tuple(found)
 
-    batch, heads = free("q", ("expert", "data", "fsdp")), free("heads", ("tensor",))
-    kinds = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
-    everywhere = {axis for axis, kind in kinds.items() if kind == AxisType.Auto}
-    if not everywhere:
-        return attention(q, k, v, mask)
+    batch, heads = cutting(q.shape[0], "expert", "data", "fsdp"), cutting(q.shape[2], "tensor")
     along = PartitionSpec(batch or None, None, heads or None)
     return jax.shard_map(
         attention,
         in_specs=(along, along, along, PartitionSpec(batch or None)),
         out_specs=along,
-        axis_names=everywhere,
+        axis_names=set(auto),
         check_vma=False,
     )(q, k, v, mask)

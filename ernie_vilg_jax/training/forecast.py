@@ -91,8 +91,8 @@ class Forecast:
                 rows.append(
                     f"  {'of it attention kernels':28s} {self.kernel_seconds * 1e3:8.1f} ms, if at the chip's peak"
                 )
-            largest = [f"{part} {share:.0%}" for part, share in self.shares.items() if share > 0.01]
-            rows.append(f"  {'of its cycles':28s} {', '.join(largest)}")
+            shares = [f"{part} {share:.0%}" for part, share in self.shares.items() if share > 0.01]
+            rows.append(f"  {'of its cycles':28s} {', '.join(shares)}")
             for kind, (count, size) in sorted(self.traffic.items()):
                 rows.append(f"  {kind:28s} {size / GIB:8.2f} GiB in {count}")
         rows.append(f"  verdict: {self.verdict}; compiled in {self.compile_seconds:.0f} s")

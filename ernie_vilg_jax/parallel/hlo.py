@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 
 import numpy as np
@@ -76,6 +76,7 @@ class Program:
     def __init__(self, text: str, turns: int = 1) -> None:
         self.turns = turns
         self.computations: dict[str, list[Operation]] = {}
+        self._totals: dict[str, int] = {}
         self.entry = ""
         current: list[Operation] | None = None
         for line in text.splitlines():
@@ -93,18 +94,29 @@ class Program:
     @cached_property
     def trips(self) -> dict[str, int]:
         """How often each computation runs. Of a conditional's branches each counts as taken."""
+        return self._runs(self._calls)
+
+    def _runs(self, calls: Callable[[Operation], Iterable[tuple[str, int]]]) -> dict[str, int]:
         runs: Counter[str] = Counter()
         unread = [(self.entry, 1)]
         while unread:
             name, times = unread.pop()
             runs[name] += times
             for operation in self.computations[name]:
-                for callee, repeat in self._calls(operation):
-                    if callee in self.computations:
-                        unread.append((callee, times * repeat))
+                unread += [(callee, times * repeat) for callee, repeat in calls(operation)]
         return dict(runs)
 
-    def _calls(self, operation: Operation) -> Iterator[tuple[str, int]]:
+    def _calls(self, operation: Operation) -> list[tuple[str, int]]:
+        return [(callee, repeat) for callee, repeat in self._named(operation) if callee in self.computations]
+
+    def _dearest(self, operation: Operation) -> list[tuple[str, int]]:
+        """What it calls; of a conditional the branch of most cycles only."""
+        calls = self._calls(operation)
+        if operation.kind != "conditional" or not calls:
+            return calls
+        return [max(calls, key=lambda call: self._total(call[0]))]
+
+    def _named(self, operation: Operation) -> Iterator[tuple[str, int]]:
         if operation.kind == "while":
             repeat = self._trip_count(operation)
             body = operation.attribute(r"body=%?([\w.\-]+)")
@@ -128,35 +140,31 @@ class Program:
         bounds = [int(o.rest.split(")")[0]) for o in condition if o.kind == "constant" and re.match(r"\d+\)", o.rest)]
         return max(bounds, default=self.turns)
 
-    @cached_property
+    @property
     def cycles(self) -> int:
         """Estimated cycles of one run, loops counted; of a conditional the dearest branch. 0 if compiled for CPU."""
-        memory: dict[str, int] = {}
+        return self._total(self.entry)
 
-        def total(name: str) -> int:
-            if name not in memory:
-                memory[name] = 0
-                memory[name] = sum(own(operation) for operation in self.computations[name])
-            return memory[name]
+    def _total(self, name: str) -> int:
+        """Cycles of one run of a computation."""
+        if name not in self._totals:
+            self._totals[name] = sum(self._own(operation) for operation in self.computations[name])
+        return self._totals[name]
 
-        def own(operation: Operation) -> int:
-            callees = [(name, repeat) for name, repeat in self._calls(operation) if name in self.computations]
-            if operation.kind == "conditional":
-                return max((total(name) for name, _ in callees), default=0)
-            return (0 if callees else _cycles(operation)) + sum(repeat * total(name) for name, repeat in callees)
-
-        return total(self.entry)
+    def _own(self, operation: Operation) -> int:
+        calls = self._dearest(operation)
+        return sum(repeat * self._total(callee) for callee, repeat in calls) if calls else _cycles(operation)
 
     def shares(self, parts: Mapping[str, str]) -> dict[str, float]:
-        """Name -> its share of all cycles, the largest first; `parts` is name -> pattern.
+        """Name -> its share of `cycles`, the largest first; `parts` is name -> pattern.
 
         The first pattern that is found in the name of the operation that the compiler made a fusion from claims it;
         what none is found in is the "rest".
         """
         cycles: Counter[str] = Counter()
-        for name, times in self.trips.items():
+        for name, times in self._runs(self._dearest).items():
             for operation in self.computations[name]:
-                if not any(callee in self.computations for callee, _ in self._calls(operation)):
+                if not self._calls(operation):
                     source = operation.attribute(r'op_name="([^"]*)"') or ""
                     part = next((part for part, pattern in parts.items() if re.search(pattern, source)), "rest")
                     cycles[part] += times * _cycles(operation)

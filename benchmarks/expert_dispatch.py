@@ -85,7 +85,7 @@ def make_sampler(unet: UNet, n: int) -> Callable[..., jax.Array]:
     """run(experts, latents, text, null_text) -> latents, not yet compiled; a new function each time: never cached."""
     schedule = make_schedule("linear", 1000, 1e-4, 2e-2)
     stages = make_stages("uniform", n, schedule)
-    sampler = DDIM(schedule, time_grid("trailing", _STEPS.value, 1000))
+    sampler = DDIM(schedule, time_grid("trailing", _STEPS.value, schedule))
 
     def run(experts: Any, latents: jax.Array, text: Any, null_text: Any) -> jax.Array:
         def apply(params: Any, x: jax.Array, t: jax.Array) -> jax.Array:

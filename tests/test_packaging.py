@@ -1,7 +1,6 @@
 """What an installed wheel holds, and what importing the package costs."""
 
 import importlib.util
-import json
 import re
 import shlex
 import shutil
@@ -99,13 +98,3 @@ def test_tpu_launcher_prints_its_commands_and_runs_none(tmp_path: Path):
     assert not list(tmp_path.iterdir())
     wrong = subprocess.run([script, "--name=ernie"], capture_output=True, text=True)
     assert wrong.returncode == 1 and wrong.stderr == "error: --name and --zone must be given; --help shows how.\n"
-
-
-def test_notebook_is_its_percent_script_without_outputs():
-    """`jupytext --sync colab/sample.py` keeps the two alike."""
-    cells = json.loads((ROOT / "colab" / "sample.ipynb").read_text(encoding="utf-8"))["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    script = (ROOT / "colab" / "sample.py").read_text(encoding="utf-8")
-    parts = [part.partition("\n") for part in script.split("\n# %%")[1:]]
-    assert code == [body.strip() for mark, _, body in parts if "[markdown]" not in mark]
-    assert not any(cell.get("outputs") for cell in cells)

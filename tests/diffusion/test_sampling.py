@@ -93,7 +93,7 @@ class Recorder:
 @pytest.mark.parametrize("steps", [1, 6, 50])
 def test_each_step_gets_the_expert_and_timestep_it_should(spec, n: int, steps: int) -> None:
     stages = make_stages(spec, n, SCHEDULE)
-    timesteps = time_grid("uniform", steps, 1000)
+    timesteps = time_grid("uniform", steps, SCHEDULE)
 
     def say_who_and_when(params: jax.Array, x: jax.Array, t: jax.Array) -> jax.Array:
         return jnp.stack([params, t[0].astype(jnp.float32)])
@@ -109,9 +109,9 @@ def test_each_step_gets_the_expert_and_timestep_it_should(spec, n: int, steps: i
 @pytest.mark.parametrize(
     "sampler",
     [
-        DDIM(SCHEDULE, time_grid("trailing", 20, 1000)),
-        DDIM(SCHEDULE, time_grid("leading", 9, 1000), eta=1.0),
-        TwoStep(time_grid("uniform", 20, 1000)),
+        DDIM(SCHEDULE, time_grid("trailing", 20, SCHEDULE)),
+        DDIM(SCHEDULE, time_grid("leading", 9, SCHEDULE), eta=1.0),
+        TwoStep(time_grid("uniform", 20, SCHEDULE)),
     ],
     ids=["ddim", "ddim-eta", "two-step"],
 )
@@ -125,7 +125,7 @@ def test_equals_a_python_loop(spec, n: int, sampler: Sampler) -> None:
 
 def test_equal_experts_are_one_model() -> None:
     expert = make_experts(1)
-    sampler = DDIM(SCHEDULE, time_grid("trailing", 12, 1000))
+    sampler = DDIM(SCHEDULE, time_grid("trailing", 12, SCHEDULE))
     one = sample(expert, apply, Stages((), 1000), sampler, LATENTS, KEY)
     ten = sample(expert * 10, apply, make_stages("uniform", 10, SCHEDULE), sampler, LATENTS, KEY)
     np.testing.assert_allclose(one, ten, rtol=1e-6, atol=1e-6)
@@ -141,7 +141,7 @@ def test_visits_leave_out_stages_without_steps() -> None:
 
 def test_one_compiled_stage_serves_all_stages() -> None:
     stages, experts = make_stages("uniform", 4, SCHEDULE), make_experts(4)
-    sampler = DDIM(SCHEDULE, time_grid("trailing", 10, 1000))
+    sampler = DDIM(SCHEDULE, time_grid("trailing", 10, SCHEDULE))
     step = jax.jit(lambda params, carry, first, end: run_stage(params, apply, sampler, carry, first, end, KEY))
     carry = sampler.init(LATENTS)
     for stage, first, end in visits(stages, sampler.timesteps):
@@ -152,7 +152,7 @@ def test_one_compiled_stage_serves_all_stages() -> None:
 
 
 def test_wrong_number_of_experts_is_refused() -> None:
-    sampler = DDIM(SCHEDULE, time_grid("trailing", 5, 1000))
+    sampler = DDIM(SCHEDULE, time_grid("trailing", 5, SCHEDULE))
     with pytest.raises(ValueError, match="4 stages need 4 experts, but 3"):
         sample(make_experts(3), apply, make_stages("uniform", 4, SCHEDULE), sampler, LATENTS, KEY)
 
@@ -169,7 +169,7 @@ def equations(jaxpr: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[st
 
 
 def trace(n: int) -> list[tuple[tuple[str, ...], Any]]:
-    stages, sampler = make_stages("uniform", n, SCHEDULE), DDIM(SCHEDULE, time_grid("trailing", 50, 1000))
+    stages, sampler = make_stages("uniform", n, SCHEDULE), DDIM(SCHEDULE, time_grid("trailing", 50, SCHEDULE))
     closed = jax.make_jaxpr(lambda experts: sample(experts, apply, stages, sampler, LATENTS, KEY))(make_experts(n))
     return list(equations(closed.jaxpr))
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ernie_vilg_jax.diffusion.schedule import Schedule, make_schedule
+from ernie_vilg_jax.diffusion.schedule import Schedule
 
 RHO = 7.0
 """How strongly `karras` crowds its timesteps towards clean; the paper's value."""
@@ -84,17 +84,10 @@ GRIDS: dict[str, Grid] = {
 }
 
 
-def time_grid(name: str, steps: int, schedule: Schedule | int) -> np.ndarray:
-    """[steps] int32: the grid of that name. Raises ValueError where there is none, or not for so many steps.
-
-    In place of the schedule, T alone will do where the noise levels do not matter (all but karras).
-    """
+def time_grid(name: str, steps: int, schedule: Schedule) -> np.ndarray:
+    """[steps] int32: the grid of that name. Raises ValueError where there is none, or not for so many steps."""
     if name not in GRIDS:
         raise ValueError(f"the time grid must be one of {', '.join(GRIDS)}, but is {name!r}.")
-    if isinstance(schedule, int):
-        if name == "karras":
-            raise ValueError("the time grid 'karras' needs the schedule, not the number of timesteps alone.")
-        schedule = make_schedule("linear", schedule, 1e-4, 2e-2)
     total = schedule.num_timesteps
     if not 1 <= steps <= total:
         raise ValueError(f"steps must lie between 1 and the {total} training timesteps, but is {steps}.")

@@ -4,9 +4,9 @@
     python -m benchmarks.compiler_cost --latents=128 --pictures=1
     python -m benchmarks.compiler_cost --program=sampling --latents=128 --pictures=2
 
-Starts from a plain program (parameters cut along `fsdp` and left to the compiler, its default options, blocks computed
-again in the backward pass, attention that writes its logits) and adds one choice after the other. Needs libtpu and no
-TPU. A training step of one expert, AdamW and average included; the text encoder has a single layer, for it is the U-Net
+Starts from a plain program (parameters cut along `fsdp` and asked for whole where they are used, gradients left to the
+compiler, its default options, blocks computed again in the backward pass, attention that writes its logits) and adds
+one choice after the other. Needs libtpu and no TPU. A training step of one expert, AdamW and average included; the text encoder has a single layer, for it is the U-Net
 that is compared. What the figures are and are not: docs/tpu.md. Each program takes minutes to compile.
 """
 
@@ -52,7 +52,7 @@ def _keep_all(config: ConfigDict) -> None:
 # Each comes on top of those above it. "gathered" is not a setting: the plain row takes it away.
 TRAINING: tuple[Choice, ...] = (
     ("plain", lambda config: None),
-    ("gathered: whole kernels come and go (parallel/rules.py, flags.py)", lambda config: None),
+    ("gathered: gradients are summed and cut in one (parallel/rules.py, flags.py)", lambda config: None),
     ("kept: nothing is computed again (unet.remat=False)", _keep_all),
     ("kernel: attention never writes its logits (parallel/attention.py)", _kernel),
 )
@@ -77,9 +77,14 @@ def training(config: ConfigDict, mesh: Mesh, chip: Chip, plain: bool) -> Forecas
     config.stage2.batch_size = _PICTURES.value * mesh.size
     if not plain:
         return forecast_training(config, mesh, chip)
-    left_to_compiler = mock.patch.object(rules, "gather", lambda tree, mesh, dtype: tree)
-    with left_to_compiler, mock.patch.object(compiler, "TPU_OPTIONS", {}):
+    with mock.patch.object(rules, "gather", _asked_for_whole), mock.patch.object(compiler, "TPU_OPTIONS", {}):
         return forecast_training(config, mesh, chip)
+
+
+def _asked_for_whole(tree: Any, mesh: Mesh, dtype: Any) -> Any:
+    """FSDP as it is mostly written: parameters whole in the compute dtype, and nothing said of their gradients."""
+    whole = rules.replicated(mesh)
+    return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf.astype(dtype), whole), tree)
 
 
 def sampling(config: ConfigDict, mesh: Mesh, chip: Chip, plain: bool) -> Forecast:

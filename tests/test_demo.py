@@ -83,6 +83,7 @@ def page(address: str) -> Iterator[Any]:
 
 def screenshot(page: Any, name: str) -> None:
     if folder := os.environ.get("SCREENSHOTS"):
+        page.wait_for_timeout(600)  # messages fade in
         page.screenshot(path=Path(folder) / f"app_{name}.png")
 
 
@@ -146,6 +147,7 @@ def test_a_phone_needs_no_sideways_scrolling(page: Any):
     page.set_viewport_size({"width": 390, "height": 760})
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert page.locator("#generate").bounding_box()["width"] > 100
+    assert len(generate(page, "a fox")) == 4
     page.locator("#pictures").scroll_into_view_if_needed()
     screenshot(page, "phone")
     page.get_by_text("More · 更多").click()

@@ -6,8 +6,9 @@
 
 Starts from a plain program (parameters cut along `fsdp` and asked for whole where they are used, gradients left to the
 compiler, its default options, blocks computed again in the backward pass, attention that writes its logits) and adds
-one choice after the other. Needs libtpu and no TPU. A training step of one expert, AdamW and average included; the text encoder has a single layer, for it is the U-Net
-that is compared. What the figures are and are not: docs/tpu.md. Each program takes minutes to compile.
+one choice after the other. Needs libtpu and no TPU. A training step of one expert, AdamW and average included; the text
+encoder has a single layer, for it is the U-Net that is compared. What the figures are and are not: docs/tpu.md. Each
+program takes minutes to compile.
 """
 
 import resource

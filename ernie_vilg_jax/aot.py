@@ -57,9 +57,10 @@ def main(argv: list[str]) -> None:
         return forecast_training(config, mesh, chip, effort)
 
     batch = (_BATCH.value or mesh.size) if _PROGRAM.value == "sampling" else config[config.target].batch_size
-    if _SEARCH.value:
-        batch = largest(batch, lambda size: forecast(size, "O1"), print)
-    text = forecast(batch, "O1" if _QUICK.value else "").text()
+    found = largest(batch, lambda size: forecast(size, "O1"), print) if _SEARCH.value else None
+    if found is None or not _QUICK.value:
+        found = forecast(found.batch if found else batch, "O1" if _QUICK.value else "")
+    text = found.text()
     print(text)
     if _OUTPUT.value:
         try:

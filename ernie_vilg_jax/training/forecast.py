@@ -199,12 +199,12 @@ class TooBig(UserError):
     """The compiler found no way to fit the program into a chip's memory."""
 
 
-def largest(batch: int, forecast: Callable[[int], Forecast], tell: Callable[[str], Any]) -> int:
-    """The largest multiple of `batch` that fits. Raises UserError if not even the first does.
+def largest(batch: int, forecast: Callable[[int], Forecast], tell: Callable[[str], Any]) -> Forecast:
+    """Of the largest multiple of `batch` that fits. Raises UserError if not even the first does.
 
     Memory grows by about as much with each multiple, so that two tries say where the limit lies, and a third is there.
     """
-    fitting: dict[int, float] = {}  # multiple -> peak
+    fitting: dict[int, Forecast] = {}
     above, multiple = 10**9, 1
     while True:
         try:
@@ -215,7 +215,7 @@ def largest(batch: int, forecast: Callable[[int], Forecast], tell: Callable[[str
         else:
             tell(f"batch {multiple * batch}: {found.verdict}")
             if found.fits:
-                fitting[multiple] = found.peak
+                fitting[multiple] = found
             else:
                 above = multiple
         if not fitting:
@@ -224,15 +224,15 @@ def largest(batch: int, forecast: Callable[[int], Forecast], tell: Callable[[str
             )
         best = max(fitting)
         if best + 1 == above:
-            return best * batch
+            return fitting[best]
         if len(fitting) == 1:
             multiple = 2 * best if 2 * best < above else (best + above) // 2
             continue
         before = max(count for count in fitting if count < best)
-        each = max((fitting[best] - fitting[before]) / (best - before), 1.0)
-        more = int((found.chip.hbm - fitting[best]) / each)
+        each = max((fitting[best].peak - fitting[before].peak) / (best - before), 1.0)
+        more = int((fitting[best].chip.hbm - fitting[best].peak) / each)
         if not more:
-            return best * batch
+            return fitting[best]
         multiple = best + more if best + more < above else (best + above) // 2
 
 

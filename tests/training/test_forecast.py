@@ -18,7 +18,7 @@ def forecast(peak: float, batch: int = 1) -> Forecast:
 def test_the_search_finds_the_limit_in_few_tries() -> None:
     said: list[str] = []
     # 20 of 100 whatever the batch, and 7.5 for each 4: ten of them fit.
-    assert largest(4, lambda batch: forecast(20 + 7.5 * batch / 4), said.append) == 40
+    assert largest(4, lambda batch: forecast(20 + 7.5 * batch / 4, batch), said.append).batch == 40
     assert [line.split(":")[0] for line in said] == ["batch 4", "batch 8", "batch 40"]
 
 
@@ -28,9 +28,9 @@ def test_the_search_finds_limits_that_no_line_foretells(limit: int) -> None:
 
     def compiled(batch: int) -> Forecast:
         tried.append(batch)
-        return forecast(60 + batch if batch <= limit else 1e9)
+        return forecast(60 + batch if batch <= limit else 1e9, batch)
 
-    assert largest(1, compiled, lambda line: None) == limit
+    assert largest(1, compiled, lambda line: None).batch == limit
     assert len(set(tried)) == len(tried) <= 9
 
 
@@ -38,9 +38,9 @@ def test_the_search_ends_where_the_compiler_gives_up() -> None:
     def compiled(batch: int) -> Forecast:
         if batch > 2:
             raise TooBig("does not fit: Used 20G of 16G hbm on each chip")
-        return forecast(50.0)
+        return forecast(50.0, batch)
 
-    assert largest(1, compiled, lambda line: None) == 2
+    assert largest(1, compiled, lambda line: None).batch == 2
 
 
 def test_a_first_batch_that_does_not_fit() -> None:

@@ -180,9 +180,9 @@ class Program:
                 if operation.kind != "custom-call" or not products:
                     continue
                 operands = operation.attribute(r"operand_layout_constraints=\{(.*?)\}, [a-z_]+=") or operation.rest
-                # [B, heads, positions, d]: the queries, then the keys.
-                q, k = [shape for _, shape in _shapes(operands) if len(shape) == 4][:2]
-                total += times * products * 2 * q[0] * q[1] * q[2] * k[2] * max(q[3], _LANES)
+                # [B, heads, positions, d], of one picture without B: the queries, then the keys.
+                q, k = [shape for dtype, shape in _shapes(operands) if dtype in ("bf16", "f32") and len(shape) > 2][:2]
+                total += times * products * 2 * float(np.prod(q[:-1])) * k[-2] * max(q[-1], _LANES)
         return total
 
     @cached_property

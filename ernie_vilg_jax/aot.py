@@ -57,9 +57,12 @@ def main(argv: list[str]) -> None:
         return forecast_training(config, mesh, chip, effort)
 
     batch = (_BATCH.value or mesh.size) if _PROGRAM.value == "sampling" else config[config.target].batch_size
-    found = largest(batch, lambda size: forecast(size, "O1"), print) if _SEARCH.value else None
-    if found is None or not _QUICK.value:
-        found = forecast(found.batch if found else batch, "O1" if _QUICK.value else "")
+    if _SEARCH.value:
+        found = largest(batch, lambda size: forecast(size, "O1"), print)
+        if not _QUICK.value:
+            found = forecast(found.batch, "")
+    else:
+        found = forecast(batch, "O1" if _QUICK.value else "")
     text = found.text()
     print(text)
     if _OUTPUT.value:

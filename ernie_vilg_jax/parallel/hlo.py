@@ -97,6 +97,7 @@ class Program:
         return self._runs(self._calls)
 
     def _runs(self, calls: Callable[[Operation], Iterable[tuple[str, int]]]) -> dict[str, int]:
+        """How often each computation runs, where an operation calls what `calls` says, so many times."""
         runs: Counter[str] = Counter()
         unread = [(self.entry, 1)]
         while unread:
@@ -107,6 +108,7 @@ class Program:
         return dict(runs)
 
     def _calls(self, operation: Operation) -> list[tuple[str, int]]:
+        """The computations that it runs, and how often; all branches of a conditional."""
         return [(callee, repeat) for callee, repeat in self._named(operation) if callee in self.computations]
 
     def _dearest(self, operation: Operation) -> list[tuple[str, int]]:
@@ -117,6 +119,7 @@ class Program:
         return [max(calls, key=lambda call: self._total(call[0]))]
 
     def _named(self, operation: Operation) -> Iterator[tuple[str, int]]:
+        """As `_calls`, by name, whether the program's text has them or not."""
         if operation.kind == "while":
             repeat = self._trip_count(operation)
             body = operation.attribute(r"body=%?([\w.\-]+)")

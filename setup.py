@@ -63,7 +63,9 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE", "NOTICE"],
     python_requires=">=3.11",
-    packages=find_packages(include=["ernie_vilg_jax", "ernie_vilg_jax.*"]),
+    # The configs stand on top of the repository; installed they are part of the package: --config=demo:base.
+    packages=[*find_packages(include=["ernie_vilg_jax", "ernie_vilg_jax.*"]), "ernie_vilg_jax.configs"],
+    package_dir={"ernie_vilg_jax.configs": "configs"},
     # The fonts and the demo checkpoint (an Orbax directory, so any depth and names without a suffix).
     package_data={"ernie_vilg_jax": ["assets/**/*", "py.typed"]},
     install_requires=REQUIRES,

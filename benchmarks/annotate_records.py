@@ -27,8 +27,8 @@ from typing import Any
 from absl import app, flags
 
 from ernie_vilg_jax.config import default_config
-from ernie_vilg_jax.data.preparation import prepare
 from ernie_vilg_jax.data.records import file_sha256, read_manifest
+from ernie_vilg_jax.preparation.prepare import prepare
 
 _WORK = flags.DEFINE_string("work", None, "Folder for the records, 250 MB.", required=True)
 _WORKERS = flags.DEFINE_integer("workers", 2, "Worker processes of the DirectRunner.")

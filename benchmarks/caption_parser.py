@@ -17,9 +17,10 @@ import statistics
 import time
 
 from absl import app, flags
-
-from ernie_vilg_jax.knowledge.text import PARTS_OF_SPEECH, Tagger, make_tagger
 from tests.knowledge.gold_score import Report, read_gold, score
+
+from ernie_vilg_jax.annotation.taggers import Tagger, make_tagger
+from ernie_vilg_jax.knowledge.words import PARTS_OF_SPEECH
 
 _LANGUAGES = flags.DEFINE_list("languages", ["zh", "en"], "Languages to score.")
 _PARTS = flags.DEFINE_list("parts", ["dev", "test"], "Parts of the labelled captions to score.")

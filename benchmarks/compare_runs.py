@@ -1,6 +1,6 @@
 """Draws the validation loss of each stage of several runs at equal steps.
 
-    python benchmarks/compare_runs.py --output=curves.png baseline=runs/demo/stage1 knowledge=runs/knowledge/stage1
+    python benchmarks/compare_runs.py --output=curves.png baseline=runs/demo/base knowledge=runs/knowledge/base
 
 Each run is NAME=FOLDER, the folder that holds its metrics.jsonl. Also prints the table of the steps that all have.
 Needs matplotlib (`pip install 'ernie_vilg_jax[dev]'`).

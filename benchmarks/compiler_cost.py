@@ -23,15 +23,16 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from configs import paper
+from ernie_vilg_jax.chips import Chip
+from ernie_vilg_jax.forecast.report import GIB, Forecast, forecast_training, report
+from ernie_vilg_jax.forecast.topology import describe
+from ernie_vilg_jax.model import build_model
 from ernie_vilg_jax.models.text_encoder import Text
-from ernie_vilg_jax.parallel import flags as compiler
-from ernie_vilg_jax.parallel import rules
-from ernie_vilg_jax.parallel.mesh import make_mesh
-from ernie_vilg_jax.parallel.streaming import working
-from ernie_vilg_jax.parallel.topology import Chip, describe
-from ernie_vilg_jax.system import build_system
+from ernie_vilg_jax.sampling.generator import guided_prediction
+from ernie_vilg_jax.sampling.streamed import working
+from ernie_vilg_jax.sharding import compiler_options, rules
+from ernie_vilg_jax.sharding.mesh import make_mesh
 from ernie_vilg_jax.training.flops import count_flops
-from ernie_vilg_jax.training.forecast import GIB, Forecast, forecast_training, report
 
 _TOPOLOGY = flags.DEFINE_string("topology", "v5p:2x2x1", "The slice; parameters are cut over all of its chips.")
 _PROGRAM = flags.DEFINE_enum("program", "training", ["training", "sampling"], "Which step.")
@@ -55,14 +56,14 @@ TRAINING: tuple[Choice, ...] = (
     ("plain", lambda config: None),
     ("gathered: gradients are summed and cut in one (parallel/rules.py, flags.py)", lambda config: None),
     ("kept: nothing is computed again (unet.remat=False)", _keep_all),
-    ("kernel: attention never writes its logits (parallel/attention.py)", _kernel),
+    ("kernel: attention never writes its logits (sharding/splash_attention.py)", _kernel),
 )
 SAMPLING: tuple[Choice, ...] = (TRAINING[0], TRAINING[3])
 
 
 def base_config() -> ConfigDict:
     """One of the paper's experts."""
-    config = paper.get_config("stage2")
+    config = paper.get_config("experts")
     config.name = "one expert of the paper's"
     config.experts.n = 1
     config.data.cache_latents = True
@@ -75,10 +76,10 @@ def base_config() -> ConfigDict:
 
 
 def training(config: ConfigDict, mesh: Mesh, chip: Chip, plain: bool) -> Forecast:
-    config.stage2.batch_size = _PICTURES.value * mesh.size
+    config.phases.experts.batch_size = _PICTURES.value * mesh.size
     if not plain:
         return forecast_training(config, mesh, chip)
-    with mock.patch.object(rules, "gather", _asked_for_whole), mock.patch.object(compiler, "TPU_OPTIONS", {}):
+    with mock.patch.object(rules, "gather", _asked_for_whole), mock.patch.object(compiler_options, "TPU_OPTIONS", {}):
         return forecast_training(config, mesh, chip)
 
 
@@ -91,23 +92,23 @@ def _asked_for_whole(tree: Any, mesh: Mesh, dtype: Any) -> Any:
 def sampling(config: ConfigDict, mesh: Mesh, chip: Chip, plain: bool) -> Forecast:
     """One step with guidance: every picture twice through the expert, whole on each chip in bf16."""
     del plain
-    system, batch = build_system(config), _PICTURES.value * mesh.size
+    model, batch = build_model(config), _PICTURES.value * mesh.size
     over = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
-    length, width = system.text_encoder.max_length, system.text_encoder.width
-    unet = jax.eval_shape(system.init_unet, jax.random.key(0))
+    length, width = model.text_encoder.max_length, model.text_encoder.width
+    unet = jax.eval_shape(model.init_unet, jax.random.key(0))
     unet = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16), unet)
     unet = rules.placed(unet, working(unet, mesh))
 
     def text(count: int, sharding: Any) -> Text:
         shapes = ((count, length, width), jnp.bfloat16), ((count, length), jnp.bool_), ((count, width), jnp.bfloat16)
-        parts: Any = [jax.ShapeDtypeStruct(*shape, sharding=sharding) for shape in shapes]
-        return Text(*parts)
+        params: Any = [jax.ShapeDtypeStruct(*shape, sharding=sharding) for shape in shapes]
+        return Text(*params)
 
-    x = jax.ShapeDtypeStruct((batch, *system.latent_shape), jnp.float32, sharding=over)
+    x = jax.ShapeDtypeStruct((batch, *model.latent_shape), jnp.float32, sharding=over)
     t = jax.ShapeDtypeStruct((batch,), jnp.int32, sharding=over)
 
     def step(unet: Any, x: jax.Array, t: jax.Array, words: Text, null: Text) -> jax.Array:
-        return system.denoise(unet, x, t, words, (null, 2.1))
+        return guided_prediction(model, unet, x, t, words, (null, 2.1))
 
     inputs = unet, x, t, text(batch, over), text(1, rules.replicated(mesh))
     with jax.set_mesh(mesh):

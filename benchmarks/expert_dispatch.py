@@ -5,7 +5,7 @@
     python benchmarks/expert_dispatch.py --base_channels=256 --latent_size=32 --batch=4 --dtype=bfloat16  # larger
 
 Both samplers run the same U-Net, schedule and DDIM steps; they differ only in the number of experts (and so in the
-switch that `ernie_vilg_jax.diffusion.sampling` puts between stages). Compilations and runs alternate between the two,
+switch that `ernie_vilg_jax.diffusion.loop` puts between stages). Compilations and runs alternate between the two,
 each round gives one pair, and the medians over rounds are compared, so that a busy machine slows both alike. Compiling
 is also given in processor seconds of this process, which hold still when other programs take the cores. Targets:
 compiling at most 1.3 x, a step at most 1.05 x.
@@ -24,12 +24,12 @@ import jax.numpy as jnp
 from absl import app, flags
 
 from ernie_vilg_jax.diffusion.guidance import guided
+from ernie_vilg_jax.diffusion.loop import sample
 from ernie_vilg_jax.diffusion.samplers import DDIM, time_grid
-from ernie_vilg_jax.diffusion.sampling import sample
 from ernie_vilg_jax.diffusion.schedule import make_schedule
 from ernie_vilg_jax.diffusion.stages import make_stages
+from ernie_vilg_jax.forecast.topology import devices_of
 from ernie_vilg_jax.models.unet import UNet
-from ernie_vilg_jax.parallel.topology import devices_of
 
 TARGETS = {"compile": 1.3, "compile_processor": 1.3, "step": 1.05}
 

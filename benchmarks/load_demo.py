@@ -29,7 +29,7 @@ PROMPTS = ("一只熊猫", "a car", "一颗草莓", "a slice of pizza", "一座�
 GOOD = ["", "", 4, True, 0, 50, 3.0, "", "ddim"]
 
 
-def order(place: int = 0, value: Any = "一只猫", count: int = 4) -> bytes:
+def request(place: int = 0, value: Any = "一只猫", count: int = 4) -> bytes:
     """The body of an order with one value changed."""
     data = ["一只猫", *GOOD[1:2], count, *GOOD[3:]]
     data[place] = value
@@ -37,23 +37,26 @@ def order(place: int = 0, value: Any = "一只猫", count: int = 4) -> bytes:
 
 
 HOSTILE: dict[str, tuple[str, bytes]] = {
-    "10 MB prompt": ("call/generate", order(0, "猫" * 3_400_000)),
-    "prompt of 5,000 characters": ("call/generate", order(0, "a" * 5000)),
-    "prompt that is a list": ("call/generate", order(0, [[["a"]]])),
-    "prompt that is a file": ("call/generate", order(0, {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}})),
+    "10 MB prompt": ("call/generate", request(0, "猫" * 3_400_000)),
+    "prompt of 5,000 characters": ("call/generate", request(0, "a" * 5000)),
+    "prompt that is a list": ("call/generate", request(0, [[["a"]]])),
+    "prompt that is a file": (
+        "call/generate",
+        request(0, {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}),
+    ),
     "half a character": ("call/generate", b'{"data": ["\\ud83d", "", 4, true, 0, 50, 3.0, "", "ddim"]}'),
-    "unknown style": ("call/generate", order(1, "<script>alert(1)</script>")),
-    "a billion pictures": ("call/generate", order(2, 10**9)),
-    "text for a number": ("call/generate", order(2, "many")),
-    "seed of 4,000 digits": ("call/generate", order(4, 10**3999).replace(b"true", b"false")),
-    "a billion steps": ("call/generate", order(5, 10**9)),
-    "guidance not a number": ("call/generate", order(6, float("nan"))),
+    "unknown style": ("call/generate", request(1, "<script>alert(1)</script>")),
+    "a billion pictures": ("call/generate", request(2, 10**9)),
+    "text for a number": ("call/generate", request(2, "many")),
+    "seed of 4,000 digits": ("call/generate", request(4, 10**3999).replace(b"true", b"false")),
+    "a billion steps": ("call/generate", request(5, 10**9)),
+    "guidance not a number": ("call/generate", request(6, float("nan"))),
     "no values": ("call/generate", b'{"data": []}'),
     "too many values": ("call/generate", b'{"data": [1,2,3,4,5,6,7,8,9,10,11,12,13]}'),
     "no JSON": ("call/generate", b"\xff\xfe not json"),
     "JSON nested 30,000 deep": ("call/generate", b'{"data": ' + b"[" * 30_000 + b"]" * 30_000 + b"}"),
-    "past the queue": ("run/generate", order()),
-    "no such function": ("call/nothing", order()),
+    "past the queue": ("run/generate", request()),
+    "no such function": ("call/nothing", request()),
     "an upload": ("upload", b"x" * 1000),
 }
 """Name -> address and body."""
@@ -95,7 +98,7 @@ def visit(base: str, number: int, end: float, counts: Counts) -> None:
     turn = number
     while time.monotonic() < end:
         start = time.monotonic()
-        kind, text = send(base, "call/generate", order(0, PROMPTS[turn % len(PROMPTS)], FLAGS.num_images))
+        kind, text = send(base, "call/generate", request(0, PROMPTS[turn % len(PROMPTS)], FLAGS.num_images))
         if kind == "HTTP 503":
             counts.busy += 1
             time.sleep(2)

@@ -18,9 +18,10 @@ import numpy as np
 from absl import app, flags, logging
 
 from ernie_vilg_jax.diffusion.guidance import Guidance, Numbers
+from ernie_vilg_jax.diffusion.loop import sample
 from ernie_vilg_jax.diffusion.samplers import SAMPLERS, make_sampler
-from ernie_vilg_jax.diffusion.sampling import sample
 from ernie_vilg_jax.pipeline import Pipeline, load
+from ernie_vilg_jax.sampling.generator import guided_prediction
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoint or run; the demo's without it.")
 _SAMPLERS = flags.DEFINE_list(
@@ -39,30 +40,30 @@ class Bench:
     """One batch of prompts and noise, to be sampled in many ways."""
 
     def __init__(self, pipe: Pipeline, prompts: list[str], count: int, guidance: Numbers) -> None:
-        self.system, self.stages, self.parts, self.guidance = pipe.system, pipe.stages, pipe.parts, guidance
+        self.model, self.stages, self.params, self.guidance = pipe.model, pipe.stages, pipe.params, guidance
         ids, masks, _ = zip(*(pipe.tokenizer.encode(prompt) for prompt in prompts for _ in range(count)), strict=True)
         null_ids, null_mask, _ = pipe.tokenizer.encode("")
-        read = jax.jit(self.system.read)
-        self.text = read(self.parts.text_encoder, np.stack(ids), np.stack(masks))
-        self.null_text = read(self.parts.text_encoder, null_ids[None], null_mask[None])
-        self.noise = jax.random.normal(jax.random.key(0), (len(ids), *self.system.latent_shape))
-        self.decode = jax.jit(self.system.decode)
+        read = jax.jit(self.model.read)
+        self.text = read(self.params.text_encoder, np.stack(ids), np.stack(masks))
+        self.null_text = read(self.params.text_encoder, null_ids[None], null_mask[None])
+        self.noise = jax.random.normal(jax.random.key(0), (len(ids), *self.model.latent_shape))
+        self.decode = jax.jit(self.model.decode)
 
     def __call__(self, name: str, steps: int, grid: str = "") -> "Result":
-        sampler = make_sampler(name, self.system.schedule, steps, grid=grid)
+        sampler = make_sampler(name, self.model.schedule, steps, grid=grid)
 
-        def run(parts: Any, text: Any, null_text: Any, noise: jax.Array) -> jax.Array:
+        def run(params: Any, text: Any, null_text: Any, noise: jax.Array) -> jax.Array:
             def apply(unet: Any, x: jax.Array, t: jax.Array) -> jax.Array:
-                return self.system.denoise(unet, x, t, text, (null_text, self.guidance))
+                return guided_prediction(self.model, unet, x, t, text, (null_text, self.guidance))
 
-            return sample(parts.experts, apply, self.stages, sampler, noise, jax.random.key(1))
+            return sample(params.experts, apply, self.stages, sampler, noise, jax.random.key(1))
 
-        inputs = self.parts, self.text, self.null_text, self.noise
+        inputs = self.params, self.text, self.null_text, self.noise
         program = jax.jit(run).lower(*inputs).compile()
         wall, processor = time.perf_counter(), time.process_time()
         latents = jax.block_until_ready(program(*inputs))
         wall, processor = time.perf_counter() - wall, time.process_time() - processor
-        pictures = 127.5 * (self.decode(self.parts.autoencoder, latents) + 1)
+        pictures = 127.5 * (self.decode(self.params.autoencoder, latents) + 1)
         return Result(np.asarray(latents), np.asarray(pictures), wall, processor)
 
 
@@ -90,7 +91,7 @@ def main(argv: list[str]) -> None:
     prompts = _PROMPTS.value or list(pipe.config.train.preview_prompts)
     bench = Bench(pipe, prompts, _NUM_IMAGES.value, Guidance(scale).numbers(pipe.stages))
     aim = bench("ddim", _REFERENCE.value)
-    print(f"{len(bench.noise)} pictures of {pipe.system.image_size} pixels, guidance {scale:g}, jax {jax.__version__}")
+    print(f"{len(bench.noise)} pictures of {pipe.model.image_size} pixels, guidance {scale:g}, jax {jax.__version__}")
     print(f"compared with ddim in {_REFERENCE.value} steps ({aim.wall:.1f} s); its latents have an RMS of ", end="")
     print(f"{np.sqrt(np.mean(aim.latents**2)):.2f}\n")
     print("| sampler | grid | steps | latents, RMS | median | pictures, RMS | median | other | s | processor s |")

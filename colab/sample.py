@@ -63,8 +63,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import ernie_vilg_jax
-from ernie_vilg_jax.data.sources.styles import STYLES
 from ernie_vilg_jax.grid import BUNDLED_FONT, labelled_grid, save_png
+from ernie_vilg_jax.preparation.sources.styles import STYLES
 
 print(f"ernie_vilg_jax {ernie_vilg_jax.__version__}, jax {jax.__version__} on {jax.devices()[0].device_kind}")
 pipe = ernie_vilg_jax.load()

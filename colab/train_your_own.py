@@ -77,12 +77,12 @@ from absl import logging
 from PIL import Image, ImageDraw
 
 import ernie_vilg_jax
-from ernie_vilg_jax.data.annotation import annotate
-from ernie_vilg_jax.data.preparation import prepare
+from ernie_vilg_jax.annotation.annotate import annotate
 from ernie_vilg_jax.data.records import read_shard
 from ernie_vilg_jax.grid import labelled_grid
 from ernie_vilg_jax.pipeline import DEMO
-from ernie_vilg_jax.training.run import run
+from ernie_vilg_jax.preparation.prepare import prepare
+from ernie_vilg_jax.training.train import run
 
 # What the project itself reports, and nothing of the libraries' chatter.
 logging.use_absl_handler()
@@ -183,13 +183,13 @@ for language, captions in record.captions.items():
 # from the last checkpoint. To start anew, choose another `WORK`.
 
 # %%
-config.target = "stage1"
+config.phase = "base"
 config.data.path = str(work / "annotated")
 config.knowledge.enabled = True
-config.stage1.init_from = str(DEMO)
-config.stage1.steps, config.stage1.batch_size = STEPS, BATCH
-config.stage1.learning_rate, config.stage1.warmup_steps = LEARNING_RATE, min(20, STEPS // 2)
-config.stage1.decay_steps, config.stage1.ema_decay = STEPS // 3, 0.98
+config.phases.base.init_from = str(DEMO)
+config.phases.base.steps, config.phases.base.batch_size = STEPS, BATCH
+config.phases.base.learning_rate, config.phases.base.warmup_steps = LEARNING_RATE, min(20, STEPS // 2)
+config.phases.base.decay_steps, config.phases.base.ema_decay = STEPS // 3, 0.98
 config.train.log_every = max(1, STEPS // 15)
 config.train.validate_every, config.train.checkpoint_every = max(1, STEPS // 6), max(1, STEPS // 3)
 config.train.validation_samples, config.train.preview_prompts = 16, ()
@@ -197,7 +197,7 @@ config.train.validation_samples, config.train.preview_prompts = 16, ()
 run(config, work / "run")
 
 # %%
-rows = [json.loads(line) for line in (work / "run" / "stage1" / "metrics.jsonl").read_text().splitlines()]
+rows = [json.loads(line) for line in (work / "run" / "base" / "metrics.jsonl").read_text().splitlines()]
 
 
 def curves(lines, width=520, height=200):
@@ -252,4 +252,5 @@ labelled_grid(
 # must be two different captions at least, since one part is held out.
 #
 # The result is a run like any other: `ernie_vilg_jax.load("my_model/run")`. Stage 2, which gives every stage of the
-# timesteps an expert of its own, is the same cell with `config.target = "stage2"` and the fields of `config.stage2`.
+# timesteps an expert of its own, is the same cell with `config.phase = "experts"` and the fields of
+# `config.phases.experts`.

@@ -1,6 +1,6 @@
 """The size of the paper's ablations: a text encoder of 500M and U-Nets of 870M (876M here), at 256 x 256.
 
-  python -m ernie_vilg_jax.train --config=configs/ablation.py:stage1 --config.data.path=… --workdir=…
+  python -m ernie_vilg_jax.train --config=configs/ablation.py:base --config.data.path=… --workdir=…
 
 One expert or several: --config.experts.n=1, 2, 5, 10. That 320 base channels and 24 layers of 1280 are what gives these
 sizes is inferred from the counts (the paper names only the totals). Hardware, hours and results: nobody has trained it
@@ -13,10 +13,10 @@ from ernie_vilg_jax.config import default_config, parse_argument
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
-    target, _ = parse_argument(argument, {})
+    phase, _ = parse_argument(argument, {})
     c = default_config()
     c.name = "ablation"
-    c.target = target or c.target
+    c.phase = phase or c.phase
     c.model.image_size = 256
     c.model.text_encoder.width = 1280
     c.model.text_encoder.num_layers = 24

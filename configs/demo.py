@@ -2,13 +2,13 @@
 
   python -m ernie_vilg_jax.prepare --config=configs/demo.py --output=data/demo
   python -m ernie_vilg_jax.train --config=configs/demo.py:autoencoder --config.data.path=data/demo --workdir=runs/demo
-  python -m ernie_vilg_jax.train --config=configs/demo.py:stage1      --config.data.path=data/demo --workdir=runs/demo
-  python -m ernie_vilg_jax.train --config=configs/demo.py:stage2      --config.data.path=data/demo --workdir=runs/demo
+  python -m ernie_vilg_jax.train --config=configs/demo.py:base        --config.data.path=data/demo --workdir=runs/demo
+  python -m ernie_vilg_jax.train --config=configs/demo.py:experts     --config.data.path=data/demo --workdir=runs/demo
 
 Hardware and time: two cores of a 2.5 GHz Xeon; some 15 minutes, 35 minutes and 10 minutes. The checkpoint in the
-package began stage 1 from a run on more things (variant `wide`); docs/demo.md has its commands, losses and pictures.
+package began its base from a run on more things (variant `wide`); docs/demo.md has its commands, losses and pictures.
 
-Variants, after the target (`configs/demo.py:stage1,quick`): `quick` goes the whole way in minutes, `smoke` in seconds
+Variants, after the phase (`configs/demo.py:base,quick`): `quick` goes the whole way in minutes, `smoke` in seconds
 on drawn shapes, `shapes` needs no download, `wide` has all everyday things in all styles.
 """
 
@@ -34,10 +34,10 @@ THINGS = (
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
-    target, variants = parse_argument(argument, VARIANTS)
+    phase, variants = parse_argument(argument, VARIANTS)
     c = default_config()
     c.name = "demo"
-    c.target = target or c.target
+    c.phase = phase or c.phase
     c.dtype = "float32"  # CPUs have no fast bf16
 
     c.model.image_size = 64
@@ -69,15 +69,15 @@ def get_config(argument: str | None = None) -> ConfigDict:
 
     c.knowledge.enabled = False  # see the variant `knowledge`
 
-    c.autoencoder.steps, c.autoencoder.batch_size = 1000, 32
-    c.stage1.steps, c.stage1.batch_size = 2600, 64
-    c.stage2.steps, c.stage2.batch_size = 500, 64
-    for section in (c.autoencoder, c.stage1, c.stage2):
+    c.phases.autoencoder.steps, c.phases.autoencoder.batch_size = 1000, 32
+    c.phases.base.steps, c.phases.base.batch_size = 2600, 64
+    c.phases.experts.steps, c.phases.experts.batch_size = 500, 64
+    for section in c.phases.values():
         section.learning_rate = 1e-3
         section.warmup_steps = 100
         section.ema_decay = 0.999
-    c.autoencoder.decay_steps, c.stage1.decay_steps, c.stage2.decay_steps = 400, 1000, 200
-    c.stage2.learning_rate = 2e-4
+    c.phases.autoencoder.decay_steps, c.phases.base.decay_steps, c.phases.experts.decay_steps = 400, 1000, 200
+    c.phases.experts.learning_rate = 2e-4
 
     c.train.log_every = 50
     c.train.checkpoint_every = 250
@@ -109,9 +109,9 @@ def quick(c: ConfigDict) -> None:
     c.data.holdout_fraction = 0.05
     c.model.autoencoder.channels = (64, 96)
     c.model.unet.base_channels = c.model.unet.head_channels = 48
-    c.autoencoder.steps, c.autoencoder.decay_steps = 160, 80
-    c.stage1.steps, c.stage1.batch_size, c.stage1.decay_steps = 400, 32, 100
-    c.stage2.steps, c.stage2.batch_size, c.stage2.decay_steps = 80, 32, 20
+    c.phases.autoencoder.steps, c.phases.autoencoder.decay_steps = 160, 80
+    c.phases.base.steps, c.phases.base.batch_size, c.phases.base.decay_steps = 400, 32, 100
+    c.phases.experts.steps, c.phases.experts.batch_size, c.phases.experts.decay_steps = 80, 32, 20
     c.train.validation_samples = 16
     c.train.checkpoint_every = c.train.validate_every = 100
     c.train.preview_every = 0
@@ -132,7 +132,7 @@ def smoke(c: ConfigDict) -> None:
     c.model.unet.channel_multipliers = c.model.unet.attention_downsamplings = (1,)
     c.experts.n = 2
     c.data.cache_latents = False
-    for section in (c.autoencoder, c.stage1, c.stage2):
+    for section in c.phases.values():
         section.steps, section.batch_size, section.warmup_steps, section.decay_steps = 8, 8, 2, 0
     c.train.log_every, c.train.checkpoint_every, c.train.validate_every, c.train.preview_every = 2, 4, 8, 8
     c.train.validation_samples, c.train.latent_statistics_samples = 8, 32
@@ -141,7 +141,7 @@ def smoke(c: ConfigDict) -> None:
 
 
 def wide(c: ConfigDict) -> None:
-    """All everyday things in all styles: more than two cores learn in an hour, but a start for `stage1.init_from`."""
+    """All everyday things in all styles: more than two cores learn in an hour, but a start for others to go on from."""
     c.name = "demo, wide"
     emoji = ConfigDict({"name": "emoji", "concepts": "everyday", "styles": ALL_STYLES})
     scenes = ConfigDict({"name": "scenes", "count": 3000, "objects": "shapes", "simple": True})

@@ -41,7 +41,7 @@ _ON_ERROR = flags.DEFINE_enum(
 
 def main(argv: list[str]) -> None:
     del argv
-    from ernie_vilg_jax.data.annotation import Settings, annotate
+    from ernie_vilg_jax.annotation.annotate import Settings, annotate
 
     if _BEAM.value is not None and flags.FLAGS["workers"].present:
         raise UserError("--beam and --workers exclude each other: the runner has its own flag for workers")

@@ -1,8 +1,8 @@
 """Says what training or sampling takes on a TPU slice, before you pay for one: does it fit, how fast could it be.
 
   pip install libtpu
-  python -m ernie_vilg_jax.aot --topology=v5p:4x4x8 --config=configs/paper.py:stage2 \\
-    --config.mesh.expert=2 --config.mesh.data=1 --config.mesh.fsdp=64 --config.stage2.batch_size=640
+  python -m ernie_vilg_jax.aot --topology=v5p:4x4x8 --config=configs/paper.py:experts \\
+    --config.mesh.expert=2 --config.mesh.data=1 --config.mesh.fsdp=64 --config.phases.experts.batch_size=640
   python -m ernie_vilg_jax.aot --topology=v5p:4x4x8 --config=configs/paper.py --program=sampling --batch=128
 
 Compiles the real program with the real TPU compiler; no TPU is needed, but minutes and some 10 GB of memory for the
@@ -24,9 +24,9 @@ from ernie_vilg_jax import cli
 from ernie_vilg_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from ernie_vilg_jax.training.forecast import Forecast
+    from ernie_vilg_jax.forecast.report import Forecast
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "What would be trained: configs/NAME.py:stage1 or :stage2.")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "What would be trained: configs/NAME.py:base or :experts.")
 _TOPOLOGY = flags.DEFINE_string(
     "topology", None, "The slice: v5e:4x8, v5p:4x4x8, v6e:16x16, tpu7x:4x4x4, ...", required=True
 )
@@ -42,9 +42,9 @@ flags.mark_flag_as_required("config")
 
 def main(argv: list[str]) -> None:
     del argv
-    from ernie_vilg_jax.parallel.mesh import make_mesh
-    from ernie_vilg_jax.parallel.topology import describe
-    from ernie_vilg_jax.training.forecast import forecast_sampling, forecast_training, largest
+    from ernie_vilg_jax.forecast.report import forecast_sampling, forecast_training, largest
+    from ernie_vilg_jax.forecast.topology import describe
+    from ernie_vilg_jax.sharding.mesh import make_mesh
 
     devices, chip = describe(_TOPOLOGY.value)
     config = _CONFIG.value
@@ -53,10 +53,10 @@ def main(argv: list[str]) -> None:
     def forecast(batch: int, effort: str) -> Forecast:
         if _PROGRAM.value == "sampling":
             return forecast_sampling(config, mesh, chip, batch, effort)
-        config[config.target].batch_size = batch
+        config.phases[config.phase].batch_size = batch
         return forecast_training(config, mesh, chip, effort)
 
-    batch = (_BATCH.value or mesh.size) if _PROGRAM.value == "sampling" else config[config.target].batch_size
+    batch = (_BATCH.value or mesh.size) if _PROGRAM.value == "sampling" else config.phases[config.phase].batch_size
     if _SEARCH.value:
         found = largest(batch, lambda size: forecast(size, "O1"), print)
         if not _QUICK.value:

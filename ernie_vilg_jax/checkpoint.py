@@ -6,15 +6,16 @@
 `export` keeps the moving average of each expert and of the text encoder, in bf16, with the autoencoder, the tokenizer
 and the config: a folder that `--checkpoint` and `ernie_vilg_jax.load` take.
 
-Parts of a model for stage 1 to begin from, out of folders that save_pretrained of diffusers or transformers wrote:
+Components of a model for training to begin from, out of folders that save_pretrained of diffusers or transformers
+wrote:
 
   python -m ernie_vilg_jax.checkpoint import_autoencoder  sd-v1-5/vae weights/vae
   python -m ernie_vilg_jax.checkpoint import_text_encoder bert-base-chinese weights/bert
   python -m ernie_vilg_jax.checkpoint import_unet         sd-v1-5/unet weights/unet --config=configs/ablation.py
 
-Each prints the flags that `train` needs with it, among them --config.stage1.autoencoder_from=weights/vae. The first two
-bring the whole network, or say what cannot be represented; `import_unet` (from a UNet2DConditionModel, or a run of
-other sizes) takes the tensors that fit the U-Net of --config and lists each of them. The way back:
+Each prints the flags that `train` needs with it, among them --config.phases.base.autoencoder_from=weights/vae. The
+first two bring the whole network, or say what cannot be represented; `import_unet` (from a UNet2DConditionModel, or a
+run of other sizes) takes the tensors that fit the U-Net of --config and lists each of them. The way back:
 
   python -m ernie_vilg_jax.checkpoint export_autoencoder  runs/mine vae       # AutoencoderKL of diffusers
   python -m ernie_vilg_jax.checkpoint export_text_encoder runs/mine bert      # BertModel of transformers
@@ -45,34 +46,33 @@ USAGE = (
 
 
 def main(argv: list[str]) -> None:
-    from ernie_vilg_jax import pipeline
-    from ernie_vilg_jax.interop import weights
-    from ernie_vilg_jax.training import checkpoints
+    from ernie_vilg_jax import checkpointing, pipeline
+    from ernie_vilg_jax.interop import convert
 
     again = {"overwrite": OVERWRITE.value}
     match argv[1:]:
         case ["show", path]:
-            found = checkpoints.find(path)
-            items = checkpoints.item_names(found)
-            metadata = checkpoints.read_metadata(found, *(items if len(items) == 1 else ()))
-            print(f"{found}: {metadata['target']} of config {metadata['config']['name']!r}")
+            found = checkpointing.find(path)
+            items = checkpointing.item_names(found)
+            metadata = checkpointing.read_metadata(found, *(items if len(items) == 1 else ()))
+            print(f"{found}: {metadata['phase']} of config {metadata['config']['name']!r}")
             print(f"items: {', '.join(items)}")
             print(json.dumps(metadata["config"], indent=1, ensure_ascii=False))
         case ["export", path, output]:
             size = pipeline.export(path, output, prompts=PROMPT.value, **again)
             print(f"{output}: {size / 2**20:.1f} MB")
         case ["import_autoencoder", source, output]:
-            print(weights.import_autoencoder(source, output, config_json=CONFIG_JSON.value, **again))
+            print(convert.import_autoencoder(source, output, config_json=CONFIG_JSON.value, **again))
         case ["import_text_encoder", source, output]:
-            print(weights.import_text_encoder(source, output, max_length=MAX_LENGTH.value, **again))
+            print(convert.import_text_encoder(source, output, max_length=MAX_LENGTH.value, **again))
         case ["import_unet", source, output]:
             if CONFIG.value is None:
                 raise UserError("import_unet needs --config=FILE, the config whose U-Net is to be started")
-            print(weights.import_unet(source, output, CONFIG.value, config_json=CONFIG_JSON.value, **again))
+            print(convert.import_unet(source, output, CONFIG.value, config_json=CONFIG_JSON.value, **again))
         case ["export_autoencoder", path, output]:
-            print(weights.export_autoencoder(path, output, **again))
+            print(convert.export_autoencoder(path, output, **again))
         case ["export_text_encoder", path, output]:
-            print(weights.export_text_encoder(path, output, **again))
+            print(convert.export_text_encoder(path, output, **again))
         case _:
             raise UserError(USAGE)
 

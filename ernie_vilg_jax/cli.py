@@ -25,16 +25,16 @@ import re
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from absl import app, flags
 from absl import logging as absl_logging
-from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
+from ernie_vilg_jax.config import OLD_PHASES, flat, upgraded_override
 from ernie_vilg_jax.errors import UserError
 
 Main = Callable[[list[str]], Any]
@@ -65,7 +65,7 @@ def run(main: Main, argv: Sequence[str] | None = None, positional: bool = False)
 def silence_runtime() -> None:
     """Turns XLA's C++ log off, unless the user chose another level. To be called before jax is imported.
 
-    For one of several hosts: C++ would print a stack when another is lost, where `parallel.watch` has a sentence.
+    For one of several processes: C++ would print a stack when another is lost, where `sharding.watch` has a sentence.
     """
     name = "TF_CPP_MIN_LOG_LEVEL"
     if os.environ.get(name) == QUIET_ENVIRONMENT[name]:
@@ -115,6 +115,7 @@ def _parse(main: Main, positional: bool, argv: list[str]) -> list[str]:
         print(help_text(main, argv[0]))
         sys.exit(0)
     try:
+        argv = todays_names(argv, flags.FLAGS)
         check_configs(argv, flags.FLAGS)
         rest = flags.FLAGS(argv)
         if len(rest) > 1 and not positional:
@@ -187,6 +188,55 @@ def help_text(main: Main, program: str) -> str:
     return "\n".join([*lines, "", "--helpfull also lists the flags of the libraries."])
 
 
+def config_folder() -> Path:
+    """Where the configs of the package are: installed beside this module, or on top of a clone."""
+    installed = Path(__file__).parent / "configs"
+    return installed if installed.is_dir() else Path(__file__).parents[1] / "configs"
+
+
+def todays_names(argv: Sequence[str], flag_values: flags.FlagValues) -> list[str]:
+    """`argv` with names of the package's configs as their files, and names of version 0.1 as those of today.
+
+    --config=demo:stage1 --config.stage1.steps=5 -> --config=<configs>/demo.py:base --config.phases.base.steps=5, with
+    one note on stderr about the old names.
+    """
+    names = [n for n in flag_values if isinstance(flag_values[n].parser, config_flags.ConfigFileFlagParser)]
+    if not names:
+        return list(argv)
+    pattern = re.compile(
+        rf"(?P<flag>--?(?:no)?(?P<name>{'|'.join(names)}))(?:(?P<dot>\.)(?P<path>[^=]+))?(?P<value>=.*)?", re.S
+    )
+    result, notes = list(argv), []
+    for i, argument in enumerate(argv[1:], 1):
+        if argument == "--":
+            break
+        if not (found := pattern.fullmatch(argument)):
+            continue
+        if found["dot"]:
+            path = upgraded_override(found["path"])
+            if path != found["path"]:
+                notes.append(f"--{found['name']}.{path}")
+            result[i] = f"{found['flag']}.{path}{found['value'] or ''}"
+        elif found["value"]:
+            result[i] = f"{found['flag']}={_todays_config(found['value'][1:], notes)}"
+        elif i + 1 < len(argv):
+            result[i + 1] = _todays_config(argv[i + 1], notes)
+    if notes:
+        print(f"note: the phases stage1 and stage2 are called base and experts now: {' '.join(notes)}", file=sys.stderr)
+    return result
+
+
+def _todays_config(value: str, notes: list[str]) -> str:
+    name, colon, argument = value.partition(":")
+    words = [OLD_PHASES.get(word, word) for word in argument.split(",")]
+    if words != argument.split(","):
+        notes.append(f"--config={name}:{','.join(words)}")
+    known = config_folder() / f"{name}.py"
+    if re.fullmatch(r"\w+", name) and not Path(name).exists() and known.is_file():
+        name = str(known)
+    return f"{name}{colon}{','.join(words)}"
+
+
 def check_configs(argv: Sequence[str], flag_values: flags.FlagValues) -> None:
     """Raises a UserError where --config names no config file, or --config.x.y no value of it.
 
@@ -205,6 +255,7 @@ def check_configs(argv: Sequence[str], flag_values: flags.FlagValues) -> None:
         file = Path(str(value).split(":", 1)[0])
         if not file.is_file():
             known = sorted(str(path) for path in Path("configs").glob("*.py") if path.stem != "__init__")
+            known += sorted(path.stem for path in config_folder().glob("*.py") if path.stem != "__init__")
             near = difflib.get_close_matches(str(file), known, n=1)
             hint = f"did you mean {near[0]}" if near else f"configs here: {', '.join(known)}" if known else ""
             raise UserError(f"--{name}={value}: there is no file {file}{'; ' + hint if hint else ''}.")
@@ -235,7 +286,7 @@ def _check_overrides(name: str, value: str, overrides: Sequence[str]) -> None:
     for path in overrides:
         if _has(config, path):
             continue
-        known = list(_paths(config))
+        known = list(flat(config))
         leaf = path.rsplit(".", 1)[-1]
         near = [k for k in known if k.rsplit(".", 1)[-1] == leaf] or difflib.get_close_matches(path, known, n=1)
         hint = f"did you mean --{name}.{near[0]}?" if near else f"it has {', '.join(known)}."
@@ -250,12 +301,3 @@ def _has(config: Any, path: str) -> bool:
         except (KeyError, IndexError, TypeError, ValueError, SyntaxError, AttributeError):
             return False
     return True
-
-
-def _paths(config: Any, prefix: str = "") -> Iterator[str]:
-    for key in config:
-        value = config[key]
-        if isinstance(value, (ConfigDict, Mapping)) and len(value):
-            yield from _paths(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"

@@ -2,7 +2,7 @@
 
 Tags in the comments: [P] the paper or its authors' page; [N] a reading note of the paper; [I] inferred or computed;
 [?] not known, a guess. `configs/*.py` start from `default_config()` and change numbers; the command line changes more:
-`--config=configs/demo.py:stage1 --config.stage1.steps=500`.
+`--config=configs/demo.py:base --config.phases.base.steps=500`.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-TARGETS = ("autoencoder", "stage1", "stage2")
+PHASES = ("autoencoder", "base", "experts")
+"""What `train` trains, in this order: the autoencoder; text encoder and one U-Net; a U-Net for each stage."""
+OLD_PHASES = {"stage1": "base", "stage2": "experts"}
+"""Names up to version 0.1: still read on the command line, in checkpoints and as folders of a run."""
 
 
 def default_config() -> ConfigDict:
@@ -18,7 +21,7 @@ def default_config() -> ConfigDict:
     c = ConfigDict()
     c.name = "paper"
     c.seed = 0
-    c.target = "stage1"  # what `train` trains: "autoencoder", "stage1" (one U-Net) or "stage2" (the experts)
+    c.phase = "base"  # what `train` trains: one of PHASES
     c.dtype = "bfloat16"  # of computation; parameters, norms, softmax and loss stay fp32
 
     c.model = ConfigDict()
@@ -62,8 +65,8 @@ def default_config() -> ConfigDict:
     c.experts = ConfigDict()
     c.experts.n = 10  # [P]
     c.experts.stages = "uniform"  # [N]; "log_snr", or the first timestep of each stage after stage 0: "250,500,750"
-    c.experts.train = ()  # stages whose experts stage 2 trains; () is all of them
-    c.experts.train_text_encoder = False  # in stage 2 [?]
+    c.experts.train = ()  # stages whose experts the phase `experts` trains; () is all of them
+    c.experts.train_text_encoder = False  # in the phase `experts` [?]
 
     c.tokenizer = ConfigDict()
     c.tokenizer.kind = "bert"  # or "sentencepiece", trained by `prepare`
@@ -105,26 +108,27 @@ def default_config() -> ConfigDict:
     c.optimizer.mu_dtype = "float32"  # of Adam's first moment; "bfloat16" saves 2 of the 16 bytes a parameter
     c.optimizer.clip_norm = 1.0  # gradient norm above which it is scaled down; 0 is off [?]
 
-    # One section for each target: the paper for the steps and the rate, guesses for the rest.
-    for target, steps in (("autoencoder", 500_000), ("stage1", 350_000), ("stage2", 90_000)):
+    # The phases of training: the paper for the steps and the rate, guesses for the rest.
+    c.phases = ConfigDict()
+    for phase, steps in (("autoencoder", 500_000), ("base", 350_000), ("experts", 90_000)):
         section = ConfigDict()
         section.steps = steps  # [N]; the autoencoder's are a guess [?]
-        section.batch_size = 2048  # global [?]; stage 2 divides it evenly among the experts it trains
+        section.batch_size = 2048  # global [?]; `experts` divides it evenly among the experts it trains
         section.learning_rate = 0.9e-4  # [N]
         section.warmup_steps = 1000  # [?]
         section.decay_steps = 0  # last steps, over which the rate falls linearly to 0; 0 keeps it fixed [N]
         section.ema_decay = 0.9999  # [?]
         section.accumulation_steps = 1  # micro-batches a step
-        c[target] = section
-    c.autoencoder.batch_size = 256
-    c.stage1.init_from = ""  # a run or checkpoint to begin from (its averages, its autoencoder), to fine-tune it
+        c.phases[phase] = section
+    c.phases.autoencoder.batch_size = 256
+    c.phases.base.init_from = ""  # a run or checkpoint to begin from (its averages, its autoencoder), to fine-tune it
     # Or single parts: what `checkpoint import_*` wrote (docs/weights.md), or a run or checkpoint to take the part from.
-    c.stage1.autoencoder_from = ""  # in place of one trained in this run
-    c.stage1.text_encoder_from = ""
-    c.stage1.unet_from = ""
-    c.autoencoder.kl_weight = 1e-6  # of latent diffusion [?]
-    c.autoencoder.l1_weight = 1.0  # [?]; no perceptual or adversarial term: no free weights to compute them with
-    c.autoencoder.l2_weight = 1.0  # [?]
+    c.phases.base.autoencoder_from = ""  # in place of one trained in this run
+    c.phases.base.text_encoder_from = ""
+    c.phases.base.unet_from = ""
+    c.phases.autoencoder.kl_weight = 1e-6  # of latent diffusion [?]
+    c.phases.autoencoder.l1_weight = 1.0  # [?]; no perceptual or adversarial term: no free weights to compute them with
+    c.phases.autoencoder.l2_weight = 1.0  # [?]
 
     c.train = ConfigDict()
     c.train.caption_dropout = 0.1  # share of captions replaced by the empty one, for guidance [?]
@@ -135,7 +139,7 @@ def default_config() -> ConfigDict:
     c.train.validation_samples = 256  # held-out pictures in the fixed validation set
     c.train.preview_every = 5000
     c.train.preview_prompts = ("一只猫", "a red apple", "一辆蓝色的汽车", "a house by the sea")
-    c.train.latent_statistics_samples = 4096  # pictures that stage 1 measures the latents' mean and spread on
+    c.train.latent_statistics_samples = 4096  # images that the mean and deviation of latents are measured on
 
     c.sample = ConfigDict()
     c.sample.sampler = "ddim"  # [N]; docs/samplers.md has the others
@@ -163,16 +167,56 @@ def latent_size(config: ConfigDict) -> int:
 
 
 def parse_argument(argument: str | None, variants: Mapping[str, Any]) -> tuple[str | None, list[str]]:
-    """Cuts what follows the colon in `--config=configs/x.py:stage2,smoke` into its target and its variants.
+    """Cuts what follows the colon in `--config=configs/x.py:experts,smoke` into its phase and its variants.
 
     Raises ValueError with the words that would have been understood.
     """
-    words = [word for word in (argument or "").split(",") if word]
-    known = [*TARGETS, *variants]
+    words = [OLD_PHASES.get(word, word) for word in (argument or "").split(",") if word]
+    known = [*PHASES, *variants]
     for word in words:
         if word not in known:
             raise ValueError(f"--config argument {word!r} is not one of {', '.join(known)}")
-    targets = [word for word in words if word in TARGETS]
-    if len(targets) > 1:
-        raise ValueError(f"--config names {len(targets)} targets ({', '.join(targets)}); give one")
-    return (targets[0] if targets else None), [word for word in words if word not in TARGETS]
+    phases = [word for word in words if word in PHASES]
+    if len(phases) > 1:
+        raise ValueError(f"--config names {len(phases)} phases ({', '.join(phases)}); give one")
+    return (phases[0] if phases else None), [word for word in words if word not in PHASES]
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"data.path": ...} of nested values: one entry for each that is not a non-empty mapping itself."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = isinstance(value, (Mapping, ConfigDict)) and len(value)
+        found |= flat(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
+    return found
+
+
+def plain(value: Any) -> Any:
+    """A value of a config as JSON knows it: dictionaries with sorted keys, and lists."""
+    if hasattr(value, "to_dict"):
+        value = value.to_dict()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in sorted(value.items())}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def upgraded(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a config, as plain JSON, under today's names; `values` may have those of version 0.1."""
+    if "phases" in values:
+        return values
+    old = {"autoencoder": "autoencoder", **OLD_PHASES}
+    rest = {name: value for name, value in values.items() if name not in old and name != "target"}
+    phases = {new: values[name] for name, new in old.items() if name in values}
+    return {**rest, "phase": OLD_PHASES.get(values["target"], values["target"]), "phases": phases}
+
+
+def upgraded_override(path: str) -> str:
+    """The path of a value in a config, under today's name: "stage1.steps" -> "phases.base.steps"."""
+    head, dot, rest = path.partition(".")
+    if head == "target" and not dot:
+        return "phase"
+    if head in ("autoencoder", *OLD_PHASES) and dot:
+        return f"phases.{OLD_PHASES.get(head, head)}.{rest}"
+    return path

@@ -5,7 +5,7 @@
   python -m ernie_vilg_jax.demo --host=0.0.0.0              # for everybody who reaches this machine
   python -m ernie_vilg_jax.demo --translate=Helsinki-NLP/opus-mt-mul-en  # other languages, too; needs '.[models]'
 
-Orders are made one at a time; --queue_size more may wait, and the next is told that the demo is busy. The page loads
+Requests are made one at a time; --queue_size more may wait, and the next is told that the demo is busy. The page loads
 nothing from elsewhere, and needs gradio: pip install 'ernie_vilg_jax[demo]'.
 """
 
@@ -20,7 +20,7 @@ from ernie_vilg_jax.errors import UserError
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoint folder, or the --workdir of a training run.")
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen at; 0.0.0.0 is open to the network.")
 _PORT = flags.DEFINE_integer("port", 7860, "Port to listen at.", lower_bound=1, upper_bound=65535)
-_QUEUE_SIZE = flags.DEFINE_integer("queue_size", 20, "Orders that may wait.", lower_bound=1)
+_QUEUE_SIZE = flags.DEFINE_integer("queue_size", 20, "Requests that may wait.", lower_bound=1)
 _SHARE = flags.DEFINE_bool("share", False, "Also a public address, through gradio's servers.")
 _MODE = flags.DEFINE_enum("mode", "resident", ["resident", "streamed"], "Where the experts are; see docs/sampling.md.")
 _TRANSLATE = flags.DEFINE_string(
@@ -42,13 +42,13 @@ def main(argv: list[str]) -> None:
             raise
         raise UserError("the page needs gradio: pip install 'ernie_vilg_jax[demo]'") from error
     from ernie_vilg_jax.webapp.languages import Languages
-    from ernie_vilg_jax.webapp.studio import Studio
+    from ernie_vilg_jax.webapp.worker import Worker
 
     cli.enable_compilation_cache()
     translate = Languages(_TRANSLATE.value) if _TRANSLATE.value else str
-    studio = Studio(load(_CHECKPOINT.value, mode=_MODE.value))
-    page = Page(studio, _QUEUE_SIZE.value, translate)
-    studio.warm_up(FIRST_IMAGES)
+    worker = Worker(load(_CHECKPOINT.value, mode=_MODE.value))
+    page = Page(worker, _QUEUE_SIZE.value, translate)
+    worker.warm_up(FIRST_IMAGES)
     address = page.launch(_HOST.value, _PORT.value, share=_SHARE.value)
     log.info("open %s in a browser; Ctrl-C ends the demo", address)
     page.blocks.block_thread()

@@ -22,7 +22,7 @@ from ernie_vilg_jax.errors import UserError
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config to train with: configs/NAME.py:argument.")
 _OUTPUT = flags.DEFINE_string("output", "inspect.html", "File to write.")
 _SPLIT = flags.DEFINE_enum("split", "train", ["train", "holdout"], "Which records to show.")
-_COUNT = flags.DEFINE_integer("count", 24, "How many, spread at random.", lower_bound=1)
+_COUNT = flags.DEFINE_integer("count", 24, "How many, drawn at random.", lower_bound=1)
 _IDS = flags.DEFINE_list("ids", [], "Show these records (by their ids) instead.")
 _SEED = flags.DEFINE_integer("seed", 0, "Another seed shows others.")
 _AS_TRAINED = flags.DEFINE_bool("as_trained", False, "Emphasise and drop captions at the config's rates only.")
@@ -32,14 +32,14 @@ flags.mark_flag_as_required("config")
 def main(argv: list[str]) -> None:
     del argv
     from ernie_vilg_jax.data.examples import ExampleMaker
-    from ernie_vilg_jax.data.inspection import page
+    from ernie_vilg_jax.data.inspect_page import page
     from ernie_vilg_jax.data.loader import check_data
     from ernie_vilg_jax.data.records import open_split, read_manifest
     from ernie_vilg_jax.data.tokenizers import load_tokenizer
 
     config = _CONFIG.value
     check_data(config)
-    config.target = "stage1"
+    config.phase = "base"
     config.knowledge.enabled = True
     if not _AS_TRAINED.value:
         config.knowledge.text_rate = config.knowledge.image_rate = 1.0

@@ -28,7 +28,7 @@ flags.mark_flag_as_required("config")
 
 def main(argv: list[str]) -> None:
     del argv
-    from ernie_vilg_jax.data.preparation import prepare
+    from ernie_vilg_jax.preparation.prepare import prepare
 
     config = _CONFIG.value
     own = own_sources()

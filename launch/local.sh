@@ -25,7 +25,7 @@ config=$1 variant=$2 folder=$3
 python=${PYTHON:-python3}
 
 "${run[@]}" "$python" -m ernie_vilg_jax.prepare --config="$config:$variant" --output="$folder/data"
-for target in autoencoder stage1 stage2; do
+for target in autoencoder base experts; do
   "${run[@]}" "$python" -m ernie_vilg_jax.train --config="$config:$target,$variant" \
     --config.data.path="$folder/data" --workdir="$folder"
 done

@@ -4,10 +4,10 @@
 #
 #   launch/xpk.sh cluster --cluster=ernie --zone=us-east5-a --type=v5p-128 --spot
 #   launch/xpk.sh data    --cluster=ernie --zone=us-east5-a --data=gs://my-bucket/data
-#   launch/xpk.sh train   --cluster=ernie --zone=us-east5-a --type=v5p-128 --name=stage1 \
-#     --config=configs/paper.py:stage1 --data=gs://my-bucket/data --workdir=gs://my-bucket/run
+#   launch/xpk.sh train   --cluster=ernie --zone=us-east5-a --type=v5p-128 --name=base \
+#     --config=configs/paper.py:base --data=gs://my-bucket/data --workdir=gs://my-bucket/run
 #   launch/xpk.sh list    --cluster=ernie --zone=us-east5-a
-#   launch/xpk.sh stop    --cluster=ernie --zone=us-east5-a --name=stage1
+#   launch/xpk.sh stop    --cluster=ernie --zone=us-east5-a --name=base
 #   launch/xpk.sh delete  --cluster=ernie --zone=us-east5-a
 #
 #   cluster   creates the cluster with its TPU nodes, or changes the number of slices of one that is there

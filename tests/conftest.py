@@ -1,4 +1,4 @@
-"""Tests run on the CPU with eight pretended devices; all of this must be set before jax is imported anywhere."""
+"""Tests run on the CPU with eight fake devices; all of this must be set before jax is imported anywhere."""
 
 import os
 from importlib.metadata import version
@@ -18,6 +18,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
+import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 
 # Commands are made for a process of their own; in that of the tests, flags of the same name may meet.
@@ -25,4 +26,15 @@ _define = flags.Flag.__init__
 flags.Flag.__init__ = lambda self, *args, **options: _define(self, *args, **{**options, "allow_override": True})
 # Grain's worker processes read an absl flag, and absl refuses while no command has parsed its flags.
 flags.FLAGS.mark_as_parsed()
-pytest_plugins = ["tests.tiny_run"]
+pytest_plugins = ["tests.small_data", "tests.tiny_run"]
+
+ON_REQUEST = ("network", "hosts")
+"""Marks of tests that run only where -m asks for them."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    wanted = config.getoption("markexpr", "")
+    left_out = [item for item in items if any(item.get_closest_marker(m) and m not in wanted for m in ON_REQUEST)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]

@@ -8,8 +8,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax.config import default_config
-from ernie_vilg_jax.data.preparation import prepare
 from ernie_vilg_jax.data.records import read_manifest
+from ernie_vilg_jax.preparation.prepare import prepare
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 TINY = (
-    "--config=configs/demo.py:stage2,smoke",
+    "--config=configs/demo.py:experts,smoke",
     *("--config.dtype=bfloat16", "--config.experts.n=2", "--config.data.cache_latents=True"),
-    *("--config.stage2.batch_size=8", "--config.sample.steps=4", "--config.tokenizer.vocab_size=64"),
+    *("--config.phases.experts.batch_size=8", "--config.sample.steps=4", "--config.tokenizer.vocab_size=64"),
     *("--config.model.text_encoder.num_layers=1", "--config.model.text_encoder.width=16"),
     *("--config.model.unet.base_channels=16", "--config.model.unet.head_channels=8"),
 )

@@ -19,7 +19,7 @@ import portpicker
 import pytest
 from PIL import Image
 
-from benchmarks.load_demo import HOSTILE, order, send
+from benchmarks.load_demo import HOSTILE, request, send
 
 pytest.importorskip("gradio", reason="the page needs the extra `demo`")
 pytestmark = pytest.mark.slow
@@ -162,13 +162,13 @@ def test_nonsense_is_answered_and_changes_nothing(address: str):
         assert "Traceback" not in text and len(text) > 20, f"{name}: {kind} {text[:200]}"
     assert send(address, *HOSTILE["10 MB prompt"])[0] == "HTTP 413"
     assert "at most 2000 are taken" in send(address, *HOSTILE["prompt of 5,000 characters"])[1]
-    kind, text = send(address, "call/generate", order(count=4))
+    kind, text = send(address, "call/generate", request(count=4))
     assert kind == "complete" and len(json.loads(text)[0]) == 4
 
 
 def test_the_next_in_a_full_queue_is_asked_to_come_again(address: str):
     answers: list[tuple[str, str]] = []
-    ask = lambda: answers.append(send(address, "call/generate", order(count=4)))  # noqa: E731
+    ask = lambda: answers.append(send(address, "call/generate", request(count=4)))  # noqa: E731
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
         thread.start()

@@ -28,7 +28,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("local")
     result = command("launch/local.sh", "configs/demo.py", "smoke", str(folder))
     assert result.returncode == 0, result.stderr[-3000:]
-    for target in ("autoencoder", "stage1", "stage2"):
+    for target in ("autoencoder", "base", "experts"):
         assert re.search(rf"{target} step 8/8  loss \S+  gradient \S+  \S+ images/s  .* left", result.stderr)
     return folder
 
@@ -51,7 +51,7 @@ def test_the_same_line_again_has_nothing_left_to_train(finished: Path) -> None:
 def test_show_and_export(finished: Path, tmp_path: Path) -> None:
     shown = python("ernie_vilg_jax.checkpoint", "show", str(finished))
     assert shown.returncode == 0, shown.stderr
-    assert "stage2 of config 'demo, smoke'" in shown.stdout
+    assert "experts of config 'demo, smoke'" in shown.stdout
     exported = python("ernie_vilg_jax.checkpoint", "export", str(finished), str(tmp_path / "small"))
     assert exported.returncode == 0, exported.stderr
     arguments = ("--prompt=一颗星星", "--steps=2", f"--output={tmp_path / 'out'}")
@@ -72,9 +72,9 @@ def test_show_and_export(finished: Path, tmp_path: Path) -> None:
     ("words", "message"),
     [
         (("train", "--workdir=x"), "error: --config is missing"),
-        (("train", "--config=configs/demo.py:stage1", "--workdir=x"), "error: --config.data.path is missing"),
+        (("train", "--config=configs/demo.py:base", "--workdir=x"), "error: --config.data.path is missing"),
         (("train", "--config=configs/demo.py:stage9", "--workdir=x"), "'stage9' is not one of"),
-        (("train", "--config=configs/demo.py:stage1", "--config.stage1.step=5", "--workdir=x"), "steps"),
+        (("train", "--config=configs/demo.py:base", "--config.phases.base.step=5", "--workdir=x"), "steps"),
         (("sample", "--checkpoint=/nowhere"), "error: --checkpoint=/nowhere: there is no such folder"),
         (("sample", "--steps=many"), "steps"),
         (("checkpoint", "show", "/nowhere"), "there is no such folder"),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from configs.demo import get_config
-from ernie_vilg_jax.data.annotation import annotate
+from ernie_vilg_jax.annotation.annotate import annotate
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -150,7 +150,7 @@ def test_plain_data_is_shown_with_the_hint_to_annotate(data: Path, tmp_path: Pat
 def test_captions_are_text_not_markup(annotated: Path):
     """A caption may hold anything; it must not become part of the page."""
     from ernie_vilg_jax.data.examples import ExampleMaker
-    from ernie_vilg_jax.data.inspection import page
+    from ernie_vilg_jax.data.inspect_page import page
     from ernie_vilg_jax.data.records import open_split
     from ernie_vilg_jax.data.tokenizers import load_tokenizer
 

@@ -22,7 +22,7 @@ GOLDEN = ROOT / "tests" / "launch"
 SCRIPTS = sorted((ROOT / "launch").glob("*.sh"))
 PLACE = ["--name=ernie", "--zone=us-east5-a"]
 CLUSTER = ["--cluster=ernie", "--zone=us-east5-a"]
-RUN = ["--config=configs/paper.py:stage1", "--data=gs://bucket/data", "--workdir=gs://bucket/run"]
+RUN = ["--config=configs/paper.py:base", "--data=gs://bucket/data", "--workdir=gs://bucket/run"]
 SLICE = [*PLACE, "--type=v5p-128", *RUN]
 ODD = 'gs://bucket/it\'s a "run" of $HOME; 猫'
 
@@ -50,10 +50,10 @@ DRY_RUNS = {
     "xpk_cluster": ["xpk", "cluster", *CLUSTER, "--type=v5p-128", "--spot"],
     "xpk_cluster_reserved": ["xpk", "cluster", *CLUSTER, "--type=tpu7x-128", "--slices=2", "--reservation=mine"],
     "xpk_data": ["xpk", "data", *CLUSTER, "--data=gs://bucket/some/data"],
-    "xpk_train": ["xpk", "train", *CLUSTER, "--type=v5p-128", "--name=stage1", "--slices=2", *RUN],
+    "xpk_train": ["xpk", "train", *CLUSTER, "--type=v5p-128", "--name=base", "--slices=2", *RUN],
     "xpk_train_image": ["xpk", "train", *CLUSTER, "--type=v5p-128", "--name=a", "--image=gcr.io/me/it", *RUN],
     "xpk_list": ["xpk", "list", *CLUSTER],
-    "xpk_stop": ["xpk", "stop", *CLUSTER, "--name=stage1"],
+    "xpk_stop": ["xpk", "stop", *CLUSTER, "--name=base"],
     "xpk_delete": ["xpk", "delete", *CLUSTER],
 }
 
@@ -150,7 +150,7 @@ def test_lines_of_the_readme_are_accepted():
 @pytest.mark.parametrize("script", ["tpu_vm", "pod"])
 def test_odd_values_arrive_at_the_worker_as_they_were_typed(script: str, tmp_path: Path):
     """The remote line, read by a shell as ssh has it read, gives the same words."""
-    slices = ["--type=v5p-8", "--config=configs/my own.py:stage1", "--data=/my data/it's", f"--workdir={ODD}"]
+    slices = ["--type=v5p-8", "--config=configs/my own.py:base", "--data=/my data/it's", f"--workdir={ODD}"]
     done = launch(script, *PLACE, *slices, "--config.train.note=a 'b' \"c\" \\d", "--dry_run")
     commands = [shlex.split(line[2:]) for line in done.stdout.splitlines() if line.startswith("+ ")]
     remote = next(word for words in commands for word in words if "worker.sh start" in word)
@@ -161,7 +161,7 @@ def test_odd_values_arrive_at_the_worker_as_they_were_typed(script: str, tmp_pat
     line = ["bash", "-c", remote.removeprefix("--command=")]
     words = json.loads(subprocess.run(line, capture_output=True, cwd=tmp_path, check=True).stdout)
     assert words[:4] == ["start", ".venv/bin/python", "-m", "ernie_vilg_jax.train"]
-    assert words[4:7] == ["--config=configs/my own.py:stage1", "--config.data.path=/my data/it's", f"--workdir={ODD}"]
+    assert words[4:7] == ["--config=configs/my own.py:base", "--config.data.path=/my data/it's", f"--workdir={ODD}"]
     assert words[7:] == ["--distributed"] * (script == "pod") + ["--config.train.note=a 'b' \"c\" \\d"]
 
 

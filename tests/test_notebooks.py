@@ -38,8 +38,8 @@ def test_all_notebooks_are_pairs() -> None:
 def test_both_forms_agree_and_hold_no_outputs(name: str) -> None:
     """`jupytext --sync colab/*.py` keeps the two alike."""
     notebook, script = read(name), jupytext.read(COLAB / f"{name}.py")
-    parts = lambda one: [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in one.cells]  # noqa: E731
-    assert parts(notebook) == parts(script)
+    params = lambda one: [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in one.cells]  # noqa: E731
+    assert params(notebook) == params(script)
     assert notebook.metadata.kernelspec.name == "python3"
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not any(cell.outputs or cell.execution_count for cell in code)
@@ -160,7 +160,7 @@ def test_training_notebook(tmp_path: Path) -> None:
     # The column of each prompt holds its picture before and after, and they differ.
     half = samples.shape[0] // 2
     assert samples.std() > 10 and np.abs(samples[:half].astype(int) - samples[-half:]).mean() > 1
-    run = tmp_path / "my_model" / "run" / "stage1"
+    run = tmp_path / "my_model" / "run" / "base"
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
     # A U-Net that has learned nothing has a loss of 1.

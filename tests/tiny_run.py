@@ -9,9 +9,9 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs.demo import get_config
-from ernie_vilg_jax.data.preparation import prepare
-from ernie_vilg_jax.training.run import run
+from ernie_vilg_jax.preparation.prepare import prepare
 from ernie_vilg_jax.training.task import State
+from ernie_vilg_jax.training.train import run
 
 MakeConfig = Callable[..., ConfigDict]
 
@@ -38,7 +38,7 @@ def make_config(data: Path) -> MakeConfig:
 def whole_run(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Working directory in which all three targets were trained to their end."""
     workdir = tmp_path_factory.mktemp("run")
-    for target in ("autoencoder", "stage1", "stage2"):
+    for target in ("autoencoder", "base", "experts"):
         train(make_config(target), workdir)
     return workdir
 

@@ -1,1 +1,1 @@
-"""From raw pairs to batches: sources, records on disk, tokenizers and the loader."""
+"""The reading path: records on disk, tokenizers, and the loader that makes batches of them."""

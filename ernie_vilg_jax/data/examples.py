@@ -9,7 +9,6 @@ knowledge. So switching knowledge off changes neither captions nor crops.
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -19,21 +18,13 @@ from ernie_vilg_jax.config import latent_size
 from ernie_vilg_jax.data.records import Record, RecordSource
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.knowledge.captions import append_objects
-from ernie_vilg_jax.knowledge.text import LANGUAGES, Word
-from ernie_vilg_jax.knowledge.tokens import emphasise
-from ernie_vilg_jax.knowledge.vision import salient
-from ernie_vilg_jax.knowledge.weights import clip_boxes, crop_boxes, weight_map
+from ernie_vilg_jax.images import Crop, cut_square, decode_image, draw_crop
+from ernie_vilg_jax.knowledge.emphasis import emphasise
+from ernie_vilg_jax.knowledge.loss_weights import clip_boxes, crop_boxes, weight_map
+from ernie_vilg_jax.knowledge.objects import append_objects, salient
+from ernie_vilg_jax.knowledge.words import LANGUAGES, Word
 
 Box = Sequence[float]
-
-
-class Crop(NamedTuple):
-    """A square of a picture, in its pixels."""
-
-    left: float
-    top: float
-    side: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,41 +67,6 @@ class Drawn(NamedTuple):
     words: list[Word]  # of `text`; empty unless its key words are emphasised
     boxes: list[Box]  # of salient objects, in fractions of the crop; empty unless they are emphasised
     names: list[str]  # of these objects
-
-
-def decode_image(data: bytes) -> Any:
-    """Encoded bytes -> Pillow RGB image, turned upright, transparency laid on white. ValueError if undecodable."""
-    from PIL import Image, ImageOps
-
-    try:
-        image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
-        if image.mode == "RGB":
-            image.load()
-            return image
-        image = image.convert("RGBA")
-    except Exception as error:  # Pillow raises many types on damaged files
-        raise ValueError(str(error) or type(error).__name__) from error
-    ground = Image.new("RGBA", image.size, (255, 255, 255, 255))
-    return Image.alpha_composite(ground, image).convert("RGB")
-
-
-def draw_crop(width: int, height: int, rng: np.random.Generator | None) -> Crop:
-    """The central square, or with `rng` a random one of up to 15% zoom."""
-    zoom = 1.0 if rng is None else float(rng.uniform(1.0, 1.15))
-    side = min(width, height) / zoom
-    x, y = (0.5, 0.5) if rng is None else (float(rng.random()), float(rng.random()))
-    return Crop((width - side) * x, (height - side) * y, side)
-
-
-def cut_square(image: Any, crop: Crop, size: int) -> np.ndarray:
-    """The square of a Pillow image, resized: [size, size, 3] float32 in [-1, 1]."""
-    from PIL import Image
-
-    left, top, side = crop
-    if image.size != (size, size) or side != size:
-        box = (left, top, left + side, top + side)
-        image = image.resize((size, size), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
-    return np.asarray(image, np.float32) / 127.5 - 1.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """Batches from prepared records, through Grain.
 
-    positions -> shuffle (anew each epoch) -> read, decode, crop, caption, tokenise -> repeat -> own rows -> batch
+    positions -> shuffle (again in each epoch) -> read, decode, crop, caption, tokenise -> repeat -> own rows -> batch
 
-The stream is defined globally and each host reads its rows of every global batch (`rows.py`), so the examples of step k
-are the same for any number of hosts, and within an epoch each record is seen exactly once. With a finite number of
-epochs training leaves out the last, incomplete batch; evaluation keeps it.
+The stream is defined globally and each process reads its rows of every global batch (`ProcessRows`), so the examples of
+step k are the same for any number of processes, and within an epoch each record is seen exactly once. With a finite
+number of epochs training leaves out the last, incomplete batch; evaluation keeps it.
 Randomness (caption, dropout, crop, knowledge) is drawn from (seed, position in the global stream), so it is the same
 for any number of workers and after a restart.
 """
@@ -16,14 +16,15 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import grain
 import numpy as np
 
+from ernie_vilg_jax.config import plain
 from ernie_vilg_jax.data.examples import ExampleMaker
-from ernie_vilg_jax.data.preparation import source_settings
 from ernie_vilg_jax.data.records import RecordSource, open_split, read_manifest
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.knowledge.text import LANGUAGES
+from ernie_vilg_jax.knowledge.words import LANGUAGES
 
 Batch = dict[str, np.ndarray]
 """image [B, H, W, 3] float32 in [-1, 1]; tokens [B, L] int32; token_mask [B, L] bool;
@@ -42,13 +43,31 @@ def check_data(config: Any) -> None:
     manifest = read_manifest(config.data.path)
     if manifest.get("own_data") or not config.data.sources:
         return  # chosen for its own sake, or no statement about where the data comes from
-    wanted, found = _flat(source_settings(config)), _flat(manifest["settings"])
+    wanted, found = _wanted(config, manifest), _flat(manifest["settings"])
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             raise UserError(
                 f"{config.data.path} was prepared with {name}={found.get(name)!r}, the config says "
-                f"{wanted.get(name)!r}: prepare again into a new directory, or mend the config"
+                f"{wanted.get(name)!r}: prepare again into a new directory, or change the config"
             )
+
+
+def _wanted(config: Any, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the manifest's settings would be if this config had been prepared.
+
+    An option that the config leaves out has the source's default, which the manifest states; in data prepared by
+    version 0.1, which do not, it may have any value.
+    """
+    found = {source["name"]: source for source in manifest["settings"]["sources"]}
+    sources = []
+    for options in map(plain, config.data.sources):
+        name = options["name"]
+        defaults = manifest.get("source_defaults", {}).get(name, found.get(name, {}))
+        size = {"size": config.model.image_size} if "size" in found.get(name, {}) else {}
+        # An empty list stands for a source's default.
+        given = {option: value for option, value in options.items() if value != []}
+        sources.append({**defaults, **size, **given})
+    return _flat({"sources": sources, "holdout_fraction": float(config.data.holdout_fraction)})
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,18 +108,14 @@ def make_loader(
       config: `data.*`, `model.image_size`, `train.caption_dropout`.
       tokenizer: see `tokenizers.load_tokenizer`.
       split: "train" or "holdout".
-      batch_size: examples per batch of all hosts together.
-      rows: which rows of each batch this host reads; None = all.
+      batch_size: examples per batch of all processes together.
+      rows: which rows of each batch this process reads; None = all.
       start: the examples of the stream to leave out, because they were seen before.
       seed: decides order, captions and dropout.
       epochs: None = without end.
       workers: worker processes; None = `config.data.workers`. An iterator's state fits the same count only.
       train: shuffle, drop captions, drop the last incomplete batch. Otherwise: stored order, no dropout, all batches.
     """
-    import grain
-
-    from ernie_vilg_jax.data.rows import Rows
-
     example = _example(config, tokenizer, split, train=train)
     weights = {name: float(weight) for name, weight in dict(config.data.weights or {}).items()}
     if train and weights and epochs is None:
@@ -111,7 +126,7 @@ def make_loader(
         stream = stream.random_map(example, seed=_seed32(seed, "draw")).repeat(epochs)
     stream = stream[start:]
     if rows is not None:
-        stream = Rows(stream, batch_size, rows)
+        stream = ProcessRows(stream, batch_size, rows)
     stream = stream.batch(batch_size if rows is None else len(rows), drop_remainder=train)
     if train and len(stream) == 0:
         raise UserError(
@@ -130,24 +145,48 @@ def make_loader(
     return loader
 
 
+class ProcessRows(grain.MapDataset):
+    """The rows of every global batch that a process reads, from anywhere in the stream.
+
+        stream   0 1 2 3 | 4 5 6 7 | 8 9 ...      global batches of 4
+        rows (2, 3)  2 3 |     6 7 |              the process of the last two; only these are read and decoded
+
+    These are elements `k * batch_size + row` of `parent`, for k = 0, 1, ... and each of `rows`, of whole batches only.
+    So the k-th batch is the same images in the same places for any number of processes. Processes that hold copies of
+    the same rows (a mesh axis `tensor` between them) read the same.
+    """
+
+    def __init__(self, parent: Any, batch_size: int, rows: Sequence[int]) -> None:
+        super().__init__(parent)
+        assert all(0 <= row < batch_size for row in rows), (rows, batch_size)
+        self._batch_size, self._rows = batch_size, tuple(rows)
+
+    def __len__(self) -> int:
+        return len(self._parent) // self._batch_size * len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return self.slice(index)
+        batch, place = divmod(index, len(self._rows))
+        return self._parent[batch * self._batch_size + self._rows[place]]
+
+
 def _weighted(example: ExampleMaker, weights: Mapping[str, float], seed: int) -> Any:
     """An endless mixture: each source shuffled and repeated on its own, drawn in proportion to its weight."""
-    import grain
-
     ranges = example.source.positions
     if unknown := sorted(set(weights) - set(ranges)):
         raise UserError(f"config.data.weights names {unknown[0]!r}, which is not in the data: {sorted(ranges)}")
-    parts, proportions = [], []
+    streams, proportions = [], []
     for name, spans in ranges.items():
         weight = weights.get(name, 0.0)
         if weight > 0:
             positions: Any = np.concatenate([np.arange(start, stop) for start, stop in spans])
-            part = grain.MapDataset.source(positions).shuffle(seed=_seed32(seed, f"order {name}"))
-            parts.append(part.random_map(example, seed=_seed32(seed, f"draw {name}")).repeat())
+            stream = grain.MapDataset.source(positions).shuffle(seed=_seed32(seed, f"order {name}"))
+            streams.append(stream.random_map(example, seed=_seed32(seed, f"draw {name}")).repeat())
             proportions.append(weight)
-    if not parts:
+    if not streams:
         raise UserError("config.data.weights are all zero: give at least one source a positive weight")
-    return grain.MapDataset.mix(parts, weights=proportions) if len(parts) > 1 else parts[0]
+    return grain.MapDataset.mix(streams, weights=proportions) if len(streams) > 1 else streams[0]
 
 
 def _seed32(seed: int, purpose: str) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 import msgpack
 
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.knowledge.text import LANGUAGES
+from ernie_vilg_jax.knowledge.words import LANGUAGES
 
 SCHEMA = 1
 """Version of the record and manifest format; raised when old data can no longer be read."""

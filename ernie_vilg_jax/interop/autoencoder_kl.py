@@ -15,7 +15,7 @@ from absl import logging
 
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import layout
-from ernie_vilg_jax.interop.safetensors_io import Tensors
+from ernie_vilg_jax.interop.safetensors_files import Tensors
 from ernie_vilg_jax.models.autoencoder import Autoencoder
 
 CLASS = "AutoencoderKL"

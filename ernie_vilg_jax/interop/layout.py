@@ -17,7 +17,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.interop.safetensors_io import Tensors
+from ernie_vilg_jax.interop.safetensors_files import Tensors
 
 Names = Callable[[str], tuple[str, ...]]
 """Our path -> names of their tensors."""

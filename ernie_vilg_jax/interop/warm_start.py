@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ernie_vilg_jax.interop import layout
-from ernie_vilg_jax.interop.safetensors_io import Tensors
+from ernie_vilg_jax.interop.safetensors_files import Tensors
 
 
 class Row(NamedTuple):

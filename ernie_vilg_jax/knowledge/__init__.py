@@ -1,1 +1,1 @@
-"""What a picture and its caption are about: key words, objects, and the weights they get in training."""
+"""The paper's knowledge at training time: key words and objects of a record, and what they weigh."""

@@ -29,7 +29,7 @@ Attention = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 def plain_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
-    """jax's own, which writes the logits to memory; parallel/attention.py has the choice for TPU."""
+    """jax's own, which writes the logits to memory; sharding/splash_attention.py has the choice for TPU."""
     return jax.nn.dot_product_attention(q, k, v, mask=mask)
 
 

@@ -10,33 +10,34 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ernie_vilg_jax.parallel import rules
-from ernie_vilg_jax.system import System
+from ernie_vilg_jax.images import to_uint8
+from ernie_vilg_jax.model import Model
+from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.training.flops import jaxpr_flops
 from ernie_vilg_jax.training.optimizer import ema_update, make_optimizer
-from ernie_vilg_jax.training.task import Batch, Items, State, to_uint8
+from ernie_vilg_jax.training.task import Batch, Items, State
 
 
 class AutoencoderTask:
     """State: {"step", "key", "params", "ema", "opt"}."""
 
-    def __init__(self, config: ConfigDict, system: System, mesh: Mesh, validation: Batch) -> None:
+    def __init__(self, config: ConfigDict, model: Model, mesh: Mesh, validation: Batch) -> None:
         self.config = config
-        self.section = config.autoencoder
-        self.system = system
+        self.section = config.phases.autoencoder
+        self.model = model
         self.mesh = mesh
         self.validation = validation
         self.optimizer = make_optimizer(config, self.section)
         self.steps: int = self.section.steps
         self.batch_size: int = self.section.batch_size
-        rules.check_batch(self.batch_size, mesh.shape["expert"], mesh, "autoencoder.batch_size")
+        rules.check_batch(self.batch_size, mesh.shape["expert"], mesh, "phases.autoencoder.batch_size")
         state = jax.eval_shape(self._new, jax.random.key(0))
         self.shardings = rules.shardings(state, mesh)
         self.abstract: State = rules.placed(state, self.shardings)
 
     def _new(self, key: jax.Array) -> State:
         init, run = jax.random.split(key)
-        params = self.system.init_autoencoder(init)
+        params = self.model.init_autoencoder(init)
         state = {"step": jnp.int32(0), "key": run, "params": params, "ema": jax.tree.map(jnp.copy, params)}
         return {**state, "opt": self.optimizer.init(params)}
 
@@ -60,7 +61,7 @@ class AutoencoderTask:
         return {"image": batch["image"]}
 
     def _loss(self, params: Any, images: jax.Array, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        out: Any = self.system.autoencoder.apply({"params": params}, images, key)
+        out: Any = self.model.autoencoder.apply({"params": params}, images, key)
         reconstruction, posterior = out
         difference = reconstruction - images
         l1 = jnp.abs(difference).mean((1, 2, 3))
@@ -86,8 +87,8 @@ class AutoencoderTask:
     @cached_property
     def _reconstruct(self) -> Any:
         def run(params: Any, images: jax.Array) -> jax.Array:
-            posterior: Any = self.system.autoencoder.apply({"params": params}, images, method="encode")
-            decoded: Any = self.system.autoencoder.apply({"params": params}, posterior.mean, method="decode")
+            posterior: Any = self.model.autoencoder.apply({"params": params}, images, method="encode")
+            decoded: Any = self.model.autoencoder.apply({"params": params}, posterior.mean, method="decode")
             return decoded
 
         return jax.jit(run, out_shardings=rules.replicated(self.mesh))

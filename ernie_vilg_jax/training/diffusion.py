@@ -1,11 +1,11 @@
-"""Training of the denoising experts: stage 1 (one U-Net for all timesteps) and stage 2 (one for each stage).
+"""Training of the denoising experts: the phase `base` (one U-Net for all timesteps) and `experts` (one for each stage).
 
     batch [B] -> B/n pictures for each of the n experts in training
       expert k:  t ~ its own stage;  x_t = alpha x_0 + sigma e;  loss = |U-Net_k(x_t, t, text) - e|^2
 
-Stage 1 is the case of a single expert in charge of every timestep, so both stages are this one program. A sample's
+`base` is the case of a single expert in charge of every timestep, so both phases are this one program. A sample's
 gradient reaches the expert of its timestep and, where it is trained, the shared text encoder: nothing else.
-The paper: mixture of denoising experts; its two stages of training.
+The paper: mixture of denoising experts; the two steps of its training.
 """
 
 from functools import cached_property
@@ -18,30 +18,26 @@ import optax
 from jax.sharding import Mesh, PartitionSpec
 from ml_collections import ConfigDict
 
-from ernie_vilg_jax.diffusion.objective import loss_per_sample
+from ernie_vilg_jax.checkpointing import expert_name
+from ernie_vilg_jax.diffusion.loss import loss_per_sample
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.model import Model
 from ernie_vilg_jax.models.autoencoder import Posterior
-from ernie_vilg_jax.parallel import rules
-from ernie_vilg_jax.parallel.flags import compiler_options
-from ernie_vilg_jax.system import System
+from ernie_vilg_jax.sharding import rules
+from ernie_vilg_jax.sharding.compiler_options import compiler_options
 from ernie_vilg_jax.training.flops import jaxpr_flops
 from ernie_vilg_jax.training.optimizer import ema_update, make_optimizer
 from ernie_vilg_jax.training.task import Batch, Items, State
 from ernie_vilg_jax.training.validation import Validator
 
 
-def expert_name(stage: int) -> str:
-    """Checkpoint item of the expert of `stage`."""
-    return f"expert_{stage:02d}"
-
-
 class DiffusionTask:
     """State: {"step", "key", "autoencoder", "text_encoder": {...}, "experts": {...} with a leading expert axis}.
 
     Args:
-      start: {"autoencoder": {"params", "mean", "std"}} and, for stage 2, {"unet", "text_encoder"}: the stage-1 EMA that
-        every expert and the text encoder begin as. Only needed by `init`.
+      start: {"autoencoder": {"params", "mean", "std"}} and, for `experts`, {"unet", "text_encoder"}: the EMA of `base`
+        that every expert and the text encoder begin as. Only needed by `init`.
       validation: fixed pictures and tokens, with the tokens of the preview prompts as "preview_tokens", "preview_mask"
         and of the empty caption as "null_tokens", "null_mask" [1, L].
       posteriors: of all training pictures, in the order of the records (data.cache_latents); None encodes every batch.
@@ -50,19 +46,19 @@ class DiffusionTask:
     def __init__(
         self,
         config: ConfigDict,
-        system: System,
+        model: Model,
         mesh: Mesh,
         validation: Batch,
         start: dict[str, Any] | None = None,
         posteriors: Posterior | None = None,
     ) -> None:
         self.config = config
-        self.system = system
+        self.model = model
         self.mesh = mesh
         self.validation = validation
         self.start = start
         self.posteriors = posteriors
-        self.section = config[config.target]
+        self.section = config.phases[config.phase]
         self.optimizer = make_optimizer(config, self.section)
         # What of a batch goes with its latents into a step. Without knowledge the step has no weights to multiply by.
         self.words: tuple[str, ...] = ("tokens", "token_mask")
@@ -72,13 +68,13 @@ class DiffusionTask:
             self.words += ("loss_weight",)
         self.steps: int = self.section.steps
         self.batch_size: int = self.section.batch_size
-        if config.target == "stage1":
+        if config.phase == "base":
             # The same stage number in the checkpoint whatever n is: the one expert is the base of all.
-            self.stages = Stages((), system.schedule.num_timesteps)
+            self.stages = Stages((), model.schedule.num_timesteps)
             self.trained: tuple[int, ...] = (0,)
             self.train_text_encoder = True
         else:
-            self.stages = system.stages
+            self.stages = model.stages
             self.trained = tuple(config.experts.train) or tuple(range(self.stages.n))
             self.train_text_encoder = bool(config.experts.train_text_encoder)
         unknown = [stage for stage in self.trained if not 0 <= stage < self.stages.n]
@@ -88,12 +84,12 @@ class DiffusionTask:
         if len(self.trained) % groups:
             fitting = [g for g in range(1, len(self.trained) + 1) if len(self.trained) % g == 0]
             raise UserError(
-                f"--config.mesh.expert={groups} does not divide the {len(self.trained)} experts that {config.target} "
+                f"--config.mesh.expert={groups} does not divide the {len(self.trained)} experts that {config.phase} "
                 f"trains: it can be {', '.join(map(str, fitting))}"
             )
-        parts = len(self.trained) * self.section.accumulation_steps
-        rules.check_batch(self.batch_size, parts, mesh, f"{config.target}.batch_size")
-        state = jax.eval_shape(self._new, jax.random.key(0), {"autoencoder": system.abstract_autoencoder()})
+        pieces = len(self.trained) * self.section.accumulation_steps
+        rules.check_batch(self.batch_size, pieces, mesh, f"phases.{config.phase}.batch_size")
+        state = jax.eval_shape(self._new, jax.random.key(0), {"autoencoder": model.abstract_autoencoder()})
         self.shardings = self._place(state)
         self.abstract: State = rules.placed(state, self.shardings)
 
@@ -102,8 +98,8 @@ class DiffusionTask:
     def _new(self, key: jax.Array, start: dict[str, Any]) -> State:
         unet_key, text_key, run = jax.random.split(key, 3)
         n = len(self.trained)
-        unet = start["unet"] if "unet" in start else self.system.init_unet(unet_key)
-        text = start["text_encoder"] if "text_encoder" in start else self.system.init_text_encoder(text_key)
+        unet = start["unet"] if "unet" in start else self.model.init_unet(unet_key)
+        text = start["text_encoder"] if "text_encoder" in start else self.model.init_text_encoder(text_key)
         bank = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], n, axis=0), unet)
         experts = {"params": bank, "ema": jax.tree.map(jnp.copy, bank), "opt": jax.vmap(self.optimizer.init)(bank)}
         text_encoder = {"ema": text}
@@ -168,12 +164,14 @@ class DiffusionTask:
         time_key, noise_key, dropout_key = jax.random.split(key, 3)
         unet, text_encoder = (rules.gather(tree, self.mesh, self.config.dtype) for tree in (unet, text_encoder))
         t = self.stages.draw(time_key, stage, (latents.shape[0],))
-        latents, batch, t, noise = rules.spread((latents, batch, t, jax.random.normal(noise_key, latents.shape)))
-        text = self.system.read(text_encoder, batch["tokens"], batch["token_mask"])
-        noisy = self.system.schedule.add_noise(latents, noise, t)
+        latents, batch, t, noise = rules.over_batch_axes(
+            (latents, batch, t, jax.random.normal(noise_key, latents.shape))
+        )
+        text = self.model.encode_text(text_encoder, batch["tokens"], batch["token_mask"])
+        noisy = self.model.schedule.add_noise(latents, noise, t)
         dropout = dropout_key if self.config.model.unet.dropout else None
         token_weight, loss_weight = batch.get("token_weight"), batch.get("loss_weight")
-        epsilon = self.system.predict(unet, noisy, t, text, token_weight=token_weight, dropout=dropout)
+        epsilon = self.model.predict(unet, noisy, t, text, token_weight=token_weight, dropout=dropout)
         per_sample = loss_per_sample(epsilon, noise, loss_weight, self.config.knowledge.loss_weight_on)
         return per_sample.mean(), per_sample
 
@@ -246,7 +244,7 @@ class DiffusionTask:
         own = PartitionSpec("expert")
         whole = PartitionSpec()
         specs = {"in_specs": (whole, whole, own), "out_specs": (whole, own)}
-        # Unchecked, since kernels inside (parallel/attention.py) do not say what their results vary along; and so that
+        # Unchecked, since kernels inside (splash_attention.py) do not say what their results vary along; and so that
         # jax does not sum each gradient over the groups where the parameter is used.
         return jax.shard_map(group, mesh=self.mesh, **specs, axis_names={"expert"}, check_vma=False)(
             text_params, step, xs
@@ -256,12 +254,12 @@ class DiffusionTask:
         n, step = len(self.trained), state["step"]
         encode_key, loss_key = jax.random.split(jax.random.fold_in(state["key"], step))
         if self.posteriors is None:
-            posterior = self.system.posterior(state["autoencoder"], batch["image"])
+            posterior = self.model.posterior(state["autoencoder"], batch["image"])
         else:
             posterior = Posterior(batch["mean"], batch["log_variance"])
-        latents = self.system.draw_latents(state["autoencoder"], posterior, encode_key)
+        latents = self.model.draw_latents(state["autoencoder"], posterior, encode_key)
         text_params = state["text_encoder"]["params" if self.train_text_encoder else "ema"]
-        cut = lambda a: rules.spread(a.reshape(n, -1, *a.shape[1:]), lead=("expert",))  # noqa: E731
+        cut = lambda a: rules.over_batch_axes(a.reshape(n, -1, *a.shape[1:]), lead=("expert",))  # noqa: E731
         words = {name: cut(batch[name]) for name in self.words}
         stages = jnp.asarray(self.trained, jnp.int32)
         keys = jax.vmap(lambda stage: jax.random.fold_in(loss_key, stage))(stages)
@@ -300,7 +298,7 @@ class DiffusionTask:
 
     @cached_property
     def _validator(self) -> Validator:
-        return Validator(self.config, self.system, self.mesh, self.stages, self.trained)
+        return Validator(self.config, self.model, self.mesh, self.stages, self.trained)
 
     def validate(self, state: State) -> dict[str, float]:
         """Unweighted loss on plain captions, for each stage and their mean over timesteps."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from ernie_vilg_jax.parallel.topology import CHIPS
+from ernie_vilg_jax.chips import CHIPS
 
 # Peak dense bf16 multiply-add x 2 a second of one chip, by the name its devices give it, from the makers' tables.
 PEAK_FLOPS = {

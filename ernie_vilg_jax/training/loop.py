@@ -1,10 +1,10 @@
 """The training loop: read batch, step, log, validate, preview, save; stop on SIGTERM; go on where it stopped.
 
-The data are one endless stream, the same for any number of hosts; a checkpoint holds how many examples of it were
-seen, so that any number of hosts can go on from it.
+The data are one endless stream, the same for any number of processes; a checkpoint holds how many examples of it were
+seen, so that any number of processes can go on from it.
 
-With several hosts every process runs this loop in step: each reads its own rows of the batch, all save together and
-stop after the same step, and losses are means over all rows. Only host 0 writes metrics and pictures.
+With several processes every process runs this loop in step: each reads its own rows of the batch, all save together and
+stop after the same step, and losses are means over all rows. Only process 0 writes metrics and pictures.
 """
 
 import signal
@@ -22,12 +22,12 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax import checkpointing
 from ernie_vilg_jax.data.loader import make_loader, record_id
 from ernie_vilg_jax.data.records import open_split, read_manifest
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.parallel import distributed, rules
-from ernie_vilg_jax.training import checkpoints
+from ernie_vilg_jax.sharding import processes, rules
 from ernie_vilg_jax.training.flops import peak_flops
 from ernie_vilg_jax.training.metrics import MetricWriter, duration
 from ernie_vilg_jax.training.task import Batch, State, Task
@@ -49,21 +49,21 @@ def train(task: Task, config: ConfigDict, tokenizer: Tokenizer, mesh: Mesh, dire
     """
     settings = config.train
     fingerprint = read_manifest(config.data.path)["fingerprint"]
-    metadata = checkpoints.make_metadata(config, target=config.target, data=fingerprint)
-    words = checkpoints.pack_tokenizer(tokenizer)
-    saved = checkpoints.Checkpoints(directory / "checkpoints", settings.keep_checkpoints)
+    metadata = checkpointing.make_metadata(config, phase=config.phase, data=fingerprint)
+    words = checkpointing.pack_tokenizer(tokenizer)
+    saved = checkpointing.Checkpoints(directory / "checkpoints", settings.keep_checkpoints)
     state, seen = _start(task, config, saved, mesh, metadata)
     step = int(state["step"])
-    rows = distributed.own_rows(rules.batch_sharding(mesh), task.batch_size)
+    rows = processes.own_rows(rules.batch_sharding(mesh), task.batch_size)
     items_of = jax.jit(task.items, out_shardings=_item_shardings(task, mesh))
     data = iter(make_loader(config, tokenizer, batch_size=task.batch_size, rows=rows, start=seen, seed=config.seed))
 
     with (
         closing(data),  # ends its worker processes
-        MetricWriter(directory, enabled=distributed.host() == 0) as writer,
+        MetricWriter(directory, enabled=processes.index() == 0) as writer,
         stop_requests() as asked_to_stop,
     ):
-        meter = _Meter(task, config.target, step)
+        meter = _Meter(task, config.phase, step)
         waiting: tuple[int, dict[str, jax.Array], np.ndarray] | None = None
         while step < task.steps:
             numpy_batch = next(data)
@@ -85,7 +85,7 @@ def train(task: Task, config: ConfigDict, tokenizer: Tokenizer, mesh: Mesh, dire
                     writer.scalars(step, meter.report(step, batch))
             with meter.paused():
                 if due(settings.validate_every) and not stop:
-                    writer.scalars(step, _validate(task, state, config.target, step))
+                    writer.scalars(step, _validate(task, state, config.phase, step))
                 if due(settings.preview_every) and not stop:
                     writer.images(step, *task.preview(state))
                 if due(settings.checkpoint_every):
@@ -100,22 +100,22 @@ def train(task: Task, config: ConfigDict, tokenizer: Tokenizer, mesh: Mesh, dire
 
 
 def _start(
-    task: Task, config: ConfigDict, saved: checkpoints.Checkpoints, mesh: Mesh, metadata: dict[str, Any]
+    task: Task, config: ConfigDict, saved: checkpointing.Checkpoints, mesh: Mesh, metadata: dict[str, Any]
 ) -> tuple[State, int]:
     """The newest checkpoint of the run, or a fresh state when there is none; and how many examples it has seen."""
     newest = saved.latest
     if newest is None:
         return task.init(jax.random.key(config.seed)), 0
     path = saved.path(newest)
-    checkpoints.check_same(path, config, config.target)
-    before = checkpoints.read_metadata(path)
+    checkpointing.check_same(path, config, config.phase)
+    before = checkpointing.read_metadata(path)
     if before["data"] != metadata["data"]:
         raise UserError(
             f"checkpoint {path} was trained on other data than --config.data.path={config.data.path}; "
             "give the folder it was trained on, or start anew with another --workdir"
         )
     abstract = rules.placed(jax.eval_shape(task.items, task.abstract), _item_shardings(task, mesh))
-    restored = checkpoints.read_items(path, abstract)
+    restored = checkpointing.read_items(path, abstract)
     logging.info("going on from step %d (%s)", newest, path)
     # Checkpoints of version 0.1 do not count examples; their batches were all of one size.
     seen = before.get("examples", newest * task.batch_size)
@@ -130,7 +130,7 @@ def _item_shardings(task: Task, mesh: Mesh) -> Any:
     """
     groups = mesh.shape["expert"]
 
-    def spread(leaf: jax.ShapeDtypeStruct, sharding: NamedSharding) -> NamedSharding:
+    def over_groups(leaf: jax.ShapeDtypeStruct, sharding: NamedSharding) -> NamedSharding:
         spec = [*sharding.spec, *[None] * (leaf.ndim - len(sharding.spec))]
         for place, (axis, size) in enumerate(zip(spec, leaf.shape, strict=True)):
             if axis is None and size % groups == 0:
@@ -140,11 +140,11 @@ def _item_shardings(task: Task, mesh: Mesh) -> Any:
 
     items = jax.eval_shape(task.items, task.abstract)
     shardings = rules.shardings(items, mesh)
-    return shardings if groups == 1 else jax.tree.map(spread, items, shardings)
+    return shardings if groups == 1 else jax.tree.map(over_groups, items, shardings)
 
 
 def to_devices(batch: dict[str, np.ndarray], mesh: Mesh, size: int) -> Batch:
-    """This host's rows of a batch of `size` as global arrays, their first axis over the mesh."""
+    """This process's rows of a batch of `size` as global arrays, their first axis over the mesh."""
     sharding = rules.batch_sharding(mesh)
     return {
         name: jax.make_array_from_process_local_data(sharding, array, (size, *array.shape[1:]))
@@ -152,10 +152,10 @@ def to_devices(batch: dict[str, np.ndarray], mesh: Mesh, size: int) -> Batch:
     }
 
 
-def _validate(task: Task, state: State, target: str, step: int) -> dict[str, float]:
+def _validate(task: Task, state: State, phase: str, step: int) -> dict[str, float]:
     values = task.validate(state)
     shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
-    logging.info("%s step %d validation: %s", target, step, shown)
+    logging.info("%s step %d validation: %s", phase, step, shown)
     return {f"validation/{name}": value for name, value in values.items()}
 
 
@@ -166,7 +166,7 @@ def _checked(
 
     Args:
       metrics: of the whole batch; "per_sample" [B].
-      index: the records [b] in this host's rows.
+      index: the records [b] in this process's rows.
       rows: which of the batch's rows [b] they are.
     """
     values = {name: float(value) for name, value in metrics.items() if name != "per_sample"}
@@ -181,10 +181,10 @@ def _checked(
     elif np.isfinite(losses).all():
         where = "in no single record: the gradient overflowed"
     else:
-        where = "in records of other hosts, which name them"
+        where = "in records of other processes, which name them"
     raise NonFinite(
-        f"{config.target} stopped: the loss of step {step} is not finite, {where}; nothing was saved after it. "
-        f"Lower --config.{config.target}.learning_rate or look at these records, then run the same command again"
+        f"{config.phase} stopped: the loss of step {step} is not finite, {where}; nothing was saved after it. "
+        f"Lower --config.phases.{config.phase}.learning_rate or look at these records, then run the same command again"
     )
 
 
@@ -192,11 +192,11 @@ def _checked(
 def stop_requests() -> Iterator[Callable[[int], bool]]:
     """A function of the step just done: whether to save and stop after it. It is to be asked after every step.
 
-    SIGTERM (preemption) and SIGINT (Ctrl-C) make it say yes; a second Ctrl-C interrupts at once. With several hosts a
-    signal to one of them is enough, and all get their yes at the same step.
+    SIGTERM (preemption) and SIGINT (Ctrl-C) make it say yes; a second Ctrl-C interrupts at once. With several processes
+    a signal to one of them is enough, and all get their yes at the same step.
     """
     event = threading.Event()
-    many = distributed.hosts() > 1
+    many = processes.count() > 1
 
     def handler(number: int, frame: Any) -> None:
         if event.is_set() and number == signal.SIGINT:
@@ -206,7 +206,7 @@ def stop_requests() -> Iterator[Callable[[int], bool]]:
         if many:
             signal.raise_signal(signal.SIGTERM)
 
-    # jax.distributed has a handler of its own for SIGTERM, from which the hosts agree on a step.
+    # jax.distributed has a handler of its own for SIGTERM, from which the processes agree on a step.
     numbers = (signal.SIGINT,) if many else (signal.SIGTERM, signal.SIGINT)
     before = {}
     if threading.current_thread() is threading.main_thread():
@@ -221,8 +221,8 @@ def stop_requests() -> Iterator[Callable[[int], bool]]:
 class _Meter:
     """Means over the steps since the last report, and the rate at which they went."""
 
-    def __init__(self, task: Task, target: str, step: int) -> None:
-        self.task, self.target = task, target
+    def __init__(self, task: Task, phase: str, step: int) -> None:
+        self.task, self.phase = task, phase
         self.sums: dict[str, float] = {}
         self.count = 0
         self.flops: float | None = None
@@ -255,7 +255,7 @@ class _Meter:
         used = f"{speed['mfu']:.1%} MFU" if peak else f"{work / 1e9:.0f} GFLOP/s"
         logging.info(
             "%s step %d/%d  loss %.4f  gradient %.3f  %.1f images/s  %s  %s left",
-            *(self.target, step, self.task.steps, means["loss"], means["grad_norm"], rate, used),
+            *(self.phase, step, self.task.steps, means["loss"], means["grad_norm"], rate, used),
             duration((self.task.steps - step) * seconds / steps),
         )
         self.sums, self.count, self.step, self.mark = {}, 0, step, time.monotonic()

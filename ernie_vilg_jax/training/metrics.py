@@ -13,8 +13,8 @@ from etils import epath
 from PIL import Image
 from tensorboardX import SummaryWriter
 
+from ernie_vilg_jax import paths
 from ernie_vilg_jax.grid import labelled_grid
-from ernie_vilg_jax.training import folders
 
 UPLOAD_EVERY = 60.0
 """Seconds between copies to a URL: storage buckets cannot append, so that each copy is of the whole files."""
@@ -31,7 +31,7 @@ class MetricWriter:
         self.enabled = enabled
         if not enabled:
             return
-        self._url = epath.Path(directory) if folders.is_url(directory) else None
+        self._url = epath.Path(directory) if paths.is_url(directory) else None
         self.directory = Path(directory) if self._url is None else Path(tempfile.mkdtemp(prefix="ernie_vilg_jax_"))
         self.directory.mkdir(parents=True, exist_ok=True)
         if self._url is not None and (self._url / "metrics.jsonl").exists():

@@ -16,7 +16,7 @@ class Task(Protocol):
 
     steps: int
     batch_size: int
-    """Pictures a step, over all hosts."""
+    """Pictures a step, over all processes."""
     abstract: State
     """The state's shapes, dtypes and shardings."""
     shardings: Any
@@ -62,8 +62,3 @@ class Task(Protocol):
     def flops_per_step(self, batch: Batch) -> float:
         """Multiply-adds x 2 of one step's matrix products and convolutions, over all devices."""
         ...
-
-
-def to_uint8(images: Any) -> np.ndarray:
-    """[-1, 1] floats -> 0..255."""
-    return np.asarray(np.clip((np.asarray(images, np.float32) + 1.0) * 127.5 + 0.5, 0, 255), np.uint8)

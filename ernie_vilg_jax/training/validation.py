@@ -9,12 +9,14 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ernie_vilg_jax.diffusion.objective import loss_per_sample
+from ernie_vilg_jax.diffusion.loss import loss_per_sample
 from ernie_vilg_jax.diffusion.samplers import make_sampler
 from ernie_vilg_jax.diffusion.stages import Stages
-from ernie_vilg_jax.parallel import rules
-from ernie_vilg_jax.system import Parts, System
-from ernie_vilg_jax.training.task import Batch, State, to_uint8
+from ernie_vilg_jax.images import to_uint8
+from ernie_vilg_jax.model import Model, ModelParams
+from ernie_vilg_jax.sampling.generator import generate
+from ernie_vilg_jax.sharding import rules
+from ernie_vilg_jax.training.task import Batch, State
 
 PREVIEW_STEPS = 25
 
@@ -23,21 +25,19 @@ class Validator:
     """Looks at the averages (EMA) of a diffusion task's state.
 
     Args:
-      stages: those of the run; stage 1 has one.
+      stages: those of the run; the phase `base` has one.
       trained: stage of each expert in the state's bank, in order.
     """
 
-    def __init__(
-        self, config: ConfigDict, system: System, mesh: Mesh, stages: Stages, trained: tuple[int, ...]
-    ) -> None:
+    def __init__(self, config: ConfigDict, model: Model, mesh: Mesh, stages: Stages, trained: tuple[int, ...]) -> None:
         self.config = config
-        self.system = system
+        self.model = model
         self.mesh = mesh
         self.stages = stages
         self.trained = trained
         if stages.n == 1:
-            # Stage 1's U-Net is tested on every stage of the config.
-            self._validated, self._slots = tuple(range(system.stages.n)), (0,) * system.stages.n
+            # The U-Net of `base` is tested on every stage of the config.
+            self._validated, self._slots = tuple(range(model.stages.n)), (0,) * model.stages.n
         else:
             self._validated, self._slots = trained, tuple(range(len(trained)))
 
@@ -45,26 +45,26 @@ class Validator:
         """Unweighted loss on plain captions, for each stage and their mean over timesteps."""
         losses = np.asarray(self._losses(state, batch))
         names = [f"loss_stage_{stage:02d}" for stage in self._validated]
-        spans = (self.system.stages.ends - self.system.stages.starts)[list(self._validated)]
+        spans = (self.model.stages.ends - self.model.stages.starts)[list(self._validated)]
         return {**dict(zip(names, losses.tolist(), strict=True)), "loss": float(np.average(losses, weights=spans))}
 
     @cached_property
     def _losses(self) -> Any:
         def run(state: State, batch: Batch) -> jax.Array:
             """Loss of each stage of the config [stages]: every picture at its own fixed (t, noise)."""
-            latents = self.system.encode(state["autoencoder"], batch["image"])
+            latents = self.model.encode_image(state["autoencoder"], batch["image"])
             count = latents.shape[0]
-            text = self.system.read(state["text_encoder"]["ema"], batch["tokens"], batch["token_mask"])
+            text = self.model.encode_text(state["text_encoder"]["ema"], batch["tokens"], batch["token_mask"])
             key = jax.random.key(20221015)
 
             def one(xs: tuple[jax.Array, jax.Array]) -> jax.Array:
                 stage, slot = xs
                 expert = jax.tree.map(lambda leaf: leaf[slot], state["experts"]["ema"])
-                low, high = self.system.stages.range_of(stage)
-                # Timesteps spread evenly over the stage; the noise is the same at every call and for every model.
+                low, high = self.model.stages.range_of(stage)
+                # Timesteps evenly over the stage; the noise is the same at every call and for every model.
                 t = (low + (jnp.arange(count) + 0.5) / count * (high - low)).astype(jnp.int32)
                 noise = jax.random.normal(jax.random.fold_in(key, stage), latents.shape)
-                epsilon = self.system.predict(expert, self.system.schedule.add_noise(latents, noise, t), t, text)
+                epsilon = self.model.predict(expert, self.model.schedule.add_noise(latents, noise, t), t, text)
                 return loss_per_sample(epsilon, noise).mean()
 
             return jax.lax.map(one, (jnp.asarray(self._validated), jnp.asarray(self._slots)))
@@ -80,18 +80,18 @@ class Validator:
 
     @cached_property
     def _sample(self) -> Any:
-        schedule = self.system.schedule
+        schedule = self.model.schedule
         sampler = make_sampler("ddim", schedule, PREVIEW_STEPS, grid="trailing")
 
         def run(state: State, batch: Batch) -> jax.Array:
             bank = state["experts"]["ema"]
             experts = [jax.tree.map(lambda leaf, k=k: leaf[k], bank) for k in range(len(self.trained))]
-            parts = Parts(state["autoencoder"], state["text_encoder"]["ema"], experts)
+            params = ModelParams(state["autoencoder"], state["text_encoder"]["ema"], experts)
             words = batch["preview_tokens"], batch["preview_mask"]
             null = batch["null_tokens"], batch["null_mask"]
             key = jax.random.key(1)
-            noise = jax.random.normal(key, (words[0].shape[0], *self.system.latent_shape))
+            noise = jax.random.normal(key, (words[0].shape[0], *self.model.latent_shape))
             scale = self.config.sample.guidance_scale
-            return self.system.generate(parts, self.stages, sampler, *words, null, noise, scale, key)
+            return generate(self.model, params, self.stages, sampler, *words, null, noise, scale, key)
 
         return jax.jit(run, out_shardings=rules.replicated(self.mesh))

@@ -4,7 +4,7 @@ import threading
 import unicodedata
 
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.knowledge.translation import HubTranslator
+from ernie_vilg_jax.pipeline.translate import HubTranslator
 
 
 def is_foreign(text: str) -> bool:

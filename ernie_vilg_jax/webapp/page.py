@@ -1,7 +1,7 @@
 """The gradio page. The only module that imports gradio, which asks no network here: no fonts, scripts or statistics.
 
 Its inputs come to `Page.generate` as the JSON that was sent (`preprocess=False`): the page's own limits hold for the
-page alone, and `orders.read_order` checks for everybody.
+page alone, and `request.read_request` checks for everybody.
 """
 
 import html
@@ -18,9 +18,17 @@ from gradio.themes import Default
 from starlette.middleware import Middleware
 
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.webapp import orders
 from ernie_vilg_jax.webapp.guard import BODY_LIMIT, Guard
-from ernie_vilg_jax.webapp.studio import Studio, Update
+from ernie_vilg_jax.webapp.request import (
+    MOST_GUIDANCE,
+    MOST_IMAGES,
+    NO_STYLE,
+    PROMPT_LIMIT,
+    SEEDS,
+    Request,
+    read_request,
+)
+from ernie_vilg_jax.webapp.worker import Update, Worker
 
 FIRST_IMAGES = 4
 """Pictures that the page begins with."""
@@ -41,14 +49,14 @@ log = logging.getLogger(__name__)
 
 
 class Page:
-    """A page for a studio."""
+    """A page for a worker."""
 
-    def __init__(self, studio: Studio, queue_size: int, translate: Callable[[str], str] = str) -> None:
-        """Lays the page out; `queue_size` orders may wait, and `translate` is what is done with prompts first."""
-        self.studio = studio
+    def __init__(self, worker: Worker, queue_size: int, translate: Callable[[str], str] = str) -> None:
+        """Lays the page out; `queue_size` requests may wait, and `translate` is what is done with prompts first."""
+        self.worker = worker
         self.translate = translate
         self.blocks = self._lay_out()
-        # Closed: an address that skips the queue would let anybody start any number of orders at once.
+        # Closed: an address that skips the queue would let anybody start any number of requests at once.
         self.blocks.queue(max_size=queue_size, api_open=False, default_concurrency_limit=1)
 
     def launch(self, host: str, port: int, *, share: bool = False) -> str:
@@ -92,40 +100,44 @@ class Page:
     ) -> Iterator[tuple[Any, str, Any]]:
         """Yields what the gallery, the note and the field of the seed show. Every failure is one sentence."""
         try:
-            order = orders.read_order(
-                self.studio.choices, prompt, style, num_images, random_seed, seed, steps, guidance_scale,
+            request = read_request(
+                self.worker.choices, prompt, style, num_images, random_seed, seed, steps, guidance_scale,
                 negative_prompt, sampler, translate=self.translate,
             )  # fmt: skip
             wait = (
-                "Compiling for these settings, which takes up to a minute or two…" if self.studio.is_new(order) else ""
+                "Compiling for these settings, which takes up to a minute or two…"
+                if self.worker.is_new(request)
+                else ""
             )
-            yield None, _bar(0, order.steps, wait or "Starting…"), order.seed
-            for update in self.studio.make(order):
-                yield self._shown(order, update)
+            yield None, _bar(0, request.steps, wait or "Starting…"), request.seed
+            for update in self.worker.make(request):
+                yield self._shown(request, update)
         except UserError as error:
             # gradio shows the message as HTML.
             raise gr.Error(html.escape(str(error)), print_exception=False) from error
         except Exception as error:
-            log.exception("an order failed")
+            log.exception("a request failed")
             message = "Something went wrong on the server; its log says what. Other settings may work."
             raise gr.Error(message, print_exception=False) from error
 
-    def _shown(self, order: orders.Order, update: Update) -> tuple[Any, str, Any]:
+    def _shown(self, request: Request, update: Update) -> tuple[Any, str, Any]:
         if not update.done:
             note = _bar(update.step, update.steps, f"Step {update.step} of {update.steps}")
             return update.images or gr.skip(), note, gr.skip()
-        note = f"<b>{html.escape(order.prompt)}</b><br>seed {order.seed}, {order.steps} steps of {order.sampler}, "
-        note += f"guidance {order.guidance_scale:g}"
-        if order.negative_prompt:
-            note += f", without {html.escape(order.negative_prompt)}"
-        if unseen := self.studio.unseen(order):
+        note = (
+            f"<b>{html.escape(request.prompt)}</b><br>seed {request.seed}, {request.steps} steps of {request.sampler}, "
+        )
+        note += f"guidance {request.guidance_scale:g}"
+        if request.negative_prompt:
+            note += f", without {html.escape(request.negative_prompt)}"
+        if unseen := self.worker.unseen(request):
             note += f"<br>The prompt is too long for the model, which did not see: <i>{html.escape(unseen)}</i>"
-        return update.images, note, order.seed
+        return update.images, note, request.seed
 
     def _lay_out(self) -> gr.Blocks:
-        choices = self.studio.choices
+        choices = self.worker.choices
         styles = [
-            ("none · 无", orders.NO_STYLE),
+            ("none · 无", NO_STYLE),
             *((f"{one.en} · {one.zh}", key) for key, one in choices.styles.items()),
         ]
         with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT_SECONDS // 4, KEPT_SECONDS)) as blocks:
@@ -133,21 +145,21 @@ class Page:
             with gr.Row():
                 with gr.Column(min_width=280):
                     prompt = gr.Textbox(
-                        label="Prompt · 描述", lines=2, max_length=orders.PROMPT_LIMIT, elem_id="prompt",
+                        label="Prompt · 描述", lines=2, max_length=PROMPT_LIMIT, elem_id="prompt",
                         placeholder="一只熊猫 / a slice of pizza",
                     )  # fmt: skip
                     if choices.examples:
                         gr.Examples([[one] for one in choices.examples], prompt, label="Examples · 例子",
                                     examples_per_page=len(choices.examples), api_visibility="private")  # fmt: skip
-                    style = gr.Dropdown(styles, value=orders.NO_STYLE, label="Style · 风格")
-                    count = gr.Slider(1, orders.MOST_IMAGES, FIRST_IMAGES, step=1, label="Pictures · 张数")
+                    style = gr.Dropdown(styles, value=NO_STYLE, label="Style · 风格")
+                    count = gr.Slider(1, MOST_IMAGES, FIRST_IMAGES, step=1, label="Pictures · 张数")
                     with gr.Accordion("More · 更多", open=False):
                         random_seed = gr.Checkbox(True, label="Random seed · 随机种子")
-                        seed = gr.Number(0, precision=0, minimum=0, maximum=orders.SEEDS - 1, label="Seed · 种子")
+                        seed = gr.Number(0, precision=0, minimum=0, maximum=SEEDS - 1, label="Seed · 种子")
                         steps = gr.Radio(list(choices.steps), value=choices.default_steps, label="Steps · 步数")
-                        guidance = gr.Slider(1, orders.MOST_GUIDANCE, choices.default_guidance, step=0.1,
+                        guidance = gr.Slider(1, MOST_GUIDANCE, choices.default_guidance, step=0.1,
                                              label="Guidance scale · 引导强度")  # fmt: skip
-                        negative = gr.Textbox(label="Negative prompt · 不要出现", max_length=orders.PROMPT_LIMIT)
+                        negative = gr.Textbox(label="Negative prompt · 不要出现", max_length=PROMPT_LIMIT)
                         sampler = gr.Dropdown(list(choices.samplers), value=choices.default_sampler,
                                               label="Sampler · 采样器")  # fmt: skip
                 with gr.Column(min_width=280):

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_helpers import make_config, picture
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax.config import latent_size
@@ -15,6 +14,7 @@ from ernie_vilg_jax.data.loader import fixed_batch, make_loader
 from ernie_vilg_jax.data.records import Record, open_split
 from ernie_vilg_jax.data.tokenizers import Tokenizer, load_tokenizer
 from ernie_vilg_jax.errors import UserError
+from tests.small_data import make_config, picture
 
 ALWAYS = {"text_rate": 1.0, "image_rate": 1.0, "append_rate": 1.0, "generated_rate": 0.0}
 
@@ -36,8 +36,8 @@ def batches(config: ConfigDict, tokenizer: Tokenizer, count: int = 4, **options:
     return [next(iterator) for _ in range(count)]
 
 
-def joined(parts: list[dict[str, np.ndarray]], name: str) -> np.ndarray:
-    return np.concatenate([part[name] for part in parts])
+def joined(params: list[dict[str, np.ndarray]], name: str) -> np.ndarray:
+    return np.concatenate([part[name] for part in params])
 
 
 class OneRecord:
@@ -135,12 +135,12 @@ def test_boxes_follow_the_crop(tokenizer: Tokenizer):
 
 
 def test_half_of_the_samples_are_emphasised(annotated: Path, tokenizer: Tokenizer):
-    parts = batches(knowing(annotated), tokenizer, 25)
+    params = batches(knowing(annotated), tokenizer, 25)
     for name in ("token_weight", "loss_weight"):
-        share = (joined(parts, name).reshape(400, -1) > 1).any(1).mean()
+        share = (joined(params, name).reshape(400, -1) > 1).any(1).mean()
         assert 0.4 < share < 0.6, name
-    assert joined(parts, "loss_weight").max() == pytest.approx(1.1)
-    assert joined(parts, "token_weight").max() == pytest.approx(1.01)
+    assert joined(params, "loss_weight").max() == pytest.approx(1.1)
+    assert joined(params, "token_weight").max() == pytest.approx(1.01)
 
 
 def test_switched_off_nothing_is_left_of_knowledge(annotated: Path, prepared: Path, tokenizer: Tokenizer):
@@ -183,7 +183,7 @@ def test_data_that_was_not_annotated_is_refused(prepared: Path, tokenizer: Token
     with pytest.raises(UserError, match=r"not annotated.*ernie_vilg_jax\.annotate.*config\.knowledge\.enabled=False"):
         make_loader(knowing(prepared), tokenizer, batch_size=2, seed=0)
     config = knowing(prepared)
-    config.target = "autoencoder"  # reads no captions
+    config.phase = "autoencoder"  # reads no captions
     make_loader(config, tokenizer, batch_size=2, seed=0)
 
 
@@ -203,7 +203,7 @@ def test_a_vocabulary_without_room_for_symbols_is_refused(annotated: Path, token
 def test_the_latent_grid_is_the_autoencoders(name: str):
     import importlib
 
-    from ernie_vilg_jax.system import build_system
+    from ernie_vilg_jax.model import build_model
 
     config = importlib.import_module(f"configs.{name}").get_config()
-    assert (latent_size(config), latent_size(config)) == build_system(config).latent_shape[:2]
+    assert (latent_size(config), latent_size(config)) == build_model(config).latent_shape[:2]

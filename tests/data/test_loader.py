@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_helpers import make_config, picture
 from ml_collections import ConfigDict
 from PIL import Image
 
 from ernie_vilg_jax.data import loader, records
-from ernie_vilg_jax.data.examples import cut_square, decode_image, draw_crop
 from ernie_vilg_jax.data.loader import fixed_batch, make_loader, record_id
-from ernie_vilg_jax.data.preparation import prepare
 from ernie_vilg_jax.data.records import Record, open_split
 from ernie_vilg_jax.data.tokenizers import Tokenizer, load_tokenizer
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.images import cut_square, decode_image, draw_crop
+from ernie_vilg_jax.preparation.prepare import prepare
+from tests.small_data import make_config, picture
 
 
 @pytest.fixture
@@ -61,33 +61,33 @@ def test_a_batch_has_the_stated_shapes_and_types(ready: ConfigDict, tokenizer: T
         assert tokenizer.decode(batch["tokens"][row]) in spoken
 
 
-@pytest.mark.parametrize("hosts", [1, 2, 3])
-def test_hosts_together_see_no_record_twice_in_an_epoch(ready: ConfigDict, tokenizer: Tokenizer, hosts: int):
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_processes_together_see_no_record_twice_in_an_epoch(ready: ConfigDict, tokenizer: Tokenizer, count: int):
     total = len(open_split(ready.data.path, "train"))
-    size = 2 * hosts
+    size = 2 * count
     shares = [
         indices(make_loader(ready, tokenizer, batch_size=size, rows=range(2 * h, 2 * h + 2), seed=3, epochs=1))
-        for h in range(hosts)
+        for h in range(count)
     ]
     seen = Counter(index for share in shares for index in share)
     assert seen.total() == len(seen) == total - total % size  # whole batches only
     assert {len(share) for share in shares} == {total // size * 2}
 
 
-@pytest.mark.parametrize("hosts", [1, 2, 3])
-def test_the_endless_stream_passes_through_whole_epochs(ready: ConfigDict, tokenizer: Tokenizer, hosts: int):
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_endless_stream_passes_through_whole_epochs(ready: ConfigDict, tokenizer: Tokenizer, count: int):
     total = len(open_split(ready.data.path, "train"))
-    streams = [iter(make_loader(ready, tokenizer, batch_size=hosts, rows=[h], seed=3)) for h in range(hosts)]
-    order = [int(next(streams[place % hosts])["index"][0]) for place in range(2 * total)]
+    streams = [iter(make_loader(ready, tokenizer, batch_size=count, rows=[h], seed=3)) for h in range(count)]
+    order = [int(next(streams[place % count])["index"][0]) for place in range(2 * total)]
     assert sorted(order[:total]) == sorted(order[total:]) == list(range(total))
     assert order[:total] != order[total:]  # shuffled anew
 
 
 def test_the_global_batch_does_not_depend_on_the_number_of_hosts(ready: ConfigDict, tokenizer: Tokenizer):
     whole = take(make_loader(ready, tokenizer, batch_size=6, seed=1), 5)
-    parts = [take(make_loader(ready, tokenizer, batch_size=6, rows=[2 * h, 2 * h + 1], seed=1), 5) for h in range(3)]
+    params = [take(make_loader(ready, tokenizer, batch_size=6, rows=[2 * h, 2 * h + 1], seed=1), 5) for h in range(3)]
     for step, batch in enumerate(whole):
-        assert_equal(batch, {name: np.concatenate([part[step][name] for part in parts]) for name in batch})
+        assert_equal(batch, {name: np.concatenate([part[step][name] for part in params]) for name in batch})
 
 
 def test_evaluation_keeps_the_order_and_the_last_batch(ready: ConfigDict, tokenizer: Tokenizer):
@@ -251,9 +251,9 @@ def test_weights_set_the_share_of_each_source(tmp_path: Path, tokenizer: Tokeniz
     source = open_split(config.data.path, "train")
     names = Counter(source[i].source for i in indices(take(make_loader(config, tokenizer, batch_size=20, seed=0), 20)))
     assert names["folder"] == pytest.approx(300, abs=5)
-    parts = [make_loader(config, tokenizer, batch_size=4, rows=rows, seed=0) for rows in ([0, 1], [2, 3])]
-    hosts = zip(*(take(part, 10) for part in parts), strict=True)
-    mixed = [int(i) for pair in hosts for batch in pair for i in batch["index"]]
+    params = [make_loader(config, tokenizer, batch_size=4, rows=rows, seed=0) for rows in ([0, 1], [2, 3])]
+    count = zip(*(take(part, 10) for part in params), strict=True)
+    mixed = [int(i) for pair in count for batch in pair for i in batch["index"]]
     assert mixed == indices(take(make_loader(config, tokenizer, batch_size=4, seed=0), 10))
 
 

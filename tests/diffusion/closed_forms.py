@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ernie_vilg_jax.diffusion.loop import run_stage
 from ernie_vilg_jax.diffusion.samplers import Sampler
-from ernie_vilg_jax.diffusion.sampling import run_stage
 from ernie_vilg_jax.diffusion.schedule import Schedule, make_schedule
 
 LINEAR = make_schedule("linear", 1000, 1e-4, 2e-2)

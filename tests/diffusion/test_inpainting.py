@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ernie_vilg_jax.diffusion.inpainting import Known, keeping
+from ernie_vilg_jax.diffusion.loop import sample
 from ernie_vilg_jax.diffusion.samplers import SAMPLERS, make_sampler
-from ernie_vilg_jax.diffusion.sampling import sample
 from ernie_vilg_jax.diffusion.schedule import make_schedule
 from ernie_vilg_jax.diffusion.stages import make_stages
 

@@ -8,7 +8,7 @@ import pytest
 
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import autoencoder_kl
-from ernie_vilg_jax.interop.safetensors_io import Tensors
+from ernie_vilg_jax.interop.safetensors_files import Tensors
 
 FIELDS = {"channels": (8, 16, 16), "num_res_blocks": 1, "latent_channels": 3, "patch_size": 1, "norm_groups": 4}
 

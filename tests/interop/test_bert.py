@@ -8,7 +8,7 @@ import pytest
 
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import bert
-from ernie_vilg_jax.interop.safetensors_io import Tensors
+from ernie_vilg_jax.interop.safetensors_files import Tensors
 
 FIELDS = {
     **{"width": 8, "num_layers": 2, "num_heads": 2, "norm": "post", "activation": "gelu", "mlp_width": 0},

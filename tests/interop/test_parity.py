@@ -16,7 +16,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel  # pyright: ignore[rep
 from transformers import BertConfig, BertModel, ErnieConfig, ErnieModel
 
 from ernie_vilg_jax.interop import autoencoder_kl, bert, unet_2d, warm_start
-from ernie_vilg_jax.interop.safetensors_io import open_tensors, read_config, write_folder
+from ernie_vilg_jax.interop.safetensors_files import open_tensors, read_config, write_folder
 from ernie_vilg_jax.models.autoencoder import Autoencoder
 from ernie_vilg_jax.models.text_encoder import TextEncoder
 from ernie_vilg_jax.models.unet import UNet

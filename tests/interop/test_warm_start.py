@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ernie_vilg_jax.interop import unet_2d, warm_start
-from ernie_vilg_jax.interop.safetensors_io import Tensors
+from ernie_vilg_jax.interop.safetensors_files import Tensors
 
 FRESH: dict[str, Any] = {
     "conv_in": {"kernel": np.zeros((3, 3, 4, 8), np.float32), "bias": np.zeros(8, np.float32)},

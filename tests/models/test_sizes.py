@@ -7,13 +7,13 @@ from typing import Any
 import jax
 import pytest
 
-from ernie_vilg_jax.system import System, build_system
+from ernie_vilg_jax.model import Model, build_model
 
 
-def system_of(name: str, **changes: Any) -> tuple[System, Any]:
+def model_of(name: str, **changes: Any) -> tuple[Model, Any]:
     config = importlib.import_module(f"configs.{name}").get_config()
     config.update_from_flattened_dict(changes)
-    return build_system(config), config
+    return build_model(config), config
 
 
 def billions(init: Any) -> float:
@@ -21,8 +21,8 @@ def billions(init: Any) -> float:
 
 
 def test_paper_sizes() -> None:
-    system, config = system_of("paper")
-    unet, text = billions(system.init_unet), billions(system.init_text_encoder)
+    model, config = model_of("paper")
+    unet, text = billions(model.init_unet), billions(model.init_text_encoder)
     assert unet == pytest.approx(2.238, rel=0.005)
     assert text == pytest.approx(1.252, rel=0.005)
     assert config.experts.n == 10
@@ -30,26 +30,26 @@ def test_paper_sizes() -> None:
 
 
 def test_paper_unet_without_pooled_text_is_the_published_count() -> None:
-    system, _ = system_of("paper", **{"model.unet.pooled_text": False})
-    assert billions(system.init_unet) == pytest.approx(2.238, rel=0.0005)
+    model, _ = model_of("paper", **{"model.unet.pooled_text": False})
+    assert billions(model.init_unet) == pytest.approx(2.238, rel=0.0005)
 
 
 def test_ablation_sizes() -> None:
-    system, _ = system_of("ablation")
-    assert billions(system.init_unet) == pytest.approx(0.870, rel=0.01)
-    assert billions(system.init_text_encoder) == pytest.approx(0.500, rel=0.005)
+    model, _ = model_of("ablation")
+    assert billions(model.init_unet) == pytest.approx(0.870, rel=0.01)
+    assert billions(model.init_text_encoder) == pytest.approx(0.500, rel=0.005)
 
 
 def test_paper_latents_are_an_eighth_of_the_image() -> None:
-    system, config = system_of("paper")
-    assert system.latent_shape == (config.model.image_size // 8, config.model.image_size // 8, 4)
-    x = jax.ShapeDtypeStruct((2, *system.latent_shape), "float32")
+    model, config = model_of("paper")
+    assert model.latent_shape == (config.model.image_size // 8, config.model.image_size // 8, 4)
+    x = jax.ShapeDtypeStruct((2, *model.latent_shape), "float32")
 
     def forward(key: jax.Array, x: jax.Array) -> jax.Array:
         import jax.numpy as jnp
 
-        text = system.read(system.init_text_encoder(key), jnp.zeros((2, 77), int), jnp.ones((2, 77), bool))
-        return system.predict(system.init_unet(key), x, jnp.zeros(2, int), text)
+        text = model.encode_text(model.init_text_encoder(key), jnp.zeros((2, 77), int), jnp.ones((2, 77), bool))
+        return model.predict(model.init_unet(key), x, jnp.zeros(2, int), text)
 
     epsilon = jax.eval_shape(forward, jax.random.key(0), x)
     assert (epsilon.shape, epsilon.dtype) == (x.shape, "float32")

@@ -10,10 +10,10 @@ import pytest
 
 from configs.demo import get_config
 from ernie_vilg_jax.data.tokenizers import train_sentencepiece
-from ernie_vilg_jax.parallel.mesh import make_mesh
-from ernie_vilg_jax.parallel.pipelining import stack_experts
+from ernie_vilg_jax.model import ModelParams, build_model
 from ernie_vilg_jax.pipeline import Pipeline
-from ernie_vilg_jax.system import Parts, build_system
+from ernie_vilg_jax.sampling.pipelined import stack_experts
+from ernie_vilg_jax.sharding.mesh import make_mesh
 
 PROMPTS = ["红色的圆形", "a blue square", "一个绿色的三角形"]
 
@@ -29,20 +29,20 @@ def make_pipe(mode: str = "resident", **axes: int) -> Pipeline:
     mesh = make_mesh({"data": 1, **axes}, jax.devices()[: int(np.prod(list(axes.values())))]) if axes else None
     config = get_config("smoke")
     config.sample.steps = 3
-    system = build_system(config)
+    model = build_model(config)
     key = jax.random.key(0)
-    channels = system.autoencoder.latent_channels
-    spread = {"mean": np.full(channels, 0.1, np.float32), "std": np.full(channels, 0.5, np.float32)}
-    parts = Parts(
-        {"params": filled(jax.eval_shape(system.init_autoencoder, key), 1, 0.2), **spread},
-        filled(jax.eval_shape(system.init_text_encoder, key), 2, 1.0),
-        tuple(filled(jax.eval_shape(system.init_unet, key), 3 + stage, 0.4) for stage in range(system.stages.n)),
+    channels = model.autoencoder.latent_channels
+    place = {"mean": np.full(channels, 0.1, np.float32), "std": np.full(channels, 0.5, np.float32)}
+    params = ModelParams(
+        {"params": filled(jax.eval_shape(model.init_autoencoder, key), 1, 0.2), **place},
+        filled(jax.eval_shape(model.init_text_encoder, key), 2, 1.0),
+        tuple(filled(jax.eval_shape(model.init_unet, key), 3 + stage, 0.4) for stage in range(model.stages.n)),
     )
     if mode == "pipelined":
         assert mesh is not None
-        parts = parts._replace(experts=stack_experts(parts.experts, mesh))
+        params = params._replace(experts=stack_experts(params.experts, mesh))
     tokenizer = train_sentencepiece(PROMPTS, config.tokenizer.vocab_size, config.tokenizer.max_length)
-    return Pipeline(config, system, system.stages, parts, tokenizer, mode=mode, mesh=mesh)
+    return Pipeline(config, model, model.stages, params, tokenizer, mode=mode, mesh=mesh)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 
 import ernie_vilg_jax
 from ernie_vilg_jax.pipeline import Pipeline
-from ernie_vilg_jax.pipeline.requests import Options
+from ernie_vilg_jax.pipeline.request import Options
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.pipeline import AttentionMaps, Pipeline
-from ernie_vilg_jax.pipeline.attention import tokens_of
+from ernie_vilg_jax.pipeline.attention_maps import tokens_of
 
 PROMPT = "blue square红色的圆形"
 
@@ -31,10 +31,10 @@ def test_maps_of_each_step_beside_the_same_picture(pipe: Pipeline, whole: Attent
 
 def test_words_share_the_attention_that_the_text_gets(pipe: Pipeline, whole: AttentionMaps) -> None:
     """The parts of the prompt add up to all of it, and that is less than 1: the rest goes to the picture itself."""
-    parts = [pipe.attention_maps(PROMPT, word, steps=4, seed=3) for word in ("square", "红色的圆形")]
+    params = [pipe.attention_maps(PROMPT, word, steps=4, seed=3) for word in ("square", "红色的圆形")]
     together = pipe.attention_maps(PROMPT, PROMPT, steps=4, seed=3)
-    assert whole.tokens + parts[0].tokens + parts[1].tokens == together.tokens
-    np.testing.assert_allclose(whole.maps + parts[0].maps + parts[1].maps, together.maps, rtol=1e-4)
+    assert whole.tokens + params[0].tokens + params[1].tokens == together.tokens
+    np.testing.assert_allclose(whole.maps + params[0].maps + params[1].maps, together.maps, rtol=1e-4)
     assert together.maps.max() < 1
 
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import pytest
 
 from ernie_vilg_jax.models.attention import plain_attention
-from ernie_vilg_jax.parallel.attention import splash
+from ernie_vilg_jax.sharding.splash_attention import splash
 from ernie_vilg_jax.training.flops import count_flops
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from ernie_vilg_jax.data.annotation import annotate
+from ernie_vilg_jax.annotation.annotate import annotate
 from ernie_vilg_jax.training.task import State
 from tests.tiny_run import MakeConfig, train
 
@@ -37,12 +37,12 @@ def trained(make_config: MakeConfig, whole_run: Path, tmp_path: Path) -> Any:
         workdir = again or tmp_path / f"run{len(list(tmp_path.iterdir()))}"
         if again is None:
             shutil.copytree(whole_run / "autoencoder", workdir / "autoencoder")
-        config: ConfigDict = make_config("stage1", **{"data.path": str(data), "stage1.steps": steps})
+        config: ConfigDict = make_config("base", **{"data.path": str(data), "phases.base.steps": steps})
         config.train.preview_every, config.train.checkpoint_every = 0, 2
         config.knowledge.enabled = bool(knowledge)
         config.knowledge.update(knowledge)
         state = train(config, workdir)
-        return losses(workdir / "stage1"), state, workdir
+        return losses(workdir / "base"), state, workdir
 
     return run
 
@@ -60,6 +60,6 @@ def test_with_knowledge_4_steps_are_2_and_restore_and_2(trained: Any, annotated:
     assert straight != trained(annotated)[0]
     _, _, folder = trained(annotated, steps=2, **STRONG)
     _, resumed, _ = trained(annotated, again=folder, **STRONG)
-    assert losses(folder / "stage1")[-2:] == straight[-2:]
+    assert losses(folder / "base")[-2:] == straight[-2:]
     for a, b in zip(*(jax.tree.leaves(s["experts"]["params"]) for s in (at_once, resumed)), strict=True):
         np.testing.assert_array_equal(a, b)

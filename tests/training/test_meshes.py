@@ -14,11 +14,11 @@ from ml_collections import ConfigDict
 from configs.demo import get_config
 from ernie_vilg_jax.config import latent_size
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.forecast.hlo import Program
+from ernie_vilg_jax.model import build_model
 from ernie_vilg_jax.models.autoencoder import Posterior
-from ernie_vilg_jax.parallel import rules
-from ernie_vilg_jax.parallel.hlo import Program
-from ernie_vilg_jax.parallel.mesh import AXES, make_mesh
-from ernie_vilg_jax.system import build_system
+from ernie_vilg_jax.sharding import rules
+from ernie_vilg_jax.sharding.mesh import AXES, make_mesh
 from ernie_vilg_jax.training.diffusion import DiffusionTask
 
 BATCH = 32
@@ -37,11 +37,11 @@ MESHES: tuple[Mapping[str, int], ...] = (
 
 
 def tiny(**changes: Any) -> ConfigDict:
-    config = get_config("stage2,smoke")
+    config = get_config("experts,smoke")
     config.experts.n = 2
     config.experts.train_text_encoder = True
-    config.stage2.batch_size = BATCH
-    config.stage2.learning_rate = 1e-2
+    config.phases.experts.batch_size = BATCH
+    config.phases.experts.learning_rate = 1e-2
     config.tokenizer.vocab_size = 64
     config.model.text_encoder.width = config.model.unet.base_channels = 16
     config.model.unet.head_channels = 8
@@ -55,24 +55,24 @@ def mesh_of(sizes: Mapping[str, int]) -> Mesh:
 
 
 def task_on(mesh: Mesh, config: ConfigDict) -> DiffusionTask:
-    system = build_system(config)
+    model = build_model(config)
     # The same weights everywhere, none of them zero.
     draw = lambda tree: jax.tree.map(  # noqa: E731
         lambda leaf: jnp.asarray(0.1 * np.random.default_rng(leaf.size).standard_normal(leaf.shape), leaf.dtype), tree
     )
     key = jax.random.key(0)
-    channels = system.autoencoder.latent_channels
+    channels = model.autoencoder.latent_channels
     start = {
         "autoencoder": {
-            "params": draw(jax.eval_shape(system.init_autoencoder, key)),
+            "params": draw(jax.eval_shape(model.init_autoencoder, key)),
             "mean": jnp.zeros(channels),
             "std": jnp.ones(channels),
         },
-        "text_encoder": draw(jax.eval_shape(system.init_text_encoder, key)),
-        "unet": draw(jax.eval_shape(system.init_unet, key)),
+        "text_encoder": draw(jax.eval_shape(model.init_text_encoder, key)),
+        "unet": draw(jax.eval_shape(model.init_unet, key)),
     }
     # Cached latents: the autoencoder is no part of the step, which then compiles faster.
-    return DiffusionTask(config, system, mesh, {}, start, Posterior(np.zeros(0), np.zeros(0)))  # type: ignore[arg-type]
+    return DiffusionTask(config, model, mesh, {}, start, Posterior(np.zeros(0), np.zeros(0)))  # type: ignore[arg-type]
 
 
 def a_batch(config: ConfigDict, mesh: Mesh) -> dict[str, jax.Array]:
@@ -146,7 +146,11 @@ def test_no_expert_crosses_the_expert_axis(trained: bool) -> None:
             {"experts.train": (1,)},
             r"mesh\.expert=2 does not divide the 1 experts.*: it can be 1",
         ),
-        ({"data": 8}, {"stage2.batch_size": 40}, r"stage2\.batch_size=40 must be a multiple of 16 .*nearest: 32"),
+        (
+            {"data": 8},
+            {"phases.experts.batch_size": 40},
+            r"phases\.experts\.batch_size=40 must be a multiple of 16 .*nearest: 32",
+        ),
     ],
 )
 def test_what_does_not_fit_the_mesh_is_refused(sizes: dict, changes: dict, message: str) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 from ernie_vilg_jax.diffusion.samplers.base import Carry, Discrete, Sampler
 from ernie_vilg_jax.diffusion.samplers.ddim import DDIM, DDPM
 from ernie_vilg_jax.diffusion.samplers.euler import Euler, Heun
-from ernie_vilg_jax.diffusion.samplers.grids import GRIDS, time_grid
 from ernie_vilg_jax.diffusion.samplers.multistep import DPMSolverPP2M, UniPC
+from ernie_vilg_jax.diffusion.samplers.time_grids import GRIDS, time_grid
 from ernie_vilg_jax.diffusion.schedule import Schedule
 
 __all__ = [

@@ -1,0 +1,139 @@
+"""A folder of files, on this machine or behind a URL such as gs://bucket/data: the little that annotation needs.
+
+A file appears whole or not at all: here by renaming, in object stores because they show an object once it is closed.
+Shards are read and written by C++ that wants local files, so `local` and `scratch` lend some; for a folder of this
+machine nothing is copied.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from ernie_vilg_jax.data.records import file_sha256
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.paths import is_url
+from ernie_vilg_jax.preparation.progress import PROGRESS
+
+SCRATCH = f"{PROGRESS}/work"
+"""Where workers on this machine write; what a killed one left may go at the start of the next run."""
+
+
+class Folder(Protocol):
+    """Names are paths inside the folder, with "/"."""
+
+    def create(self) -> None: ...
+
+    def names(self, pattern: str) -> list[str]:
+        """Files that match a pattern such as ".progress/*.json"; no folders."""
+        ...
+
+    def size(self, name: str) -> int | None:
+        """Bytes, or None where there is no such file."""
+        ...
+
+    def read(self, name: str) -> bytes: ...
+
+    def write(self, name: str, data: bytes) -> None: ...
+
+    def put(self, file: Path, name: str) -> None:
+        """Moves a file of `scratch` here."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Deletes a file, or a folder with all that is in it; nothing where there is none."""
+        ...
+
+    def local(self, name: str) -> contextlib.AbstractContextManager[Path]:
+        """A file to read on this machine."""
+        ...
+
+    def scratch(self) -> contextlib.AbstractContextManager[Path]:
+        """An empty folder on this machine, gone afterwards."""
+        ...
+
+
+class LocalFolder:
+    """A folder of this machine, or of a file system that its machines share."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+
+    def create(self) -> None:
+        try:
+            self._path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{self._path} cannot be made a folder ({error.strerror}): choose another") from error
+
+    def names(self, pattern: str) -> list[str]:
+        return sorted(file.relative_to(self._path).as_posix() for file in self._path.glob(pattern) if file.is_file())
+
+    def size(self, name: str) -> int | None:
+        file = self._path / name
+        return file.stat().st_size if file.is_file() else None
+
+    def read(self, name: str) -> bytes:
+        return (self._path / name).read_bytes()
+
+    def write(self, name: str, data: bytes) -> None:
+        file = self._path / name
+        file.parent.mkdir(exist_ok=True)
+        # Two workers that were given the same shard must not share a temporary file.
+        temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.partial")
+        temporary.write_bytes(data)
+        temporary.replace(file)
+
+    def put(self, file: Path, name: str) -> None:
+        file.replace(self._path / name)
+
+    def delete(self, name: str) -> None:
+        path = self._path / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def local(self, name: str) -> Iterator[Path]:
+        yield self._path / name
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        parent = self._path / SCRATCH  # the same file system, so that `put` is a renaming
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as name:
+            yield Path(name)
+
+
+def open_folder(path: str) -> Folder:
+    """The folder at a path or URL; it need not exist."""
+    if not is_url(path):
+        return LocalFolder(path)
+    from ernie_vilg_jax.annotation.url_folder import UrlFolder
+
+    return UrlFolder(path)
+
+
+def intact(folder: Folder, entry: Mapping[str, Any]) -> bool:
+    """Whether a file is there with the size and, where reading it costs no transfer, the sha256 of its entry."""
+    if folder.size(entry["file"]) != entry["bytes"]:
+        return False
+    if not isinstance(folder, LocalFolder):
+        return True
+    with folder.local(entry["file"]) as file:
+        return file_sha256(file) == entry["sha256"]
+
+
+def path_sha256(path: Path) -> str:
+    """sha256 of a file, or of the names and contents of a folder's files."""
+    if path.is_file():
+        return file_sha256(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    lines = [f"{file.relative_to(path).as_posix()} {file_sha256(file)}\n" for file in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -1,0 +1,325 @@
+"""Key words of Chinese captions: jieba's words and tags (rjieba), then rules.
+
+    caption -> jieba: words with its tags -> each word alone: split or kept, one class per piece (remembered)
+            -> the row of pieces: what only the neighbours decide -> Words
+
+jieba keeps 红帽子, 一只, 趴在 and 窗台上 whole and calls colours nouns; the paper wants 红|帽子, 一|只, 趴, 窗台.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from ernie_vilg_jax.annotation.taggers import chinese_grammar as grammar
+from ernie_vilg_jax.annotation.taggers import chinese_words as lists
+from ernie_vilg_jax.annotation.taggers.chinese_context import (
+    ACTION,
+    ADVERBIAL,
+    ART,
+    BARE,
+    EITHER,
+    LOCALISER,
+    SHAPE,
+    decide,
+)
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.knowledge.words import PARTS_OF_SPEECH, Word
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+_COUNTED = re.compile(f"(第?[{grammar.NUMERAL_CHARACTERS}]+|许多|多|无数)(.*)", re.DOTALL)
+_QUALITY = re.compile(r"[0-9]{1,4}[kKpPdD]|[uU]?[hH][dD][rR]?|[fF][hH][dD]")
+_NOUN_TAGS = frozenset(["n", "nr", "ns", "nt", "nz", "nrt", "nrfg", "nw", "ng", "s", "t", "tg", "j", "an"])
+_CLASS_OF_TAG = {
+    **dict.fromkeys(_NOUN_TAGS, "n"),
+    **dict.fromkeys(["a", "ag", "b", "z", "i"], "a"),
+    **dict.fromkeys(["v", "vg", "vi", "vd", "vq"], "v"),
+    **dict.fromkeys(["r", "rr", "rz", "rg"], "r"),
+    **{"l": "n", "x": "n", "eng": "n", "vn": ACTION, "m": "m", "f": LOCALISER},
+}
+_LONGEST = 16
+_MEMORY = 200_000
+"""Words remembered before the memory starts anew: captions are cheap because most of their words were seen before."""
+
+
+class Piece(NamedTuple):
+    """A part of a word of jieba: its text and its class (a part of speech or one of `chinese_context`)."""
+
+    text: str
+    kind: str
+
+
+def import_rjieba() -> Any:
+    """The module, or how to get it."""
+    try:
+        import rjieba
+    except ImportError as error:
+        raise UserError(
+            "the Chinese tagger needs the package rjieba: pip install 'ernie_vilg_jax[annotate]'"
+        ) from error
+    return rjieba
+
+
+class ChineseTagger:
+    """Tags Chinese text; anything else in a caption is taken as English names or punctuation."""
+
+    def __init__(self) -> None:
+        self._load()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # jieba's dictionary cannot be pickled: a worker process loads its own
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._load()
+
+    def _load(self) -> None:
+        self._jieba = import_rjieba().Jieba()
+        for word in sorted(lists.ADJECTIVES | lists.KEEP | grammar.VERBS):
+            if len(word) > 1:
+                self._jieba.add_word(word, self._jieba.suggest_freq(word), None)
+        for word in lists.BREAK_UP:
+            self._jieba.add_word(word, 0, None)
+        self._memory: dict[tuple[str, str], tuple[Piece, ...]] = {}
+
+    def words(self, caption: str) -> list[Word]:
+        """See `Tagger.words`."""
+        row: list[list[Any]] = []  # [start, end, text, class]
+        place = 0
+        for token in self._tokens(caption):
+            for text, kind in self._memory.get(token) or self._pieces(*token):
+                end = place + len(text)
+                row.append([place, end, text, kind])
+                place = end
+        decide(row)
+        return [Word(start, end, kind) for start, end, _, kind in row if kind in PARTS_OF_SPEECH]
+
+    def _tokens(self, caption: str) -> list[tuple[str, str]]:
+        try:
+            return self._jieba.tag(caption)
+        except UnicodeEncodeError:  # half a surrogate pair, as cut strings have them
+            return self._jieba.tag(_SURROGATES.sub("\ufffd", caption))
+
+    def _pieces(self, word: str, tag: str) -> tuple[Piece, ...]:
+        if len(self._memory) >= _MEMORY:
+            self._memory = {}
+        pieces = tuple(self._split(word, tag)) if _HAN.search(word) else (_foreign(word),)
+        self._memory[word, tag] = pieces
+        return pieces
+
+    # ---- one word, without its neighbours ---------------------------------------------------------------------------
+
+    def _split(self, word: str, tag: str) -> list[Piece]:
+        kind = _listed(word)
+        if kind is not None:
+            return [Piece(word, kind)]
+        if len(word) > _LONGEST:
+            return [Piece(word, "n")]
+        for rule in (
+            self._complement,
+            self._recut,
+            self._counted,
+            self._particle,
+            self._localised,
+            self._attribute,
+            self._verb_object,
+            self._halves,
+        ):
+            if (pieces := rule(word, tag)) is not None:
+                return pieces
+        return [Piece(word, _guessed(word, tag))]
+
+    def _again(self, word: str) -> list[Piece]:
+        """Analyses a part of a word."""
+        return [piece for part, tag in self._jieba.tag(word, False) for piece in self._split(part, tag)]
+
+    def _known(self, word: str) -> bool:
+        return self._jieba.has_word(word)
+
+    def _noun(self, word: str) -> bool:
+        """Whether the dictionary or the lists know this as one noun."""
+        kind = _listed(word)
+        if kind is not None:
+            return kind in ("n", ART)
+        return len(word) > 1 and self._known(word) and self._jieba.tag(word, False)[0][1] in _NOUN_TAGS
+
+    def _recut(self, word: str, tag: str) -> list[Piece] | None:
+        """What is not in the dictionary was guessed from its characters: take it apart if the parts make sense."""
+        if self._known(word) or len(word) == 1 or _COUNTED.fullmatch(word):
+            return None
+        parts = self._jieba.cut(word, False)
+        if len(parts) == 1:
+            return None
+        grammatical = any(_listed(part) in ("-", "r", "m", LOCALISER) for part in parts)
+        if grammatical or all(len(part) > 1 for part in parts):
+            return self._again(word)
+        first, rest = parts[0], word[len(parts[0]) :]
+        if (first in grammar.SINGLE_VERBS or first in lists.SPLIT_OFF or first in lists.ADJECTIVES) and (
+            self._noun(rest) or rest in lists.FREE_NOUNS
+        ):
+            return self._again(word)
+        return None
+
+    def _counted(self, word: str, tag: str) -> list[Piece] | None:
+        """一只 -> 一 只; 这只 -> 这 只."""
+        if word[0] in grammar.DEMONSTRATIVES and word[1:] in grammar.MEASURES:
+            return [Piece(word[0], "r"), Piece(word[1:], "q")]
+        if tag not in ("m", "mq") and word[0] not in "一两三四五六七八九十":
+            return None
+        match = _COUNTED.fullmatch(word)
+        if match is None or (tag not in ("m", "mq") and match[2][:1] not in grammar.MEASURES):
+            return None
+        numeral, rest = match[1], match[2]
+        if not rest:
+            return [Piece(numeral, "m")]
+        for length in (2, 1):
+            measure, left = rest[:length], rest[length:]
+            if measure in grammar.MEASURES and (not left or self._noun(left) or left in lists.FREE_NOUNS):
+                return [Piece(numeral, "m"), Piece(measure, "q"), *(self._again(left) if left else [])]
+        return None
+
+    def _particle(self, word: str, tag: str) -> list[Piece] | None:
+        """弯弯的 -> 弯弯 的; 静静地 -> nothing; 很漂亮 -> 漂亮; 猫和老鼠 -> 猫 和 老鼠."""
+        if len(word) > 2 and word[-1] == "的":
+            return [*self._split(word[:-1], tag), Piece("的", BARE)]
+        if len(word) > 2 and word[-1] == "地" and tag in ("d", "z", "ad"):
+            return [Piece(word, BARE)]
+        for degree in grammar.DEGREES:
+            if word.startswith(degree) and word[len(degree) :] in lists.ADJECTIVES:
+                return [Piece(degree, BARE), Piece(word[len(degree) :], "a")]
+        for particle in "着了的在":
+            left, _, right = word.partition(particle)
+            if left and right:
+                return [*self._split(left, "v"), Piece(particle, BARE), *self._again(right)]
+        for joint in "和与":
+            left, _, right = word.partition(joint)
+            if left and right and (self._noun(left) or left in lists.FREE_NOUNS) and self._noun(right):
+                return [*self._again(left), Piece(joint, BARE), *self._again(right)]
+        return None
+
+    def _complement(self, word: str, tag: str) -> list[Piece] | None:
+        """趴在 -> 趴 在; 漂浮着 -> 漂浮 着."""
+        stem, end = word[:-1], word[-1]
+        if end not in grammar.COMPLEMENTS or (
+            tag[:1] in "ns" and (stem not in grammar.SINGLE_VERBS or stem in grammar.PLACE_CHARACTERS)
+        ):
+            return None
+        if (
+            end == "着"
+            or stem in grammar.SINGLE_VERBS
+            or stem in grammar.VERBS
+            or (tag == "v" and self._tag(stem)[:1] == "v")
+        ):
+            return [Piece(stem, "v"), Piece(end, BARE)]
+        return None
+
+    def _localised(self, word: str, tag: str) -> list[Piece] | None:
+        """窗台上 -> 窗台 上."""
+        stem, end = word[:-1], word[-1]
+        if end not in grammar.LOCALISER_ENDINGS or word in grammar.WHOLE_PLACES:
+            return None
+        if (stem in grammar.PLACE_CHARACTERS and tag not in ("d", "c", "v")) or (len(stem) > 1 and self._noun(stem)):
+            return [*(self._split(stem, "n") if len(stem) > 1 else [Piece(stem, "n")]), Piece(end, LOCALISER)]
+        return None
+
+    def _attribute(self, word: str, tag: str) -> list[Piece] | None:
+        """红帽子 -> 红 帽子; 黑白照片 -> 黑白 照片."""
+        for length in range(min(4, len(word) - 1), 1, -1):
+            if word[:length] in lists.ADJECTIVES and (self._noun(word[length:]) or word[length:] in lists.FREE_NOUNS):
+                return [Piece(word[:length], "a"), *self._split(word[length:], "n")]
+        first, rest = word[0], word[1:]
+        if first not in lists.SPLIT_OFF or tag[:1] not in "naibzvx":
+            return None
+        if rest in lists.FREE_NOUNS:
+            return [Piece(first, "a"), Piece(rest, "n")]
+        if len(rest) > 1 and (self._noun(rest) or rest in lists.ADJECTIVES):
+            return [Piece(first, "a"), *self._split(rest, "n")]
+        return None
+
+    def _verb_object(self, word: str, tag: str) -> list[Piece] | None:
+        """打电话 -> 打 电话; words that are one, such as 散步, are in the list of verbs."""
+        first, rest = word[0], word[1:]
+        if first not in (grammar.SINGLE_VERBS if tag[:1] in "vlixa" else grammar.NEVER_NOUNS):
+            return None
+        if first in "穿戴披系" and rest in lists.ADJECTIVES:
+            return [Piece(first, "v"), Piece(rest, "a")]
+        if rest in grammar.OBJECTS or (len(rest) > 1 and self._noun(rest)):
+            return [Piece(first, "v"), *self._split(rest, "n")]
+        return None
+
+    def _halves(self, word: str, tag: str) -> list[Piece] | None:
+        """生日蛋糕 -> 生日 蛋糕; 阳光充足 -> 阳光 充足."""
+        if not 4 <= len(word) <= 6 or tag not in ("n", "nr", "nz", "l"):
+            return None
+        left, right = word[:2], word[2:]
+        if not (self._known(left) and self._known(right)):
+            return None
+        halves = [*self._split(left, self._tag(left)), *self._split(right, self._tag(right))]
+        if halves[0].kind == halves[-1].kind == "v":
+            return halves
+        if halves[0].kind in ("n", "a", SHAPE) and halves[-1].kind in ("n", "a", "v", ADVERBIAL, ART):
+            return halves
+        return None
+
+    def _tag(self, word: str) -> str:
+        return self._jieba.tag(word, False)[0][1]
+
+
+def _foreign(word: str) -> Piece:
+    """Digits, Latin words, punctuation, white space."""
+    if _QUALITY.fullmatch(word):
+        return Piece(word, "a")
+    if word[0].isdigit():
+        return Piece(word, "m" if word.replace(".", "").isdigit() else "n")
+    return Piece(word, "n" if word[0].isalpha() else BARE)
+
+
+def _listed(word: str) -> str | None:
+    """The class of a word in the lists."""
+    return _LISTED.get(word)
+
+
+def _list_classes() -> dict[str, str]:
+    """One dictionary of all lists; of two lists that hold a word, the later one wins."""
+    classes: dict[str, str] = {}
+    for words, kind in (
+        (lists.FREE_NOUNS, "n"),
+        (grammar.SINGLE_VERBS, "v"),
+        (grammar.NOUN_OR_VERB, EITHER),
+        (lists.ADJECTIVES, "a"),
+        (lists.ADVERBIAL, ADVERBIAL),
+        (grammar.VERBS, "v"),
+        (grammar.NOUNS_TOO, ACTION),
+        (grammar.ARTS, ART),
+        (lists.NOT_COLOURS, "n"),
+        (lists.REDUPLICATED_NOUNS, "n"),
+        (lists.KEEP, "n"),
+        (grammar.NUMERALS, "m"),
+        (grammar.LOCALISERS, LOCALISER),
+        (grammar.FUNCTION_WORDS, BARE),
+        (grammar.PRONOUNS, "r"),
+    ):
+        classes.update(dict.fromkeys(words, kind))
+    return classes
+
+
+_LISTED = _list_classes()
+
+
+def _guessed(word: str, tag: str) -> str:
+    """The class of a word that no list holds: by its form, or else by jieba's tag."""
+    end = word[-1]
+    if len(word) == 2 and word[0] in lists.ADJECTIVE_CHARACTERS and end in lists.ADJECTIVE_CHARACTERS:
+        return "a"
+    if len(word) > 1:
+        if end == "色":
+            return "a"
+        if end in "形状" and tag[:1] in "nbaz":
+            return SHAPE
+        if len(word) > 2 and end in "式型质制级" and tag[:1] in "nbazx":
+            return SHAPE
+        if word[-1] == word[-2] and (len(word) == 3 or tag in ("z", "a")) and tag[:1] not in "vn":
+            return "a"
+        if tag == "v":  # jieba calls 披肩 and 擂台 verbs
+            return ACTION
+    return _CLASS_OF_TAG.get(tag, BARE)

@@ -1,0 +1,28 @@
+"""The accelerators that are known: memory, peak and clock of a TPU chip, by the name of its version."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """One device of a slice: a TPU chip, or one of the two halves that a TPU7x chip is.
+
+    Attributes:
+      hbm: bytes of memory.
+      flops: peak of bf16 matrix products, a second.
+      clock: cycles a second, with which the compiler's cycles become seconds; inferred from the peak, not published.
+    """
+
+    name: str
+    hbm: float
+    flops: float
+    clock: float
+
+
+# Memory and peak are from Google Cloud's pages on each TPU version.
+CHIPS = {
+    "v5e": Chip("v5e", 16 * 2**30, 197e12, 1.5e9),
+    "v5p": Chip("v5p", 95 * 2**30, 459e12, 1.75e9),
+    "v6e": Chip("v6e", 32 * 2**30, 918e12, 1.75e9),
+    "tpu7x": Chip("half of a tpu7x", 96 * 2**30, 1153.5e12, 2.2e9),
+}

@@ -1,0 +1,48 @@
+"""TPUs that are not there: their compiler runs on any Linux machine that has libtpu, and needs no TPU.
+
+    pip install libtpu
+    devices, chip = describe("v5p:4x4x8")
+
+What it compiles cannot be run here, but its memory is what a TPU would need, and its cycles are the compiler's own.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from ernie_vilg_jax.chips import CHIPS, Chip
+from ernie_vilg_jax.errors import UserError
+
+# What the compiler asks of a machine that has no TPU.
+_ENVIRONMENT = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5p-8",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
+
+
+def describe(topology: str) -> tuple[Sequence[Any], Chip]:
+    """The devices of a slice such as "v5p:4x4x8" or "v6e:16x16", to compile for, and what one of its chips is like."""
+    name = topology.partition(":")[0]
+    if name not in CHIPS:
+        raise UserError(
+            f"--topology={topology} is of no known chip: give {', '.join(CHIPS)} and a shape, such as v5p:4x4x8"
+        )
+    return devices_of(topology), CHIPS[name]
+
+
+def devices_of(topology: str) -> Sequence[Any]:
+    """The devices of a slice, of any chip that the installed libtpu knows."""
+    for variable, value in _ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
+    from jax.experimental import topologies
+
+    try:
+        return topologies.get_topology_desc(topology, platform="tpu").devices
+    except Exception as error:  # the plugin raises several types, and jax another when it is not installed
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise UserError(
+            f"--topology={topology} cannot be compiled for ({reason}): `pip install libtpu`, and give a shape that the "
+            "chip comes in, such as v5e:4x8, v5p:4x4x8 or v6e:16x16"
+        ) from error

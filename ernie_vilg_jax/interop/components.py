@@ -1,0 +1,82 @@
+"""Single components of a model that training can begin from: an autoencoder, a text encoder, a U-Net.
+
+Each is an item of a checkpoint. `checkpoint import_*` writes folders that hold one component (the text encoder with its
+tokenizer); any other checkpoint of the phases `base` and `experts` gives its components as well.
+"""
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from absl import logging
+from etils import epath
+from ml_collections import ConfigDict
+
+from ernie_vilg_jax import checkpointing, paths
+from ernie_vilg_jax.config import flat
+from ernie_vilg_jax.data.tokenizers import Tokenizer
+from ernie_vilg_jax.errors import UserError
+
+ITEMS = {"autoencoder": "autoencoder", "text_encoder": "text_encoder", "unet": checkpointing.expert_name(0)}
+# The fields that decide a component's parameters and what they compute, without those that may change at every start.
+FIELDS = {
+    "autoencoder": ("model.autoencoder",),
+    "text_encoder": ("model.text_encoder", "tokenizer.max_length"),
+    "unet": ("model.unet", "model.autoencoder.latent_channels", "model.text_encoder.width"),
+}
+HOW = (*checkpointing.HOW, ".dropout")
+
+
+def write_component(
+    output: epath.Path, component: str, params: Any, config: ConfigDict, tokenizer: Tokenizer | None = None
+) -> None:
+    """Writes a checkpoint of one component in place of what is there, for --config.phases.base.COMPONENT_from=output.
+
+    Args:
+      params: {"params", "mean", "std"} of an autoencoder, else the component's parameters.
+      config: a whole config whose FIELDS[component] are those of the parameters.
+      tokenizer: of a text encoder.
+    """
+    logging.info("writing %s", output)
+    if output.exists():
+        output.rmtree()
+    items = {ITEMS[component]: params if component == "autoencoder" else {"ema": params}}
+    if tokenizer is not None:
+        items["tokenizer"] = checkpointing.pack_tokenizer(tokenizer)
+    checkpointing.save_once(output, items, checkpointing.make_metadata(config, phase=f"imported {component}"))
+
+
+def free(output: epath.PathLike, source: epath.PathLike, overwrite: bool) -> epath.Path:
+    """The folder `output`, for what is made of `source`.
+
+    Raises UserError where it holds anything, unless to `overwrite` (then whoever writes it removes that first), and
+    where that would remove `source`.
+    """
+    folder = paths.reach(output, "output")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if not overwrite or not folder.is_dir():
+            raise UserError(f"{folder} is not empty; name another folder, or give --overwrite")
+        inside = epath.Path(paths.absolute(source))
+        if epath.Path(paths.absolute(folder)) in (inside, *inside.parents):
+            raise UserError(f"{source} lies in {folder}, which --overwrite would remove: name another folder")
+    return folder
+
+
+def flags(component: str, config: ConfigDict) -> str:
+    """The flags that make any config fit the component: --config.model.… for each of its fields."""
+    return flags_of(values_of(component, config))
+
+
+def values_of(component: str, config: ConfigDict) -> dict[str, Any]:
+    """{"model.unet.base_channels": 512, …} of the fields that a component depends on."""
+    return {
+        name: value
+        for field in FIELDS[component]
+        for name, value in flat(config).items()
+        if f"{name}.".startswith(f"{field}.") and not name.endswith(HOW)
+    }
+
+
+def flags_of(values: Mapping[str, Any]) -> str:
+    """{"model.image_size": 64} as --config.model.image_size=64, quoted for a shell."""
+    return " ".join(shlex.quote(f"--config.{name}={value}") for name, value in values.items())

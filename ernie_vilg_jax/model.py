@@ -1,0 +1,171 @@
+"""The whole model of one config: modules, schedule and stages, and the few functions that join them.
+
+images --encode--> latents --(noise, U-Net experts)--> latents --decode--> images
+tokens --text encoder--> Text (features, mask, pooled), seen by every expert
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from ernie_vilg_jax.config import default_config
+from ernie_vilg_jax.diffusion.schedule import Schedule, make_schedule
+from ernie_vilg_jax.diffusion.stages import Stages, make_stages
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.models.autoencoder import Autoencoder, Posterior
+from ernie_vilg_jax.models.text_encoder import Text, TextEncoder
+from ernie_vilg_jax.models.unet import UNet
+from ernie_vilg_jax.sharding.splash_attention import make_attention
+
+Params = Any
+
+
+class ModelParams(NamedTuple):
+    """What sampling needs of a trained model."""
+
+    autoencoder: Params  # {"params", "mean" [c], "std" [c]}
+    text_encoder: Params
+    experts: Sequence[Params]
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """The modules of a config; parameters are handed in, never held."""
+
+    autoencoder: Autoencoder
+    text_encoder: TextEncoder
+    unet: UNet
+    schedule: Schedule
+    stages: Stages
+    image_size: int
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """[h, w, c] of one image's latents."""
+        side = self.image_size // self.autoencoder.downsampling
+        return side, side, self.autoencoder.latent_channels
+
+    def init_autoencoder(self, key: jax.Array) -> Params:
+        images = jnp.zeros((1, self.image_size, self.image_size, 3))
+        return self.autoencoder.init(key, images, key)["params"]
+
+    def init_text_encoder(self, key: jax.Array) -> Params:
+        length = self.text_encoder.max_length
+        return self.text_encoder.init(key, jnp.zeros((1, length), jnp.int32), jnp.ones((1, length), bool))["params"]
+
+    def init_unet(self, key: jax.Array) -> Params:
+        length, width = self.text_encoder.max_length, self.text_encoder.width
+        text = Text(jnp.zeros((1, length, width)), jnp.ones((1, length), bool), jnp.zeros((1, width)))
+        return self.unet.init(key, jnp.zeros((1, *self.latent_shape)), jnp.zeros(1, jnp.int32), *text)["params"]
+
+    def abstract_autoencoder(self) -> Params:
+        """Shapes of a frozen autoencoder: {"params", "mean" [c], "std" [c]}."""
+        channels = jax.ShapeDtypeStruct((self.autoencoder.latent_channels,), jnp.float32)
+        params = jax.eval_shape(self.init_autoencoder, jax.random.key(0))
+        return {"params": params, "mean": channels, "std": channels}
+
+    def posterior(self, autoencoder: Params, images: jax.Array) -> Posterior:
+        """Images [B, H, W, 3] in [-1, 1] -> the autoencoder's raw posterior over their latents."""
+        posterior: Any = self.autoencoder.apply({"params": autoencoder["params"]}, images, method=Autoencoder.encode)
+        return posterior
+
+    def draw_latents(self, autoencoder: Params, posterior: Posterior, key: jax.Array | None = None) -> jax.Array:
+        """Unit-variance latents [B, h, w, c] fp32: sampled with `key`, else the posterior's mean.
+
+        `autoencoder` is {"params", "mean" [c], "std" [c]}; the last two make each channel zero-mean, unit-variance.
+        """
+        latents = posterior.mean if key is None else posterior.sample(key)
+        return (latents - autoencoder["mean"]) / autoencoder["std"]
+
+    def encode_image(self, autoencoder: Params, images: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        """Images [B, H, W, 3] in [-1, 1] -> unit-variance latents [B, h, w, c] fp32; `key` as in `draw_latents`."""
+        return self.draw_latents(autoencoder, self.posterior(autoencoder, images), key)
+
+    def decode(self, autoencoder: Params, latents: jax.Array) -> jax.Array:
+        """Unit-variance latents [B, h, w, c] -> images [B, H, W, 3] in [-1, 1] fp32."""
+        latents = latents * autoencoder["std"] + autoencoder["mean"]
+        images: Any = self.autoencoder.apply({"params": autoencoder["params"]}, latents, method=Autoencoder.decode)
+        return jnp.clip(images, -1.0, 1.0)
+
+    def encode_text(self, text_encoder: Params, tokens: jax.Array, mask: jax.Array) -> Text:
+        """tokens [B, L] int32, mask [B, L] bool -> Text."""
+        text: Any = self.text_encoder.apply({"params": text_encoder}, tokens, mask)
+        return text
+
+    def predict(
+        self,
+        unet: Params,
+        x: jax.Array,
+        t: jax.Array,
+        text: Text,
+        *,
+        token_weight: jax.Array | None = None,
+        dropout: jax.Array | None = None,
+    ) -> jax.Array:
+        """epsilon [B, h, w, c] fp32 of one expert, for noisy latents x at timesteps t [B].
+
+        `token_weight` [B, L] and the key `dropout` are for training.
+        """
+        rngs = None if dropout is None else {"dropout": dropout}
+        inputs = {"params": unet}, x, t, *text, token_weight
+        epsilon: Any = self.unet.apply(*inputs, deterministic=dropout is None, rngs=rngs)
+        return epsilon
+
+
+def build_model(config: ConfigDict) -> Model:
+    """Builds every module of `config`. Raises UserError naming the field that makes no sense."""
+    dtype = jnp.dtype(config.dtype)
+    model = config.model
+    # Checkpoints older than this section have no use for it.
+    knowledge = config.get("knowledge") or default_config().knowledge
+    kernel_from = model.get("attention_kernel_from", default_config().model.attention_kernel_from)
+    for field, allowed in (("attention_weight_on", ("logits", "softmax")), ("loss_weight_on", ("error", "residual"))):
+        if knowledge[field] not in allowed:
+            raise UserError(f"--config.knowledge.{field}={knowledge[field]!r} must be {allowed[0]!r} or {allowed[1]!r}")
+    try:
+        schedule = make_schedule(
+            config.diffusion.schedule,
+            config.diffusion.num_timesteps,
+            config.diffusion.beta_start,
+            config.diffusion.beta_end,
+        )
+        model = Model(
+            # Always fp32: half precision in the autoencoder is what has given others black images.
+            autoencoder=Autoencoder(**model.autoencoder, dtype=jnp.float32),
+            text_encoder=TextEncoder(
+                **model.text_encoder,
+                vocab_size=config.tokenizer.vocab_size,
+                max_length=config.tokenizer.max_length,
+                dtype=dtype,
+            ),
+            unet=UNet(
+                **model.unet,
+                latent_channels=model.autoencoder.latent_channels,
+                token_weight_on=knowledge.attention_weight_on,
+                attention=make_attention(kernel_from),
+                dtype=dtype,
+            ),
+            schedule=schedule,
+            stages=make_stages(_stages_spec(config.experts.stages), config.experts.n, schedule),
+            image_size=model.image_size,
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if model.image_size % model.autoencoder.downsampling:
+        factor = model.autoencoder.downsampling
+        raise UserError(f"--config.model.image_size={model.image_size} must be a multiple of {factor} (autoencoder)")
+    return model
+
+
+def _stages_spec(text: str) -> str | tuple[int, ...]:
+    """A name as it is; "250,500,750" as numbers."""
+    if not text[:1].isdigit():
+        return text
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"experts.stages={text!r} must be a name, or whole numbers such as 250,500,750") from error

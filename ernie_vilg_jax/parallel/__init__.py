@@ -1,1 +1,0 @@
-"""Meshes and sharding rules: where each array lives."""

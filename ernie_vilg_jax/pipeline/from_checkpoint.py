@@ -1,0 +1,137 @@
+"""From a checkpoint to a Pipeline, and from a run to a checkpoint that holds no more than sampling needs."""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+
+from ernie_vilg_jax import checkpointing
+from ernie_vilg_jax.checkpointing import expert_name
+from ernie_vilg_jax.config import default_config
+from ernie_vilg_jax.diffusion.stages import Stages
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.model import Model, ModelParams, Params, build_model
+from ernie_vilg_jax.pipeline.pipeline import Pipeline
+from ernie_vilg_jax.sampling.modes import check_mode
+from ernie_vilg_jax.sampling.pipelined import stack_experts
+from ernie_vilg_jax.sampling.streamed import working
+from ernie_vilg_jax.sharding import rules
+from ernie_vilg_jax.sharding.mesh import AXES, make_mesh
+
+DEMO = Path(__file__).parents[1] / "assets" / "demo"
+
+
+def load(
+    path: epath.PathLike | None = None, *, mode: str = "resident", mesh: Mapping[str, int] | None = None
+) -> Pipeline:
+    """The pipeline of a checkpoint or of a training run (its newest checkpoint); the demo's without a path.
+
+    Args:
+      mode: where the experts are while sampling: "resident", "streamed" or "pipelined" (docs/sampling.md).
+      mesh: sizes of mesh axes, such as {"expert": 4}; `data` takes the devices that are left. One device without it.
+
+    Raises UserError when there is no checkpoint, when it is damaged or of another version, or when the mode does not
+    fit the mesh.
+    """
+    if path is None and not DEMO.is_dir():
+        raise UserError(f"the demo checkpoint is missing from {DEMO}; name one with --checkpoint=")
+    found = checkpointing.find(DEMO if path is None else path)
+    config = checkpointing.read_config(found, default_config())
+    model = build_model(config)
+    # The phase `base` has one U-Net in charge of all timesteps.
+    single = checkpointing.read_metadata(found)["phase"] == "base"
+    stages = Stages((), model.schedule.num_timesteps) if single else model.stages
+    names = [expert_name(stage) for stage in range(stages.n)]
+    missing = set(names) - set(checkpointing.item_names(found))
+    if missing:
+        raise UserError(
+            f"checkpoint {found} has no {', '.join(sorted(missing))}: sampling needs the expert of every stage"
+        )
+    devices = None if mesh is None else _mesh(mesh)
+    check_mode(mode, stages.n, devices)
+    params = _read_params(found, model, names, jnp.dtype(config.dtype), mode, devices)
+    return Pipeline(config, model, stages, params, checkpointing.read_tokenizer(found), mode=mode, mesh=devices)
+
+
+def _mesh(sizes: Mapping[str, int]) -> Mesh:
+    unknown = set(sizes) - set(AXES)
+    if unknown:
+        raise UserError(f"--mesh has no axis {', '.join(sorted(unknown))}; its axes are {', '.join(AXES)}")
+    try:
+        return make_mesh(sizes if -1 in sizes.values() else {"data": -1, **sizes})
+    except UserError as error:
+        # Here the mesh is not the config's, which is that of the training.
+        raise UserError(str(error).replace("--config.mesh", "--mesh")) from error
+
+
+def _read_params(
+    path: epath.Path, model: Model, names: Sequence[str], dtype: jnp.dtype, mode: str, mesh: Mesh | None
+) -> ModelParams:
+    """The parameters as `mode` wants them: on the devices, as functions that read them, or as a bank."""
+    key = jax.random.key(0)
+    half = lambda tree: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), tree)  # noqa: E731
+    unet = {"ema": half(jax.eval_shape(model.init_unet, key))}
+    text_encoder = {"ema": half(jax.eval_shape(model.init_text_encoder, key))}
+    shapes = {"autoencoder": model.abstract_autoencoder(), "text_encoder": text_encoder, **dict.fromkeys(names, unet)}
+
+    def read(name: str, place: Callable[[Any], Any]) -> Params:
+        tree = checkpointing.read_items(path, {name: place(shapes[name])})[name]
+        return tree.get("ema", tree)
+
+    # Straight to where it is used: neither a host's memory nor another device need hold it first.
+    at_work = lambda tree: rules.placed(tree, working(tree, mesh))  # noqa: E731
+    if mode == "streamed":
+        # Cut over a mesh the experts stay in its memory; else they come from disk at each call.
+        if mesh is not None and mesh.shape["fsdp"] > 1:
+            source: Any = partial(read, place=lambda tree: rules.placed(tree, rules.shardings(tree, mesh)))
+        else:
+            source = lambda name: partial(read, name, at_work)  # noqa: E731
+        return ModelParams(source("autoencoder"), source("text_encoder"), tuple(source(name) for name in names))
+    if mode == "pipelined":
+        assert mesh is not None
+        # As numpy: a device has room for its own experts only.
+        in_numpy = lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)  # noqa: E731
+        experts: Any = stack_experts([partial(read, name, partial(jax.tree.map, in_numpy)) for name in names], mesh)
+    else:
+        experts = tuple(read(name, at_work) for name in names)
+    return ModelParams(read("autoencoder", at_work), read("text_encoder", at_work), experts)
+
+
+def export(
+    path: str | Path, output: str | Path, *, prompts: Sequence[str] | None = None, overwrite: bool = False
+) -> int:
+    """Writes what sampling needs of a checkpoint or run to `output`, in bf16; returns its size in bytes.
+
+    `prompts` are the examples that `sample` shows when it is given none.
+    """
+    target = Path(output)
+    if target.exists() and any(target.iterdir()):
+        if not overwrite:
+            raise UserError(f"{target} is not empty; name another folder, or give --overwrite")
+        shutil.rmtree(target)
+    found = checkpointing.find(path)
+    metadata = checkpointing.read_metadata(found)
+    # Folders of the machine that trained it mean nothing elsewhere.
+    metadata["config"]["data"]["path"] = metadata["config"]["tokenizer"]["path"] = ""
+    for field in ("init_from", "autoencoder_from", "text_encoder_from", "unet_from"):
+        metadata["config"]["phases"]["base"][field] = ""
+    if prompts:
+        metadata["config"]["train"]["preview_prompts"] = list(prompts)
+    pipe = load(found)
+    half = lambda tree: jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), tree)  # noqa: E731
+    autoencoder = {**pipe.params.autoencoder, "params": half(pipe.params.autoencoder["params"])}
+    items = {
+        "autoencoder": autoencoder,
+        "text_encoder": {"ema": half(pipe.params.text_encoder)},
+        **{expert_name(stage): {"ema": half(expert)} for stage, expert in enumerate(pipe.params.experts)},
+        "tokenizer": checkpointing.pack_tokenizer(pipe.tokenizer),
+    }
+    checkpointing.save_once(target, items, metadata)
+    return sum(file.stat().st_size for file in target.rglob("*") if file.is_file())

@@ -1,0 +1,247 @@
+"""A trained model, ready to be asked: text to image, image to image, inpainting."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Unpack
+
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+from PIL import Image
+
+from ernie_vilg_jax import images
+from ernie_vilg_jax.data.tokenizers import Tokenizer
+from ernie_vilg_jax.diffusion.inpainting import Known
+from ernie_vilg_jax.diffusion.stages import Stages
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.images import to_uint8
+from ernie_vilg_jax.model import Model, ModelParams
+from ernie_vilg_jax.pipeline.attention_maps import AttentionMaps, stack, tokens_of
+from ernie_vilg_jax.pipeline.request import Options, Request, make_request
+from ernie_vilg_jax.pipeline.runner import NOTHING, Decode, Given, Runner
+from ernie_vilg_jax.sampling.stepwise import Step
+
+BATCH_SIZES = (1, 2, 4, 8, 16)
+"""Batches are filled up to one of these, so that few programs are ever compiled."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a call is, after each step."""
+
+    step: int
+    """Steps done: 1, 2, ... `steps`."""
+    steps: int
+    """Of the whole call. More pictures than fit a batch are made one batch after the other, each with all its steps."""
+    timestep: int
+    """At which the step began, in [0, T)."""
+    stage: int
+    """The stage of that timestep, and so the expert that did the step."""
+    decode: Callable[[], list[Image.Image]]
+
+    def images(self) -> list[Image.Image]:
+        """What the model takes the pictures in work to be, at this step. Decoded at each call, and only then."""
+        return self.decode()
+
+
+OnStep = Callable[[Progress], None]
+"""Called on the host after each step, in order. What it raises ends the call."""
+
+
+class Pipeline:
+    """A trained model, ready to be asked.
+
+    Programs are compiled once for each number of pictures (filled up to one of `BATCH_SIZES`), sampler, grid and number
+    of steps left by `strength`, and for each way to ask (with or without guidance, its `rescale` and so on, a picture,
+    a mask, one negative prompt or many, `on_step`). Prompts, seeds and the numbers of guidance compile nothing.
+    """
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        model: Model,
+        stages: Stages,
+        params: ModelParams,
+        tokenizer: Tokenizer,
+        *,
+        mode: str = "resident",
+        mesh: Mesh | None = None,
+    ) -> None:
+        self.config = config
+        self.model = model
+        self.stages = stages
+        self.params = params
+        self.tokenizer = tokenizer
+        self.mode = mode
+        self.mesh = mesh
+
+    @cached_property
+    def runner(self) -> Runner:
+        """What runs the model; made when first asked."""
+        return Runner(self.model, self.stages, self.params, self.mode, self.mesh)
+
+    def __call__(
+        self, prompts: str | Sequence[str], *, on_step: OnStep | None = None, **options: Unpack[Options]
+    ) -> list[Image.Image]:
+        """Pictures of the prompts: `num_images` of the first, then of the second, and so on.
+
+        Args:
+          prompts: Chinese or English. Longer ones than the tokenizer's limit are cut, with a warning that says where.
+          on_step: called with a `Progress` after each step; not in the pipelined mode, where no step is everybody's.
+          options: num_images, negative_prompt, seed, steps, sampler, grid, guidance_scale, guidance_rescale,
+            guidance_interval, dynamic_threshold, stage_scales: see `requests.Options`.
+
+        Returns:
+          PIL images, RGB; `image.info` says how each was made.
+
+        Raises UserError for an empty prompt or a number out of range.
+        """
+        return self._make(self._request(prompts, options), on_step=on_step)
+
+    def image_to_image(
+        self,
+        prompts: str | Sequence[str],
+        image: Image.Image,
+        *,
+        strength: float = 0.6,
+        on_step: OnStep | None = None,
+        **options: Unpack[Options],
+    ) -> list[Image.Image]:
+        """Pictures of the prompts that begin with `image`, noised to the start of the last `strength` of the steps.
+
+        Args:
+          image: of any mode and size; its central square is taken, at the model's size (`Pipeline.square`).
+          strength: above 0, which leaves the picture nearly as it is, up to 1, which leaves nothing of it. Rounded to
+            whole steps; each number of steps is a program of its own.
+          The rest is as in `__call__`.
+        """
+        request = self._request(prompts, options, strength)
+        pixels = images.to_array(self.square(image))
+        start = self.runner.encode(pixels)[None] if request.strength < 1 else None
+        return self._make(request, given=Given(start), on_step=on_step)
+
+    def inpaint(
+        self,
+        prompts: str | Sequence[str],
+        image: Image.Image,
+        mask: Image.Image,
+        *,
+        strength: float = 1.0,
+        on_step: OnStep | None = None,
+        **options: Unpack[Options],
+    ) -> list[Image.Image]:
+        """`image` with what is white in the mask painted anew, to match the prompts and the rest.
+
+        Args:
+          image: as in `image_to_image`. mask: of the same size; pixels that are black keep their value exactly, and
+            the edge is softened towards the white.
+          strength: below 1, what is painted anew begins with what was there.
+          The rest is as in `__call__`.
+        """
+        request = self._request(prompts, options, strength)
+        known, share = self.square(image), images.square_mask(mask, image, self.model.image_size)
+        latents = self.runner.encode(images.to_array(known))[None]
+        where = images.known_cells(share, self.model.autoencoder.downsampling)[None, ..., None]
+        given = Given(latents if request.strength < 1 else None, Known(latents, jnp.asarray(where)))
+        made = self._make(request, given=given, on_step=on_step)
+        pasted = [images.paste(known, one, share) for one in made]
+        for one, source in zip(pasted, made, strict=True):
+            one.info.update(source.info)
+        return pasted
+
+    def attention_maps(
+        self, prompt: str, word: str, *, on_step: OnStep | None = None, **options: Unpack[Options]
+    ) -> AttentionMaps:
+        """Makes one picture of the prompt and notes at each step how much each position looks at `word`.
+
+        The word must occur in the prompt; `options` are as in `__call__`, for one picture. Takes half as long again.
+        """
+        if not isinstance(prompt, str):
+            raise UserError(f"attention maps are of one prompt, a string, but it is a {type(prompt).__name__}")
+        request = self._request(prompt, options)
+        if len(request.prompts) > 1:
+            raise UserError(f"num_images={len(request.prompts)}: attention maps are made of one picture at a time")
+        tokens = tokens_of(self.tokenizer, prompt, word)
+        steps: list[Step] = []
+        image = self._make(request, on_step=on_step, steps=steps)[0]
+        timesteps, stages = (np.array([getattr(step, name) for step in steps]) for name in ("timestep", "stage"))
+        maps = stack([step.seen[0] for step in steps], tokens)
+        return AttentionMaps(word, tokens, image, timesteps, stages, maps)
+
+    def square(self, image: Image.Image) -> Image.Image:
+        """What the model sees of a picture: its central square, RGB, at the model's size."""
+        return images.square(image, self.model.image_size)
+
+    def _request(self, prompts: str | Sequence[str], options: Options, strength: float = 1.0) -> Request:
+        return make_request(self.config.sample, self.stages, prompts, options, strength=strength)
+
+    def _make(
+        self,
+        request: Request,
+        *,
+        given: Given = NOTHING,
+        on_step: OnStep | None = None,
+        steps: list[Step] | None = None,
+    ) -> list[Image.Image]:
+        """The pictures of a request; `steps` gets every step, with what the experts look at."""
+        watched = on_step is not None or steps is not None
+        if watched and self.mode == "pipelined":
+            raise UserError(
+                "on_step and attention maps are not offered in the pipelined mode, in which groups of devices are at "
+                "different steps; load with mode='streamed' or 'resident'"
+            )
+        words, negative = self._tokens(request.prompts), self._tokens(request.negative)
+        total, each = len(request.prompts), len(self.runner.sampler(request).timesteps)
+        cuts = list(self._cut(total))
+        made: list[np.ndarray] = []
+        for place, rows in enumerate(cuts):
+
+            def report(step: Step, decode: Decode, place: int = place, rows: np.ndarray = rows) -> None:
+                if steps is not None:
+                    steps.append(step)
+                if on_step is not None:
+                    count, done = int(np.sum(rows < total)), place * each + step.index + 1
+                    shown = lambda: [Image.fromarray(one) for one in _flat(decode())[:count]]  # noqa: E731
+                    on_step(Progress(done, len(cuts) * each, step.timestep, step.stage, shown))
+
+            how = {"on_step": report if watched else None, "attention": steps is not None}
+            made += list(_flat(self.runner(request, rows, words, negative, given, **how)))
+        finished = [Image.fromarray(pixels) for pixels in made[:total]]
+        for number, image in enumerate(finished):
+            image.info.update(request.info(number))
+        return finished
+
+    def _cut(self, total: int) -> Iterator[np.ndarray]:
+        """The numbers [M, b] of the pictures that go into one call of a program; those from `total` on are fillers."""
+        fitting = lambda count: next((size for size in BATCH_SIZES if size >= count), BATCH_SIZES[-1])  # noqa: E731
+        if self.mode == "resident":
+            start = 0
+            while start < total:
+                size = fitting(total - start)
+                yield np.arange(start, start + size)[None]
+                start += size
+        else:
+            # All batches at once: an expert is fetched once for all of them, and no group waits for pictures.
+            groups = self.mesh.shape["expert"] if self.mesh is not None else 1
+            size = fitting(-(-total // groups))
+            yield np.arange(-(-total // size) * size).reshape(-1, size)
+
+    def _tokens(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """ids and mask [N, L] of the texts; warns of those that are cut."""
+        encoded = {text: self.tokenizer.encode(text) for text in dict.fromkeys(texts)}
+        for text, (_, _, cut) in encoded.items():
+            if cut:
+                limit = self.tokenizer.max_length
+                log.warning("prompt %r is longer than %d tokens; the model does not see %r", text[:40], limit, cut)
+        ids, masks, _ = zip(*(encoded[text] for text in texts), strict=True)
+        return np.stack(ids), np.stack(masks)
+
+
+def _flat(images: Any) -> np.ndarray:
+    """[M, b, H, W, 3] in [-1, 1] -> [M * b, H, W, 3] bytes."""
+    return to_uint8(images).reshape(-1, *images.shape[-3:])

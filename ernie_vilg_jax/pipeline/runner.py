@@ -1,0 +1,232 @@
+"""Runs requests: holds the parameters and the compiled programs, and says when one is compiled."""
+
+import contextlib
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from ernie_vilg_jax.diffusion.inpainting import Known
+from ernie_vilg_jax.diffusion.samplers import Sampler, make_sampler
+from ernie_vilg_jax.diffusion.stages import Stages
+from ernie_vilg_jax.model import Model, ModelParams
+from ernie_vilg_jax.pipeline.attention_maps import look
+from ernie_vilg_jax.pipeline.request import Request
+from ernie_vilg_jax.sampling.generator import Generator, generate
+from ernie_vilg_jax.sampling.inputs import place
+from ernie_vilg_jax.sampling.stepwise import Step
+from ernie_vilg_jax.sampling.streamed import fetched
+
+MOST_PROGRAMS = 32
+"""Of one model: each new number of steps is a program, and a web page may be asked for hundreds."""
+
+log = logging.getLogger(__name__)
+
+Words = tuple[np.ndarray, np.ndarray]
+"""tokens [N, L] int32 and mask [N, L] bool."""
+Decode = Callable[[], np.ndarray]
+"""decode() -> images [M, b, H, W, 3] in [-1, 1] of a step's estimate of the clean latents."""
+OnStep = Callable[[Step, Decode], None]
+
+
+class Given(NamedTuple):
+    """What is given of the pictures; None where nothing is."""
+
+    start: jax.Array | None = None
+    """[1, h, w, c]: clean latents that sampling starts from."""
+    known: Known | None = None
+    """Latents to be kept."""
+
+
+NOTHING = Given()
+
+
+class ProgramInputs(NamedTuple):
+    """What a program is called with beside the parameters."""
+
+    tokens: np.ndarray
+    """[M, b, L]"""
+    mask: np.ndarray
+    numbers: np.ndarray
+    """[M, b] int: the pictures' numbers, which decide their noise."""
+    null: Words
+    """[1, L], or [M, b, L]: one for each picture."""
+    seed: np.uint32
+    guidance: Any
+    """`Guidance.numbers`."""
+    given: Given
+
+
+Run = Callable[[ProgramInputs, OnStep | None], Any]
+"""run(inputs, on_step) -> images [M, b, H, W, 3] fp32 in [-1, 1]."""
+
+
+class Runner:
+    """A trained model in one of the modes of `sampling.modes`, with the programs that it was asked for so far."""
+
+    def __init__(self, model: Model, stages: Stages, params: ModelParams, mode: str, mesh: Mesh | None) -> None:
+        self.model = model
+        self.stages = stages
+        self.params = params
+        self.mode = mode
+        self.mesh = mesh
+        self._programs: OrderedDict[tuple[Any, ...], Run] = OrderedDict()
+        self._compiled: set[tuple[Any, ...]] = set()
+
+    def encode(self, image: np.ndarray) -> jax.Array:
+        """[h, w, c] clean latents of an image [H, W, 3] in [-1, 1]."""
+        hold: Any = partial(fetched, mesh=self.mesh) if self.mode == "streamed" else contextlib.nullcontext
+        with hold(self.params.autoencoder) as params:
+            return jax.block_until_ready(_encode(self.model, params, image[None]))[0]
+
+    def sampler(self, request: Request) -> Sampler:
+        """That of a request; it has the steps that `strength` leaves."""
+        schedule = self.model.schedule
+        return make_sampler(request.sampler, schedule, request.steps, grid=request.grid, start=request.strength)
+
+    def __call__(
+        self,
+        request: Request,
+        rows: np.ndarray,
+        words: Words,
+        negative: Words,
+        given: Given,
+        *,
+        on_step: OnStep | None = None,
+        attention: bool = False,
+    ) -> np.ndarray:
+        """Images [M, b, H, W, 3] fp32 in [-1, 1] of the pictures `rows` [M, b]; those past the last are fillers.
+
+        `words` are of all pictures, `negative` of all or of one for all. With `on_step` the steps are run one by one;
+        with `attention` also, each `Step.seen` is then what the expert looks at (`attention.look`).
+        """
+        sampler = self.sampler(request)
+        filled = np.minimum(rows, len(words[0]) - 1)
+        tokens, mask = (leaf[filled] for leaf in words)
+        null = negative if len(negative[0]) == 1 else (negative[0][filled], negative[1][filled])
+        guidance = request.guidance.numbers(self.stages)
+        inputs = ProgramInputs(tokens, mask, rows, null, np.uint32(request.seed % 2**32), guidance, given)
+        key = request.sampler, sampler.timesteps.tobytes(), on_step is not None, attention
+        steps, pictures = len(sampler.timesteps), rows.size
+        what = f"{pictures} picture{'s' * (pictures > 1)}, {steps} step{'s' * (steps > 1)} of {request.sampler}"
+        # Attention asks the mesh where it will run, while it is traced (sharding/splash_attention.py).
+        here = contextlib.nullcontext() if self.mesh is None else jax.set_mesh(self.mesh)
+        with here, self._announced((key, str(jax.tree.map(np.shape, inputs))), what):
+            return self._program(key, sampler)(inputs, on_step)
+
+    def _program(self, key: tuple[Any, ...], sampler: Sampler) -> Run:
+        """The program of a key; the one unused for longest is dropped for a new one."""
+        if key not in self._programs:
+            if len(self._programs) == MOST_PROGRAMS:
+                dropped, _ = self._programs.popitem(last=False)
+                self._compiled = {(name, shapes) for name, shapes in self._compiled if name != dropped}
+            self._programs[key] = self._make(sampler, stepped=key[2], attention=key[3])
+        self._programs.move_to_end(key)
+        return self._programs[key]
+
+    def _make(self, sampler: Sampler, *, stepped: bool, attention: bool) -> Run:
+        if self.mode == "resident" and not stepped:
+            return self._whole(sampler)
+        watch = partial(look, self.model) if attention else None
+        generator = Generator(self.model, self.mode, self.stages, sampler, mesh=self.mesh, look=watch)
+        begin = jax.jit(partial(self._begin, sampler))
+
+        def run(inputs: ProgramInputs, on_step: OnStep | None) -> np.ndarray:
+            noise, keys = begin(inputs.seed, inputs.numbers, inputs.given.start)
+
+            def report(step: Step) -> None:
+                assert on_step is not None
+                on_step(step, lambda: self._preview(generator, step.x0))
+
+            return generator(
+                self.params, inputs.tokens, inputs.mask, inputs.null, noise, inputs.guidance, keys,
+                known=inputs.given.known, on_step=report if on_step else None,
+            )  # fmt: skip
+
+        return run
+
+    def _whole(self, sampler: Sampler) -> Run:
+        """All in one program."""
+
+        @jax.jit
+        def program(params: ModelParams, inputs: ProgramInputs) -> jax.Array:
+            noise, keys = self._begin(sampler, inputs.seed, inputs.numbers, inputs.given.start)
+            null: Any = jax.tree.map(lambda leaf: leaf[0] if leaf.ndim > 2 else leaf, inputs.null)
+            words = inputs.tokens[0], inputs.mask[0]
+            return generate(
+                self.model,
+                params,
+                self.stages,
+                sampler,
+                *words,
+                null,
+                noise[0],
+                inputs.guidance,
+                keys[0],
+                inputs.given.known,
+            )[None]
+
+        def run(inputs: ProgramInputs, on_step: OnStep | None) -> jax.Array:
+            if self.mesh is not None:
+                tokens, mask, numbers = place((inputs.tokens, inputs.mask, inputs.numbers), self.mesh)
+                null = place(inputs.null, self.mesh) if inputs.null[0].ndim > 2 else inputs.null
+                inputs = inputs._replace(tokens=tokens, mask=mask, numbers=numbers, null=null)
+            return program(self.params, inputs)
+
+        return run
+
+    def _begin(self, sampler: Sampler, seed: Any, numbers: Any, start: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        """What sampling begins with [M, b, h, w, c], and keys [M, b]: by the pictures' numbers, whatever the batch."""
+        keys = jax.vmap(jax.vmap(partial(jax.random.fold_in, jax.random.key(seed))))(numbers)
+        noise = jax.vmap(jax.vmap(lambda key: jax.random.normal(key, self.model.latent_shape)))(keys)
+        if start is not None:
+            noise = self.model.schedule.add_noise(start, noise, int(sampler.timesteps[0]))
+        return noise, keys
+
+    def _preview(self, generator: Generator, latents: list[jax.Array]) -> np.ndarray:
+        with self._announced(("preview", latents[0].shape), "previews"):
+            return generator.decode(self.params, latents)
+
+    @contextlib.contextmanager
+    def _announced(self, key: tuple[Any, Any], what: str) -> Iterator[None]:
+        """Logs, where `key` is new, that `what` is being compiled in the block, and afterwards how long it took."""
+        if key in self._compiled:
+            yield
+            return
+        log.info("compiling for %s", what)
+        with compile_seconds() as seconds:
+            yield
+        self._compiled.add(key)
+        log.info("compiling took %.1f s", seconds())
+
+
+# Compiled once for all images of a model.
+_encode = jax.jit(Model.encode_image, static_argnums=0)
+
+
+@contextlib.contextmanager
+def compile_seconds() -> Iterator[Callable[[], float]]:
+    """Yields a function that says how many seconds jax traced, lowered and compiled in the block."""
+    spans: list[tuple[float, float]] = []
+
+    def note(event: str, duration_secs: float, **_: Any) -> None:
+        if event.startswith("/jax/core/compile/"):
+            spans.append((time.monotonic() - duration_secs, time.monotonic()))
+
+    def covered() -> float:
+        total, reached = 0.0, 0.0
+        for start, end in sorted(spans):  # one may lie within another
+            total, reached = total + max(0.0, end - max(start, reached)), max(reached, end)
+        return total
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        yield covered
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)

@@ -1,0 +1,1 @@
+"""From raw pairs of image and captions to records on disk. Beside the tower: training and sampling never import it."""

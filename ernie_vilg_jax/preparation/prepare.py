@@ -1,0 +1,252 @@
+"""Builds a prepared directory: decides split and shard of every record, writes shards, tokenizer, licences, manifest.
+
+    sources --keys--> split by concept --> shard by id --> record --> train-*.array_record, holdout-*.array_record
+                                                                      tokenizer/  LICENCES.md  preview.png
+                                                                      manifest.json (written last)
+
+A shard depends only on the sources' fingerprints and the split settings. Each finished shard leaves a note in
+`.progress/`; a later run with the same fingerprint keeps it, so a killed run resumes and ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from ernie_vilg_jax.config import plain
+from ernie_vilg_jax.data import records
+from ernie_vilg_jax.data.records import Record, digest
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.knowledge.words import LANGUAGES
+from ernie_vilg_jax.preparation.progress import PROGRESS, Progress, split_summaries
+from ernie_vilg_jax.preparation.sources import Licence, Source, make_source
+from ernie_vilg_jax.preparation.splits import Slot, plan_shards
+
+
+def source_settings(config: Any) -> dict[str, Any]:
+    """The settings that decide the records, as plain JSON-able values; kept in the manifest, compared by the loader."""
+    return {
+        "sources": [_options(source) for source in make_sources(config)],
+        "holdout_fraction": float(config.data.holdout_fraction),
+    }
+
+
+def _options(source: Any) -> dict[str, Any]:
+    """A source's options, defaults included, so that spelling one out changes nothing."""
+    options = {f.name: getattr(source, f.name) for f in dataclasses.fields(source) if f.init}
+    return {"name": source.name, **plain(options)}
+
+
+def _defaults(source: Any) -> dict[str, Any]:
+    """The options that a source has where a config names none; the loader compares with them."""
+    fields = (f for f in dataclasses.fields(source) if f.init and f.default is not dataclasses.MISSING)
+    return _options(type(source)(**{f.name: f.default for f in fields}))
+
+
+def make_sources(config: Any) -> list[Source]:
+    """The sources of a config; their names must differ."""
+    if not config.data.sources:
+        raise UserError("config.data.sources is empty: name at least one source, e.g. dict(name='scenes', count=1000)")
+    sources = [make_source(plain(options), size=config.model.image_size) for options in config.data.sources]
+    for name, count in Counter(source.name for source in sources).items():
+        if count > 1:
+            raise UserError(f"config.data.sources lists {name!r} {count} times: give each source once")
+    return sources
+
+
+def prepare(config: Any, output: str | Path, *, own_data: bool = False) -> dict[str, Any]:
+    """Writes (or finishes, or finds complete) a prepared directory and returns its manifest.
+
+    Args:
+      config: see configs/; `data.sources`, `data.holdout_fraction`, `data.num_shards`, `model.image_size`, `tokenizer`.
+      output: directory to write.
+      own_data: the sources are not the config's own but were chosen for this directory, so the loader need not find
+        them in the config it trains.
+    """
+    directory = Path(output)
+    if config.data.num_shards < 1:
+        raise UserError(f"config.data.num_shards={config.data.num_shards} must be at least 1")
+    if not 0 <= config.data.holdout_fraction < 1:
+        raise UserError(f"config.data.holdout_fraction={config.data.holdout_fraction} must be in [0, 1)")
+    sources = make_sources(config)
+    settings = source_settings(config)
+    fingerprints = {source.name: source.fingerprint() for source in sources}
+    fingerprint = digest(
+        {
+            "schema": records.SCHEMA,
+            "sources": list(fingerprints.items()),
+            "holdout_fraction": settings["holdout_fraction"],
+            "num_shards": int(config.data.num_shards),
+        }
+    )
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output={directory} cannot be made a folder ({error.strerror}): choose another") from error
+    before = records.read_manifest(directory) if (directory / records.MANIFEST).exists() else None
+    if before is not None and "annotation" in before:
+        raise UserError(
+            f"--output={directory} holds annotated records: `python -m ernie_vilg_jax.annotate` makes them again, "
+            "prepare into another folder"
+        )
+    if before is not None and before["settings"] == settings and _complete(directory, before, fingerprint, config):
+        logging.info("%s is complete already; nothing to do", directory)
+        return before
+    (directory / PROGRESS).mkdir(exist_ok=True)
+    shards, held = plan_shards(sources, settings["holdout_fraction"], config.data.num_shards)
+    entries = _write_shards(directory, sources, shards, fingerprint, before)
+    tokenizer = _prepare_tokenizer(config, directory, entries)
+    _write_licences(directory, sources)
+    _write_preview(directory, entries)
+    manifest = {
+        "schema": records.SCHEMA,
+        "fingerprint": fingerprint,
+        "settings": settings,
+        "source_defaults": {source.name: _defaults(source) for source in sources},
+        "own_data": own_data,
+        "sources": [
+            {
+                "name": source.name,
+                "fingerprint": fingerprints[source.name],
+                "licences": [dataclasses.asdict(licence) for licence in source.licences()],
+            }
+            for source in sources
+        ],
+        "splits": split_summaries(entries),
+        "held_out": sorted(held),
+        "tokenizer": tokenizer,
+    }
+    records.write_json(directory / records.MANIFEST, manifest)
+    shutil.rmtree(directory / PROGRESS)
+    for split, summary in manifest["splits"].items():
+        logging.info("%s: %d records, captions %s", split, summary["records"], summary["captions"])
+    return manifest
+
+
+def _complete(directory: Path, manifest: Mapping[str, Any], fingerprint: str, config: Any) -> bool:
+    """Whether a finished directory already is what would be written: its tokenizer must not change under a training."""
+    names = [shard["file"] for split in manifest["splits"].values() for shard in split["shards"]]
+    return (
+        all(_finished(directory, name, fingerprint, manifest) for name in names)
+        and manifest["tokenizer"].get("settings") == plain(config.tokenizer)
+        and manifest["tokenizer"].get("fingerprint") == _tokenizer_fingerprint(directory)
+    )
+
+
+def _tokenizer_fingerprint(directory: Path) -> str:
+    files = sorted((directory / "tokenizer").glob("*"))
+    return digest([[file.name, records.file_sha256(file)] for file in files])
+
+
+def _finished(
+    directory: Path, name: str, fingerprint: str, manifest: Mapping[str, Any] | None
+) -> dict[str, Any] | None:
+    """The entry of a shard that an earlier run finished with this fingerprint and that is still intact, or None."""
+    note = directory / PROGRESS / f"{name}.json"
+    entry = None
+    if note.exists():
+        saved = json.loads(note.read_text())
+        entry = saved["entry"] if saved["fingerprint"] == fingerprint else None
+    elif manifest is not None and manifest["fingerprint"] == fingerprint:
+        found = [s for split in manifest["splits"].values() for s in split["shards"] if s["file"] == name]
+        entry = found[0] if found else None
+    file = directory / name
+    if entry is None or not file.exists() or file.stat().st_size != entry["bytes"]:
+        return None
+    return entry if records.file_sha256(file) == entry["sha256"] else None
+
+
+def _write_shards(
+    directory: Path,
+    sources: Sequence[Source],
+    shards: Mapping[str, list[Slot]],
+    fingerprint: str,
+    manifest: Mapping[str, Any] | None,
+) -> dict[str, dict[str, Any]]:
+    if manifest is not None and manifest["fingerprint"] != fingerprint:
+        logging.warning("%s was prepared from other settings or inputs: all its shards are made anew", directory)
+    entries: dict[str, dict[str, Any]] = {}
+    for name in shards:
+        if (entry := _finished(directory, name, fingerprint, manifest)) is not None:
+            entries[name] = entry
+            records.write_json(directory / PROGRESS / f"{name}.json", {"fingerprint": fingerprint, "entry": entry})
+    (directory / records.MANIFEST).unlink(missing_ok=True)  # from here until the end the directory is not a whole
+    for stale in [*directory.glob("*.array_record"), *directory.glob(".*.partial")]:
+        if stale.name not in entries:
+            stale.unlink()
+    progress = Progress(sum(len(slots) for slots in shards.values()))
+    kept = len(entries)
+    for entry in entries.values():
+        progress.kept(entry["records"])
+    for name, slots in shards.items():
+        if name not in entries:
+            entries[name] = records.write_shard(directory / name, _make(sources, slots, progress))
+            note = {"fingerprint": fingerprint, "entry": entries[name]}
+            records.write_json(directory / PROGRESS / f"{name}.json", note)
+    logging.info("%s; %d of %d shards were there already", progress.summary(), kept, len(shards))
+    return {name: entries[name] for name in shards}
+
+
+def _make(sources: Sequence[Source], slots: Sequence[Slot], progress: Progress) -> Iterator[Record]:
+    for slot in slots:
+        record = sources[slot.source].record(slot.index)
+        if not any(record.caption_count().values()):
+            raise UserError(f"record {record.id!r} has no caption in zh or en")
+        progress.made()
+        yield record
+
+
+def _prepare_tokenizer(config: Any, directory: Path, entries: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    from ernie_vilg_jax.data import tokenizers
+
+    shards = [directory / name for name, entry in entries.items() if name.startswith("train-") and entry["records"]]
+    captions = (text for shard in shards for record in records.read_shard(shard) for text in _texts(record))
+    tokenizer = tokenizers.prepare_tokenizer(config.tokenizer, captions)
+    tokenizer.save(directory / "tokenizer")
+    return {
+        "settings": plain(config.tokenizer),
+        "vocab_size": tokenizer.vocab_size,
+        "fingerprint": _tokenizer_fingerprint(directory),
+    }
+
+
+def _texts(record: Record) -> Iterator[str]:
+    for language in LANGUAGES:
+        yield from record.captions.get(language, ())
+        yield from record.keywords.get(language, ())
+
+
+def _write_licences(directory: Path, sources: Sequence[Source]) -> None:
+    lines = ["# Licences of the works in these records", "", "| work | licence | author | where |", "|---|---|---|---|"]
+    unique: dict[Licence, None] = {licence: None for source in sources for licence in source.licences()}
+    lines += [f"| {w.work} | {w.licence} | {w.author} | {w.url} |" for w in unique]
+    lines += ["", "Works under CC-BY require that this attribution accompanies copies and adaptations of them.", ""]
+    records.write_atomically(directory / "LICENCES.md", "\n".join(lines).encode())
+
+
+def _write_preview(directory: Path, entries: Mapping[str, dict[str, Any]], *, count: int = 64, cell: int = 96) -> None:
+    """`preview.png`: a grid of records spread over the first train shard, to look at before training."""
+    import io
+
+    from PIL import Image
+
+    shard = next((n for n, e in entries.items() if n.startswith("train-") and e["records"]), None)
+    if shard is None:
+        return
+    stride = max(1, entries[shard]["records"] // count)
+    chosen = [record for k, record in enumerate(records.read_shard(directory / shard)) if k % stride == 0][:count]
+    columns = 8
+    sheet = Image.new("RGB", (columns * cell, -(-len(chosen) // columns) * cell), "white")
+    for k, record in enumerate(chosen):
+        image = Image.open(io.BytesIO(record.image)).convert("RGB").resize((cell - 4, cell - 4))
+        sheet.paste(image, (k % columns * cell + 2, k // columns * cell + 2))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    records.write_atomically(directory / "preview.png", buffer.getvalue())

@@ -1,0 +1,96 @@
+"""Where examples come from. A source lists its records cheaply (`keys`) and makes each on demand (`record`).
+
+That split lets preparation decide train/holdout and shard of every record before any image is rendered, build each
+shard on its own, and redo only unfinished ones after a kill.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from ernie_vilg_jax.data.records import Record
+from ernie_vilg_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """What is known of a record before it is made: its id, and the concept that decides its split (see `Record`)."""
+
+    id: str
+    concept: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Licence:
+    """A work that the records of a source contain, for LICENCES.md."""
+
+    work: str
+    licence: str
+    author: str
+    url: str
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A deterministic collection of records; equal options and inputs give equal records and an equal fingerprint."""
+
+    name: str
+
+    def keys(self) -> Sequence[Key]:
+        """Every record's id and concept, in a fixed order, without making images."""
+        ...
+
+    def record(self, index: int) -> Record:
+        """The record of `keys()[index]`."""
+        ...
+
+    def fingerprint(self) -> str:
+        """sha256 of the options and inputs that decide the records."""
+        ...
+
+    def licences(self) -> list[Licence]: ...
+
+
+def examples(source: Source) -> Iterator[Record]:
+    """All records of a source in order."""
+    for index in range(len(source.keys())):
+        yield source.record(index)
+
+
+REGISTRY: dict[str, str] = {
+    "emoji": "ernie_vilg_jax.preparation.sources.emoji:EmojiSource",
+    "scenes": "ernie_vilg_jax.preparation.sources.scenes:SceneSource",
+    "folder": "ernie_vilg_jax.preparation.sources.folder:FolderSource",
+    "tars": "ernie_vilg_jax.preparation.sources.tars:TarSource",
+    "tfds": "ernie_vilg_jax.preparation.sources.tfds:TfdsSource",
+}
+"""Source name -> "module:class", imported when used. The class takes the options of the config as keywords."""
+
+
+def make_source(options: Mapping[str, Any], *, size: int) -> Source:
+    """Builds the source that a config entry names.
+
+    Args:
+      options: `name` and the options of that source.
+      size: pixels per side for sources that render, unless `options` holds its own `size`.
+    """
+    settings = dict(options)
+    name = settings.pop("name", None)
+    if name not in REGISTRY:
+        raise UserError(f"config.data.sources names {name!r}: choose one of {', '.join(REGISTRY)}")
+    module, cls = REGISTRY[name].split(":")
+    constructor = getattr(importlib.import_module(module), cls)
+    known = {f.name for f in dataclasses.fields(constructor) if f.init}
+    if "size" in known:
+        settings.setdefault("size", size)
+    for option in settings:
+        if option not in known:
+            raise UserError(f"source {name!r} has no option {option!r}: it has {', '.join(sorted(known))}")
+    return constructor(**{option: _plain(value) for option, value in settings.items()})
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else value

@@ -1,0 +1,77 @@
+"""Which split, shard and place each record goes to: a function of its id and concept alone, not of chance or time."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+
+from ernie_vilg_jax.data import records
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.preparation.sources import Source
+
+HOLDOUT_SHARDS = 1
+
+
+def _fraction(text: str) -> float:
+    """A uniform number in [0, 1) that depends on the text alone."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+
+
+def units(concept: str) -> list[str]:
+    """The split units that a record's concept joins."""
+    return concept.split("+")
+
+
+def held_out_units(per_source: Sequence[Sequence[str]], fraction: float) -> set[str]:
+    """The units whose hash falls below `fraction`; of each source with two or more units at least one.
+
+    Hashes are of the unit alone, so a unit keeps its side when data is added.
+    """
+    held: set[str] = set()
+    if fraction <= 0:
+        return held
+    for concepts in per_source:
+        mine = sorted({unit for concept in concepts for unit in units(concept)}, key=lambda u: _fraction(f"split:{u}"))
+        chosen = [unit for unit in mine if _fraction(f"split:{unit}") < fraction]
+        if not chosen and not held.intersection(mine) and len(mine) > 1:
+            chosen = mine[:1]
+        held.update(chosen)
+    return held
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """Where one record goes."""
+
+    source: int
+    index: int
+    id: str
+
+
+def plan_shards(sources: Sequence[Source], fraction: float, num_shards: int) -> tuple[dict[str, list[Slot]], set[str]]:
+    """File name -> slots in file order (grouped by source, hash order inside), and the held-out units."""
+    keys = [source.keys() for source in sources]
+    seen: set[str] = set()
+    for source, mine in zip(sources, keys, strict=True):
+        if not mine:
+            raise UserError(f"source {source.name!r} has no records: check its options")
+        for key in mine:
+            if key.id in seen:
+                raise UserError(f"source {source.name!r}: the record id {key.id!r} occurs twice; ids must be unique")
+            seen.add(key.id)
+    held = held_out_units([[key.concept for key in mine] for mine in keys], fraction)
+    shards: dict[str, list[Slot]] = {
+        records.shard_name(split, number, total): []
+        for split, total in (("train", num_shards), ("holdout", HOLDOUT_SHARDS))
+        for number in range(total)
+    }
+    for source_number, mine in enumerate(keys):
+        for index, key in enumerate(mine):
+            out = any(unit in held for unit in units(key.concept))
+            split, total = ("holdout", HOLDOUT_SHARDS) if out else ("train", num_shards)
+            number = int(_fraction(f"shard:{key.id}") * total)
+            shards[records.shard_name(split, number, total)].append(Slot(source_number, index, key.id))
+    for slots in shards.values():
+        slots.sort(key=lambda slot: (slot.source, _fraction(f"order:{slot.id}"), slot.id))
+    return shards, held

@@ -1,0 +1,166 @@
+"""Prompts to images with a bank of experts: the whole way in one program, or in any mode for many batches."""
+
+import contextlib
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from ernie_vilg_jax.diffusion.guidance import Numbers, guided
+from ernie_vilg_jax.diffusion.inpainting import Known, keeping
+from ernie_vilg_jax.diffusion.loop import sample
+from ernie_vilg_jax.diffusion.samplers import Sampler
+from ernie_vilg_jax.diffusion.stages import Stages
+from ernie_vilg_jax.model import Model, ModelParams, Params
+from ernie_vilg_jax.models.text_encoder import Text
+from ernie_vilg_jax.sampling.inputs import Inputs, place
+from ernie_vilg_jax.sampling.modes import make_sampling
+from ernie_vilg_jax.sampling.stepwise import OnStep, Stepped
+from ernie_vilg_jax.sampling.streamed import fetched
+
+
+def guided_prediction(
+    model: Model,
+    unet: Params,
+    x: jax.Array,
+    t: jax.Array,
+    text: Text,
+    shared: tuple[Text, float | jax.Array | Numbers],
+    known: Known | None = None,
+) -> jax.Array:
+    """`predict` with guidance; `shared` is the null text and the guidance (`guided` has the rules).
+
+    `known` is what the clean latents are known to be, in inpainting.
+    """
+    answer = guided(lambda x, t, text: model.predict(unet, x, t, text), text, *shared, model.schedule)
+    return answer(x, t) if known is None else keeping(answer, model.schedule, known)(x, t)
+
+
+def generate(
+    model: Model,
+    params: ModelParams,
+    stages: Stages,
+    sampler: Sampler,
+    tokens: jax.Array,
+    mask: jax.Array,
+    null: tuple[jax.Array, jax.Array],
+    noise: jax.Array,
+    guidance: float | jax.Array | Numbers,
+    key: jax.Array,
+    known: Known | None = None,
+) -> jax.Array:
+    """Prompts to images, in one program: read, sample with the expert of each stage, decode.
+
+    Args:
+      params: the parameters; params.experts[i] is in charge of stages' stage i.
+      tokens, mask: [B, L] the prompts; null: the same [1, L] of the empty prompt, or [B, L] of negative prompts.
+      noise: [B, h, w, c], what the sampler begins with: unit-variance noise, or a picture's latents with noise.
+      guidance: as `guided` takes it; the Python number 1 means none (and no second half of the batch).
+      key: randomness of stochastic samplers, one or [B].
+      known: what of the latents is known, in inpainting.
+
+    Returns:
+      [B, H, W, 3] fp32 in [-1, 1].
+    """
+    text = model.encode_text(params.text_encoder, tokens, mask)
+    null_text = model.encode_text(params.text_encoder, *null)
+
+    def apply(unet: Params, x: jax.Array, t: jax.Array) -> jax.Array:
+        return guided_prediction(model, unet, x, t, text, (null_text, guidance), known)
+
+    return model.decode(params.autoencoder, sample(params.experts, apply, stages, sampler, noise, key))
+
+
+# Compiled once for all generators of a model.
+_encode_text = jax.jit(Model.encode_text, static_argnums=0)
+_decode = jax.jit(Model.decode, static_argnums=0)
+
+
+class Generator:
+    """`System.generate` for many batches, in any mode of `sampling.modes`: reads all prompts, samples, decodes.
+
+    In streamed mode the text encoder and the autoencoder are fetched and freed like the experts, so that no more than
+    one of them is on the device beside the latents.
+
+    With `on_step` (not pipelined), the steps are run one by one: see `sampling.stepwise`. `look(unet, x, t, text)` is
+    then asked before each, and its answers are in `Step.seen`.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        mode: str,
+        stages: Stages,
+        sampler: Sampler,
+        *,
+        mesh: Mesh | None = None,
+        look: Callable[[Params, jax.Array, jax.Array, Text], Any] | None = None,
+    ) -> None:
+        def predict(unet: Params, x: jax.Array, t: jax.Array, text: tuple[Text, Text | None], shared: Any) -> jax.Array:
+            words, negative = text
+            null_text, guidance, known = shared
+            null_text = null_text if negative is None else negative
+            return guided_prediction(model, unet, x, t, words, (null_text, guidance), known)
+
+        def look_at(unet: Params, x: jax.Array, t: jax.Array, text: tuple[Text, Text | None], shared: Any) -> Any:
+            return None if look is None else look(unet, x, t, text[0])
+
+        # What is cut over a mesh is gathered by the chips themselves: nothing to overlap.
+        prefetch = mesh is None or mesh.shape["fsdp"] == 1
+        self.sampling = make_sampling(mode, predict, stages, sampler, mesh=mesh, prefetch=prefetch)
+        self.stepped = Stepped(predict, model.schedule, stages, sampler, mesh, mode == "streamed", look_at)
+        self.mesh = mesh
+        self._hold: Any = partial(fetched, mesh=mesh) if mode == "streamed" else contextlib.nullcontext
+        self._encode_text, self._decode = partial(_encode_text, model), partial(_decode, model)
+
+    def __call__(
+        self,
+        params: ModelParams,
+        tokens: np.ndarray,
+        mask: np.ndarray,
+        null: tuple[np.ndarray, np.ndarray],
+        noise: jax.Array,
+        guidance: float | jax.Array | Numbers,
+        keys: jax.Array,
+        *,
+        known: Known | None = None,
+        on_step: OnStep | None = None,
+    ) -> np.ndarray:
+        """Images [M, b, H, W, 3] fp32 in [-1, 1].
+
+        Args:
+          params: params.experts as the mode's sampling wants them (`make_sampling`); streamed: all are lazy.
+          tokens, mask: [M, b, L] the prompts.
+          null: the same [1, L] of the empty prompt, or [M, b, L] of negative prompts, one for each picture.
+          noise: [M, b, h, w, c], what the sampler begins with; keys: [M] or [M, b].
+          guidance: `Guidance.numbers`, or the scale alone, as an array. New numbers compile nothing; what is None in
+            `Numbers` is not in the program.
+          known: what of the latents is known, of all pictures alike ([1, h, w, ...]), in inpainting.
+          on_step: called on the host after each step.
+        """
+        negative = null[0].ndim == 3
+        if self.mesh is not None:
+            tokens, mask, noise = place((tokens, mask, noise), self.mesh)
+            null = place(null, self.mesh) if negative else null
+        with self._hold(params.text_encoder) as text_encoder:
+
+            def read(tokens: Any, mask: Any) -> Text:
+                read = (self._encode_text(text_encoder, *words) for words in zip(tokens, mask, strict=True))
+                return jax.tree.map(lambda *leaves: jnp.stack(leaves), *read)
+
+            text = read(tokens, mask), read(*null) if negative else None
+            shared = None if negative else self._encode_text(text_encoder, *null), guidance, known
+            jax.block_until_ready((text, shared))
+        inputs = Inputs(noise, text, shared, keys)
+        if on_step is None:
+            return self.decode(params, self.sampling(params.experts, inputs))
+        return self.decode(params, self.stepped(params.experts, inputs, on_step))
+
+    def decode(self, params: ModelParams, latents: Iterable[jax.Array]) -> np.ndarray:
+        """Images [M, b, H, W, 3] fp32 in [-1, 1] of M batches of latents [b, h, w, c]."""
+        with self._hold(params.autoencoder) as autoencoder:
+            return np.stack([np.asarray(self._decode(autoencoder, batch)) for batch in latents])

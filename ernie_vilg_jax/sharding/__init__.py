@@ -1,0 +1,1 @@
+"""Meshes, processes and sharding rules: where each array lives."""

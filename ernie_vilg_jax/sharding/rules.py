@@ -1,0 +1,123 @@
+"""Sharding as an ordered list of rules: the first pattern that matches a parameter's path names its mesh axes.
+
+Models carry no sharding annotations; paths are the plain-dict paths of Flax parameters, joined by '/'.
+"""
+
+import re
+from functools import partial
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from ernie_vilg_jax.errors import UserError
+
+BATCH = PartitionSpec(("expert", "data", "fsdp"))
+
+# Path pattern -> mesh axes of the array's last dimensions. A dimension that its axes do not divide stays whole.
+RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
+    (r"/(tokens/embedding|positions)$", (None, "fsdp")),
+    (r"/(out|mlp_out)/kernel$", ("tensor", "fsdp")),
+    (r"/kernel$", ("fsdp", "tensor")),
+    (r"", ()),
+)
+
+
+def path_of(key_path: tuple[Any, ...]) -> str:
+    """'/params/down_0_res_0/conv_in/kernel' of a jax key path."""
+    return "".join(f"/{getattr(key, 'key', getattr(key, 'name', getattr(key, 'idx', key)))}" for key in key_path)
+
+
+def spec_of(path: str, shape: tuple[int, ...], mesh: Mesh, lead: tuple[str, ...] = ()) -> PartitionSpec:
+    """Where the array of this path and shape goes; `lead` names the axes of its first dimensions (stacked experts)."""
+    axes = next(axes for pattern, axes in RULES if re.search(pattern, path))
+    rest = shape[len(lead) :]
+    axes = ((None,) * (len(rest) - len(axes)) + axes)[: len(rest)] if len(rest) >= len(axes) else (None,) * len(rest)
+    names = (*lead, *axes)
+    fits = lambda size, axis: axis is not None and size % mesh.shape[axis] == 0  # noqa: E731
+    return PartitionSpec(*(axis if fits(size, axis) else None for size, axis in zip(shape, names, strict=True)))
+
+
+def shardings(tree: Any, mesh: Mesh, lead: tuple[str, ...] = ()) -> Any:
+    """A NamedSharding for every array (or ShapeDtypeStruct) of `tree`."""
+
+    def one(key_path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        return NamedSharding(mesh, spec_of(path_of(key_path), leaf.shape, mesh, lead if leaf.ndim >= len(lead) else ()))
+
+    return jax.tree_util.tree_map_with_path(one, tree)
+
+
+def gather(tree: Any, mesh: Mesh, dtype: Any) -> Any:
+    """Whole parameters for computing, of parameters cut along `fsdp`; their gradients are cut again.
+
+    Kernels are gathered in the compute dtype: half the traffic, and the same numbers, since layers cast them anyway.
+    Said here because the compiler, left alone, moves activations instead (FSDP as a "windowed einsum"), which costs
+    more. `tree` is one model's parameters, inside a jitted function under `jax.set_mesh(mesh)`.
+    """
+    if mesh.shape["fsdp"] == 1:
+        return tree
+
+    def one(key_path: tuple[Any, ...], leaf: Any) -> Any:
+        path = path_of(key_path)
+        spec = spec_of(path, leaf.shape, mesh)
+        if "fsdp" not in spec:
+            return leaf
+        # The U-Net's last layer computes in fp32 (models/unet.py).
+        half = path.endswith("/kernel") and path != "/conv_out/kernel"
+        whole = PartitionSpec(*(None if axis == "fsdp" else axis for axis in spec))
+        return _whole(leaf.astype(dtype) if half else leaf, whole, spec)
+
+    return jax.tree_util.tree_map_with_path(one, tree)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _whole(leaf: jax.Array, whole: PartitionSpec, cut: PartitionSpec) -> jax.Array:
+    """`leaf` placed as `whole`; its gradient placed as `cut`: summed and cut up in one go, not summed everywhere."""
+    return jax.lax.with_sharding_constraint(leaf, whole)
+
+
+def _whole_forward(leaf: jax.Array, whole: PartitionSpec, cut: PartitionSpec) -> tuple[jax.Array, None]:
+    return _whole(leaf, whole, cut), None
+
+
+def _whole_backward(whole: PartitionSpec, cut: PartitionSpec, residual: None, gradient: jax.Array) -> tuple[jax.Array]:
+    return (jax.lax.with_sharding_constraint(gradient, cut),)
+
+
+_whole.defvjp(_whole_forward, _whole_backward)
+
+
+def placed(tree: Any, shardings: Any) -> Any:
+    """ShapeDtypeStructs of `tree`'s arrays with `shardings`, a tree of the same structure."""
+    return jax.tree.map(lambda leaf, s: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=s), tree, shardings)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Pictures over all axes but `tensor`; the first of the batch to the first expert group, and so on."""
+    return NamedSharding(mesh, BATCH)
+
+
+def over_batch_axes(tree: Any, lead: tuple[str, ...] = ()) -> Any:
+    """Arrays [*lead, B, ...] with the batch over `data` and `fsdp`; inside a jitted function under `jax.set_mesh`.
+
+    The compiler follows the inputs' placement only so far: behind a reshape or a random number it may put the whole
+    batch on every device, and cut channels instead.
+    """
+    spec = PartitionSpec(*lead, ("data", "fsdp"))
+    return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, spec), tree)
+
+
+def check_batch(size: int, pieces: int, mesh: Mesh, flag: str) -> None:
+    """Raises UserError unless `size` pictures can be cut into `pieces`, and each of these over the mesh's data axes."""
+    across = mesh.shape["data"] * mesh.shape["fsdp"]
+    unit = pieces * across
+    if size % unit:
+        near = max(unit, round(size / unit) * unit)
+        raise UserError(
+            f"--config.{flag}={size} must be a multiple of {unit} ({pieces} parts over data={mesh.shape['data']} x "
+            f"fsdp={mesh.shape['fsdp']} devices); the nearest: {near}"
+        )

@@ -1,0 +1,224 @@
+"""From a config and a working directory to the task that trains: what `train` does before its loop."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from etils import epath
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from ernie_vilg_jax import checkpointing
+from ernie_vilg_jax.checkpointing import expert_name
+from ernie_vilg_jax.config import default_config
+from ernie_vilg_jax.data.loader import fixed_batch, make_loader
+from ernie_vilg_jax.data.tokenizers import Tokenizer
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.interop import components
+from ernie_vilg_jax.model import Model
+from ernie_vilg_jax.models.autoencoder import Posterior
+from ernie_vilg_jax.sharding import processes, rules
+from ernie_vilg_jax.training.autoencoder import AutoencoderTask
+from ernie_vilg_jax.training.diffusion import DiffusionTask
+from ernie_vilg_jax.training.task import Batch, Task
+
+STATISTICS_BATCH = 64
+
+
+def build_task(config: ConfigDict, model: Model, tokenizer: Tokenizer, mesh: Mesh, workdir: epath.Path) -> Task:
+    """The task of `config.phase`. `experts` starts from `workdir`'s `base`, and that from `workdir`'s `autoencoder`.
+
+    Or `base` starts from what `config.phases.base.init_from` or `config.phases.base.*_from` name.
+    """
+    validation = _validation_batch(config, tokenizer, mesh)
+    if config.phase == "autoencoder":
+        return AutoencoderTask(config, model, mesh, validation)
+    restart = any((checkpointing.phase_folder(workdir, config.phase) / "checkpoints").glob("[0-9]*"))
+    start = None
+    if not restart:
+        if config.phase == "experts":
+            start = _branch(_run_checkpoint(workdir, "base", config, "experts"), model, tokenizer, mesh)
+        elif config.phases.base.init_from:
+            check_alone(config)
+            path = checkpointing.find(config.phases.base.init_from, "config.phases.base.init_from")
+            checkpointing.check_same(path, config, "base")
+            start = _branch(path, model, tokenizer, mesh)
+        else:
+            start = read_components(config, model, tokenizer, mesh)
+            if "autoencoder" not in start:
+                start["autoencoder"] = _trained_autoencoder(config, model, tokenizer, mesh, workdir)
+    posteriors = None
+    if config.data.cache_latents:
+        frozen = (
+            start["autoencoder"]
+            if start
+            else _frozen_autoencoder(checkpointing.phase_folder(workdir, config.phase), model, mesh)
+        )
+        posteriors = _all_posteriors(config, model, tokenizer, frozen, mesh)
+    return DiffusionTask(config, model, mesh, validation, start, posteriors)
+
+
+def _frozen_autoencoder(run: epath.Path, model: Model, mesh: Mesh) -> Any:
+    """The autoencoder inside the newest checkpoint of a phase."""
+    abstract = {"autoencoder": model.abstract_autoencoder()}
+    return checkpointing.read_items(checkpointing.find(run), rules.placed(abstract, rules.shardings(abstract, mesh)))[
+        "autoencoder"
+    ]
+
+
+def _all_posteriors(config: ConfigDict, model: Model, tokenizer: Tokenizer, autoencoder: Any, mesh: Mesh) -> Posterior:
+    """Posteriors of all training pictures in this host's memory, computed again at every start: they can't go stale.
+
+    Every host holds them all: which of them it needs is drawn again in each epoch.
+    """
+    if config.data.crop != "center":
+        raise UserError("--config.data.cache_latents sees each picture once, so it cannot go with data.crop='random'")
+    loader = make_loader(config, tokenizer, batch_size=STATISTICS_BATCH, seed=0, epochs=1, workers=0, train=False)
+    encode = jax.jit(model.posterior, out_shardings=rules.replicated(mesh))
+    pieces = []
+    for batch in loader:
+        images = batch["image"]
+        count = len(images)
+        full = np.concatenate([images, np.zeros((STATISTICS_BATCH - count, *images.shape[1:]), np.float32)])
+        pieces.append(jax.tree.map(lambda leaf, count=count: np.asarray(leaf)[:count], encode(autoencoder, full)))
+    posteriors = jax.tree.map(lambda *leaves: np.concatenate(leaves), *pieces)
+    logging.info("latents of %d pictures cached: %.1f MB", len(posteriors.mean), 2 * posteriors.mean.nbytes / 2**20)
+    return posteriors
+
+
+def _validation_batch(config: ConfigDict, tokenizer: Tokenizer, mesh: Mesh) -> Batch:
+    """Fixed held-out pictures with their captions, and the prompts of the previews."""
+    batch = fixed_batch(config, tokenizer, "holdout", config.train.validation_samples, config.seed)
+    prompts = [tokenizer.encode(prompt)[:2] for prompt in config.train.preview_prompts]
+    tokens, masks = zip(*(prompts or [tokenizer.encode("")[:2]]), strict=True)
+    null_tokens, null_mask = tokenizer.encode("")[:2]
+    more = {
+        "preview_tokens": np.stack(tokens),
+        "preview_mask": np.stack(masks),
+        "null_tokens": null_tokens[None],
+        "null_mask": null_mask[None],
+    }
+    batch = {name: array for name, array in {**batch, **more}.items() if name != "index"}
+    return processes.to_all(batch, rules.replicated(mesh))
+
+
+def _run_checkpoint(workdir: epath.Path, phase: str, config: ConfigDict, needed_by: str) -> epath.Path:
+    folder = checkpointing.phase_folder(workdir, phase) / "checkpoints"
+    if not any(folder.glob("[0-9]*")):
+        raise UserError(
+            f"{needed_by} starts from a trained {phase}, but {folder} holds no checkpoint; "
+            f"run the same command with --config=…:{phase} first"
+            + (", or bring one with --config.phases.base.autoencoder_from" if phase == "autoencoder" else "")
+        )
+    path = checkpointing.find(folder)
+    checkpointing.check_same(path, config, phase)
+    steps, trained = int(path.name), config.phases[phase].steps
+    if steps < trained:
+        logging.warning("%s of %s stands at step %d of %d", phase, workdir, steps, trained)
+    return path
+
+
+def _trained_autoencoder(
+    config: ConfigDict, model: Model, tokenizer: Tokenizer, mesh: Mesh, workdir: epath.Path
+) -> Any:
+    """{"params", "mean" [c], "std" [c]}: the average of `workdir`'s, and its latents' mean and standard deviation."""
+    path = _run_checkpoint(workdir, "autoencoder", config, "base")
+    abstract = jax.eval_shape(model.init_autoencoder, jax.random.key(0))
+    abstract = rules.placed(abstract, rules.shardings(abstract, mesh))
+    params = checkpointing.read_items(path, {"autoencoder": {"ema": abstract}})["autoencoder"]["ema"]
+    channels = model.autoencoder.latent_channels
+    raw = {"params": params, "mean": np.zeros(channels, np.float32), "std": np.ones(channels, np.float32)}
+    encode = jax.jit(model.encode_image, out_shardings=rules.replicated(mesh))
+    batch = fixed_batch(config, tokenizer, "train", config.train.latent_statistics_samples, config.seed)
+    images = np.asarray(batch["image"])
+    pieces = [
+        encode(raw, images[i : i + STATISTICS_BATCH])
+        for i in range(0, max(len(images) - STATISTICS_BATCH + 1, 1), STATISTICS_BATCH)
+    ]
+    latents = np.concatenate([np.asarray(piece, np.float64) for piece in pieces])
+    mean, std = latents.mean((0, 1, 2)), latents.std((0, 1, 2))
+    if not np.all(std > 1e-6):
+        dead = np.flatnonzero(std <= 1e-6).tolist()
+        logging.warning("latent channels %s carry nothing; their deviation is taken as 1", dead)
+        std = np.where(std > 1e-6, std, 1.0)
+    logging.info("latents: mean %s, std %s (of %d pictures)", mean.round(2), std.round(2), len(latents))
+    return {**raw, "mean": mean.astype(np.float32), "std": std.astype(np.float32)}
+
+
+def _branch(path: epath.Path, model: Model, tokenizer: Tokenizer, mesh: Mesh) -> dict[str, Any]:
+    """The averages of a checkpoint of `base`, with its autoencoder."""
+    theirs, ours = (checkpointing.pack_tokenizer(one) for one in (checkpointing.read_tokenizer(path), tokenizer))
+    if theirs.keys() != ours.keys() or any(not np.array_equal(theirs[name], ours[name]) for name in ours):
+        raise UserError(
+            f"checkpoint {path} has another tokenizer than the data; prepare the data with "
+            "--config.tokenizer.path=FOLDER, the tokenizer/ folder of the data that the checkpoint was trained on"
+        )
+    key = jax.random.key(0)
+    abstract = {
+        "autoencoder": model.abstract_autoencoder(),
+        "text_encoder": {"ema": jax.eval_shape(model.init_text_encoder, key)},
+        expert_name(0): {"ema": jax.eval_shape(model.init_unet, key)},
+    }
+    abstract = rules.placed(abstract, rules.shardings(abstract, mesh))
+    items = checkpointing.read_items(path, abstract)
+    return {
+        "autoencoder": items["autoencoder"],
+        "text_encoder": items["text_encoder"]["ema"],
+        "unet": items[expert_name(0)]["ema"],
+    }
+
+
+def read_components(config: ConfigDict, model: Model, tokenizer: Tokenizer, mesh: Mesh) -> dict[str, Any]:
+    """The components that config.phases.base.*_from name, on the mesh: what `DiffusionTask` takes as its start."""
+    chosen = _chosen(config)
+    return {name: _read(name, path, config, model, tokenizer, mesh) for name, path in chosen.items()}
+
+
+def check_alone(config: ConfigDict) -> None:
+    """Raises UserError where config.phases.base.init_from, which brings all components, has another beside it."""
+    for name in _chosen(config):
+        raise UserError(
+            "--config.phases.base.init_from brings all components, so it does not go with "
+            f"--config.phases.base.{name}_from: give one of the two"
+        )
+
+
+def _chosen(config: ConfigDict) -> dict[str, str]:
+    return {name: path for name in components.ITEMS if (path := config.phases.base[f"{name}_from"])}
+
+
+def _read(component: str, given: str, config: ConfigDict, model: Model, tokenizer: Tokenizer, mesh: Mesh) -> Any:
+    flag, item = f"config.phases.base.{component}_from", components.ITEMS[component]
+    path = checkpointing.find(given, flag)
+    metadata = checkpointing.read_metadata(path, item)
+    if component == "autoencoder" and metadata["phase"] == "autoencoder":
+        raise UserError(
+            f"--{flag}={given} is an autoencoder's training, which has not measured the mean and deviation of its "
+            "latents: name a run whose phase `base` has begun, or put it into this --workdir as autoencoder/"
+        )
+    theirs = components.values_of(component, checkpointing.read_config(path, default_config(), item))
+    ours = components.values_of(component, config)
+    different = {name: value for name, value in theirs.items() if ours.get(name) != value}
+    if different:
+        raise UserError(f"--{flag}={given} is of other sizes than the config; give {components.flags_of(different)}")
+    if component == "text_encoder":
+        _check_tokenizer(path, given, tokenizer)
+    key = jax.random.key(0)
+    abstract: Any = {
+        "autoencoder": model.abstract_autoencoder,
+        "text_encoder": lambda: {"ema": jax.eval_shape(model.init_text_encoder, key)},
+        "unet": lambda: {"ema": jax.eval_shape(model.init_unet, key)},
+    }[component]()
+    tree = checkpointing.read_items(path, {item: rules.placed(abstract, rules.shardings(abstract, mesh))})[item]
+    logging.info("%s begins as that of %s", component.replace("_", " "), path)
+    return tree if component == "autoencoder" else tree["ema"]
+
+
+def _check_tokenizer(path: epath.Path, given: str, tokenizer: Tokenizer) -> None:
+    theirs, ours = (checkpointing.pack_tokenizer(one) for one in (checkpointing.read_tokenizer(path), tokenizer))
+    if theirs.keys() != ours.keys() or any(not np.array_equal(theirs[name], ours[name]) for name in ours):
+        raise UserError(
+            f"--config.phases.base.text_encoder_from={given} reads with another vocabulary than the data were prepared "
+            "with; prepare them again with --config.tokenizer.path=FOLDER, the folder that the text encoder came from"
+        )

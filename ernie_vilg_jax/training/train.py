@@ -1,0 +1,54 @@
+"""`run(config, workdir)`: everything `python -m ernie_vilg_jax.train` does, for programs and tests."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from absl import logging
+from clu import parameter_overview
+from etils import epath
+from ml_collections import ConfigDict
+
+from ernie_vilg_jax import checkpointing, paths
+from ernie_vilg_jax.config import flat
+from ernie_vilg_jax.data.records import read_manifest
+from ernie_vilg_jax.data.tokenizers import load_tokenizer
+from ernie_vilg_jax.model import build_model
+from ernie_vilg_jax.sharding import processes
+from ernie_vilg_jax.sharding.mesh import make_mesh
+from ernie_vilg_jax.training import loop
+from ernie_vilg_jax.training.init import build_task
+from ernie_vilg_jax.training.task import State
+
+
+def run(config: ConfigDict, workdir: epath.PathLike, devices: Sequence[Any] | None = None) -> State:
+    """Trains `config.phase` in `workdir` from wherever it stands, on `devices` (all), and returns the final state.
+
+    `workdir` may be a gs:// URL. With several processes (see sharding/processes.py) all of them call this.
+    Raises UserError for what a person can mend, loop.Stopped after SIGTERM or SIGINT.
+    """
+    workdir = paths.reach(workdir, "workdir")
+    tokenizer = load_tokenizer(config)
+    config = config.copy_and_resolve_references()
+    # A small corpus gives a smaller vocabulary than was asked for.
+    config.tokenizer.vocab_size = tokenizer.vocab_size
+    _check_processes(config, workdir)
+    model = build_model(config)
+    mesh = make_mesh(config.mesh, devices)
+    with jax.set_mesh(mesh):
+        task = build_task(config, model, tokenizer, mesh, workdir)
+        logging.info("%s on %d x %s", config.phase, mesh.size, mesh.devices.flat[0].device_kind)
+        for name, tree in task.parameters.items():
+            logging.info("%s: %.1fM parameters", name, parameter_overview.count_parameters(tree) / 1e6)
+        return loop.train(task, config, tokenizer, mesh, checkpointing.phase_folder(workdir, config.phase))
+
+
+def _check_processes(config: ConfigDict, workdir: epath.Path) -> None:
+    """Raises UserError where processes differ in what they were given: they would wait forever, or train nonsense."""
+    values = flat(json.loads(config.to_json_best_effort()), "config.")
+    del values["config.data.path"]  # each machine may have its own copy
+    processes.agree(
+        {"number of processes": processes.count(), "data": read_manifest(config.data.path)["fingerprint"], **values}
+    )
+    processes.check_shared(workdir)

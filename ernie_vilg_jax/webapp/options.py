@@ -1,0 +1,95 @@
+"""What the page offers for a checkpoint: the styles and things that it was trained on, and settings that compile few
+programs."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from ernie_vilg_jax.diffusion.samplers import SAMPLERS
+from ernie_vilg_jax.preparation.sources.everyday import EVERYDAY
+from ernie_vilg_jax.preparation.sources.styles import STYLES
+
+HANZI = re.compile("[\u3400-\u9fff]")
+
+
+class Style(NamedTuple):
+    """A look, as it is put behind a prompt."""
+
+    zh: str
+    en: str
+
+    def after(self, prompt: str) -> str:
+        """The prompt with the style, in the prompt's language: as the captions of the emoji set do."""
+        return f"{prompt}，{self.zh}" if HANZI.search(prompt) else f"{prompt}, {self.en}"
+
+
+ART_STYLES = (
+    Style("油画", "oil painting"),
+    Style("水彩画", "watercolour"),
+    Style("中国水墨画", "Chinese ink painting"),
+    Style("动漫", "anime"),
+    Style("卡通", "cartoon"),
+    Style("像素画", "pixel art"),
+    Style("铅笔素描", "pencil sketch"),
+    Style("写实照片", "realistic photo"),
+    Style("赛博朋克", "cyberpunk"),
+    Style("浮世绘", "ukiyo-e"),
+)
+"""For checkpoints that were not trained on named styles: words that captions of photographs and paintings use."""
+STEPS = (10, 25, 50, 100)
+"""Few, because each is a program to compile; that of the checkpoint's config comes with them."""
+SCENES = ("红色的圆形在蓝色的正方形的左边", "a yellow star above a green triangle")
+EXAMPLE_THINGS = 6
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a visitor may choose from, with what is chosen at first."""
+
+    styles: Mapping[str, Style]
+    """English name -> style."""
+    examples: tuple[str, ...]
+    """Prompts that the model has learned to draw."""
+    steps: tuple[int, ...]
+    default_steps: int
+    samplers: tuple[str, ...]
+    default_sampler: str
+    default_guidance: float
+
+
+def choices_for(config: ConfigDict) -> Choices:
+    """The choices for the config that a checkpoint was trained with."""
+    sources = {source["name"]: source for source in config.data.sources}
+    settings = config.sample
+    styles = _styles(sources.get("emoji"))
+    return Choices(
+        styles={style.en: style for style in styles},
+        examples=_examples(config, sources),
+        steps=tuple(sorted({*STEPS, int(settings.steps)})),
+        default_steps=int(settings.steps),
+        samplers=tuple(SAMPLERS),
+        default_sampler=settings.sampler,
+        default_guidance=float(settings.guidance_scale),
+    )
+
+
+def _styles(emoji: Mapping[str, Any] | None) -> tuple[Style, ...]:
+    if emoji is None:
+        return ART_STYLES
+    return tuple(Style(STYLES[name].zh, STYLES[name].en) for name in emoji.get("styles") or STYLES)
+
+
+def _examples(config: ConfigDict, sources: Mapping[str, Any]) -> tuple[str, ...]:
+    """The preview prompts, some things of the emoji set in turn in Chinese and English, and scenes."""
+    found = list(config.train.preview_prompts)
+    if emoji := sources.get("emoji"):
+        by_name = {thing.en: thing for thing in EVERYDAY.values()}
+        known = [by_name[name] for name in emoji.get("only") or by_name if name in by_name]
+        spread = known[:: max(1, len(known) // EXAMPLE_THINGS)][:EXAMPLE_THINGS]
+        found += [thing.en_phrase if place % 2 else thing.zh_phrase for place, thing in enumerate(spread)]
+    if "scenes" in sources:
+        found += SCENES
+    return tuple(dict.fromkeys(found))

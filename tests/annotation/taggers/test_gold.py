@@ -1,0 +1,44 @@
+"""How good the taggers are, on captions their rules were not made from. The floors are the project's goals."""
+
+import pytest
+
+from ernie_vilg_jax.annotation.taggers import make_tagger
+from ernie_vilg_jax.knowledge.words import Word
+from tests.annotation.taggers.gold_score import read_gold, score
+
+
+class Scripted:
+    """Finds what it is told to find."""
+
+    def __init__(self, words: list[Word]) -> None:
+        self._words = words
+
+    def words(self, caption: str) -> list[Word]:
+        return self._words
+
+
+def test_the_score_counts_characters_and_whole_words():
+    gold = [("红帽子", [Word(0, 1, "a"), Word(1, 3, "n")])]
+    report = score(Scripted([Word(0, 3, "n")]), gold)
+    assert report.characters["n"] == (2, 1, 0)
+    assert report.characters["a"] == (0, 0, 1)
+    assert report.spans["n"] == (0, 1, 1)
+    assert report.exact == 0.0
+    perfect = score(Scripted(gold[0][1]), gold)
+    assert perfect.characters["n"].f1 == perfect.spans["a"].f1 == perfect.exact == 1.0
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+@pytest.mark.parametrize("part", ["dev", "test"])
+def test_the_labels_cut_words_out_of_the_captions(language: str, part: str):
+    for caption, words in read_gold(language, part):
+        assert words
+        for word in words:
+            assert caption[word.start : word.end].strip() == caption[word.start : word.end]
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_held_out_captions_score_above_the_floors(language: str):
+    report = score(make_tagger(language), read_gold(language, "test"))
+    assert report.characters["n"].f1 >= 0.90
+    assert report.characters["a"].f1 >= 0.85

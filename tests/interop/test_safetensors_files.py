@@ -1,0 +1,129 @@
+"""Files of weights: whole, cut into several, in half precision, and all the ways in which they can be bad."""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from etils import epath
+from safetensors.numpy import save_file
+
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.interop.safetensors_files import open_tensors, read_config, write_folder
+
+ARRAYS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3) / 7, "b.bias": np.array([1.5, -2], np.float32)}
+
+
+def test_what_is_written_reads_back_bit_for_bit(tmp_path: Path) -> None:
+    write_folder(epath.Path(tmp_path / "new"), {"x": 1}, {name: array.T for name, array in ARRAYS.items()})
+    assert read_config(tmp_path / "new") == {"x": 1}
+    tensors = open_tensors(tmp_path / "new")
+    assert tensors.shapes == {"a.weight": (3, 2), "b.bias": (2,)}
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(tensors.read(name), array.T)
+    renamed = tensors.renamed(lambda name: f"model.{name}")
+    np.testing.assert_array_equal(renamed.read("model.b.bias"), ARRAYS["b.bias"])
+
+
+def test_writing_replaces_what_was_there(tmp_path: Path) -> None:
+    write_folder(epath.Path(tmp_path / "new"), {}, ARRAYS, "model.safetensors")
+    write_folder(epath.Path(tmp_path / "new"), {}, {"c": np.zeros(1)})
+    assert list(open_tensors(tmp_path / "new").shapes) == ["c"]
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float16, np.float64])
+def test_other_precisions_become_fp32(dtype: Any, tmp_path: Path) -> None:
+    array = ARRAYS["a.weight"].astype(dtype)
+    save_file({"a": array}, tmp_path / "x.safetensors")
+    read = open_tensors(tmp_path / "x.safetensors").read("a")
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, array.astype(np.float32))
+
+
+def cut_in_two(folder: Path) -> None:
+    places = {name: f"model-{i:05d}-of-00002.safetensors" for i, name in enumerate(ARRAYS, start=1)}
+    for name, file in places.items():
+        save_file({name: ARRAYS[name]}, folder / file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+
+
+def test_weights_cut_into_several_files(tmp_path: Path) -> None:
+    cut_in_two(tmp_path)
+    tensors = open_tensors(tmp_path)
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(tensors.read(name), array)
+    (tmp_path / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(
+        UserError, match=r"lacks model-00002-of-00002\.safetensors, which model\.safetensors\.index\.json"
+    ):
+        open_tensors(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(UserError, match="is not an index of safetensors files"):
+        open_tensors(tmp_path)
+
+
+def whole(folder: Path) -> bytes:
+    save_file(ARRAYS, folder / "whole")
+    return (folder / "whole").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda b: b[:-5], lambda b: b[:20], lambda b: b"", lambda b: b + b"x", lambda b: b"\xff" * len(b)],
+    ids=["cut short", "cut in its header", "empty", "too long", "noise"],
+)
+def test_damaged_files_are_named(damage: Any, tmp_path: Path) -> None:
+    (tmp_path / "x.safetensors").write_bytes(damage(whole(tmp_path)))
+    with pytest.raises(UserError, match=r"x\.safetensors is no whole safetensors file \(.*\); get another copy"):
+        open_tensors(tmp_path / "x.safetensors")
+
+
+def test_tensors_that_cannot_be_read(tmp_path: Path) -> None:
+    header = json.dumps({"w": {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]}}).encode()
+    (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"ab")
+    with pytest.raises(UserError, match="tensor w is of dtype F8_E4M3, but only F64, F32, F16, BF16 can be read"):
+        open_tensors(tmp_path / "x.safetensors").read("w")
+    save_file({"w": np.array([1, np.nan], np.float32)}, tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match="tensor w holds numbers that are not finite"):
+        open_tensors(tmp_path / "x.safetensors").read("w")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ((), "holds no safetensors file; give the folder that save_pretrained"),
+        (("pytorch_model.bin",), "pytorch_model.bin is in PyTorch's own format: .* save_pretrained"),
+        (("vae/x.safetensors", "unet/x.safetensors"), "no safetensors file, but its folders unet, vae do: name one"),
+        (("a.safetensors", "b.safetensors"), "holds a.safetensors, b.safetensors: name the file itself"),
+    ],
+)
+def test_folders_without_weights(files: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(UserError, match=message):
+        open_tensors(tmp_path)
+
+
+def test_what_is_not_there_or_no_weights(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nowhere: there is no such file or folder"):
+        open_tensors(tmp_path / "nowhere")
+    (tmp_path / "model.ckpt").write_bytes(b"")
+    with pytest.raises(UserError, match=r"model.ckpt is not a \.safetensors file; model.ckpt is in PyTorch's own"):
+        open_tensors(tmp_path / "model.ckpt")
+
+
+def test_configs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"there is no .*config\.json, which says .*--config_json=FILE"):
+        read_config(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match=r"config\.json is not JSON"):
+        read_config(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(UserError, match="is not the config of a network"):
+        read_config(tmp_path / "x.safetensors")
+    (tmp_path / "other.json").write_text('{"a": 1}')
+    assert read_config(tmp_path, tmp_path / "other.json") == {"a": 1}

@@ -1,0 +1,113 @@
+"""Loading a trained run and asking it for pictures."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.pipeline import Pipeline, export, load
+
+PROMPTS = ["红色的圆形", "a blue square", "一个绿色的三角形"]
+
+
+@pytest.fixture(scope="module")
+def pipe(whole_run: Path) -> Pipeline:
+    return load(whole_run)
+
+
+def arrays(images: list) -> np.ndarray:
+    return np.stack([np.asarray(image) for image in images])
+
+
+def test_pictures_of_chinese_and_english_prompts(pipe: Pipeline) -> None:
+    images = pipe(PROMPTS, num_images=2, steps=3, seed=5)
+    assert len(images) == 6
+    assert {(image.size, image.mode) for image in images} == {((16, 16), "RGB")}
+    assert len({image.tobytes() for image in images}) == 6
+
+
+def test_stage_1_samples_with_its_single_unet(whole_run: Path) -> None:
+    single = load(whole_run / "base")
+    assert single.stages.n == len(single.params.experts) == 1
+    assert len(single("红色的圆形", steps=2)) == 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "mesh"),
+    [
+        ("streamed", None),
+        ("streamed", {"fsdp": 2, "data": -1}),
+        ("pipelined", {"expert": 2}),
+        ("resident", {"data": 8}),
+    ],
+    ids=["streamed from disk", "streamed from a mesh", "pipelined", "resident on a mesh"],
+)
+def test_every_mode_makes_the_same_pictures(pipe: Pipeline, whole_run: Path, mode: str, mesh: dict | None) -> None:
+    other = load(whole_run, mode=mode, mesh=mesh)
+    expected = arrays(pipe(PROMPTS, steps=3, seed=1, guidance_scale=3.0)).astype(int)
+    for _ in range(2):
+        assert np.abs(arrays(other(PROMPTS, steps=3, seed=1, guidance_scale=3.0)) - expected).max() <= 1
+
+
+def test_streamed_without_guidance(pipe: Pipeline, whole_run: Path) -> None:
+    plain = arrays(pipe(PROMPTS[0], steps=2, guidance_scale=1.0)).astype(int)
+    streamed = load(whole_run, mode="streamed")(PROMPTS[0], steps=2, guidance_scale=1.0)
+    assert np.abs(arrays(streamed) - plain).max() <= 1
+
+
+def test_streamed_reads_experts_only_when_it_samples(whole_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole_run / "experts/checkpoints/8", tmp_path / "8")
+    streamed = load(tmp_path / "8", mode="streamed")
+    for file in (tmp_path / "8/expert_00").rglob("*"):
+        if file.is_file() and file.stat().st_size > 2000:
+            file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"cannot be read, it is damaged"):
+        streamed("红色的圆形", steps=2)
+
+
+@pytest.mark.parametrize(
+    ("mode", "mesh", "message"),
+    [
+        ("magic", None, "--mode=magic is not one of resident, streamed, pipelined"),
+        ("pipelined", None, "--mode=pipelined needs groups of devices .* use --mesh=expert=2"),
+        ("streamed", {"data": 3}, r"^--mesh \(.*data=3.* needs 3 devices, but there are 8"),
+        ("streamed", {"experts": 2}, "--mesh has no axis experts; its axes are expert, data, fsdp, tensor"),
+    ],
+)
+def test_modes_and_meshes_that_do_not_fit(whole_run: Path, mode: str, mesh: dict | None, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load(whole_run, mode=mode, mesh=mesh)
+
+
+def test_export_is_small_and_samples_alike(pipe: Pipeline, whole_run: Path, tmp_path: Path) -> None:
+    size = export(whole_run, tmp_path / "out")
+    run_size = sum(f.stat().st_size for f in (whole_run / "experts/checkpoints/8").rglob("*") if f.is_file())
+    assert size < run_size / 2
+    exported = load(tmp_path / "out")
+    assert exported.tokenizer.encode(PROMPTS[0])[0].tolist() == pipe.tokenizer.encode(PROMPTS[0])[0].tolist()
+    difference = np.abs(arrays(exported(PROMPTS, steps=3)).astype(int) - arrays(pipe(PROMPTS, steps=3)))
+    assert difference.mean() < 3, "bf16 rounds to three digits"
+    with pytest.raises(UserError, match="is not empty"):
+        export(whole_run, tmp_path / "out")
+
+
+def test_missing_and_foreign_checkpoints(whole_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no such folder"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        load(tmp_path)
+    shutil.copytree(whole_run / "experts/checkpoints/8", tmp_path / "8")
+    shutil.rmtree(tmp_path / "8/expert_01")
+    with pytest.raises(UserError, match="has no expert_01: sampling needs the expert of every stage"):
+        load(tmp_path / "8")
+
+
+def test_damaged_checkpoint(whole_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole_run / "experts/checkpoints/8", tmp_path / "8")
+    for file in (tmp_path / "8/expert_00").rglob("*"):
+        if file.is_file() and file.stat().st_size > 2000:
+            file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"cannot be read, it is damaged"):
+        load(tmp_path / "8")

@@ -1,0 +1,69 @@
+"""Small prepared data of drawn shapes, shared by the tests of data, preparation and annotation; no network."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ml_collections import ConfigDict
+from PIL import Image
+
+from ernie_vilg_jax.annotation.annotate import annotate
+from ernie_vilg_jax.config import default_config
+from ernie_vilg_jax.preparation.prepare import prepare
+
+
+def make_config(**data: Any) -> ConfigDict:
+    config = default_config()
+    config.model.image_size = 16
+    config.model.autoencoder.channels = (16,)
+    config.model.autoencoder.patch_size = 4
+    config.knowledge.enabled = False
+    config.tokenizer = ConfigDict({"kind": "sentencepiece", "vocab_size": 400, "max_length": 24, "path": ""})
+    config.train.caption_dropout = 0.0
+    config.data = ConfigDict(
+        {
+            "path": "",
+            "sources": (ConfigDict({"name": "scenes", "count": 100, "simple": True}),),
+            "holdout_fraction": 0.05,
+            "num_shards": 3,
+            "workers": 0,
+            "language": "both",
+            "weights": ConfigDict(),
+        }
+    )
+    config.data.update(data)
+    return config
+
+
+def picture(colour: str = "red", size: tuple[int, int] = (20, 12), kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def config() -> ConfigDict:
+    return make_config()
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole prepared directory; tests must not change it."""
+    path = tmp_path_factory.mktemp("prepared")
+    prepare(make_config(), path)
+    return path
+
+
+@pytest.fixture
+def ready(prepared: Path) -> ConfigDict:
+    """A config whose data is prepared."""
+    return make_config(path=str(prepared))
+
+
+@pytest.fixture(scope="session")
+def annotated(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The prepared directory after annotation with the taggers of both languages; tests must not change it."""
+    path = tmp_path_factory.mktemp("annotated") / "data"
+    annotate(str(prepared), str(path))
+    return path

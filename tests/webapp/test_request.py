@@ -1,0 +1,133 @@
+"""Whatever arrives becomes a proper order or one sentence."""
+
+import json
+from typing import Any
+
+import pytest
+
+from configs.demo import get_config
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.webapp.languages import Languages, is_foreign
+from ernie_vilg_jax.webapp.options import ART_STYLES, choices_for
+from ernie_vilg_jax.webapp.request import MOST_IMAGES, PROMPT_LIMIT, SEEDS, Request, read_request
+
+CHOICES = choices_for(get_config())
+
+
+def request(**values: Any) -> Request:
+    return read_request(CHOICES, **{"prompt": "一只猫", **values})
+
+
+def test_defaults_are_those_of_the_checkpoint():
+    assert request() == Request("一只猫", "", 1, 0, 50, 3.0, "ddim")
+
+
+def test_a_whole_order():
+    made = request(style="3D style", num_images=8.0, random_seed=False, seed=7, steps=25, guidance_scale=5,
+                 negative_prompt="红色", sampler="unipc")  # fmt: skip
+    assert made == Request("一只猫，立体风格", "红色", 8, 7, 25, 5.0, "unipc")
+
+
+def test_styles_are_added_in_the_language_of_the_prompt():
+    assert request(prompt="a cat", style="flat style").prompt == "a cat, flat style"
+    assert request(prompt="红色的 cat", style="flat style").prompt == "红色的 cat，扁平风格"
+
+
+def test_random_seeds_differ_and_ignore_the_field():
+    seeds = {request(random_seed=True, seed=5).seed for _ in range(8)}
+    assert len(seeds) > 1 and all(0 <= seed < SEEDS for seed in seeds)
+
+
+def test_the_negative_prompt_is_dropped_where_it_does_nothing():
+    assert request(negative_prompt="red", guidance_scale=1).negative_prompt == ""
+
+
+def test_controls_and_line_breaks_are_spaces():
+    assert request(prompt=" a\x00 cat\r\n\tand\u2028a dog\x1b ").prompt == "a cat and a dog"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"prompt": None}, "The prompt is empty"),
+        ({"prompt": " \n\x00"}, "The prompt is empty"),
+        ({"prompt": 5}, "The prompt must be text"),
+        ({"prompt": ["一只猫"]}, "The prompt must be text"),
+        ({"prompt": {"path": "/etc/passwd"}}, "The prompt must be text"),
+        ({"prompt": "猫" * (PROMPT_LIMIT + 1)}, "has 2001 characters; at most 2000"),
+        ({"prompt": "a" * 10_000_000}, "has 10000000 characters"),
+        ({"prompt": json.loads('"\\ud83d"')}, "lone surrogate"),
+        ({"negative_prompt": 1.5}, "The negative prompt must be text"),
+        ({"negative_prompt": "a" * 2001}, "The negative prompt has 2001"),
+        ({"style": "cubism"}, "There is no such style; choose from Google style, flat style"),
+        ({"style": {}}, "There is no such style"),
+        ({"num_images": 0}, "number of pictures must be from 1 to 8"),
+        ({"num_images": 9}, "number of pictures must be from 1 to 8"),
+        ({"num_images": 1.5}, "number of pictures must be a whole number"),
+        ({"num_images": "2"}, "number of pictures must be a number"),
+        ({"num_images": True}, "number of pictures must be a number"),
+        ({"num_images": 10**4000}, "number of pictures must be from 1 to 8"),
+        ({"seed": -1}, "seed must be from 0 to 4294967295"),
+        ({"seed": SEEDS}, "seed must be from 0 to 4294967295"),
+        ({"seed": float("nan")}, "seed must be from"),
+        ({"seed": []}, "seed must be a number"),
+        ({"random_seed": "yes"}, "must be true or false"),
+        ({"random_seed": 1}, "must be true or false"),
+        ({"random_seed": []}, "must be true or false"),
+        ({"steps": 10**9}, "number of steps must be from 1 to 100"),
+        ({"steps": 11}, "There is no such number of steps; choose from 10, 25, 50, 100"),
+        ({"guidance_scale": 0.5}, "guidance scale must be from 1 to 20"),
+        ({"guidance_scale": float("inf")}, "guidance scale must be from 1 to 20"),
+        ({"guidance_scale": None, "sampler": "magic"}, "There is no such sampler; choose from ddpm, ddim"),
+        ({"sampler": 3}, "There is no such sampler"),
+        ({"sampler": [["ddim"]]}, "There is no such sampler"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_sentence(values: dict[str, Any], message: str):
+    with pytest.raises(UserError, match=message) as caught:
+        request(**values)
+    assert len(str(caught.value)) < 300 and "\n" not in str(caught.value)
+
+
+def test_limits_themselves_are_taken():
+    made = request(prompt="猫" * PROMPT_LIMIT, num_images=MOST_IMAGES, seed=SEEDS - 1, steps=100, guidance_scale=20)
+    assert (made.num_images, made.seed, made.steps, made.guidance_scale) == (8, SEEDS - 1, 100, 20.0)
+
+
+def test_choices_are_what_the_checkpoint_was_trained_on():
+    assert list(CHOICES.styles) == ["Google style", "flat style", "3D style", "Twitter style"]
+    assert {"一只猫", "a car", "一只狗", "红色的圆形在蓝色的正方形的左边"} <= set(CHOICES.examples)
+    config = get_config("shapes")
+    config.sample.steps = 30
+    choices = choices_for(config)
+    assert tuple(choices.styles.values()) == ART_STYLES
+    assert choices.steps == (10, 25, 30, 50, 100) and choices.default_steps == 30
+
+
+def test_other_languages_are_told_from_chinese_and_english():
+    assert not any(map(is_foreign, ("一只猫", "a cat, 3D!", "５ｃｍ的ＣＡＴ", "🐱")))
+    assert all(map(is_foreign, ("ein Bär", "кошка", "고양이", "ねこ", "a cat 고양이")))
+
+
+def test_only_foreign_prompts_are_translated(monkeypatch: pytest.MonkeyPatch):
+    read: list[str] = []
+
+    class Translator:
+        def __init__(self, model: str) -> None:
+            read.append(model)
+
+        def translate(self, texts: list[str]) -> list[str]:
+            return ["a bear" if text == "ein Bär" else "" for text in texts]
+
+    monkeypatch.setattr("ernie_vilg_jax.webapp.languages.HubTranslator", Translator)
+    translate = Languages("some/model")
+    assert read_request(CHOICES, "一只猫", negative_prompt="dog", translate=translate).prompt == "一只猫" and not read
+    made = read_request(CHOICES, "ein Bär", "3D style", negative_prompt="ein Bär", translate=translate)
+    assert (made.prompt, made.negative_prompt) == ("a bear, 3D style", "a bear") and read == ["some/model"]
+    with pytest.raises(UserError, match="could not be translated"):
+        translate("кошка")
+
+
+def test_a_translator_that_cannot_be_read_is_one_sentence(tmp_path: Any):
+    with pytest.raises(UserError, match="Prompts can be in Chinese or English only"):
+        Languages(str(tmp_path / "none"))("кошка")

@@ -16,6 +16,7 @@ REQUIRES = [
     "grain>=0.2.16",
     "array_record>=0.8.1",
     "tensorflow-datasets>=4.9.10",
+    "importlib_resources>=6",  # imported by the line above for builders that lie in a package, and not declared there
     "sentencepiece>=0.2.3",
     "transformers>=5",
     "clu>=0.0.12",

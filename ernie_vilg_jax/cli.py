@@ -116,6 +116,7 @@ def _parse(main: Main, positional: bool, argv: list[str]) -> list[str]:
         sys.exit(0)
     try:
         argv = todays_names(argv, flags.FLAGS)
+        sys.argv[:] = argv  # ml_collections reads --config.x.y from there, whatever it is given
         check_configs(argv, flags.FLAGS)
         rest = flags.FLAGS(argv)
         if len(rest) > 1 and not positional:

@@ -114,7 +114,7 @@ def test_help_shows_the_docstring_and_own_flags(monkeypatch, capsys):
         (["--wrod=x"], "Unknown command line flag 'wrod'. Did you mean: word ?; --help lists the flags."),
         (["extra"], "Unexpected argument 'extra': write --flag=value; --help lists the flags."),
         (["--config=configs/dmo.py"], "there is no file configs/dmo.py; did you mean configs/demo.py."),
-        (["--config=elsewhere"], "there is no file elsewhere; configs here: configs/demo.py."),
+        (["--config=elsewhere"], "there is no file elsewhere; configs here: configs/demo.py, ablation, demo, paper."),
         (["--config="], "there is no file"),
         (["--config.seed=1"], "--config.seed overrides a value of a config, but no --config is given."),
         (["--config=configs/demo.py", "--config.train.setps=3"], "did you mean --config.train.steps?"),
@@ -206,3 +206,26 @@ def test_help_of_a_program_run_by_path(tmp_path):
     done = subprocess.run([sys.executable, str(program), "--help"], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert "tool.py --word=hello" in done.stdout and "What to say." in done.stdout
+
+
+def test_old_names_are_read_with_one_note(monkeypatch, capsys, tmp_path):
+    """--config=demo:stage2 and --config.stage2.x, of version 0.1, from any folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def show(argv):
+        config = _CONFIG.value
+        print(config.phase, config.phases.experts.steps, config.phases.base.learning_rate, config.seed)
+
+    arguments = ("--config=demo:stage2,smoke", "--config.stage2.steps=7", "--config.stage1.learning_rate", "0.5")
+    assert run(monkeypatch, show, *arguments, "--config.seed=3") == 0
+    out, err = capsys.readouterr()
+    assert out == "experts 7 0.5 3\n"
+    assert err.count("\n") == 1 and err.startswith("note: the phases stage1 and stage2 are called base and experts now")
+    assert "--config=demo:experts,smoke --config.phases.experts.steps" in err
+
+
+@pytest.mark.parametrize("name", ["demo", "paper", "ablation"])
+def test_a_config_of_the_package_is_found_by_its_name(monkeypatch, capsys, tmp_path, name):
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, lambda argv: print(_CONFIG.value.name), f"--config={name}:base") == 0
+    assert capsys.readouterr() == (f"{name}\n", "")

@@ -41,6 +41,16 @@ def test_wheel_holds_assets_at_any_depth(tmp_path: Path, monkeypatch: pytest.Mon
     assert {f"assets/{name}" for name in names} <= packed
 
 
+def test_configs_are_installed_inside_the_package(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
+    distribution = read_setup(ROOT)
+    assert "ernie_vilg_jax.configs" in distribution.packages
+    build = distribution.get_command_obj("build_py")
+    build.ensure_finalized()
+    modules = {module for package, module, _ in build.find_all_modules() if package == "ernie_vilg_jax.configs"}
+    assert {"demo", "paper", "ablation"} <= modules
+
+
 def test_commands_exist(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(ROOT)
     scripts = read_setup(ROOT).entry_points["console_scripts"]

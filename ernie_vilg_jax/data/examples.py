@@ -45,7 +45,7 @@ class Knowledge:
     def of(config: Any) -> Knowledge | None:
         """None when `config.knowledge` is switched off. Raises UserError naming a field that makes no sense."""
         settings = config.get("knowledge")
-        if not settings or not settings.enabled or config.get("target") == "autoencoder":
+        if not settings or not settings.enabled or config.get("phase") == "autoencoder":
             return None
         for name in ("text_rate", "image_rate", "append_rate", "generated_rate"):
             if not 0 <= settings[name] <= 1:

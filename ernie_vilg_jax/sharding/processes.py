@@ -206,7 +206,7 @@ def name() -> str:
 
 
 def agree(values: Mapping[str, Any]) -> None:
-    """Raises UserError in each process whose `values` (JSON) are not those of process 0, with the first that differs."""
+    """Raises UserError in each process whose `values` (JSON) are not those of process 0; names the first other one."""
     if count() == 1:
         return
     client, key = _state().client, _next_key("agree")

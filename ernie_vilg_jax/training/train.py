@@ -36,12 +36,17 @@ def run(config: ConfigDict, workdir: epath.PathLike, devices: Sequence[Any] | No
     _check_processes(config, workdir)
     model = build_model(config)
     mesh = make_mesh(config.mesh, devices)
+    folder = checkpointing.phase_folder(workdir, config.phase)
+    if folder.name != config.phase:
+        logging.info(
+            "note: the phase %s was called %s when this run began; it goes on in %s", config.phase, folder.name, folder
+        )
     with jax.set_mesh(mesh):
         task = build_task(config, model, tokenizer, mesh, workdir)
         logging.info("%s on %d x %s", config.phase, mesh.size, mesh.devices.flat[0].device_kind)
         for name, tree in task.parameters.items():
             logging.info("%s: %.1fM parameters", name, parameter_overview.count_parameters(tree) / 1e6)
-        return loop.train(task, config, tokenizer, mesh, checkpointing.phase_folder(workdir, config.phase))
+        return loop.train(task, config, tokenizer, mesh, folder)
 
 
 def _check_processes(config: ConfigDict, workdir: epath.Path) -> None:

@@ -14,8 +14,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax.annotation import annotate as annotation
-from ernie_vilg_jax.annotation import captioners as captions_module
-from ernie_vilg_jax.annotation import detectors as vision
+from ernie_vilg_jax.annotation import captioners, detectors, translators
 from ernie_vilg_jax.annotation import run_local as annotation_local
 from ernie_vilg_jax.annotation import shard as annotation_shard
 from ernie_vilg_jax.annotation.annotate import Settings, annotate
@@ -33,9 +32,9 @@ SHARD = "train-00001-of-00003.array_record"
 
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(vision.DETECTORS, "fake", "tests.annotation.annotation_fakes:Detector")
-    monkeypatch.setitem(captions_module.CAPTIONERS, "fake", "tests.annotation.annotation_fakes:Captioner")
-    monkeypatch.setitem(captions_module.TRANSLATORS, "fake", "tests.annotation.annotation_fakes:Translator")
+    monkeypatch.setitem(detectors.DETECTORS, "fake", "tests.annotation.annotation_fakes:Detector")
+    monkeypatch.setitem(captioners.CAPTIONERS, "fake", "tests.annotation.annotation_fakes:Captioner")
+    monkeypatch.setitem(translators.TRANSLATORS, "fake", "tests.annotation.annotation_fakes:Translator")
     annotation_fakes.Detector.given = 0
 
 

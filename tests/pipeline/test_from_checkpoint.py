@@ -9,6 +9,8 @@ import pytest
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.pipeline import Pipeline, export, load
 
+pytestmark = pytest.mark.slow
+
 PROMPTS = ["红色的圆形", "a blue square", "一个绿色的三角形"]
 
 

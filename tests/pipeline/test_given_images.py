@@ -10,7 +10,7 @@ from ernie_vilg_jax import images as images_module
 from ernie_vilg_jax.diffusion.samplers import SAMPLERS
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.pipeline import Pipeline
-from tests.pipeline.conftest import make_pipe
+from tests.random_model import make_pipe
 
 PROMPT = "红色的圆形"
 RNG = np.random.default_rng(0)

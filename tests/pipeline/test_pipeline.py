@@ -17,7 +17,7 @@ from ernie_vilg_jax.pipeline import Pipeline, Progress
 from ernie_vilg_jax.pipeline import pipeline as asking
 from ernie_vilg_jax.pipeline import runner as running
 from ernie_vilg_jax.sharding import splash_attention
-from tests.pipeline.conftest import make_pipe
+from tests.random_model import make_pipe
 
 PROMPTS = ["红色的圆形", "a blue square", "一个绿色的三角形"]
 
@@ -84,7 +84,7 @@ def test_more_prompts_than_a_batch(pipe: Pipeline, monkeypatch: pytest.MonkeyPat
 def by_hand(pipe: Pipeline, prompt: str, negative: str, scale: float) -> Image.Image:
     """DDIM with guidance, written out: picture number 0 of seed 0, in three steps."""
     model, params = pipe.model, pipe.params
-    predict, read, decode = jax.jit(model.predict), jax.jit(model.read), jax.jit(model.decode)
+    predict, read, decode = jax.jit(model.predict), jax.jit(model.encode_text), jax.jit(model.decode)
     texts = [[leaf[None] for leaf in pipe.tokenizer.encode(text)[:2]] for text in (prompt, negative)]
     wanted, unwanted = (read(params.text_encoder, *words) for words in texts)
     x = np.asarray(jax.random.normal(jax.random.fold_in(jax.random.key(0), 0), model.latent_shape))[None]

@@ -89,7 +89,7 @@ def ask_toy(params: Any, x: jax.Array, t: jax.Array, text: Text, shared: Any) ->
 TOYS = [{"w": np.random.default_rng(k).standard_normal((3, 3)).astype(np.float32)} for k in range(4)]
 
 
-def make_batches(count: int, side: int = 4) -> Inputs:
+def make_inputs(count: int, side: int = 4) -> Inputs:
     rng = np.random.default_rng(1)
     draw = lambda *shape: jnp.asarray(rng.standard_normal(shape), jnp.float32)  # noqa: E731
 
@@ -108,7 +108,7 @@ def mesh_of(**sizes: int) -> Mesh:
 @cache
 def reference(sampler: Sampler, stages: Stages) -> np.ndarray:
     """What the resident mode makes of five batches of the toy."""
-    return np.asarray(make_sampling("resident", ask_toy, stages, sampler)(TOYS, make_batches(5)))
+    return np.asarray(make_sampling("resident", ask_toy, stages, sampler)(TOYS, make_inputs(5)))
 
 
 DETERMINISTIC, STOCHASTIC = TwoStep(), DDIM(SCHEDULE, STEPS, eta=1.0)
@@ -122,18 +122,18 @@ def first(inputs: Inputs, count: int) -> Inputs:
 
 @pytest.mark.parametrize("batches", [1, 3, 4, 5])
 @pytest.mark.parametrize("groups", [1, 2, 4])
-def test_pipelined_is_resident(groups: int, inputs: int) -> None:
+def test_pipelined_is_resident(groups: int, batches: int) -> None:
     """With a memory of past steps, stages of different lengths and one without steps."""
     mesh = mesh_of(expert=groups)
     pipelined = Pipelined(ask_toy, UNEVEN, DETERMINISTIC, mesh)
-    got = pipelined(stack_experts(TOYS, mesh), first(make_batches(5), inputs))
-    np.testing.assert_allclose(got, reference(DETERMINISTIC, UNEVEN)[:inputs], rtol=1e-5, atol=1e-5)
+    got = pipelined(stack_experts(TOYS, mesh), first(make_inputs(5), batches))
+    np.testing.assert_allclose(got, reference(DETERMINISTIC, UNEVEN)[:batches], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0], ids=["ddim", "stochastic"])
 def test_three_modes_make_the_same_pictures(eta: float) -> None:
     """A U-Net with guidance; pipelined also with the pictures and the weights of each group cut over its devices."""
-    predict, sampler, inputs = partial(ask, SMALL), DDIM(SCHEDULE, STEPS, eta), make_batches(3)
+    predict, sampler, inputs = partial(ask, SMALL), DDIM(SCHEDULE, STEPS, eta), make_inputs(3)
     experts = unet_experts(SMALL)
     sampling = partial(make_sampling, predict=predict, stages=UNIFORM, sampler=sampler)
     resident = np.asarray(sampling("resident")(experts, inputs))
@@ -148,7 +148,7 @@ def test_three_modes_make_the_same_pictures(eta: float) -> None:
 @pytest.mark.parametrize("name", sorted(set(SAMPLERS) - {"ddim"}))
 def test_every_sampler_in_three_modes(name: str) -> None:
     """Whatever it remembers, and however often it asks; its second stage begins in the midst of its history."""
-    sampler, inputs = make_sampler(name, SCHEDULE, 7, grid="trailing"), first(make_batches(5), 3)
+    sampler, inputs = make_sampler(name, SCHEDULE, 7, grid="trailing"), first(make_inputs(5), 3)
     expected = reference(sampler, UNEVEN)[:3]
     streamed = make_sampling("streamed", ask_toy, UNEVEN, sampler)(TOYS, inputs)
     np.testing.assert_allclose(streamed, expected, rtol=1e-5, atol=1e-5)
@@ -181,7 +181,7 @@ def test_guidance_in_three_modes(guidance: Guidance, other: Guidance) -> None:
     def ask(params: Any, x: jax.Array, t: jax.Array, text: tuple[Text, Text], shared: Any) -> jax.Array:
         return guided(partial(predict, params), *text, shared, SCHEDULE)(x, t)
 
-    plain, negative = make_batches(2), make_batches(3)
+    plain, negative = make_inputs(2), make_inputs(3)
     texts = plain.text, jax.tree.map(lambda leaf: leaf[1:], negative.text)
     modes = {
         "resident": (make_sampling("resident", ask, UNIFORM, sampler), TOYS),
@@ -218,7 +218,7 @@ def origins(kind: str, mesh: Mesh) -> list[Any]:
 def test_streamed_is_resident_wherever_experts_come_from(kind: str) -> None:
     mesh = mesh_of(data=2, tensor=3)
     streamed = Streamed(ask_toy, UNEVEN, STOCHASTIC, mesh if "mesh" in kind else None, prefetch=kind != "device")
-    experts, inputs = origins(kind, mesh), make_batches(5)
+    experts, inputs = origins(kind, mesh), make_inputs(5)
     for _ in range(2):  # neither the experts nor the noise may be used up
         got = streamed(experts, inputs)
         np.testing.assert_allclose(got, reference(STOCHASTIC, UNEVEN), rtol=1e-5, atol=1e-5)
@@ -237,7 +237,7 @@ def bytes_on(device: Any) -> int:
 
 @pytest.mark.parametrize(("prefetch", "most"), [(True, 2), (False, 1)])
 def test_streamed_holds_one_expert_or_two_with_prefetch(prefetch: bool, most: int) -> None:
-    device, inputs = jax.local_devices()[0], make_batches(2)
+    device, inputs = jax.local_devices()[0], make_inputs(2)
     ballast = np.ones((1000, 1000), np.float32)
     before, size = bytes_on(device), ballast.nbytes
     held: dict[str, float] = {}
@@ -268,7 +268,7 @@ def test_streamed_holds_one_expert_or_two_with_prefetch(prefetch: bool, most: in
 
 def test_the_streamed_program_takes_one_expert() -> None:
     """In, out and in between, by the compiler's account: an expert, a batch and activations."""
-    expert, inputs = unet_experts(WIDE)[0], make_batches(1, side=8)
+    expert, inputs = unet_experts(WIDE)[0], make_inputs(1, side=8)
     streamed = Streamed(partial(ask, WIDE), UNIFORM, STOCHASTIC)
     latents, text, key = jax.tree.map(lambda leaf: leaf[0], (inputs.latents, inputs.text, inputs.keys))
     carry = streamed.sampler.init(latents)
@@ -295,22 +295,22 @@ idle: 37.5%"""
 
 @pytest.mark.parametrize("groups", [1, 2, 4, 5, 10])
 @pytest.mark.parametrize("batches", [1, 2, 4, 7, 10, 23])
-def test_every_group_works_but_for_fill_and_drain(groups: int, inputs: int) -> None:
-    table = timetable(groups, inputs)
-    for batch in range(inputs):
+def test_every_group_works_but_for_fill_and_drain(groups: int, batches: int) -> None:
+    table = timetable(groups, batches)
+    for batch in range(batches):
         ticks, at = np.nonzero(table == batch)
         np.testing.assert_array_equal(at, np.arange(groups)[::-1])
         np.testing.assert_array_equal(np.diff(ticks), 1)
-    between = table[groups - 1 : inputs]
+    between = table[groups - 1 : batches]
     assert (between != IDLE).all()
-    assert len(table) == inputs + groups - 1
-    assert bubble(table) == pytest.approx((groups - 1) / (inputs + groups - 1))
+    assert len(table) == batches + groups - 1
+    assert bubble(table) == pytest.approx((groups - 1) / (batches + groups - 1))
     # The queue loses nothing, and holds no more batches than it has to.
-    for rows in places(groups, inputs):
-        assert len(rows) < inputs + groups
-    waiting, ended = places(groups, inputs)
-    assert sorted(waiting[waiting != IDLE]) == list(range(inputs))
-    assert sorted(ended[ended != IDLE]) == list(range(inputs))
+    for rows in places(groups, batches):
+        assert len(rows) < batches + groups
+    waiting, ended = places(groups, batches)
+    assert sorted(waiting[waiting != IDLE]) == list(range(batches))
+    assert sorted(ended[ended != IDLE]) == list(range(batches))
 
 
 def test_stages_of_the_uneven_cut() -> None:
@@ -320,7 +320,7 @@ def test_stages_of_the_uneven_cut() -> None:
 
 def test_nothing_of_an_expert_moves_and_each_group_holds_its_own() -> None:
     """By the compiled program: what crosses the expert axis, and how much a device must hold."""
-    mesh, inputs = mesh_of(expert=4, data=2), make_batches(4, side=8)
+    mesh, inputs = mesh_of(expert=4, data=2), make_inputs(4, side=8)
     pipelined = Pipelined(partial(ask, WIDE), UNIFORM, STOCHASTIC, mesh)
     bank = stack_experts(unet_experts(WIDE), mesh)
     with jax.set_mesh(mesh):
@@ -372,9 +372,9 @@ def test_what_does_not_fit_is_refused(mode: str, n: int, sizes: dict[str, int] |
 
 def test_wrong_numbers_of_experts_are_refused() -> None:
     with pytest.raises(ValueError, match="4 stages need 4 experts, but 3"):
-        Streamed(ask_toy, UNIFORM, STOCHASTIC)(TOYS[:3], make_batches(1))
+        Streamed(ask_toy, UNIFORM, STOCHASTIC)(TOYS[:3], make_inputs(1))
     mesh = mesh_of(expert=2)
     with pytest.raises(ValueError, match="a bank of 4"):
-        Pipelined(ask_toy, UNIFORM, STOCHASTIC, mesh)(stack_experts(TOYS[:2], mesh), make_batches(1))
+        Pipelined(ask_toy, UNIFORM, STOCHASTIC, mesh)(stack_experts(TOYS[:2], mesh), make_inputs(1))
     with pytest.raises(ValueError, match="4 experts cannot be divided among 3 groups"):
         Pipelined(ask_toy, UNIFORM, STOCHASTIC, mesh_of(expert=3))

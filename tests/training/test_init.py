@@ -23,6 +23,8 @@ from ernie_vilg_jax.preparation.prepare import prepare
 from ernie_vilg_jax.training import loop
 from tests.tiny_run import MakeConfig, train
 
+pytestmark = pytest.mark.slow
+
 AUTOENCODER = {"channels": (8, 16), "num_res_blocks": 1, "latent_channels": 4, "patch_size": 1, "norm_groups": 8}
 TEXT_ENCODER = {
     **{"width": 16, "num_layers": 1, "num_heads": 2, "norm": "post", "activation": "gelu", "mlp_width": 0},
@@ -192,7 +194,7 @@ def test_parts_of_another_run(make_config: MakeConfig, weights: Path, bert_data:
         ),
         (
             {"phases.base.init_from": "runs/x"},
-            "init_from brings all parts, so .* --config.phases.base.autoencoder_from",
+            "init_from brings all components, so .* --config.phases.base.autoencoder_from",
         ),
     ],
 )
@@ -226,7 +228,7 @@ def test_an_autoencoder_whose_latents_were_not_measured(
     params = item(weights / "vae", "autoencoder")["params"]
     metadata = checkpointing.make_metadata(config, target="autoencoder")
     checkpointing.save_once(tmp_path / "run", {"autoencoder": {"ema": params, "params": params}}, metadata)
-    with pytest.raises(UserError, match="is an autoencoder's training, which has not measured the spread"):
+    with pytest.raises(UserError, match="is an autoencoder's training, which has not measured the mean and deviation"):
         train(config, tmp_path)
     command("export_autoencoder", str(tmp_path / "run"), str(tmp_path / "vae"))
     assert json.loads((tmp_path / "vae" / "config.json").read_text())["scaling_factor"] == 1.0

@@ -14,6 +14,8 @@ from ernie_vilg_jax.annotation.annotate import annotate
 from ernie_vilg_jax.training.task import State
 from tests.tiny_run import MakeConfig, train
 
+pytestmark = pytest.mark.slow
+
 STRONG = {"attention_weight": 1.0, "loss_weight": 3.0}  # so that each piece shows in the loss of tiny models
 
 

@@ -21,6 +21,8 @@ from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.sharding.mesh import AXES, make_mesh
 from ernie_vilg_jax.training.diffusion import DiffusionTask
 
+pytestmark = pytest.mark.slow
+
 BATCH = 32
 MESHES: tuple[Mapping[str, int], ...] = (
     {"expert": 2, "data": 1},

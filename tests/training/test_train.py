@@ -19,6 +19,8 @@ from ernie_vilg_jax.training.task import State
 from ernie_vilg_jax.training.train import run
 from tests.tiny_run import MakeConfig, train
 
+pytestmark = pytest.mark.slow
+
 
 def leaves(state: State) -> dict[str, np.ndarray]:
     state = {**state, "key": jax.random.key_data(state["key"])}
@@ -60,13 +62,13 @@ def test_losses_fall_and_everything_is_written(whole_run: Path) -> None:
 def test_4_steps_are_2_and_restore_and_2(target: str, make_config: MakeConfig, whole_run: Path, tmp_path: Path) -> None:
     """Parameters, optimizer, EMA, randomness and place in the data: bit for bit."""
     before = ("autoencoder",) if target == "base" else ("autoencoder", "base")
-    changes = {"train.checkpoint_every": 2, "train.preview_every": 0, f"{target}.accumulation_steps": 2}
+    changes = {"train.checkpoint_every": 2, "train.preview_every": 0, f"phases.{target}.accumulation_steps": 2}
     straight = start_from(whole_run, tmp_path / "straight", *before)
-    at_once = train(make_config(target, **changes, **{f"{target}.steps": 4}), straight)
+    at_once = train(make_config(target, **changes, **{f"phases.{target}.steps": 4}), straight)
     stopped = start_from(whole_run, tmp_path / "stopped", *before)
-    half = train(make_config(target, **changes, **{f"{target}.steps": 2}), stopped)
+    half = train(make_config(target, **changes, **{f"phases.{target}.steps": 2}), stopped)
     assert int(half["step"]) == 2
-    resumed = train(make_config(target, **changes, **{f"{target}.steps": 4}), stopped)
+    resumed = train(make_config(target, **changes, **{f"phases.{target}.steps": 4}), stopped)
     assert int(resumed["step"]) == 4
     assert_equal(at_once, resumed)
     assert metrics(straight / target, "train/loss")[4] == metrics(stopped / target, "train/loss")[4]
@@ -232,7 +234,7 @@ def test_eight_devices_train_like_one(make_config: MakeConfig, whole_run: Path, 
         losses = []
         for name, mesh in (("one", {}), ("eight", {"mesh.data": 2, "mesh.fsdp": 4})):
             workdir = start_from(whole_run, tmp_path / target / name, *before)
-            changes = {f"{target}.steps": 4, f"{target}.batch_size": 16, "train.preview_every": 0}
+            changes = {f"phases.{target}.steps": 4, f"phases.{target}.batch_size": 16, "train.preview_every": 0}
             config = make_config(target, **mesh, **changes)
             run(config, workdir, jax.devices()[:1] if name == "one" else None)
             losses.append(metrics(workdir / target, "train/loss"))

@@ -17,7 +17,7 @@ import statistics
 import time
 
 from absl import app, flags
-from tests.knowledge.gold_score import Report, read_gold, score
+from tests.annotation.taggers.gold_score import Report, read_gold, score
 
 from ernie_vilg_jax.annotation.taggers import Tagger, make_tagger
 from ernie_vilg_jax.knowledge.words import PARTS_OF_SPEECH

@@ -54,7 +54,7 @@ def _keep_all(config: ConfigDict) -> None:
 # Each comes on top of those above it. "gathered" is not a setting: the plain row takes it away.
 TRAINING: tuple[Choice, ...] = (
     ("plain", lambda config: None),
-    ("gathered: gradients are summed and cut in one (parallel/rules.py, flags.py)", lambda config: None),
+    ("gathered: gradients are summed and cut in one (sharding/rules.py, compiler_options.py)", lambda config: None),
     ("kept: nothing is computed again (unet.remat=False)", _keep_all),
     ("kernel: attention never writes its logits (sharding/splash_attention.py)", _kernel),
 )

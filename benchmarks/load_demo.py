@@ -3,9 +3,10 @@
     python -m ernie_vilg_jax.demo --port=7861 &
     python benchmarks/load_demo.py --port=7861 --seconds=180 --clients=10
 
-Each client orders pictures with the page's settings, one order after the other, over plain HTTP; one that is told that
-the demo is busy comes back after two seconds. The nonsense must be refused with a sentence, and change nothing else.
-Prints the orders that were filled, refused as busy or failed, how long they took, and the server's memory before and
+Each client requests pictures with the page's settings, one request after the other, over plain HTTP; one that is told
+that the demo is busy comes back after two seconds. The nonsense must be refused with a sentence, and change nothing
+else.
+Prints the requests that were filled, refused as busy or failed, how long they took, and the server's memory before and
 after.
 """
 
@@ -64,7 +65,7 @@ HOSTILE: dict[str, tuple[str, bytes]] = {
 
 @dataclass
 class Counts:
-    """What came of the orders."""
+    """What came of the requests."""
 
     seconds: list[float] = field(default_factory=list)
     busy: int = 0
@@ -154,7 +155,7 @@ def main(argv: list[str]) -> None:
         thread.join()
     spent, done = time.monotonic() - start, counts.seconds
     print(
-        f"{FLAGS.clients} clients, {spent:.0f} s: {len(done)} orders filled ({len(done) * FLAGS.num_images} pictures), "
+        f"{FLAGS.clients} clients, {spent:.0f} s: {len(done)} requests filled, {len(done) * FLAGS.num_images} images, "
     )
     print(f"{counts.busy} answers of busy, {sum(counts.failed.values())} failures {dict(counts.failed) or ''}")
     if done:
@@ -168,7 +169,7 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     # Not at the top: a test imports this module beside commands that have flags of the same names.
     flags.DEFINE_integer("port", 7860, "Where the demo listens, on this machine.")
-    flags.DEFINE_float("seconds", 180, "New orders are sent for so long.")
+    flags.DEFINE_float("seconds", 180, "New requests are sent for so long.")
     flags.DEFINE_integer("clients", 10, "Clients at once.")
     flags.DEFINE_integer("num_images", 4, "Pictures of an order.")
     app.run(main)

@@ -43,7 +43,7 @@ class Bench:
         self.model, self.stages, self.params, self.guidance = pipe.model, pipe.stages, pipe.params, guidance
         ids, masks, _ = zip(*(pipe.tokenizer.encode(prompt) for prompt in prompts for _ in range(count)), strict=True)
         null_ids, null_mask, _ = pipe.tokenizer.encode("")
-        read = jax.jit(self.model.read)
+        read = jax.jit(self.model.encode_text)
         self.text = read(self.params.text_encoder, np.stack(ids), np.stack(masks))
         self.null_text = read(self.params.text_encoder, null_ids[None], null_mask[None])
         self.noise = jax.random.normal(jax.random.key(0), (len(ids), *self.model.latent_shape))

@@ -179,8 +179,8 @@ for language, captions in record.captions.items():
 # %% [markdown]
 # ## Fine-tune
 #
-# Stage 1, one U-Net for all timesteps, begins as the demo's. Run the cell again after an interruption, and it goes on
-# from the last checkpoint. To start anew, choose another `WORK`.
+# The base, one U-Net for all timesteps, begins as the demo's. Run the cell again after an interruption, and it goes on
+# from the last checkpoint. To start over, choose another `WORK`.
 
 # %%
 config.phase = "base"
@@ -251,6 +251,6 @@ labelled_grid(
 # The example has 64 pictures. More `STEPS` follow them more closely, and forget more of what the demo knew. There
 # must be two different captions at least, since one part is held out.
 #
-# The result is a run like any other: `ernie_vilg_jax.load("my_model/run")`. Stage 2, which gives every stage of the
-# timesteps an expert of its own, is the same cell with `config.phase = "experts"` and the fields of
+# The result is a run like any other: `ernie_vilg_jax.load("my_model/run")`. The phase `experts`, which gives
+# every stage of the timesteps an expert of its own, is the same cell with `config.phase = "experts"` and the fields of
 # `config.phases.experts`.

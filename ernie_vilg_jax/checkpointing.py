@@ -134,7 +134,7 @@ def read_metadata(path: epath.Path, item: str = "tokenizer") -> dict[str, Any]:
             "single part that `checkpoint import_*` wrote"
         )
     with reading(path):
-        metadata = ocp.metadata(paths.absolute(path), checkpointable_name=item).custom_metadata
+        metadata: Any = ocp.metadata(paths.absolute(path), checkpointable_name=item).custom_metadata
     if not isinstance(metadata, dict) or "config" not in metadata:
         raise UserError(f"checkpoint {path} was not written by ernie_vilg_jax: it carries no config")
     if metadata.get("format") not in (1, FORMAT):

@@ -182,12 +182,14 @@ def parse_argument(argument: str | None, variants: Mapping[str, Any]) -> tuple[s
     return (phases[0] if phases else None), [word for word in words if word not in PHASES]
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(values: Mapping[str, Any] | ConfigDict, prefix: str = "") -> dict[str, Any]:
     """{"data.path": ...} of nested values: one entry for each that is not a non-empty mapping itself."""
     found: dict[str, Any] = {}
     for name, value in values.items():
-        inner = isinstance(value, (Mapping, ConfigDict)) and len(value)
-        found |= flat(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
+        if isinstance(value, (Mapping, ConfigDict)) and len(value):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
     return found
 
 

@@ -78,8 +78,8 @@ def labelled_grid(
     for row, label_height in zip(rows, label_heights, strict=True):
         for column, i in enumerate(row):
             left = margin + column * (cell + margin)
-            picture = _fit(images[i], cell)
-            sheet.paste(picture, (left + (cell - picture.width) // 2, top + (cell - picture.height) // 2))
+            shown = _fit(images[i], cell)
+            sheet.paste(shown, (left + (cell - shown.width) // 2, top + (cell - shown.height) // 2))
             lines, font = blocks[i]
             for n, line in enumerate(lines):
                 x = left + (cell - font.getlength(line)) / 2

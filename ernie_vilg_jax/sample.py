@@ -65,17 +65,17 @@ def main(argv: list[str]) -> None:
 
     cli.enable_compilation_cache()
     start = time.monotonic()
-    pictures = given_pictures()
+    given = given_images()
     pipe = load(CHECKPOINT.value, mode=MODE.value, mesh=axis_sizes(MESH.value))
     prompts = PROMPT.value if PROMPT.value is not None else list(pipe.config.train.preview_prompts)
     logging.info(
         "checkpoint read in %.1f s; sampling %d pictures", time.monotonic() - start, len(prompts) * NUM_IMAGES.value
     )
     start = time.monotonic()
-    options = {**options_of_flags(), **pictures}
+    options = {**options_of_flags(), **given}
     if sys.stderr.isatty() and MODE.value != "pipelined":
         options["on_step"] = ProgressLine(sys.stderr)
-    ask = pipe.inpaint if "mask" in pictures else pipe.image_to_image if "image" in pictures else pipe
+    ask = pipe.inpaint if "mask" in given else pipe.image_to_image if "image" in given else pipe
     with naming_flags():
         images = ask(prompts, **options)
     seconds = time.monotonic() - start
@@ -89,7 +89,7 @@ def main(argv: list[str]) -> None:
 
 
 def options_of_flags() -> dict[str, Any]:
-    """What the flags say of `pipeline.requests.Options`."""
+    """What the flags say of `pipeline.request.Options`."""
     return {
         "num_images": NUM_IMAGES.value,
         "negative_prompt": NEGATIVE_PROMPT.value,
@@ -105,7 +105,7 @@ def options_of_flags() -> dict[str, Any]:
     }
 
 
-def given_pictures() -> dict[str, Any]:
+def given_images() -> dict[str, Any]:
     """image, mask and strength, as far as there are flags for them."""
     from PIL import Image
 
@@ -125,26 +125,28 @@ def given_pictures() -> dict[str, Any]:
     return given if STRENGTH.value is None else {**given, "strength": STRENGTH.value}
 
 
-def numbers(name: str, parts: Sequence[str] | None, kind: Callable[[str], Any], example: str) -> tuple[Any, ...] | None:
+def numbers(
+    name: str, values: Sequence[str] | None, kind: Callable[[str], Any], example: str
+) -> tuple[Any, ...] | None:
     """(100, 900) of ["100", "900"]; an empty flag is ()."""
-    if parts is None:
+    if values is None:
         return None
     try:
-        return tuple(kind(part) for part in parts)
+        return tuple(kind(part) for part in values)
     except ValueError as error:
         raise UserError(
-            f"--{name}={','.join(parts)} must be numbers with commas, such as --{name}={example}"
+            f"--{name}={','.join(values)} must be numbers with commas, such as --{name}={example}"
         ) from error
 
 
-def axis_sizes(parts: Sequence[str] | None) -> dict[str, int] | None:
+def axis_sizes(values: Sequence[str] | None) -> dict[str, int] | None:
     """{"expert": 4, "data": 2} of ["expert=4", "data=2"]."""
-    if not parts:
+    if not values:
         return None
     try:
-        return {axis.strip(): int(size) for axis, size in (part.split("=") for part in parts)}
+        return {axis.strip(): int(size) for axis, size in (part.split("=") for part in values)}
     except ValueError as error:
-        raise UserError(f"--mesh={','.join(parts)} must be axes and sizes, such as --mesh=expert=4,data=2") from error
+        raise UserError(f"--mesh={','.join(values)} must be axes and sizes, such as --mesh=expert=4,data=2") from error
 
 
 @contextmanager

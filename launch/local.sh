@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing to pictures on this machine: prepare, autoencoder, stage 1, stage 2, sample.
+# From nothing to pictures on this machine: prepare, autoencoder, base, experts, sample.
 #
 #   launch/local.sh [--dry_run] CONFIG VARIANT FOLDER
 #   launch/local.sh configs/demo.py quick runs/quick     # 11 minutes on two shared CPU cores; needs npm for the art

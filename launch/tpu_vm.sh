@@ -7,7 +7,7 @@
 #
 #   --name=NAME        of the TPU VM                                  required
 #   --zone=ZONE        that offers the type                           required
-#   --type=TYPE        accelerator type, of one host                  default: v5litepod-8
+#   --type=TYPE        accelerator type, of one machine                 default: v5litepod-8
 #   --version=VERSION  runtime of the VM                              default: the one for the type
 #   --config=CONFIG    what to train                                  default: configs/demo.py:autoencoder
 #   --config.KEY=VALUE any setting of the config, as in training

@@ -33,7 +33,7 @@ ON_REQUEST = ("network", "hosts")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    wanted = config.getoption("markexpr", "")
+    wanted = config.getoption("markexpr", "") or ""
     left_out = [item for item in items if any(item.get_closest_marker(m) and m not in wanted for m in ON_REQUEST)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)

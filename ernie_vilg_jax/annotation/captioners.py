@@ -117,8 +117,8 @@ class HubCaptioner:
         captions: list[dict[str, str]] = [{} for _ in images]
 
         def process(index: int) -> dict[str, Any]:
-            picture = pretrained.as_rgb(images[index], ids[index])
-            return {"pixel_values": self._processor(images=[picture], return_tensors="pt")["pixel_values"]}
+            shown = pretrained.as_rgb(images[index], ids[index])
+            return {"pixel_values": self._processor(images=[shown], return_tensors="pt")["pixel_values"]}
 
         for indices, inputs in self._hub.batches(len(images), self._batch_size, process):
             with self._hub.torch.inference_mode():

@@ -141,6 +141,6 @@ def _png(pixels: np.ndarray) -> str:
     from PIL import Image
 
     buffer = io.BytesIO()
-    picture: Any = Image.fromarray(pixels)
-    picture.save(buffer, "PNG")
+    shown: Any = Image.fromarray(pixels)
+    shown.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

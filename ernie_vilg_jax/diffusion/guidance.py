@@ -188,8 +188,8 @@ def _rescaled(
 ) -> jax.Array:
     axes = tuple(range(1, x.ndim))
     v, aim = (schedule.to_v(x, one, t) for one in (epsilon, with_text))
-    spread, wanted = (jnp.std(one, axis=axes, keepdims=True) for one in (v, aim))
-    factor = phi * wanted / jnp.where(spread > 0, spread, 1.0) + (1 - phi)
+    deviation, wanted = (jnp.std(one, axis=axes, keepdims=True) for one in (v, aim))
+    factor = phi * wanted / jnp.where(deviation > 0, deviation, 1.0) + (1 - phi)
     return schedule.to_epsilon(x, v * factor, t, "v")
 
 

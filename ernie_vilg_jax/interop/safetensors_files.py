@@ -86,7 +86,7 @@ def _files(source: Path) -> list[Path]:
     for name in FILES:
         index = source / f"{name}.index.json"
         if index.is_file():
-            return _parts(index)
+            return _files_of_index(index)
         if (source / name).is_file():
             return [source / name]
     found = sorted(source.glob("*.safetensors"))
@@ -101,7 +101,7 @@ def _files(source: Path) -> list[Path]:
     raise UserError(f"{source} holds no safetensors file; {_convert(source)}")
 
 
-def _parts(index: Path) -> list[Path]:
+def _files_of_index(index: Path) -> list[Path]:
     try:
         names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -42,8 +42,8 @@ class AttentionMaps:
     def overlay(self, stage: int | None = None) -> Image.Image:
         """The picture, dark where the word gets least attention and as it is where it gets most."""
         shown = self.mean(stage)
-        spread = shown.max() - shown.min()
-        light = Image.fromarray(np.asarray(255 * (shown - shown.min()) / (spread or 1), np.uint8))
+        contrast = shown.max() - shown.min()
+        light = Image.fromarray(np.asarray(255 * (shown - shown.min()) / (contrast or 1), np.uint8))
         light = np.asarray(light.resize(self.image.size, Image.Resampling.BICUBIC), np.float32)[..., None] / 255
         return Image.fromarray(np.asarray(np.asarray(self.image) * (0.15 + 0.85 * light), np.uint8))
 

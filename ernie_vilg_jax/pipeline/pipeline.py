@@ -94,7 +94,7 @@ class Pipeline:
           prompts: Chinese or English. Longer ones than the tokenizer's limit are cut, with a warning that says where.
           on_step: called with a `Progress` after each step; not in the pipelined mode, where no step is everybody's.
           options: num_images, negative_prompt, seed, steps, sampler, grid, guidance_scale, guidance_rescale,
-            guidance_interval, dynamic_threshold, stage_scales: see `requests.Options`.
+            guidance_interval, dynamic_threshold, stage_scales: see `request.Options`.
 
         Returns:
           PIL images, RGB; `image.info` says how each was made.

@@ -14,7 +14,7 @@ from ernie_vilg_jax.diffusion.samplers import GRIDS, SAMPLERS
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.errors import UserError
 
-MOST_PICTURES = 1000
+MOST_IMAGES = 1000
 """Of one call: more are a mistake in a number more often than a wish, and their noise and prompts are held at once."""
 
 log = logging.getLogger(__name__)
@@ -116,10 +116,10 @@ def make_request(
     if not all(text.strip() for text in texts):
         raise UserError("a prompt is empty; say what the picture should show, such as --prompt=一只猫")
     count = _whole("num_images", given.get("num_images", 1), least=1)
-    if len(texts) * count > MOST_PICTURES:
+    if len(texts) * count > MOST_IMAGES:
         raise UserError(
             f"num_images={count} of {len(texts)} prompts are {len(texts) * count} pictures, and one call makes at most "
-            f"{MOST_PICTURES}; ask for fewer, several times with another seed"
+            f"{MOST_IMAGES}; ask for fewer, several times with another seed"
         )
     guidance = _guidance(settings, stages, given)
     negative = _texts("negative_prompt", given.get("negative_prompt", ""))

@@ -101,8 +101,8 @@ class AutoencoderTask:
 
     def preview(self, state: State) -> tuple[np.ndarray, list[str]]:
         images = self.validation["image"][:8]
-        pictures = np.stack([to_uint8(images), to_uint8(self._reconstruct(state["ema"], images))], axis=1)
-        return pictures.reshape(-1, *pictures.shape[2:]), ["original", "reconstructed"] * len(images)
+        pairs = np.stack([to_uint8(images), to_uint8(self._reconstruct(state["ema"], images))], axis=1)
+        return pairs.reshape(-1, *pairs.shape[2:]), ["original", "reconstructed"] * len(images)
 
     def flops_per_step(self, batch: Batch) -> float:
         return jaxpr_flops(self.train_step.trace(self.abstract, batch).jaxpr)

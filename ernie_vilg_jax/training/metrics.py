@@ -51,11 +51,11 @@ class MetricWriter:
         if time.monotonic() - self._copied > UPLOAD_EVERY:
             self._copy()
 
-    def images(self, step: int, pictures: np.ndarray, labels: Sequence[str]) -> None:
+    def images(self, step: int, images: np.ndarray, labels: Sequence[str]) -> None:
         """Pictures [N, H, W, 3] uint8 as one labelled grid."""
-        if not self.enabled or not len(pictures):
+        if not self.enabled or not len(images):
             return
-        grid = labelled_grid([Image.fromarray(picture) for picture in pictures], list(labels))
+        grid = labelled_grid([Image.fromarray(image) for image in images], list(labels))
         folder = self.directory / "previews"
         folder.mkdir(exist_ok=True)
         grid.save(folder / f"{step:08d}.png")

@@ -88,8 +88,8 @@ def _examples(config: ConfigDict, sources: Mapping[str, Any]) -> tuple[str, ...]
     if emoji := sources.get("emoji"):
         by_name = {thing.en: thing for thing in EVERYDAY.values()}
         known = [by_name[name] for name in emoji.get("only") or by_name if name in by_name]
-        spread = known[:: max(1, len(known) // EXAMPLE_THINGS)][:EXAMPLE_THINGS]
-        found += [thing.en_phrase if place % 2 else thing.zh_phrase for place, thing in enumerate(spread)]
+        chosen = known[:: max(1, len(known) // EXAMPLE_THINGS)][:EXAMPLE_THINGS]
+        found += [thing.en_phrase if place % 2 else thing.zh_phrase for place, thing in enumerate(chosen)]
     if "scenes" in sources:
         found += SCENES
     return tuple(dict.fromkeys(found))

@@ -167,7 +167,7 @@ class Page:
                         go = gr.Button("Generate · 生成", variant="primary", elem_id="generate", min_width=120, scale=2)
                         stop = gr.Button("Stop · 停止", elem_id="stop", min_width=80)
                     note = gr.HTML(elem_id="note")
-                    pictures = gr.Gallery(
+                    gallery = gr.Gallery(
                         show_label=False, elem_id="pictures", columns=2, height="auto", format="png",
                         object_fit="contain", buttons=["download", "download_all", "fullscreen"], interactive=False,
                     )  # fmt: skip
@@ -175,7 +175,7 @@ class Page:
                 [go.click, prompt.submit],
                 self.generate,
                 [prompt, style, count, random_seed, seed, steps, guidance, negative, sampler],
-                [pictures, note, seed],
+                [gallery, note, seed],
                 preprocess=False,
                 api_name="generate",
                 show_progress="minimal",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from etils import epath
 
 from configs.demo import get_config
 from ernie_vilg_jax import checkpointing
@@ -74,7 +75,7 @@ def test_experts_in_a_folder_of_the_old_name(whole_run: Path, make_config: MakeC
     state = train(make_config("experts", **{"phases.experts.steps": 9}), tmp_path)
     assert int(state["step"]) == 9 and not (tmp_path / "experts").exists()
     shutil.copytree(whole_run / "experts", tmp_path / "experts")
-    assert checkpointing.phase_folder(tmp_path, "experts").name == "experts"
+    assert checkpointing.phase_folder(epath.Path(tmp_path), "experts").name == "experts"
 
 
 @pytest.mark.parametrize(

@@ -75,10 +75,10 @@ class HubDetector:
         found: list[list[Detection]] = [[] for _ in images]
 
         def process(index: int) -> dict[str, Any]:
-            picture = pretrained.as_rgb(images[index], ids[index])
+            shown = pretrained.as_rgb(images[index], ids[index])
             if self._open:
-                return dict(self._processor(images=[picture], text=[self._labels], return_tensors="pt"))
-            return dict(self._processor(images=[picture], return_tensors="pt"))
+                return dict(self._processor(images=[shown], text=[self._labels], return_tensors="pt"))
+            return dict(self._processor(images=[shown], return_tensors="pt"))
 
         for indices, inputs in self._hub.batches(len(images), self._batch_size, process):
             sizes = [(images[index].height, images[index].width) for index in indices]

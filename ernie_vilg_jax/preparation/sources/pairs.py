@@ -59,10 +59,10 @@ def report(source: str, problems: Mapping[str, Sequence[str]], on_mismatch: str,
     found = {what: names for what, names in problems.items() if names}
     if not found:
         return
-    parts = []
+    found_problems = []
     for what, names in found.items():
-        parts.append(f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
-    text = f"{source}: {'; '.join(parts)}"
+        found_problems.append(f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
+    text = f"{source}: {'; '.join(found_problems)}"
     if on_mismatch != "skip":
         raise UserError(f"{text}: {remedy}, or leave them out with --on_mismatch=skip")
     logging.warning("%s: left out", text)

@@ -17,10 +17,10 @@ import statistics
 import time
 
 from absl import app, flags
-from tests.annotation.taggers.gold_score import Report, read_gold, score
 
 from ernie_vilg_jax.annotation.taggers import Tagger, make_tagger
 from ernie_vilg_jax.knowledge.words import PARTS_OF_SPEECH
+from tests.annotation.taggers.gold_score import Report, read_gold, score
 
 _LANGUAGES = flags.DEFINE_list("languages", ["zh", "en"], "Languages to score.")
 _PARTS = flags.DEFINE_list("parts", ["dev", "test"], "Parts of the labelled captions to score.")

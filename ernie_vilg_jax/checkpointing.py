@@ -8,23 +8,28 @@ A checkpoint is a folder of items, each restorable alone:
     expert_00 ...  {"ema", "params", "opt"} of each expert
     tokenizer      its files, as bytes
 
-and metadata: the config, the phase, the fingerprint of the data and how many of its examples were seen. A checkpoint
-for sampling is the same folder with only the "ema" of each expert and of the text encoder, in bf16.
+and metadata: the config, the phase, the fingerprint of the data and how many of its examples were seen, a checksum of
+each array (`checksums.py`) and one of the metadata itself. What is read is compared with them. A checkpoint for
+sampling is the same folder with only the "ema" of each expert and of the text encoder, in bf16.
 """
 
 import contextlib
+import hashlib
 import json
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
+from absl import logging
 from etils import epath
 from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
-from ernie_vilg_jax import paths
+from ernie_vilg_jax import checksums, paths
 from ernie_vilg_jax.config import OLD_PHASES, default_config, flat, upgraded
 from ernie_vilg_jax.data.tokenizers import Tokenizer, load_tokenizer
 from ernie_vilg_jax.errors import UserError
@@ -36,6 +41,10 @@ AUTOENCODER = ("model.autoencoder", "model.image_size")
 BASE = ("dtype", "model", "diffusion", "tokenizer.kind", "tokenizer.vocab_size", "tokenizer.max_length")
 HOW = (".remat", ".scan_layers")  # how a model is computed: may change at every start
 SAME = {"autoencoder": AUTOENCODER, "base": BASE, "experts": (*BASE, "experts.n", "experts.stages")}
+
+
+TOKENIZER_FILES = ("tokenizer.json", "sentencepiece.model", "vocab.txt")
+_UNSEALED: set[str] = set()
 
 
 def expert_name(stage: int) -> str:
@@ -51,18 +60,68 @@ def phase_folder(workdir: epath.Path, phase: str) -> epath.Path:
     return workdir / phase
 
 
+def steps(directory: epath.Path) -> list[int]:
+    """Steps of the checkpoints in a folder `checkpoints`, rising; what a killed save left is none of them."""
+    if not directory.is_dir():
+        return []
+    found = [child for child in directory.iterdir() if child.name.isdigit() and child.is_dir()]
+    if paths.is_url(directory):  # object stores cannot rename a folder when it is complete
+        found = [child for child in found if (child / "commit_success.txt").exists()]
+    return sorted(int(child.name) for child in found)
+
+
+def remedy(path: epath.Path) -> str:
+    """What to do about a damaged checkpoint."""
+    number = int(path.name) if path.name.isdigit() else -1
+    older = [step for step in steps(path.parent) if step < number]
+    if not older:
+        return "restore it from a copy"
+    return (
+        f"restore it from a copy, or use the one before it, {path.parent / str(older[-1])} (`train` goes back to it "
+        f"with --resume_from={older[-1]})"
+    )
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of the error that started it all, without the names of classes."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [re.sub(r"<class '([\w.]*\.)?(\w+)'>", r"\2", line).strip() for line in str(error).splitlines()]
+    text = next((line for line in lines if line), type(error).__name__)
+    no_space = re.search(
+        r"No space left on device|Disk quota exceeded|Read-only file system|Permission denied", str(error)
+    )
+    return no_space[0] if no_space else text[:200]
+
+
 @contextlib.contextmanager
 def reading(path: epath.Path) -> Iterator[None]:
-    """Turns whatever Orbax raises on a damaged checkpoint into one sentence. A damaged one is never skipped over."""
+    """Turns whatever Orbax raises on a checkpoint into one sentence. A damaged one is never skipped over."""
     try:
         yield
-    except UserError:
+    except (UserError, MemoryError):
         raise
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    except PermissionError as error:
         raise UserError(
-            f"checkpoint {path} cannot be read, it is damaged or incomplete ({reason}); "
-            "restore it from a copy, or move its folder away to go on from the one before it"
+            f"checkpoint {path} cannot be read: {error.strerror}; give this user the right to it"
+        ) from error
+    except Exception as error:  # of any type: Orbax, tensorstore and JSON parsers meet the damage
+        raise UserError(
+            f"checkpoint {path} cannot be read ({reason_of(error)}): it is damaged or incomplete; {remedy(path)}"
+        ) from error
+
+
+@contextlib.contextmanager
+def writing(path: epath.Path, more: str = "") -> Iterator[None]:
+    """Turns whatever Orbax raises where it cannot write into one sentence."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # of any type, from the threads of Orbax and tensorstore
+        raise UserError(
+            f"checkpoint {path} could not be written ({reason_of(error)}){more}: free space, or give this user the "
+            "right to write there, then run the same command again"
         ) from error
 
 
@@ -72,6 +131,7 @@ class Checkpoints:
     def __init__(self, directory: epath.Path, keep: int) -> None:
         self.directory = epath.Path(paths.absolute(directory))
         self.directory.mkdir(parents=True, exist_ok=True)
+        self._saving: int | None = None
         policies: Any = ocp.training
         self._checkpointer = ocp.training.Checkpointer(
             str(self.directory),
@@ -83,29 +143,96 @@ class Checkpoints:
     @property
     def latest(self) -> int | None:
         """Step of the newest complete checkpoint."""
-        newest = self._checkpointer.latest
-        return None if newest is None else newest.step
+        return max(steps(self.directory), default=None)
 
     def save(self, step: int, items: dict[str, Any], metadata: dict[str, Any]) -> None:
         """Starts to save; waits first for the save before it."""
-        self._checkpointer.wait()
-        self._checkpointer.save_checkpointables_async(step, items, custom_metadata=metadata, overwrite=True)
+        self.wait()
+        sealed = seal(items, {**metadata, "step": step})
+        self._saving = step
+        with self._writing():
+            self._checkpointer.save_checkpointables_async(step, items, custom_metadata=sealed, overwrite=True)
 
     def path(self, step: int) -> epath.Path:
         return self.directory / str(step)
 
+    def wait(self) -> None:
+        """Waits for the save under way. Raises UserError where it could not be written."""
+        with self._writing():
+            self._checkpointer.wait()
+
     def close(self) -> None:
         """Waits for the last save."""
-        self._checkpointer.wait()
-        self._checkpointer.close()
+        try:
+            self.wait()
+        finally:
+            self._checkpointer.close()
+
+    def _writing(self) -> contextlib.AbstractContextManager[None]:
+        newest = "there is no earlier one" if self.latest is None else f"that of step {self.latest} is complete"
+        return writing(self.directory / str(self._saving), f"; {newest}")
+
+
+def seal(items: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
+    """Metadata with a checksum of each array of `items`, and with one of itself."""
+    whole = {**metadata, "checksums": checksums.of_items(items)}
+    return {**whole, "digest": _digest(whole)}
+
+
+def _digest(metadata: dict[str, Any]) -> str:
+    rest = {name: value for name, value in metadata.items() if name != "digest"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_items(path: epath.Path, items: dict[str, Any], metadata: dict[str, Any]) -> None:
+    """Raises UserError naming the item whose arrays are not those that were saved. Without checksums, warns once."""
+    stated = metadata.get("checksums")
+    if stated is None:
+        if str(path) not in _UNSEALED:
+            _UNSEALED.add(str(path))
+            logging.warning("checkpoint %s has no checksums: damage to it would go unnoticed", path)
+        return
+    for name, tree in items.items():
+        if wrong := checksums.differences(tree, stated.get(name, {})):
+            raise UserError(
+                f"{name} of checkpoint {path} is not what was saved: {len(wrong)} of its arrays differ from their "
+                f"checksums ({', '.join(wrong[:2])}{', ...' if len(wrong) > 2 else ''}); {remedy(path)}"
+            )
 
 
 def save_once(path: epath.PathLike, items: dict[str, Any], metadata: dict[str, Any]) -> None:
     """Writes one checkpoint folder, for sampling."""
     path = paths.reach(path, "output")
-    ocp.save_checkpointables(paths.absolute(path), items, custom_metadata=metadata)
+    with writing(path):
+        ocp.save_checkpointables(paths.absolute(path), items, custom_metadata=seal(items, metadata))
     # Orbax notes the folder it wrote to in here; whoever gets a copy need not know it.
     (path / "commit_success.txt").write_text("Checkpoint commit was successful.")
+
+
+def join(path: epath.Path, parts: Mapping[str, tuple[epath.Path, str]], metadata: dict[str, Any]) -> None:
+    """Writes a checkpoint of items that other checkpoints have: name -> (checkpoint, its name there).
+
+    Items are folders and are copied file by file: no bit changes, and none is in memory. Checksums come along, unless
+    one of the checkpoints has none.
+    """
+    known = {source: read_metadata(source, item) for source, item in parts.values()}
+    sums = {name: known[source].get("checksums", {}).get(item) for name, (source, item) in parts.items()}
+    whole = {**metadata, "checksums": sums} if None not in sums.values() else metadata
+    about = {source: json.loads((source / "_CHECKPOINT_METADATA").read_text()) for source in known}
+    handlers = {name: about[source]["item_handlers"][item] for name, (source, item) in parts.items()}
+    sealed = {**whole, "digest": _digest(whole)}
+    with writing(path):
+        for name, (source, item) in parts.items():
+            for file in (source / item).rglob("*"):
+                if file.is_file():
+                    target = path / name / file.relative_to(source / item)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    file.copy(target, overwrite=True)
+        described = {**next(iter(about.values())), "item_handlers": handlers, "custom_metadata": sealed}
+        (path / "_CHECKPOINT_METADATA").write_text(json.dumps(described))
+        (path / "orbax.checkpoint").write_text("")
+        (path / "commit_success.txt").write_text("Checkpoint commit was successful.")
 
 
 def find(path: epath.PathLike, flag: str = "checkpoint") -> epath.Path:
@@ -120,9 +247,8 @@ def find(path: epath.PathLike, flag: str = "checkpoint") -> epath.Path:
         for candidate in (place, place / "checkpoints"):
             if (candidate / "_CHECKPOINT_METADATA").is_file():
                 return candidate
-            steps = sorted((int(child.name), child) for child in candidate.glob("*") if child.name.isdigit())
-            if steps:
-                return steps[-1][1]
+            if found := steps(candidate):
+                return candidate / str(found[-1])
     raise UserError(f"--{flag}={given}: this folder holds no checkpoint (expected one from `train` or `checkpoint`)")
 
 
@@ -139,6 +265,10 @@ def read_metadata(path: epath.Path, item: str = "tokenizer") -> dict[str, Any]:
         raise UserError(f"checkpoint {path} was not written by ernie_vilg_jax: it carries no config")
     if metadata.get("format") not in (1, FORMAT):
         raise UserError(f"checkpoint {path} has format {metadata.get('format')}, this version reads 1 and {FORMAT}")
+    if (metadata["format"] == FORMAT or "digest" in metadata) and metadata.get("digest") != _digest(metadata):
+        raise UserError(f"the metadata of checkpoint {path} are not what was saved; {remedy(path)}")
+    if path.name.isdigit() and metadata.get("step", int(path.name)) != int(path.name):
+        raise UserError(f"checkpoint {path} is that of step {metadata['step']}: its folder was renamed; {remedy(path)}")
     phase = metadata.pop("target", None) or metadata["phase"]
     return {**metadata, "phase": OLD_PHASES.get(phase, phase), "config": upgraded(metadata["config"])}
 
@@ -158,8 +288,19 @@ def read_items(path: epath.Path, abstract: dict[str, Any]) -> dict[str, Any]:
         raise UserError(f"checkpoint {path} lacks {', '.join(sorted(missing))}; it holds {', '.join(item_names(path))}")
     context = ocp.Context()
     context.pytree.loading.partial_load = True
+    metadata = read_metadata(path, next(iter(abstract)))
     with reading(path), context:
-        return ocp.load_checkpointables(paths.absolute(path), abstract)
+        items = ocp.load_checkpointables(paths.absolute(path), abstract)
+    check_items(path, items, metadata)
+    return items
+
+
+def read_whole(path: epath.Path, item: str) -> Any:
+    """All that an item holds, as numpy arrays; named tuples and lists in it come back as dictionaries and lists."""
+    with reading(path):
+        shapes: Any = ocp.metadata(paths.absolute(path), checkpointable_name=item).metadata
+    blank = jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), shapes)
+    return read_items(path, {item: blank})[item]
 
 
 def pack_tokenizer(tokenizer: Tokenizer) -> dict[str, np.ndarray]:
@@ -170,16 +311,29 @@ def pack_tokenizer(tokenizer: Tokenizer) -> dict[str, np.ndarray]:
         return {str(path.relative_to(folder)): np.frombuffer(path.read_bytes(), np.uint8) for path in files}
 
 
+def same_tokenizer(a: Tokenizer, b: Tokenizer) -> bool:
+    """Whether both read every text alike: whether their files are the same."""
+    first, second = pack_tokenizer(a), pack_tokenizer(b)
+    return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
+
+
 def read_tokenizer(path: epath.Path) -> Tokenizer:
-    """The tokenizer inside a checkpoint."""
+    """The tokenizer inside a checkpoint. Its files have known names: others are refused before anything is written."""
+    metadata = read_metadata(path, "tokenizer")
     with reading(path):
         files = ocp.load(paths.absolute(path), checkpointable_name="tokenizer")
+    if not isinstance(files, dict) or not files or not set(files) <= set(TOKENIZER_FILES):
+        names = ", ".join(map(repr, files)) if isinstance(files, dict) else type(files).__name__
+        raise UserError(
+            f"the tokenizer in checkpoint {path} holds {names[:200] or 'nothing'}, where only "
+            f"{', '.join(TOKENIZER_FILES)} can be: do not trust this checkpoint, get it again from its origin"
+        )
+    check_items(path, {"tokenizer": files}, metadata)
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
-            file = Path(folder) / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(np.asarray(content).tobytes())
-        return load_tokenizer(folder)
+            (Path(folder) / name).write_bytes(np.asarray(content).tobytes())
+        with reading(path):
+            return load_tokenizer(folder)
 
 
 def make_metadata(config: ConfigDict, **more: Any) -> dict[str, Any]:

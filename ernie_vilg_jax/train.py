@@ -34,6 +34,12 @@ DISTRIBUTED = flags.DEFINE_boolean("distributed", False, "One of several process
 COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT at which process 0 can be reached; any free port.")
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many processes there are.")
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which this one is, from 0.")
+RESUME_FROM = flags.DEFINE_integer(
+    "resume_from", None, "Go back to the checkpoint of this step; those after it are set aside, not deleted."
+)
+ALLOW_CHANGES = flags.DEFINE_list(
+    "allow_changes", [], "Fields of the config that may differ from those of the checkpoint, such as seed,data.weights."
+)
 STARTUP_TIMEOUT = flags.DEFINE_integer(
     "startup_timeout", 300, "Seconds that processes wait for each other at the start."
 )
@@ -60,7 +66,7 @@ def main(argv: list[str]) -> None:
     saved = None
     with processes.together(*peers):
         try:
-            train(config, WORKDIR.value)
+            train(config, WORKDIR.value, resume_from=RESUME_FROM.value, allow_changes=ALLOW_CHANGES.value)
         except Stopped as stopped:
             saved = f"{processes.name()}{stopped}"
     if saved:

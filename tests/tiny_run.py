@@ -43,6 +43,6 @@ def whole_run(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory)
     return workdir
 
 
-def train(config: ConfigDict, workdir: Path) -> State:
-    """`run` on one device: compiling for the eight that tests pretend to have takes several times as long."""
-    return run(config, workdir, jax.devices()[:1])
+def train(config: ConfigDict, workdir: Path, **options: Any) -> State:
+    """`run` on one device: compiling for the eight fake ones takes several times as long."""
+    return run(config, workdir, jax.devices()[:1], **options)

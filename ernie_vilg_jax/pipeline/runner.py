@@ -114,7 +114,7 @@ class Runner:
         inputs = ProgramInputs(tokens, mask, rows, null, np.uint32(request.seed % 2**32), guidance, given)
         key = request.sampler, sampler.timesteps.tobytes(), on_step is not None, attention
         steps, count = len(sampler.timesteps), rows.size
-        what = f"{count} image{'s' * (count > 1)}, {steps} step{'s' * (steps > 1)} of {request.sampler}"
+        what = f"{count} picture{'s' * (count > 1)}, {steps} step{'s' * (steps > 1)} of {request.sampler}"
         # Attention asks the mesh where it will run, while it is traced (sharding/splash_attention.py).
         here = contextlib.nullcontext() if self.mesh is None else jax.set_mesh(self.mesh)
         with here, self._announced((key, str(jax.tree.map(np.shape, inputs))), what):

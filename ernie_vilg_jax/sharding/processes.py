@@ -248,6 +248,12 @@ def check_shared(folder: epath.Path) -> None:
     client.wait_at_barrier(f"{key}/seen", STARTUP_TIMEOUT * 1000)
 
 
+def wait_for_all(purpose: str) -> None:
+    """Returns once every process has come to this point."""
+    if count() > 1:
+        _state().client.wait_at_barrier(_next_key(purpose), STARTUP_TIMEOUT * 1000)
+
+
 def to_all(tree: Any, sharding: Sharding) -> Any:
     """NumPy arrays that every process has whole and alike, as global arrays."""
 

@@ -26,17 +26,24 @@ from ernie_vilg_jax.training.task import Batch, Task
 STATISTICS_BATCH = 64
 
 
-def build_task(config: ConfigDict, model: Model, tokenizer: Tokenizer, mesh: Mesh, workdir: epath.Path) -> Task:
+def build_task(
+    config: ConfigDict,
+    model: Model,
+    tokenizer: Tokenizer,
+    mesh: Mesh,
+    workdir: epath.Path,
+    resumed: epath.Path | None = None,
+) -> Task:
     """The task of `config.phase`. `experts` starts from `workdir`'s `base`, and that from `workdir`'s `autoencoder`.
 
-    Or `base` starts from what `config.phases.base.init_from` or `config.phases.base.*_from` name.
+    Or `base` starts from what `config.phases.base.init_from` or `config.phases.base.*_from` name. `resumed`, the
+    checkpoint that the run goes on from, brings all it needs.
     """
     validation = _validation_batch(config, tokenizer, mesh)
     if config.phase == "autoencoder":
         return AutoencoderTask(config, model, mesh, validation)
-    restart = any((checkpointing.phase_folder(workdir, config.phase) / "checkpoints").glob("[0-9]*"))
     start = None
-    if not restart:
+    if resumed is None:
         if config.phase == "experts":
             start = _branch(_run_checkpoint(workdir, "base", config, "experts"), model, tokenizer, mesh)
         elif config.phases.base.init_from:
@@ -50,21 +57,16 @@ def build_task(config: ConfigDict, model: Model, tokenizer: Tokenizer, mesh: Mes
                 start["autoencoder"] = _trained_autoencoder(config, model, tokenizer, mesh, workdir)
     posteriors = None
     if config.data.cache_latents:
-        frozen = (
-            start["autoencoder"]
-            if start
-            else _frozen_autoencoder(checkpointing.phase_folder(workdir, config.phase), model, mesh)
-        )
+        frozen = start["autoencoder"] if start else _frozen_autoencoder(resumed, model, mesh)
         posteriors = _all_posteriors(config, model, tokenizer, frozen, mesh)
     return DiffusionTask(config, model, mesh, validation, start, posteriors)
 
 
-def _frozen_autoencoder(run: epath.Path, model: Model, mesh: Mesh) -> Any:
-    """The autoencoder inside the newest checkpoint of a phase."""
+def _frozen_autoencoder(path: epath.Path | None, model: Model, mesh: Mesh) -> Any:
+    """The autoencoder inside a checkpoint."""
+    assert path is not None
     abstract = {"autoencoder": model.abstract_autoencoder()}
-    return checkpointing.read_items(checkpointing.find(run), rules.placed(abstract, rules.shardings(abstract, mesh)))[
-        "autoencoder"
-    ]
+    return checkpointing.read_items(path, rules.placed(abstract, rules.shardings(abstract, mesh)))["autoencoder"]
 
 
 def _all_posteriors(config: ConfigDict, model: Model, tokenizer: Tokenizer, autoencoder: Any, mesh: Mesh) -> Posterior:
@@ -105,7 +107,7 @@ def _validation_batch(config: ConfigDict, tokenizer: Tokenizer, mesh: Mesh) -> B
 
 def _run_checkpoint(workdir: epath.Path, phase: str, config: ConfigDict, needed_by: str) -> epath.Path:
     folder = checkpointing.phase_folder(workdir, phase) / "checkpoints"
-    if not any(folder.glob("[0-9]*")):
+    if not checkpointing.steps(folder):
         raise UserError(
             f"{needed_by} starts from a trained {phase}, but {folder} holds no checkpoint; "
             f"run the same command with --config=…:{phase} first"
@@ -148,8 +150,7 @@ def _trained_autoencoder(
 
 def _branch(path: epath.Path, model: Model, tokenizer: Tokenizer, mesh: Mesh) -> dict[str, Any]:
     """The averages of a checkpoint of `base`, with its autoencoder."""
-    theirs, ours = (checkpointing.pack_tokenizer(one) for one in (checkpointing.read_tokenizer(path), tokenizer))
-    if theirs.keys() != ours.keys() or any(not np.array_equal(theirs[name], ours[name]) for name in ours):
+    if not checkpointing.same_tokenizer(checkpointing.read_tokenizer(path), tokenizer):
         raise UserError(
             f"checkpoint {path} has another tokenizer than the data; prepare the data with "
             "--config.tokenizer.path=FOLDER, the tokenizer/ folder of the data that the checkpoint was trained on"
@@ -216,8 +217,7 @@ def _read(component: str, given: str, config: ConfigDict, model: Model, tokenize
 
 
 def _check_tokenizer(path: epath.Path, given: str, tokenizer: Tokenizer) -> None:
-    theirs, ours = (checkpointing.pack_tokenizer(one) for one in (checkpointing.read_tokenizer(path), tokenizer))
-    if theirs.keys() != ours.keys() or any(not np.array_equal(theirs[name], ours[name]) for name in ours):
+    if not checkpointing.same_tokenizer(checkpointing.read_tokenizer(path), tokenizer):
         raise UserError(
             f"--config.phases.base.text_encoder_from={given} reads with another vocabulary than the data were prepared "
             "with; prepare them again with --config.tokenizer.path=FOLDER, the folder that the text encoder came from"

@@ -30,6 +30,7 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.sharding import processes, rules
 from ernie_vilg_jax.training.flops import peak_flops
 from ernie_vilg_jax.training.metrics import MetricWriter, duration
+from ernie_vilg_jax.training.resume import Start
 from ernie_vilg_jax.training.task import Batch, State, Task
 
 
@@ -41,18 +42,46 @@ class NonFinite(UserError):
     """The loss is no number any more."""
 
 
-def train(task: Task, config: ConfigDict, tokenizer: Tokenizer, mesh: Mesh, directory: epath.Path) -> State:
-    """Trains `task` to its last step in `directory`, from the newest checkpoint there if there is one.
+def train(
+    task: Task,
+    config: ConfigDict,
+    tokenizer: Tokenizer,
+    mesh: Mesh,
+    directory: epath.Path,
+    start: Start | None = None,
+) -> State:
+    """Trains `task` to its last step in `directory`, from the checkpoint `start` if there is one.
 
     Returns the final state. Raises Stopped after SIGTERM or SIGINT (a checkpoint is saved), NonFinite when a loss is
-    not finite (nothing is saved), UserError for a checkpoint of another config or of other data.
+    not finite (nothing is saved), UserError for a checkpoint that is damaged.
+    Whatever ends it, a save under way is finished first.
     """
     settings = config.train
     fingerprint = read_manifest(config.data.path)["fingerprint"]
     metadata = checkpointing.make_metadata(config, phase=config.phase, data=fingerprint)
     words = checkpointing.pack_tokenizer(tokenizer)
     saved = checkpointing.Checkpoints(directory / "checkpoints", settings.keep_checkpoints)
-    state, seen = _start(task, config, saved, mesh, metadata)
+    with finishing(saved):
+        if start is not None:
+            metadata["changes"] = list(start.changes)
+        state, seen = _start(task, config, mesh, start)
+        return _run(task, config, tokenizer, mesh, directory, saved, state, seen, metadata, words)
+
+
+def _run(
+    task: Task,
+    config: ConfigDict,
+    tokenizer: Tokenizer,
+    mesh: Mesh,
+    directory: epath.Path,
+    saved: checkpointing.Checkpoints,
+    state: State,
+    seen: int,
+    metadata: dict[str, Any],
+    words: dict[str, np.ndarray],
+) -> State:
+    """The loop itself, from a state that has seen so many examples."""
+    settings = config.train
     step = int(state["step"])
     rows = processes.own_rows(rules.batch_sharding(mesh), task.batch_size)
     items_of = jax.jit(task.items, out_shardings=_item_shardings(task, mesh))
@@ -84,41 +113,45 @@ def train(task: Task, config: ConfigDict, tokenizer: Tokenizer, mesh: Mesh, dire
                 if due(settings.log_every):
                     writer.scalars(step, meter.report(step, batch))
             with meter.paused():
-                if due(settings.validate_every) and not stop:
-                    writer.scalars(step, _validate(task, state, config.phase, step))
-                if due(settings.preview_every) and not stop:
-                    writer.images(step, *task.preview(state))
+                # Saved first: what validation and previews run into loses nothing.
                 if due(settings.checkpoint_every):
                     items = {**items_of(state), "tokenizer": words}
                     saved.save(step, items, {**metadata, "examples": seen})
                     del items  # the device has room for one such copy
+                if due(settings.validate_every) and not stop:
+                    writer.scalars(step, _validate(task, state, config.phase, step))
+                if due(settings.preview_every) and not stop:
+                    writer.images(step, *task.preview(state))
             if stop:
-                saved.close()
+                saved.wait()
                 raise Stopped(f"saved step {step} in {saved.directory}; the same command goes on from there")
-    saved.close()
     return state
 
 
-def _start(
-    task: Task, config: ConfigDict, saved: checkpointing.Checkpoints, mesh: Mesh, metadata: dict[str, Any]
-) -> tuple[State, int]:
-    """The newest checkpoint of the run, or a fresh state when there is none; and how many examples it has seen."""
-    newest = saved.latest
-    if newest is None:
+@contextmanager
+def finishing(saved: checkpointing.Checkpoints) -> Iterator[None]:
+    """Closes `saved` at the end of the block: a save under way is finished, whatever ended it."""
+    try:
+        yield
+    except BaseException:
+        try:
+            saved.close()
+        except UserError as error:  # what ended the block is said, and this beside it
+            logging.error("%s", error)
+        raise
+    saved.close()
+
+
+def _start(task: Task, config: ConfigDict, mesh: Mesh, start: Start | None) -> tuple[State, int]:
+    """The state of a checkpoint, or a fresh one where there is none; and how many examples it has seen."""
+    if start is None:
         return task.init(jax.random.key(config.seed)), 0
-    path = saved.path(newest)
-    checkpointing.check_same(path, config, config.phase)
-    before = checkpointing.read_metadata(path)
-    if before["data"] != metadata["data"]:
-        raise UserError(
-            f"checkpoint {path} was trained on other data than --config.data.path={config.data.path}; "
-            "give the folder it was trained on, or start anew with another --workdir"
-        )
+    path, step, _ = start
     abstract = rules.placed(jax.eval_shape(task.items, task.abstract), _item_shardings(task, mesh))
     restored = checkpointing.read_items(path, abstract)
-    logging.info("going on from step %d (%s)", newest, path)
+    logging.info("going on from step %d (%s)", step, path)
     # Checkpoints of version 0.1 do not count examples; their batches were all of one size.
-    seen = before.get("examples", newest * task.batch_size)
+    seen = checkpointing.read_metadata(path).get("examples", step * task.batch_size)
     return jax.jit(task.state, out_shardings=task.shardings)(restored), seen
 
 

@@ -1,5 +1,6 @@
 """`run(config, workdir)`: everything `python -m ernie_vilg_jax.train` does, for programs and tests."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -17,16 +18,25 @@ from ernie_vilg_jax.data.tokenizers import load_tokenizer
 from ernie_vilg_jax.model import build_model
 from ernie_vilg_jax.sharding import processes
 from ernie_vilg_jax.sharding.mesh import make_mesh
-from ernie_vilg_jax.training import loop
+from ernie_vilg_jax.training import lock, loop
 from ernie_vilg_jax.training.init import build_task
+from ernie_vilg_jax.training.resume import find_start
 from ernie_vilg_jax.training.task import State
 
 
-def run(config: ConfigDict, workdir: epath.PathLike, devices: Sequence[Any] | None = None) -> State:
+def run(
+    config: ConfigDict,
+    workdir: epath.PathLike,
+    devices: Sequence[Any] | None = None,
+    *,
+    resume_from: int | None = None,
+    allow_changes: Sequence[str] = (),
+) -> State:
     """Trains `config.phase` in `workdir` from wherever it stands, on `devices` (all), and returns the final state.
 
-    `workdir` may be a gs:// URL. With several processes (see sharding/processes.py) all of them call this.
-    Raises UserError for what a person can mend, loop.Stopped after SIGTERM or SIGINT.
+    `workdir` may be a gs:// URL; `resume_from` and `allow_changes` are those of `resume.find_start`. With several
+    processes (see sharding/processes.py) all of them call this.
+    Raises UserError for what users can fix, loop.Stopped after SIGTERM or SIGINT.
     """
     workdir = paths.reach(workdir, "workdir")
     tokenizer = load_tokenizer(config)
@@ -41,12 +51,15 @@ def run(config: ConfigDict, workdir: epath.PathLike, devices: Sequence[Any] | No
         logging.info(
             "note: the phase %s was called %s when this run began; it goes on in %s", config.phase, folder.name, folder
         )
-    with jax.set_mesh(mesh):
-        task = build_task(config, model, tokenizer, mesh, workdir)
+    # Process 0 for all: the others wait for it.
+    alone = lock.locked(workdir) if processes.index() == 0 else contextlib.nullcontext()
+    with alone, jax.set_mesh(mesh):
+        start = find_start(folder / "checkpoints", config, tokenizer, resume_from, allow_changes)
+        task = build_task(config, model, tokenizer, mesh, workdir, start and start.path)
         logging.info("%s on %d x %s", config.phase, mesh.size, mesh.devices.flat[0].device_kind)
         for name, tree in task.parameters.items():
             logging.info("%s: %.1fM parameters", name, parameter_overview.count_parameters(tree) / 1e6)
-        return loop.train(task, config, tokenizer, mesh, folder)
+        return loop.train(task, config, tokenizer, mesh, folder, start)
 
 
 def _check_processes(config: ConfigDict, workdir: epath.Path) -> None:

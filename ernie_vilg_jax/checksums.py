@@ -1,0 +1,136 @@
+"""Checksums of arrays that do not depend on where the arrays lie: one device, any mesh, any number of processes.
+
+Each element's bits are mixed with its place in the array, and the results are summed modulo 2^32, twice with different
+mixing. Sums of whole numbers may be taken in any order, so each device sums what it has. Computed where the array is.
+
+    "float32:<exact>:<as bfloat16>"      of an array in float32, which may be read as either
+    "bfloat16:<exact>"                   of one in bfloat16, the same whether it is read as bfloat16 or as float32
+"""
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_ROUNDS = (0x9E3779B1, 0x85EBCA77)
+"""Odd numbers, one for each of the two sums."""
+PIECES = (2**13, 2**20)
+"""Elements that are summed at once where arrays are in this process's memory."""
+
+
+def of_items(items: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Item name -> path of each of its arrays, such as "ema/conv_in/kernel" -> its checksum."""
+    pending = {name: of_tree(tree) for name, tree in items.items()}
+    return {name: {path: _text(*entry) for path, entry in tree.items()} for name, tree in pending.items()}
+
+
+def of_tree(tree: Any) -> dict[str, tuple[str, Any]]:
+    """Path -> (dtype, sums still on their way from the device)."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {path_of(path): _start(leaf) for path, leaf in leaves}
+
+
+def differences(tree: Any, stated: Mapping[str, str]) -> list[str]:
+    """Paths of the arrays that are not those that the checksums were taken of, or that have none."""
+    found = of_tree(tree)
+    return [path for path, (dtype, sums) in found.items() if not _agrees(dtype, sums, stated.get(path, ""))]
+
+
+def path_of(path: tuple[Any, ...]) -> str:
+    """ "ema/conv_in/kernel" of a jax key path; list and tuple indices and named fields are parts like others."""
+    return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
+
+
+def _start(leaf: Any) -> tuple[str, Any]:
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    return str(leaf.dtype), _sums(leaf)
+
+
+def _text(dtype: str, sums: Any) -> str:
+    exact, *rounded = (f"{int(high):08x}{int(low):08x}" for high, low in np.asarray(sums).reshape(-1, 2))
+    return ":".join([dtype, exact, *rounded])
+
+
+def _agrees(dtype: str, sums: Any, stated: str) -> bool:
+    before, *known = stated.split(":")
+    exact = _text(dtype, sums).split(":")[1]
+    if before == "float32" and dtype == "bfloat16":
+        return known[1:] == [exact]
+    return known[:1] == [exact] and (before == dtype or {before, dtype} == {"bfloat16", "float32"})
+
+
+def _sums(leaf: Any) -> Any:
+    """[2] uint32; of a float32 array [4], those of its values in bfloat16 behind them."""
+    if isinstance(leaf, jax.Array) and (len(leaf.devices()) > 1 or next(iter(leaf.devices())).platform != "cpu"):
+        return _on_devices(leaf)
+    return _here(np.asarray(leaf))
+
+
+@jax.jit
+def _on_devices(leaf: jax.Array) -> jax.Array:
+    index: Any = jnp.uint32(0)
+    for axis, stride in enumerate(math.prod(leaf.shape[axis + 1 :]) for axis in range(leaf.ndim)):
+        index += jax.lax.broadcasted_iota(jnp.uint32, leaf.shape, axis) * np.uint32(stride % 2**32)
+    return _mixed(_bits(leaf), index, leaf.dtype == jnp.float32)
+
+
+def _here(array: np.ndarray) -> np.ndarray:
+    """The same piece by piece: two programs for all shapes, since compiling one for each shape takes seconds."""
+    full = array.dtype == np.float32
+    flat = np.ascontiguousarray(array).reshape(-1)
+    total = np.zeros(4 if full else 2, np.uint32)
+    size = PIECES[-1] if flat.size > PIECES[0] else PIECES[0]
+    for start in range(0, flat.size, size):
+        piece = flat[start : start + size]
+        padded = np.zeros(size, np.uint32)
+        padded[: piece.size] = _numpy_bits(piece)
+        total += np.asarray(_piece(padded, np.uint32(start % 2**32), np.uint32(piece.size), full))
+    return total
+
+
+@partial(jax.jit, static_argnums=3)
+def _piece(bits: jax.Array, start: jax.Array, count: jax.Array, full: bool) -> jax.Array:
+    place = jnp.arange(bits.shape[0], dtype=jnp.uint32)
+    return _mixed(bits, place + start, full, place < count)
+
+
+def _mixed(bits: jax.Array, index: jax.Array, full: bool, where: jax.Array | None = None) -> jax.Array:
+    versions = [bits, _rounded(bits)] if full else [bits]
+    mixed = [_mix(one * np.uint32(odd) ^ _mix(index + np.uint32(odd))) for one in versions for odd in _ROUNDS]
+    return jnp.stack([jnp.sum(one, dtype=jnp.uint32, where=where) for one in mixed])
+
+
+def _numpy_bits(array: np.ndarray) -> np.ndarray:
+    if array.dtype == np.bool_ or np.issubdtype(array.dtype, np.integer):
+        return array.astype(np.uint32)
+    if array.dtype.itemsize not in (2, 4):
+        raise ValueError(f"no checksum of {array.dtype}: arrays of checkpoints have 16 or 32 bits")
+    return array.view(np.uint32) if array.dtype.itemsize == 4 else array.view(np.uint16).astype(np.uint32) << 16
+
+
+def _bits(leaf: jax.Array) -> jax.Array:
+    """The elements as uint32; those of bfloat16 as the float32 of the same value, without any arithmetic on floats."""
+    if leaf.dtype == jnp.bool_ or jnp.issubdtype(leaf.dtype, jnp.integer):
+        return leaf.astype(jnp.uint32)
+    size = leaf.dtype.itemsize
+    bits = jax.lax.bitcast_convert_type(leaf, jnp.uint32 if size == 4 else jnp.uint16).astype(jnp.uint32)
+    return bits << 16 if size == 2 else bits
+
+
+def _rounded(bits: jax.Array) -> jax.Array:
+    """The bits of float32 values rounded to bfloat16, to nearest and ties to even; NaN as casts make it."""
+    nan = (bits & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
+    nearest = bits + np.uint32(0x7FFF) + ((bits >> 16) & np.uint32(1))
+    return jnp.where(nan, bits | np.uint32(0x00400000), nearest) & np.uint32(0xFFFF0000)
+
+
+def _mix(x: jax.Array) -> jax.Array:
+    """The finalizer of MurmurHash3 (public domain): every bit of the result depends on every bit of `x`."""
+    x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 13)) * np.uint32(0xC2B2AE35)
+    return x ^ (x >> 16)

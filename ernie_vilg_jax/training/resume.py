@@ -1,0 +1,139 @@
+"""Where a run goes on: which checkpoint, and whether what decides the future is still what it was."""
+
+import itertools
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from absl import logging
+from etils import epath
+from ml_collections import ConfigDict
+
+from ernie_vilg_jax import checkpointing
+from ernie_vilg_jax.config import default_config, flat
+from ernie_vilg_jax.data.records import read_manifest
+from ernie_vilg_jax.data.tokenizers import Tokenizer
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.sharding import processes
+
+# What decides the steps to come, beside what a checkpoint and its config must agree in (`checkpointing.SAME`).
+DECIDES = (
+    *("seed", "data.weights", "data.language", "data.crop", "knowledge", "optimizer"),
+    *("train.caption_dropout", "experts.train_text_encoder"),
+)
+# Of the section of a phase: how far it goes and what it began from are no part of how it goes on.
+FREE = ("steps", "init_from", "autoencoder_from", "text_encoder_from", "unet_from")
+CONTENT = ("data", "tokenizer")
+"""Compared by content: the fingerprint of the data, the files of the tokenizer."""
+
+
+class Start(NamedTuple):
+    """Where a run goes on."""
+
+    path: epath.Path
+    """The checkpoint."""
+    step: int
+    changes: tuple[dict[str, Any], ...]
+    """What was allowed to change, at this step and at earlier ones: {"step": n, "fields": {field: [before, now]}}."""
+
+
+def find_start(
+    directory: epath.Path,
+    config: ConfigDict,
+    tokenizer: Tokenizer,
+    resume_from: int | None = None,
+    allow_changes: Sequence[str] = (),
+) -> Start | None:
+    """The checkpoint of a run to go on from, or None where there is none.
+
+    Args:
+      directory: the folder `checkpoints` of a phase.
+      resume_from: the step to go back to, with the checkpoints after it set aside; None is the newest.
+      allow_changes: fields that may differ from those of the checkpoint (`check`).
+    """
+    step = _choose(directory, resume_from)
+    if step is None:
+        return None
+    path = directory / str(step)
+    fields = check(path, config, tokenizer, allow_changes)
+    before = checkpointing.read_metadata(path).get("changes", [])
+    return Start(path, step, (*before, *([{"step": step, "fields": fields}] if fields else [])))
+
+
+def _choose(directory: epath.Path, resume_from: int | None) -> int | None:
+    found = checkpointing.steps(directory)
+    if resume_from is None:
+        return found[-1] if found else None
+    if resume_from not in found:
+        known = ", ".join(map(str, found)) or "none"
+        raise UserError(f"--resume_from={resume_from}: {directory} has no checkpoint of that step; there are {known}")
+    for step in (step for step in found if step > resume_from):
+        if processes.index() == 0:
+            aside = directory.parent / "set_aside"
+            aside.mkdir(parents=True, exist_ok=True)
+            place = next(place for k in itertools.count() if not (place := aside / f"{step}.{k}").exists())
+            (directory / str(step)).rename(place)
+            logging.warning("checkpoint %s is set aside as %s", directory / str(step), place)
+    processes.wait_for_all("set_aside")
+    return resume_from
+
+
+def check(path: epath.Path, config: ConfigDict, tokenizer: Tokenizer, allowed: Sequence[str]) -> dict[str, Any]:
+    """What of the run changes from here on: field -> [before, now], all of it in `allowed`.
+
+    Args:
+      path: the checkpoint to go on from.
+      tokenizer: that of the data.
+      allowed: fields, or sections of fields, that may differ.
+
+    Raises UserError naming what differs and is not allowed, and what is not allowed to differ at all.
+    """
+    checkpointing.check_same(path, config, config.phase)
+    metadata = checkpointing.read_metadata(path)
+    before, now = (_deciding(one) for one in (checkpointing.read_config(path, default_config()), config))
+    before["data"], now["data"] = metadata["data"], read_manifest(config.data.path)["fingerprint"]
+    before["tokenizer"], now["tokenizer"] = "as saved", "as saved"
+    if not checkpointing.same_tokenizer(checkpointing.read_tokenizer(path), tokenizer):
+        now["tokenizer"] = "another"
+    if unknown := [name for name in allowed if not any(_within(field, name) for field in now)]:
+        sections = ", ".join(dict.fromkeys(".".join(field.split(".")[:2]) for field in now))
+        raise UserError(f"--allow_changes={unknown[0]} names nothing that is compared; there are {sections}")
+    # Where knowledge is off on one side, its other fields are compared on none.
+    both = [field for field in now if field in before]
+    changed = {field: [before[field], now[field]] for field in both if before[field] != now[field]}
+    refused = [field for field in changed if not any(_within(field, name) for name in allowed)]
+    if refused:
+        told = "; ".join(_told(field, *changed[field]) for field in refused)
+        raise UserError(
+            f"checkpoint {path} was trained with other settings: {told}. Use those, or another --workdir, or go on "
+            f"with --allow_changes={','.join([*allowed, *refused])}"
+        )
+    for field, values in changed.items():
+        logging.warning("from step %s on: %s", path.name, _told(field, *values))
+    return changed
+
+
+def _deciding(config: ConfigDict) -> dict[str, Any]:
+    """The fields that are compared, flat, as JSON."""
+    values = flat(json.loads(config.to_json_best_effort()))
+    section = f"phases.{config.phase}"
+    free = {f"{section}.{name}" for name in FREE}
+    if not values["knowledge.enabled"]:
+        free |= {name for name in values if name.startswith("knowledge.") and name != "knowledge.enabled"}
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in free and any(_within(name, field) for field in (*DECIDES, section))
+    }
+
+
+def _within(field: str, name: str) -> bool:
+    return f"{field}.".startswith(f"{name}.")
+
+
+def _told(field: str, before: Any, now: Any) -> str:
+    if field == "data":
+        return "data (other records than it was trained on)"
+    if field == "tokenizer":
+        return "tokenizer (another vocabulary, so that the same words have other numbers)"
+    return f"{field} ({before!r} in the checkpoint, {now!r} now)"

@@ -21,7 +21,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from ernie_vilg_jax import cli
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.paths import check_writable, write_atomically
 
 if TYPE_CHECKING:
     from ernie_vilg_jax.forecast.report import Forecast
@@ -46,6 +46,8 @@ def main(argv: list[str]) -> None:
     from ernie_vilg_jax.forecast.topology import describe
     from ernie_vilg_jax.sharding.mesh import make_mesh
 
+    if _OUTPUT.value:
+        check_writable(_OUTPUT.value, "output")
     devices, chip = describe(_TOPOLOGY.value)
     config = _CONFIG.value
     mesh = make_mesh(config.mesh, devices)
@@ -66,10 +68,7 @@ def main(argv: list[str]) -> None:
     text = found.text()
     print(text)
     if _OUTPUT.value:
-        try:
-            Path(_OUTPUT.value).write_text(text + "\n")
-        except OSError as error:
-            raise UserError(f"--output={_OUTPUT.value} cannot be written ({error.strerror}): choose another") from error
+        write_atomically(Path(_OUTPUT.value), f"{text}\n".encode())
 
 
 def run() -> None:

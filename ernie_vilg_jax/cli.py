@@ -12,8 +12,9 @@ A command module looks like this, and flags are defined in command modules only:
     if __name__ == "__main__":
         run()
 
-Exit status: 0 done, 1 a mistake the user can mend (one sentence on stderr), 130 interrupted. Anything else is a bug,
-and keeps its traceback.
+Exit status: 0 done, 1 a mistake that users can fix (one sentence on stderr), 130 interrupted. Anything else is a bug,
+and keeps its traceback. A full disk, a folder that is read-only and their like (`errors.file_error`) are such mistakes,
+wherever they come up.
 """
 
 import ast
@@ -35,7 +36,7 @@ from absl import logging as absl_logging
 from ml_collections.config_flags import config_flags
 
 from ernie_vilg_jax.config import OLD_PHASES, flat, upgraded_override
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.errors import UserError, file_error
 
 Main = Callable[[list[str]], Any]
 
@@ -95,12 +96,26 @@ def enable_compilation_cache() -> str | None:
 def _guard(main: Main, argv: list[str]) -> int:
     try:
         main(argv)
+        _flush()
     except UserError as error:
         return _complain(error)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        if (told := file_error(error)) is None:
+            raise
+        return _complain(told)
     return 0
+
+
+def _flush() -> None:
+    """Writes out what was printed; Python itself would do so too late to say in one sentence that the disk is full."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries, and complains, again
+        raise
 
 
 def _complain(error: Exception | str) -> int:

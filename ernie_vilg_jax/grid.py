@@ -5,6 +5,7 @@ Labels need a font with hanzi, and many machines have none, so a subset of Noto 
 has them, with a warning.
 """
 
+import io
 import json
 import math
 import re
@@ -17,7 +18,8 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.errors import UserError, file_errors
+from ernie_vilg_jax.paths import write_atomically
 
 BUNDLED_FONT = Path(__file__).parent / "assets" / "fonts" / "NotoSansSC-Regular-subset.otf"
 SYSTEM_FONT_FOLDERS = (
@@ -97,13 +99,11 @@ def save_png(image: Image.Image, path: str | Path, metadata: Mapping[Any, Any] |
     info = PngInfo()
     for key, value in (metadata or {}).items():
         info.add_text(str(key), value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-    path = Path(path)
-    try:
+    path, buffer = Path(path), io.BytesIO()
+    image.save(buffer, format="PNG", pnginfo=info)
+    with file_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path, format="PNG", pnginfo=info)
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"Cannot write the picture {path}: {reason}; choose another folder.") from error
+        write_atomically(path, buffer.getvalue())
 
 
 def _fit(image: Image.Image, cell: int) -> Image.Image:

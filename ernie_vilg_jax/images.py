@@ -4,10 +4,11 @@ Every module that turns pixels into numbers or numbers into pixels calls this on
 """
 
 import io
+import os
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
 
 from ernie_vilg_jax.errors import UserError
 
@@ -28,6 +29,23 @@ def to_uint8(images: Any) -> np.ndarray:
 def to_array(image: Image.Image) -> np.ndarray:
     """[H, W, 3] float32 in [-1, 1] of an RGB picture."""
     return np.asarray(image, np.float32) / 127.5 - 1.0
+
+
+def open_image(path: str | os.PathLike[str]) -> Image.Image:
+    """The picture in a file, all its pixels read. Raises ValueError that says why there is none."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except UnidentifiedImageError as error:
+        raise ValueError("it is no picture, or a damaged one") from error
+    except OSError as error:
+        raise ValueError(error.strerror or f"it is damaged ({error})") from error
+    except Image.DecompressionBombError as error:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
+        raise ValueError(f"it has more pixels than can be handled, which is {limit:.0f} million") from error
+    except Exception as error:  # Pillow raises many types on damaged files
+        raise ValueError(f"it is damaged ({error})") from error
 
 
 def decode_image(data: bytes) -> Image.Image:
@@ -116,7 +134,7 @@ def _checked(name: str, image: Any) -> Image.Image:
         raise UserError(f"the {name} has no pixels ({_times(image.size)})")
     try:
         return ImageOps.exif_transpose(image)
-    except OSError as error:  # Pillow reads pixels late
+    except Exception as error:  # Pillow reads pixels late, and raises many types on damaged files
         raise UserError(f"the {name} cannot be read: {error}; it is damaged or incomplete") from error
 
 

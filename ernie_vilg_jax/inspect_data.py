@@ -18,6 +18,7 @@ from ml_collections import config_flags
 
 from ernie_vilg_jax import cli
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.paths import check_writable, write_atomically
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config to train with: configs/NAME.py:argument.")
 _OUTPUT = flags.DEFINE_string("output", "inspect.html", "File to write.")
@@ -38,13 +39,14 @@ def main(argv: list[str]) -> None:
     from ernie_vilg_jax.data.tokenizers import load_tokenizer
 
     config = _CONFIG.value
+    check_writable(_OUTPUT.value, "output")
     check_data(config)
     config.phase = "base"
     config.knowledge.enabled = True
     if not _AS_TRAINED.value:
         config.knowledge.text_rate = config.knowledge.image_rate = 1.0
         config.train.caption_dropout = 0.0
-    source = open_split(config.data.path, _SPLIT.value)
+    source = open_split(config.data.path, _SPLIT.value, verify=config.data.verify_shards)
     maker = ExampleMaker.of(config, load_tokenizer(config), source, train=True)
     if _IDS.value:
         places = {source[i].id: i for i in range(len(source))}
@@ -62,13 +64,9 @@ def main(argv: list[str]) -> None:
     if "annotation" not in read_manifest(config.data.path):
         notes.append("Not annotated, so there are no key words: python -m ernie_vilg_jax.annotate finds them.")
         logging.warning("%s is not annotated: the page shows no key words", config.data.path)
-    output = Path(_OUTPUT.value)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(page(maker, drawn, title=f"Training examples: {config.name}", notes=notes), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--output={output} cannot be written ({error.strerror}): choose another file") from error
-    logging.info("%d examples in %s: open it in a browser", len(drawn), output)
+    html = page(maker, drawn, title=f"Training examples: {config.name}", notes=notes)
+    write_atomically(Path(_OUTPUT.value), html.encode())
+    logging.info("%d examples in %s: open it in a browser", len(drawn), _OUTPUT.value)
 
 
 def run() -> None:

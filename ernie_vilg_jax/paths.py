@@ -1,11 +1,21 @@
-"""Folders that may be URLs: a working directory can be gs://bucket/run as well as runs/demo."""
+"""Files and folders: URLs, names that files give to other files, and what the file system refuses.
 
+A folder may be a URL: a working directory can be gs://bucket/run as well as runs/demo.
+"""
+
+import contextlib
 import os
 import re
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from etils import epath
 
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.errors import UserError, file_errors
 
 INSTALL = {"gs": "gcsfs", "s3": "s3fs"}
 
@@ -43,3 +53,91 @@ def reach(path: epath.PathLike, flag: str) -> epath.Path:
             f"--{flag}={path} cannot be reached ({reason}); check the URL and this machine's rights to it"
         ) from error
     return found
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file so that a reader (or a run after a kill, or on a full disk) sees either all of it or none."""
+    if path.exists() and not path.is_file():  # /dev/stdout is not to be replaced
+        with file_errors(path):
+            path.write_bytes(data)
+        return
+    # Two workers that were given the same shard must not share a temporary file.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with file_errors(path), temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        with file_errors():
+            temporary.replace(path)
+    finally:
+        discard(temporary)
+
+
+def discard(file: Path) -> None:
+    """Deletes a file, if it is there and can be deleted."""
+    with contextlib.suppress(OSError):
+        file.unlink()
+
+
+def check_writable(path: epath.PathLike, flag: str, name: str = "") -> None:
+    """Raises UserError, naming `flag`, where its file `path` cannot be written: before the work, not after it.
+
+    Makes the folders that lead there. With `name`, the flag gives a folder, and that is the file in it.
+    """
+    file = Path(path) / name
+    try:
+        with file_errors(file.parent):
+            if file.exists() and not file.is_file():  # a folder, or a device such as /dev/stdout
+                file.open("wb").close()
+                return
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=file.parent, suffix=".partial") as probe:
+                probe.write(b"x")
+    except UserError as error:
+        raise UserError(f"--{flag}={path} cannot be written ({error})") from error
+
+
+@contextlib.contextmanager
+def replacing(folder: epath.PathLike) -> Iterator[epath.Path]:
+    """A folder to write in; at the end what it holds takes the place of what `folder` held, which stays on an error.
+
+    Behind a URL, where nothing can be renamed, it is `folder` itself, emptied.
+    """
+    target = epath.Path(absolute(folder))
+    if is_url(folder):
+        if target.exists():
+            target.rmtree()
+        yield target
+        return
+    existed = target.exists()
+    fresh = target / ".partial"  # inside, for `folder` may be a disk of its own
+    try:
+        with file_errors():
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(fresh, ignore_errors=True)
+            yield fresh
+            for old in [child for child in target.iterdir() if child.name != fresh.name]:
+                old.rmtree() if old.is_dir() else old.unlink()
+            for new in list(fresh.iterdir()):
+                new.rename(target / new.name)
+    except UserError as error:
+        raise UserError(str(error).replace(str(fresh), str(folder))) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if not existed:
+            with contextlib.suppress(OSError):  # by now it holds what was written, unless that failed
+                os.rmdir(target)
+
+
+def plain_name(name: Any, where: str) -> str:
+    """`name`, which a file gives to another file in the same folder.
+
+    Raises UserError for one that would lead elsewhere: data from others must not choose what is read or deleted.
+    """
+    if not isinstance(name, str) or name in ("", ".", "..") or re.search(r"[/\\\0]", name):
+        raise UserError(
+            f"{where} names the file {name!r}, which is not the plain name of a file beside it: "
+            "do not use it, and get it again from whoever made it"
+        )
+    return name

@@ -24,6 +24,7 @@ from absl import flags, logging
 
 from ernie_vilg_jax import cli
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.paths import check_writable
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoint folder, or the --workdir of a training run.")
 PROMPT = flags.DEFINE_multi_string("prompt", None, "What to show; repeat for more.")
@@ -66,6 +67,8 @@ def main(argv: list[str]) -> None:
     cli.enable_compilation_cache()
     start = time.monotonic()
     given = given_images()
+    folder = Path(OUTPUT.value)
+    check_writable(folder, "output", "grid.png")
     pipe = load(CHECKPOINT.value, mode=MODE.value, mesh=axis_sizes(MESH.value))
     prompts = PROMPT.value if PROMPT.value is not None else list(pipe.config.train.preview_prompts)
     logging.info(
@@ -79,7 +82,6 @@ def main(argv: list[str]) -> None:
     with naming_flags():
         images = ask(prompts, **options)
     seconds = time.monotonic() - start
-    folder = Path(OUTPUT.value)
     files = {name: Path(flag.value).name for name, flag in (("image", IMAGE), ("mask", MASK)) if flag.value}
     for number, image in enumerate(images):
         save_png(image, folder / f"{number:03d}.png", {**image.info, **files})
@@ -107,18 +109,16 @@ def options_of_flags() -> dict[str, Any]:
 
 def given_images() -> dict[str, Any]:
     """image, mask and strength, as far as there are flags for them."""
-    from PIL import Image
+    from ernie_vilg_jax.images import open_image
 
     given: dict[str, Any] = {}
     for name, flag in (("image", IMAGE), ("mask", MASK)):
         if flag.value is None:
             continue
         try:
-            given[name] = Image.open(flag.value)
-            given[name].load()
-        except OSError as error:
-            reason = error.strerror or "it is no picture, or a damaged one"
-            raise UserError(f"--{name}={flag.value} cannot be read: {reason}; give a PNG or JPEG file") from error
+            given[name] = open_image(flag.value)
+        except ValueError as error:
+            raise UserError(f"--{name}={flag.value} cannot be read: {error}; give a PNG or JPEG file") from error
     for name, flag in (("mask", MASK), ("strength", STRENGTH)):
         if flag.value is not None and IMAGE.value is None:
             raise UserError(f"--{name} is for a picture to begin from; give one with --image=FILE")

@@ -100,5 +100,5 @@ def test_png_metadata_round_trip(tmp_path):
 
 def test_unwritable_path_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="Cannot write the picture"):
+    with pytest.raises(UserError, match="a file is where a folder belongs"):
         grid.save_png(plain("red"), tmp_path / "file" / "a.png", {})

@@ -28,19 +28,21 @@ from ernie_vilg_jax.annotation.shard import (
     Settings,
     damaged,
     note_name,
+    rejected_name,
     tool_versions,
-    write_json,
 )
-from ernie_vilg_jax.data import records
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.data.files import digest, seal, sealed_json
+from ernie_vilg_jax.data.manifests import MANIFEST, parse_manifest
+from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.paths import is_url
-from ernie_vilg_jax.preparation.progress import PROGRESS, Progress, split_summaries
+from ernie_vilg_jax.preparation.progress import PROGRESS, Progress, split_summaries, whole_note
 
 REJECTED = "rejected.jsonl"
 _JOB = f"{PROGRESS}/annotation.json"
 _MANY_REJECTED = 0.05
 
 
+@file_errors()
 def annotate(
     source: str,
     output: str,
@@ -112,16 +114,10 @@ def _check(settings: Settings, source: str, output: str, workers: int) -> None:
 def _read_input(source: str) -> dict[str, Any]:
     folder = open_folder(source)
     fix = "give a folder that `python -m ernie_vilg_jax.prepare` finished"
-    if folder.size(records.MANIFEST) is None:
-        raise UserError(f"--input={source} holds no {records.MANIFEST}: {fix}")
-    try:
-        manifest = json.loads(folder.read(records.MANIFEST))
-        schema, shards = manifest["schema"], [s for split in manifest["splits"].values() for s in split["shards"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"the {records.MANIFEST} of --input={source} is damaged ({error}): {fix}") from error
-    if schema != records.SCHEMA:
-        raise UserError(f"--input={source} has record schema {schema}, this version reads {records.SCHEMA}: {fix}")
-    for shard in shards:
+    if folder.size(MANIFEST) is None:
+        raise UserError(f"--input={source} holds no {MANIFEST}: {fix}")
+    manifest = parse_manifest(folder.read(MANIFEST), f"the {MANIFEST} of --input={source}", fix)
+    for shard in (shard for split in manifest["splits"].values() for shard in split["shards"]):
         if folder.size(shard["file"]) != shard["bytes"]:
             raise damaged(source, shard["file"])
     return manifest
@@ -131,7 +127,7 @@ def make_job(source: str, output: str, settings: Settings, manifest: Mapping[str
     """The job with its fingerprint: of the input's bytes, the settings, the tools, and the files that options name."""
     shards = {shard["file"]: shard for split in manifest["splits"].values() for shard in split["shards"]}
     versions = tool_versions(settings)
-    fingerprint = records.digest(
+    fingerprint = digest(
         {
             "input": [manifest["fingerprint"], [[name, entry["sha256"]] for name, entry in shards.items()]],
             "settings": settings.plain(),
@@ -160,13 +156,16 @@ def _paths(value: Any) -> Iterator[str]:
 
 def _found(target: Folder, job: Job) -> tuple[dict[str, Any] | None, dict[str, dict[str, Any]]]:
     """The manifest in the output, if any, and the notes of the shards there that this job need not make again."""
-    manifest = json.loads(target.read(records.MANIFEST)) if target.size(records.MANIFEST) is not None else None
-    started = json.loads(target.read(_JOB)) if target.size(_JOB) is not None else None
+    manifest = None
+    if target.size(MANIFEST) is not None:
+        where = f"the {MANIFEST} of --output={job.output}"
+        manifest = parse_manifest(target.read(MANIFEST), where, "choose another folder, or delete that one first")
+    started = target.size(_JOB) is not None
     if not started and "annotation" not in (manifest or {}) and (manifest or target.names("*.array_record")):
         raise UserError(f"--output={job.output} holds records that are not annotated ones: choose another folder")
     earlier, notes = _notes(target, manifest), {}
     if any(note["fingerprint"] != job.fingerprint for note in earlier.values()):
-        logging.warning("%s is of other settings, tools or input: all its shards are made anew", job.output)
+        logging.warning("%s is of other settings, tools or input: all its shards are made again", job.output)
     for name in job.shards:
         note = earlier.get(name)
         if note is None or not _valid(target, job, note):
@@ -175,7 +174,7 @@ def _found(target: Folder, job: Job) -> tuple[dict[str, Any] | None, dict[str, d
             row = note["rejected"][0]
             raise UserError(
                 f"an earlier run set record {row['position']} of shard {row['shard']} aside ({row['reason']}): "
-                "mend it in its source, or keep it aside with --on_error=reject"
+                "fix it in its source, or keep it aside with --on_error=reject"
             )
         notes[name] = note
     return manifest, notes
@@ -185,8 +184,7 @@ def _notes(target: Folder, manifest: Mapping[str, Any] | None) -> dict[str, dict
     """The notes that the output holds, or for a finished one those that its manifest amounts to."""
     notes: dict[str, dict[str, Any]] = {}
     if manifest is not None and "annotation" in manifest:
-        text = target.read(REJECTED).decode() if target.size(REJECTED) is not None else ""
-        rows = [json.loads(line) for line in text.splitlines()]
+        rows = _rejected(target)
         for entry in (entry for split in manifest["splits"].values() for entry in split["shards"]):
             name = entry["file"]
             notes[name] = {
@@ -196,9 +194,20 @@ def _notes(target: Folder, manifest: Mapping[str, Any] | None) -> dict[str, dict
                 "rejected": [row for row in rows if row["shard"] == name],
             }
     for file in target.names(f"{PROGRESS}/*.array_record.json"):
-        note = json.loads(target.read(file))
-        notes[note["entry"]["file"]] = note
+        # A damaged note, or one that is not of the shard that it is named after, stands for nothing.
+        if (note := whole_note(target.read(file))) and file == note_name(note["entry"]["file"]):
+            notes[note["entry"]["file"]] = note
     return notes
+
+
+def _rejected(target: Folder) -> list[dict[str, Any]]:
+    """The rows of the records set aside; none where they were damaged, so that their shards are made again."""
+    data = target.read(REJECTED) if target.size(REJECTED) is not None else b""
+    try:
+        rows = [json.loads(line) for line in data.splitlines()]
+        return [{**row, "shard": str(row["shard"])} for row in rows]
+    except (ValueError, KeyError, TypeError):
+        return []
 
 
 def _valid(target: Folder, job: Job, note: Mapping[str, Any]) -> bool:
@@ -207,16 +216,17 @@ def _valid(target: Folder, job: Job, note: Mapping[str, Any]) -> bool:
         note["fingerprint"] == job.fingerprint
         and len(note["rejected"]) == note["counts"].get("rejected", 0)
         and intact(target, note["entry"])
-        and (not note["rejected_file"] or intact(target, note["rejected_file"]))
+        and (not (aside := note["rejected_file"]) or aside["file"] == rejected_name(note["entry"]["file"]))
+        and (not aside or intact(target, aside))
     )
 
 
 def _clear(target: Folder, job: Job, notes: Mapping[str, dict[str, Any]]) -> None:
     """Makes the output an unfinished run of this job: what is not kept goes, and first the manifest."""
     for name, note in notes.items():
-        write_json(target, note_name(name), note)
-    write_json(target, _JOB, {"fingerprint": job.fingerprint, "settings": job.settings.plain()})
-    target.delete(records.MANIFEST)
+        target.write(note_name(name), sealed_json(note))
+    target.write(_JOB, sealed_json({"fingerprint": job.fingerprint, "settings": job.settings.plain()}))
+    target.delete(MANIFEST)
     kept = {note["entry"]["file"] for note in notes.values()}
     kept |= {note["rejected_file"]["file"] for note in notes.values() if note["rejected_file"]}
     kept |= {_JOB, *map(note_name, notes)}
@@ -267,7 +277,8 @@ def _finish(
             },
         },
     }
-    write_json(target, records.MANIFEST, result)
+    result = seal(result)
+    target.write(MANIFEST, sealed_json(result))
     target.delete(PROGRESS)
     logging.info(
         "%d records read = %d annotated + %d rejected; %d words, %d objects, %d mentions",

@@ -11,14 +11,13 @@ import contextlib
 import hashlib
 import shutil
 import tempfile
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from ernie_vilg_jax.data.records import file_sha256
+from ernie_vilg_jax.data.files import file_sha256
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.paths import is_url
+from ernie_vilg_jax.paths import is_url, write_atomically
 from ernie_vilg_jax.preparation.progress import PROGRESS
 
 SCRATCH = f"{PROGRESS}/work"
@@ -84,10 +83,7 @@ class LocalFolder:
     def write(self, name: str, data: bytes) -> None:
         file = self._path / name
         file.parent.mkdir(exist_ok=True)
-        # Two workers that were given the same shard must not share a temporary file.
-        temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.partial")
-        temporary.write_bytes(data)
-        temporary.replace(file)
+        write_atomically(file, data)
 
     def put(self, file: Path, name: str) -> None:
         file.replace(self._path / name)

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from ernie_vilg_jax.annotation.batch import Item, Tools, annotate_batch
-from ernie_vilg_jax.annotation.folders import Folder, open_folder
+from ernie_vilg_jax.annotation.folders import open_folder
 from ernie_vilg_jax.data import records
-from ernie_vilg_jax.data.records import Record, digest
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.data.files import digest, file_sha256, sealed_json
+from ernie_vilg_jax.data.records import Record
+from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.preparation.progress import PROGRESS
 
 RECIPE = 1
@@ -102,7 +103,7 @@ def tool_versions(settings: Settings) -> dict[str, str]:
     here = Path(__file__).parent
     ours = [here / name for name in RULES]
     files = [file for path in ours for file in (path.rglob("*.py") if path.is_dir() else [path])]
-    rules = {file.relative_to(here).as_posix(): records.file_sha256(file) for file in files}
+    rules = {file.relative_to(here).as_posix(): file_sha256(file) for file in files}
     return versions | {"rules": digest([rules, RECIPE])}
 
 
@@ -126,6 +127,7 @@ def load_tools(settings: Settings) -> Tools:
     return Tools(tagger, detector, captioner, translator, captioner_name=settings.captioner)
 
 
+@file_errors()
 def annotate_shard(job: Job, name: str, report: Report | None = None) -> dict[str, Any]:
     """Writes the annotated shard, then the note that says it is finished.
 
@@ -141,7 +143,7 @@ def annotate_shard(job: Job, name: str, report: Report | None = None) -> dict[st
     tools = load_tools(job.settings)
     source, target, expected = open_folder(job.input), open_folder(job.output), job.shards[name]
     with target.scratch() as scratch, source.local(name) as file:
-        if file.stat().st_size != expected["bytes"] or records.file_sha256(file) != expected["sha256"]:
+        if file.stat().st_size != expected["bytes"] or file_sha256(file) != expected["sha256"]:
             raise damaged(job.input, name)
         work = _Shard(job, name, tools, scratch, report or (lambda counts: None))
         try:
@@ -160,7 +162,7 @@ def annotate_shard(job: Job, name: str, report: Report | None = None) -> dict[st
         "rejected": work.rejected,
         "rejected_file": rejected_file,
     }
-    write_json(target, note_name(name), note)
+    target.write(note_name(name), sealed_json(note))
     return note
 
 
@@ -168,8 +170,8 @@ def note_name(shard: str) -> str:
     return f"{PROGRESS}/{shard}.json"
 
 
-def write_json(folder: Folder, name: str, value: Any) -> None:
-    folder.write(name, (json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode())
+def rejected_name(shard: str) -> str:
+    return f"rejected-{shard}"
 
 
 def damaged(folder: str, name: str) -> UserError:
@@ -210,10 +212,10 @@ class _Shard:
         if self._job.on_error == "stop":
             raise UserError(
                 f"record {item.position} of shard {self._name} ({identity or 'no id'}) cannot be annotated: "
-                f"{item.reason}; mend it in its source, or set such records aside with --on_error=reject"
+                f"{item.reason}; fix it in its source, or set such records aside with --on_error=reject"
             )
         if self._writer is None:
-            file = self._scratch / f"rejected-{self._name}"
+            file = self._scratch / rejected_name(self._name)
             self._writer = array_record_module.ArrayRecordWriter(str(file), "group_size:1")
         self._writer.write(item.data)
         row = {"shard": self._name, "position": item.position, "id": identity, "reason": item.reason}
@@ -225,8 +227,8 @@ class _Shard:
         if self._writer is None:
             return None
         self._writer.close()
-        file = self._scratch / f"rejected-{self._name}"
-        return {"file": file.name, "bytes": file.stat().st_size, "sha256": records.file_sha256(file)}
+        file = self._scratch / rejected_name(self._name)
+        return {"file": file.name, "bytes": file.stat().st_size, "sha256": file_sha256(file)}
 
     def _count(self, item: Item) -> None:
         counts, record, salient = self.counts, item.known, set(item.salient)

@@ -79,7 +79,8 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _example(config: Any, tokenizer: Tokenizer, split: str, *, train: bool) -> ExampleMaker:
     check_data(config)
-    maker = ExampleMaker.of(config, tokenizer, open_split(config.data.path, split), train=train)
+    source = open_split(config.data.path, split, verify=config.data.get("verify_shards", True))
+    maker = ExampleMaker.of(config, tokenizer, source, train=train)
     if maker.knowledge is not None and "annotation" not in read_manifest(config.data.path):
         raise UserError(
             f"config.knowledge.enabled needs words and objects, and {config.data.path} was not annotated: run "

@@ -8,8 +8,6 @@ knows which positions belong to which source without an index file; the loader s
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,13 +15,12 @@ from typing import Any
 
 import msgpack
 
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.data.files import file_sha256
+from ernie_vilg_jax.data.manifests import check_shards, read_manifest, redo
+from ernie_vilg_jax.errors import UserError, file_error, file_errors
 from ernie_vilg_jax.knowledge.words import LANGUAGES
+from ernie_vilg_jax.paths import discard
 
-SCHEMA = 1
-"""Version of the record and manifest format; raised when old data can no longer be read."""
-
-MANIFEST = "manifest.json"
 _REQUIRED = ("id", "image", "captions", "concept", "source")
 
 
@@ -88,27 +85,6 @@ class Record:
         return {language: len(self.captions.get(language, ())) for language in LANGUAGES}
 
 
-def digest(value: Any) -> str:
-    """sha256 of a JSON-able value, independent of the order of its keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file so that a reader (or a run after a kill) sees either all of it or none."""
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_bytes(data)
-    temporary.replace(path)
-
-
-def write_json(path: Path, value: Any) -> None:
-    write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode())
-
-
 def shard_name(split: str, number: int, total: int) -> str:
     return f"{split}-{number:05d}-of-{total:05d}.array_record"
 
@@ -123,84 +99,39 @@ def write_shard(path: Path, records: Iterable[Record]) -> dict[str, Any]:
     from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 
     temporary = path.with_name(f".{path.name}.partial")
-    temporary.unlink(missing_ok=True)
-    writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1")
+    discard(temporary)
     sources: dict[str, int] = {}
     captions: dict[str, int] = dict.fromkeys(LANGUAGES, 0)
     try:
-        for record in records:
-            if record.source not in sources:
-                sources[record.source] = 0
-            elif next(reversed(sources)) != record.source:
-                raise AssertionError("records of one source must be adjacent in a shard")
-            sources[record.source] += 1
-            for language, count in record.caption_count().items():
-                captions[language] += count
-            writer.write(record.pack())
+        with file_errors(path):
+            writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1")
+            try:
+                for record in records:
+                    if record.source not in sources:
+                        sources[record.source] = 0
+                    elif next(reversed(sources)) != record.source:
+                        raise AssertionError("records of one source must be adjacent in a shard")
+                    sources[record.source] += 1
+                    for language, count in record.caption_count().items():
+                        captions[language] += count
+                    writer.write(record.pack())
+            finally:
+                writer.close()
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+        entry = {
+            "file": path.name,
+            "records": sum(sources.values()),
+            "bytes": temporary.stat().st_size,
+            "sha256": file_sha256(temporary),
+            "sources": [[name, count] for name, count in sources.items()],
+            "captions": captions,
+        }
+        with file_errors():
+            temporary.replace(path)
     finally:
-        writer.close()
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    entry = {
-        "file": path.name,
-        "records": sum(sources.values()),
-        "bytes": temporary.stat().st_size,
-        "sha256": file_sha256(temporary),
-        "sources": [[name, count] for name, count in sources.items()],
-        "captions": captions,
-    }
-    temporary.replace(path)
+        discard(temporary)  # on a full disk it would be in the way of the next attempt
     return entry
-
-
-def read_manifest(path: str | Path) -> dict[str, Any]:
-    """Reads and checks `manifest.json` of a prepared directory."""
-    directory = Path(path)
-    fix = f"run `python -m ernie_vilg_jax.prepare --config=... --output={directory}` first"
-    if not directory.is_dir():
-        raise UserError(f"config.data.path={str(path)!r} is not a directory: {fix}")
-    file = directory / MANIFEST
-    if not file.exists():
-        raise UserError(f"{directory} holds no {MANIFEST} (preparation did not finish): {fix}")
-    try:
-        manifest = json.loads(file.read_text())
-        schema = manifest["schema"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} is damaged ({error}): delete it and {fix}") from error
-    if schema != SCHEMA:
-        raise UserError(f"{directory} was prepared with record schema {schema}, this version reads {SCHEMA}: {fix}")
-    return manifest
-
-
-def check_shards(path: str | Path, split: str, *, full: bool = False) -> list[dict[str, Any]]:
-    """The manifest entries of a split's shards, after checking that each exists with the stated size.
-
-    Args:
-      path: prepared directory.
-      split: "train" or "holdout".
-      full: also compare sha256 (reads every byte).
-    """
-    directory, manifest = Path(path), read_manifest(path)
-    if split not in manifest["splits"]:
-        raise UserError(f"{directory} has no split {split!r}, only {sorted(manifest['splits'])}")
-    shards = manifest["splits"][split]["shards"]
-    fix = _redo(directory, manifest)
-    for shard in shards:
-        file = directory / shard["file"]
-        if not file.exists():
-            raise UserError(f"shard {file} is missing: {fix}")
-        size = file.stat().st_size
-        if size != shard["bytes"]:
-            raise UserError(f"shard {file} has {size} bytes where the manifest says {shard['bytes']}: {fix}")
-        if full and file_sha256(file) != shard["sha256"]:
-            raise UserError(f"shard {file} differs from its sha256 in the manifest: {fix}")
-    return shards
-
-
-def _redo(directory: Path, manifest: Mapping[str, Any]) -> str:
-    """What mends a damaged directory: the command that made it."""
-    command = "annotate" if "annotation" in manifest else "prepare"
-    return f"run `python -m ernie_vilg_jax.{command}` with --output={directory} again, it redoes damaged shards only"
 
 
 class RecordSource:
@@ -209,12 +140,13 @@ class RecordSource:
     `source[i]` is a `Record`; `source.positions` maps a source's name to the positions of its records.
     """
 
-    def __init__(self, path: str | Path, split: str) -> None:
+    def __init__(self, path: str | Path, split: str, *, verify: bool = True) -> None:
+        """`verify`: see `check_shards`."""
         from grain import sources
 
         self._directory = Path(path)
         self.split = split
-        self._shards = [shard for shard in check_shards(path, split) if shard["records"]]
+        self._shards = [shard for shard in check_shards(path, split, verify=verify) if shard["records"]]
         if not self._shards:
             raise UserError(
                 f"split {split!r} of {path} is empty: prepare more records or raise config.data.holdout_fraction"
@@ -224,11 +156,15 @@ class RecordSource:
             self._reader: Any = sources.ArrayRecordDataSource(files)
             length = len(self._reader)
         except Exception as error:  # the reader's C++ errors surface as several types
-            fix = _redo(self._directory, read_manifest(path))
-            raise UserError(f"a shard of split {split!r} in {path} is corrupt ({_first_line(error)}): {fix}") from error
-        if length != sum(shard["records"] for shard in self._shards):
+            fix = redo(self._directory, read_manifest(path))
+            raise file_error(error) or UserError(
+                f"a shard of split {split!r} in {path} is corrupt ({_first_line(error)}): {fix}"
+            ) from error
+        if length != len(self):
+            fix = redo(self._directory, read_manifest(path))
             raise UserError(
-                f"the shards of split {split!r} in {path} hold {length} records, not what the manifest says"
+                f"the shards of split {split!r} in {path} hold {length} records, but the manifest says {len(self)}: "
+                f"{fix}"
             )
 
     def __len__(self) -> int:
@@ -253,8 +189,10 @@ class RecordSource:
             raise
         except Exception as error:  # ValueError of unpack, or the reader's C++ errors
             shard, position = self.locate(index)
-            fix = _redo(self._directory, read_manifest(self._directory))
-            raise UserError(f"shard {shard} is corrupt at record {position} ({_first_line(error)}): {fix}") from error
+            fix = redo(self._directory, read_manifest(self._directory))
+            raise file_error(error, shard) or UserError(
+                f"shard {shard} is corrupt at record {position} ({_first_line(error)}): {fix}"
+            ) from error
 
     @property
     def positions(self) -> dict[str, list[tuple[int, int]]]:
@@ -272,9 +210,9 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def open_split(path: str | Path, split: str) -> RecordSource:
-    """Opens "train" or "holdout" of a prepared directory after checking manifest and shards."""
-    return RecordSource(path, split)
+def open_split(path: str | Path, split: str, *, verify: bool = True) -> RecordSource:
+    """Opens "train" or "holdout" of a prepared directory after checking manifest and shards (see `check_shards`)."""
+    return RecordSource(path, split, verify=verify)
 
 
 def read_shard(path: Path) -> Iterator[Record]:

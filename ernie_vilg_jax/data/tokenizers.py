@@ -16,7 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 from absl import logging
 
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.data.files import digest, file_sha256
+from ernie_vilg_jax.data.manifests import MANIFEST, read_manifest
+from ernie_vilg_jax.errors import UserError, file_error, file_errors
 
 PART_OF_SPEECH_SYMBOLS = ("[n]", "[v]", "[a]", "[m]", "[q]", "[r]")
 """Reserved pieces that textual knowledge puts beside words: noun, verb, adjective, numeral, quantifier, pronoun."""
@@ -24,6 +26,8 @@ PART_OF_SPEECH_SYMBOLS = ("[n]", "[v]", "[a]", "[m]", "[q]", "[r]")
 _SETTINGS = "tokenizer.json"
 _MODEL = "sentencepiece.model"
 _VOCABULARY = "vocab.txt"
+_FILES = {"sentencepiece": _MODEL, "bert": _VOCABULARY}
+"""What a tokenizer of each kind has beside its settings."""
 
 
 class Tokenizer(Protocol):
@@ -73,8 +77,12 @@ class SentencePieceTokenizer:
 
         if max_length < 3:
             raise UserError(f"config.tokenizer.max_length={max_length} must be at least 3 (begin, one token, end)")
+        if not model:  # sentencepiece takes it, and then knows nothing
+            raise ValueError(f"{_MODEL} is empty")
         self._model = model
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        if min(self._processor.pad_id(), self._processor.bos_id(), self._processor.eos_id()) < 0:
+            raise ValueError(f"{_MODEL} lacks a pad, begin or end token")
         self.max_length = max_length
         self.vocab_size = self._processor.get_piece_size()
         self.pad_id = self._processor.pad_id()
@@ -111,10 +119,7 @@ class SentencePieceTokenizer:
         return self._processor.decode([int(i) for i in ids if not self._processor.is_control(int(i))])
 
     def save(self, directory: str | Path) -> None:
-        folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / _MODEL).write_bytes(self._model)
-        _write_settings(folder, {"kind": "sentencepiece", "max_length": self.max_length})
+        _save(Path(directory), "sentencepiece", self._model, self.max_length)
 
 
 def _remainder(text: str, kept: str) -> str:
@@ -243,10 +248,7 @@ class BertTokenizer:
         return self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=True)
 
     def save(self, directory: str | Path) -> None:
-        folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / _VOCABULARY).write_text(self._vocabulary, encoding="utf-8")
-        _write_settings(folder, {"kind": "bert", "max_length": self.max_length})
+        _save(Path(directory), "bert", self._vocabulary.encode(), self.max_length)
 
 
 def _bert_symbols(tokens: list[str]) -> dict[str, int]:
@@ -261,8 +263,18 @@ def _bert_symbols(tokens: list[str]) -> dict[str, int]:
     return ids
 
 
-def _write_settings(folder: Path, settings: dict[str, Any]) -> None:
-    (folder / _SETTINGS).write_text(json.dumps(settings, sort_keys=True) + "\n")
+def _save(folder: Path, kind: str, content: bytes, max_length: int) -> None:
+    settings = json.dumps({"kind": kind, "max_length": max_length}, sort_keys=True) + "\n"
+    with file_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _FILES[kind]).write_bytes(content)
+        (folder / _SETTINGS).write_text(settings)
+
+
+def tokenizer_sha256(folder: Path) -> str:
+    """A digest of a tokenizer's files, which the manifest of prepared data states."""
+    files = [folder / name for name in sorted((_SETTINGS, *_FILES.values()))]
+    return digest([[file.name, file_sha256(file)] for file in files if file.exists()])
 
 
 def bert_vocabulary(path: str) -> str:
@@ -314,12 +326,17 @@ def load_tokenizer(where: Any) -> Tokenizer:
         folder, max_length = Path(where.data.path) / "tokenizer", int(where.tokenizer.max_length)
     fix = "prepare the data again, or take the tokenizer directory of a checkpoint"
     try:
-        settings = json.loads((folder / _SETTINGS).read_text())
-        length = max_length or settings["max_length"]
-        if settings["kind"] == "bert":
-            return BertTokenizer((folder / _VOCABULARY).read_text(encoding="utf-8"), length)
-        return SentencePieceTokenizer((folder / _MODEL).read_bytes(), length)
+        settings = json.loads((folder / _SETTINGS).read_bytes())
+        kind, length = settings["kind"], max_length or settings["max_length"]
+        if kind not in _FILES or not isinstance(length, int):
+            raise ValueError(f"kind {kind!r} and max_length {length!r} are not those of a tokenizer")
+        content = (folder / _FILES[kind]).read_bytes()
+        if max_length is not None and (folder.parent / MANIFEST).is_file():
+            stated = read_manifest(folder.parent).get("tokenizer", {}).get("fingerprint")
+            if stated not in (None, tokenizer_sha256(folder)):
+                raise ValueError(f"it is not the one that {folder.parent / MANIFEST} states")
+        return BertTokenizer(content.decode(), length) if kind == "bert" else SentencePieceTokenizer(content, length)
     except FileNotFoundError as error:
         raise UserError(f"no tokenizer in {folder} ({Path(error.filename).name} is missing): {fix}") from error
-    except (ValueError, KeyError, RuntimeError) as error:
-        raise UserError(f"the tokenizer in {folder} is damaged ({error}): {fix}") from error
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise file_error(error) or UserError(f"the tokenizer in {folder} is damaged ({error}): {fix}") from error

@@ -28,7 +28,12 @@ HOW = (*checkpointing.HOW, ".dropout")
 
 
 def write_component(
-    output: epath.Path, component: str, params: Any, config: ConfigDict, tokenizer: Tokenizer | None = None
+    output: epath.Path,
+    component: str,
+    params: Any,
+    config: ConfigDict,
+    tokenizer: Tokenizer | None = None,
+    report: str = "",
 ) -> None:
     """Writes a checkpoint of one component in place of what is there, for --config.phases.base.COMPONENT_from=output.
 
@@ -36,14 +41,16 @@ def write_component(
       params: {"params", "mean", "std"} of an autoencoder, else the component's parameters.
       config: a whole config whose FIELDS[component] are those of the parameters.
       tokenizer: of a text encoder.
+      report: what warm_start.txt beside it says.
     """
     logging.info("writing %s", output)
-    if output.exists():
-        output.rmtree()
     items = {ITEMS[component]: params if component == "autoencoder" else {"ema": params}}
     if tokenizer is not None:
         items["tokenizer"] = checkpointing.pack_tokenizer(tokenizer)
-    checkpointing.save_once(output, items, checkpointing.make_metadata(config, phase=f"imported {component}"))
+    with paths.replacing(output) as fresh:
+        checkpointing.save_once(fresh, items, checkpointing.make_metadata(config, phase=f"imported {component}"))
+        if report:
+            (fresh / "warm_start.txt").write_text(report)
 
 
 def free(output: epath.PathLike, source: epath.PathLike, overwrite: bool) -> epath.Path:

@@ -87,9 +87,9 @@ def import_unet(
             notes.append(f"Its own sizes, of which more would fit: {components.flags_of(different)}")
     if not report.taken:
         raise UserError(f"no tensor of {source} fits the U-Net of --config. {' '.join(notes)}")
-    components.write_component(target, "unet", params, config)
     unused = (f"not used: {name}" for name in report.unused)
-    (target / "warm_start.txt").write_text("\n".join([report.table(), *unused, report.summary(), ""]))
+    text = "\n".join([report.table(), *unused, report.summary(), ""])
+    components.write_component(target, "unet", params, config, report=text)
     told = _told(output, "unet", params, config, report.summary())
     return "\n".join([report.table(), *notes, told])
 
@@ -120,12 +120,12 @@ def export_text_encoder(checkpoint: str | Path, output: epath.PathLike, *, overw
     params = _read(path, "text_encoder", {"ema": jax.eval_shape(model.init_text_encoder, jax.random.key(0))})["ema"]
     sizes = (config.tokenizer.vocab_size, config.tokenizer.max_length, tokenizer.pad_id)
     folder = bert.write(config.model.text_encoder, params, *sizes)
-    size = write_folder(target, *folder, FILES[1])
-    words = checkpointing.pack_tokenizer(tokenizer)
+    words, more = checkpointing.pack_tokenizer(tokenizer), {}
     if "vocab.txt" in words:  # else a SentencePiece model, which BERT's tokenizer does not read
-        (target / "vocab.txt").write_bytes(words["vocab.txt"].tobytes())
         settings = {"tokenizer_class": "BertTokenizer", "model_max_length": tokenizer.max_length}
-        (target / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+        more["vocab.txt"] = words["vocab.txt"].tobytes()
+        more["tokenizer_config.json"] = (json.dumps(settings, indent=2) + "\n").encode()
+    size = write_folder(target, *folder, FILES[1], more)
     how = f"transformers.BertModel.from_pretrained({str(output)!r}, add_pooling_layer=False)"
     return f"{output}: {size / 2**20:.1f} MB; {how}"
 

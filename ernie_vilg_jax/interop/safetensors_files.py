@@ -18,7 +18,8 @@ from etils import epath
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.errors import UserError, file_error, file_errors
+from ernie_vilg_jax.paths import plain_name, replacing
 
 FILES = ("diffusion_pytorch_model.safetensors", "model.safetensors")
 READABLE = ("F64", "F32", "F16", "BF16")
@@ -63,7 +64,9 @@ def open_tensors(source: str | Path) -> Tensors:
                 shapes[name] = tuple(handle.get_slice(name).get_shape())
         except (SafetensorError, OSError) as error:
             reason = str(error).splitlines()[0]
-            raise UserError(f"{file} is no whole safetensors file ({reason}); get another copy of it") from error
+            raise file_error(error, file) or UserError(
+                f"{file} is no whole safetensors file ({reason}); get another copy of it"
+            ) from error
 
     def load(name: str) -> np.ndarray:
         kind = opened[name].get_slice(name).get_dtype()
@@ -103,7 +106,7 @@ def _files(source: Path) -> list[Path]:
 
 def _files_of_index(index: Path) -> list[Path]:
     try:
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        names = sorted({plain_name(name, str(index)) for name in json.loads(index.read_text())["weight_map"].values()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{index} is not an index of safetensors files; get another copy of it") from error
     missing = [name for name in names if not (index.parent / name).is_file()]
@@ -138,14 +141,22 @@ def read_config(source: str | Path, config_json: str | Path | None = None) -> di
 
 
 def write_folder(
-    folder: epath.Path, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], name: str = FILES[0]
+    folder: epath.Path,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, np.ndarray],
+    name: str = FILES[0],
+    more: Mapping[str, bytes] | None = None,
 ) -> int:
-    """Writes config.json and all tensors as one file, in place of what is there; returns its size in bytes."""
-    if folder.exists():
-        folder.rmtree()
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(dict(config), indent=2) + "\n")
+    """Writes config.json, all tensors as one file, and `more` files, in place of what is there.
+
+    Returns the size of the tensors' file in bytes.
+    """
     # Without this note transformers refuses the file.
     content = save({key: np.ascontiguousarray(array) for key, array in tensors.items()}, metadata={"format": "pt"})
-    (folder / name).write_bytes(content)
+    with replacing(folder) as fresh, file_errors(folder):
+        fresh.mkdir(parents=True, exist_ok=True)
+        (fresh / "config.json").write_text(json.dumps(dict(config), indent=2) + "\n")
+        (fresh / name).write_bytes(content)
+        for file, data in (more or {}).items():
+            (fresh / file).write_bytes(data)
     return len(content)

@@ -1,6 +1,5 @@
 """From a checkpoint to a Pipeline, and from a run to a checkpoint that holds no more than sampling needs."""
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from ernie_vilg_jax import checkpointing
+from ernie_vilg_jax import checkpointing, paths
 from ernie_vilg_jax.checkpointing import expert_name
 from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.diffusion.stages import Stages
@@ -112,10 +111,8 @@ def export(
     `prompts` are the examples that `sample` shows when it is given none.
     """
     target = Path(output)
-    if target.exists() and any(target.iterdir()):
-        if not overwrite:
-            raise UserError(f"{target} is not empty; name another folder, or give --overwrite")
-        shutil.rmtree(target)
+    if target.exists() and any(target.iterdir()) and not overwrite:
+        raise UserError(f"{target} is not empty; name another folder, or give --overwrite")
     found = checkpointing.find(path)
     metadata = checkpointing.read_metadata(found)
     # Folders of the machine that trained it mean nothing elsewhere.
@@ -133,5 +130,6 @@ def export(
         **{expert_name(stage): {"ema": half(expert)} for stage, expert in enumerate(pipe.params.experts)},
         "tokenizer": checkpointing.pack_tokenizer(pipe.tokenizer),
     }
-    checkpointing.save_once(target, items, metadata)
+    with paths.replacing(target) as fresh:
+        checkpointing.save_once(fresh, items, metadata)
     return sum(file.stat().st_size for file in target.rglob("*") if file.is_file())

@@ -11,7 +11,6 @@ A shard depends only on the sources' fingerprints and the split settings. Each f
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,10 +21,14 @@ from absl import logging
 
 from ernie_vilg_jax.config import plain
 from ernie_vilg_jax.data import records
-from ernie_vilg_jax.data.records import Record, digest
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.data.files import digest, file_sha256, seal, sealed_json
+from ernie_vilg_jax.data.manifests import MANIFEST, SCHEMA, read_manifest
+from ernie_vilg_jax.data.records import Record
+from ernie_vilg_jax.data.tokenizers import prepare_tokenizer, tokenizer_sha256
+from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.knowledge.words import LANGUAGES
-from ernie_vilg_jax.preparation.progress import PROGRESS, Progress, split_summaries
+from ernie_vilg_jax.paths import write_atomically
+from ernie_vilg_jax.preparation.progress import PROGRESS, Progress, split_summaries, whole_note
 from ernie_vilg_jax.preparation.sources import Licence, Source, make_source
 from ernie_vilg_jax.preparation.splits import Slot, plan_shards
 
@@ -61,6 +64,7 @@ def make_sources(config: Any) -> list[Source]:
     return sources
 
 
+@file_errors()
 def prepare(config: Any, output: str | Path, *, own_data: bool = False) -> dict[str, Any]:
     """Writes (or finishes, or finds complete) a prepared directory and returns its manifest.
 
@@ -80,7 +84,7 @@ def prepare(config: Any, output: str | Path, *, own_data: bool = False) -> dict[
     fingerprints = {source.name: source.fingerprint() for source in sources}
     fingerprint = digest(
         {
-            "schema": records.SCHEMA,
+            "schema": SCHEMA,
             "sources": list(fingerprints.items()),
             "holdout_fraction": settings["holdout_fraction"],
             "num_shards": int(config.data.num_shards),
@@ -90,7 +94,7 @@ def prepare(config: Any, output: str | Path, *, own_data: bool = False) -> dict[
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--output={directory} cannot be made a folder ({error.strerror}): choose another") from error
-    before = records.read_manifest(directory) if (directory / records.MANIFEST).exists() else None
+    before = read_manifest(directory) if (directory / MANIFEST).exists() else None
     if before is not None and "annotation" in before:
         raise UserError(
             f"--output={directory} holds annotated records: `python -m ernie_vilg_jax.annotate` makes them again, "
@@ -106,7 +110,7 @@ def prepare(config: Any, output: str | Path, *, own_data: bool = False) -> dict[
     _write_licences(directory, sources)
     _write_preview(directory, entries)
     manifest = {
-        "schema": records.SCHEMA,
+        "schema": SCHEMA,
         "fingerprint": fingerprint,
         "settings": settings,
         "source_defaults": {source.name: _defaults(source) for source in sources},
@@ -123,7 +127,8 @@ def prepare(config: Any, output: str | Path, *, own_data: bool = False) -> dict[
         "held_out": sorted(held),
         "tokenizer": tokenizer,
     }
-    records.write_json(directory / records.MANIFEST, manifest)
+    manifest = seal(manifest)
+    write_atomically(directory / MANIFEST, sealed_json(manifest))
     shutil.rmtree(directory / PROGRESS)
     for split, summary in manifest["splits"].items():
         logging.info("%s: %d records, captions %s", split, summary["records"], summary["captions"])
@@ -136,13 +141,8 @@ def _complete(directory: Path, manifest: Mapping[str, Any], fingerprint: str, co
     return (
         all(_finished(directory, name, fingerprint, manifest) for name in names)
         and manifest["tokenizer"].get("settings") == plain(config.tokenizer)
-        and manifest["tokenizer"].get("fingerprint") == _tokenizer_fingerprint(directory)
+        and manifest["tokenizer"].get("fingerprint") == tokenizer_sha256(directory / "tokenizer")
     )
-
-
-def _tokenizer_fingerprint(directory: Path) -> str:
-    files = sorted((directory / "tokenizer").glob("*"))
-    return digest([[file.name, records.file_sha256(file)] for file in files])
 
 
 def _finished(
@@ -152,15 +152,15 @@ def _finished(
     note = directory / PROGRESS / f"{name}.json"
     entry = None
     if note.exists():
-        saved = json.loads(note.read_text())
-        entry = saved["entry"] if saved["fingerprint"] == fingerprint else None
+        saved = whole_note(note.read_bytes())
+        entry = saved["entry"] if saved and saved["fingerprint"] == fingerprint else None
     elif manifest is not None and manifest["fingerprint"] == fingerprint:
         found = [s for split in manifest["splits"].values() for s in split["shards"] if s["file"] == name]
         entry = found[0] if found else None
     file = directory / name
-    if entry is None or not file.exists() or file.stat().st_size != entry["bytes"]:
+    if entry is None or entry["file"] != name or not file.exists() or file.stat().st_size != entry["bytes"]:
         return None
-    return entry if records.file_sha256(file) == entry["sha256"] else None
+    return entry if file_sha256(file) == entry["sha256"] else None
 
 
 def _write_shards(
@@ -171,13 +171,13 @@ def _write_shards(
     manifest: Mapping[str, Any] | None,
 ) -> dict[str, dict[str, Any]]:
     if manifest is not None and manifest["fingerprint"] != fingerprint:
-        logging.warning("%s was prepared from other settings or inputs: all its shards are made anew", directory)
+        logging.warning("%s was prepared from other settings or inputs: all its shards are made again", directory)
     entries: dict[str, dict[str, Any]] = {}
     for name in shards:
         if (entry := _finished(directory, name, fingerprint, manifest)) is not None:
             entries[name] = entry
-            records.write_json(directory / PROGRESS / f"{name}.json", {"fingerprint": fingerprint, "entry": entry})
-    (directory / records.MANIFEST).unlink(missing_ok=True)  # from here until the end the directory is not a whole
+            _write_note(directory, name, fingerprint, entry)
+    (directory / MANIFEST).unlink(missing_ok=True)  # from here until the end the directory is not a whole
     for stale in [*directory.glob("*.array_record"), *directory.glob(".*.partial")]:
         if stale.name not in entries:
             stale.unlink()
@@ -188,10 +188,14 @@ def _write_shards(
     for name, slots in shards.items():
         if name not in entries:
             entries[name] = records.write_shard(directory / name, _make(sources, slots, progress))
-            note = {"fingerprint": fingerprint, "entry": entries[name]}
-            records.write_json(directory / PROGRESS / f"{name}.json", note)
+            _write_note(directory, name, fingerprint, entries[name])
     logging.info("%s; %d of %d shards were there already", progress.summary(), kept, len(shards))
     return {name: entries[name] for name in shards}
+
+
+def _write_note(directory: Path, name: str, fingerprint: str, entry: dict[str, Any]) -> None:
+    note = {"fingerprint": fingerprint, "entry": entry}
+    write_atomically(directory / PROGRESS / f"{name}.json", sealed_json(note))
 
 
 def _make(sources: Sequence[Source], slots: Sequence[Slot], progress: Progress) -> Iterator[Record]:
@@ -204,16 +208,14 @@ def _make(sources: Sequence[Source], slots: Sequence[Slot], progress: Progress) 
 
 
 def _prepare_tokenizer(config: Any, directory: Path, entries: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    from ernie_vilg_jax.data import tokenizers
-
     shards = [directory / name for name, entry in entries.items() if name.startswith("train-") and entry["records"]]
     captions = (text for shard in shards for record in records.read_shard(shard) for text in _texts(record))
-    tokenizer = tokenizers.prepare_tokenizer(config.tokenizer, captions)
+    tokenizer = prepare_tokenizer(config.tokenizer, captions)
     tokenizer.save(directory / "tokenizer")
     return {
         "settings": plain(config.tokenizer),
         "vocab_size": tokenizer.vocab_size,
-        "fingerprint": _tokenizer_fingerprint(directory),
+        "fingerprint": tokenizer_sha256(directory / "tokenizer"),
     }
 
 
@@ -228,7 +230,7 @@ def _write_licences(directory: Path, sources: Sequence[Source]) -> None:
     unique: dict[Licence, None] = {licence: None for source in sources for licence in source.licences()}
     lines += [f"| {w.work} | {w.licence} | {w.author} | {w.url} |" for w in unique]
     lines += ["", "Works under CC-BY require that this attribution accompanies copies and adaptations of them.", ""]
-    records.write_atomically(directory / "LICENCES.md", "\n".join(lines).encode())
+    write_atomically(directory / "LICENCES.md", "\n".join(lines).encode())
 
 
 def _write_preview(directory: Path, entries: Mapping[str, dict[str, Any]], *, count: int = 64, cell: int = 96) -> None:
@@ -249,4 +251,4 @@ def _write_preview(directory: Path, entries: Mapping[str, dict[str, Any]], *, co
         sheet.paste(image, (k % columns * cell + 2, k // columns * cell + 2))
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
-    records.write_atomically(directory / "preview.png", buffer.getvalue())
+    write_atomically(directory / "preview.png", buffer.getvalue())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -9,10 +10,21 @@ from typing import Any
 
 from absl import logging
 
+from ernie_vilg_jax.data.files import sealed
+
 PROGRESS = ".progress"
 """Folder inside the output with one note per finished shard; gone once the manifest is written."""
 
 _REPORT_SECONDS = 5.0
+
+
+def whole_note(data: bytes) -> dict[str, Any] | None:
+    """The note of a finished shard in the bytes of its file; None for a damaged one, whose shard is made again."""
+    try:
+        note = json.loads(data)
+        return note if "digest" in note and sealed(note) and note["entry"]["file"] else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 class Progress:

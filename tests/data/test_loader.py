@@ -11,7 +11,9 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from ernie_vilg_jax.data import loader, records
+from ernie_vilg_jax.data.files import sealed_json
 from ernie_vilg_jax.data.loader import fixed_batch, make_loader, record_id
+from ernie_vilg_jax.data.manifests import MANIFEST, SCHEMA
 from ernie_vilg_jax.data.records import Record, open_split
 from ernie_vilg_jax.data.tokenizers import Tokenizer, load_tokenizer
 from ernie_vilg_jax.errors import UserError
@@ -177,7 +179,8 @@ def with_images(path: Path, change: Any) -> ConfigDict:
     ]
     entry = records.write_shard(path / "train-00000-of-00001.array_record", all_records)
     splits = {"train": {"records": 10, "shards": [entry]}, "holdout": {"records": 0, "shards": []}}
-    records.write_json(path / "manifest.json", {"schema": records.SCHEMA, "own_data": True, "splits": splits})
+    manifest = {"schema": SCHEMA, "fingerprint": "", "own_data": True, "splits": splits}
+    (path / MANIFEST).write_bytes(sealed_json(manifest))
     return make_config(path=str(path))
 
 

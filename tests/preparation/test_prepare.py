@@ -41,7 +41,7 @@ def test_the_manifest_counts_what_is_there(prepared: Path):
         assert stated["captions"] == {
             language: sum(len(record.captions[language]) for record in records) for language in ("zh", "en")
         }
-        check_shards(prepared, split, full=True)
+        check_shards(prepared, split)
     assert manifest["sources"][0]["licences"][0]["licence"] == "Apache-2.0"
     assert "Apache-2.0" in (prepared / "LICENCES.md").read_text()
     assert not (prepared / ".progress").exists()

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
-from ernie_vilg_jax.data.records import Record, digest
+from ernie_vilg_jax.data.files import digest
+from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.preparation.sources import Key, Licence
 from ernie_vilg_jax.preparation.sources.everyday import EVERYDAY, Everyday

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ernie_vilg_jax.data.records import Record, digest, file_sha256
+from ernie_vilg_jax.data.files import digest, file_sha256
+from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.preparation.sources import Key, Licence, pairs
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ernie_vilg_jax.data.records import Record, digest, file_sha256
+from ernie_vilg_jax.data.files import digest, file_sha256
+from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.knowledge.words import LANGUAGES
 from ernie_vilg_jax.preparation.sources import Key, Licence, pairs

@@ -1,0 +1,133 @@
+"""The manifest of a prepared directory: what shards there are, and whether they are those that were written.
+
+`prepare` and `annotate` seal it with a digest of its content, so that an edited one is noticed; it states the sha256 of
+every shard, so that damaged and exchanged ones are.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from ernie_vilg_jax.data.files import file_sha256, sealed
+from ernie_vilg_jax.errors import UserError, file_errors
+from ernie_vilg_jax.paths import plain_name
+
+SCHEMA = 1
+"""Version of the record and manifest format; raised when old data can no longer be read."""
+
+MANIFEST = "manifest.json"
+_MUCH = 10**10
+"""Bytes of shards that take long enough to hash (some 10 s) to be mentioned."""
+_READERS = 4
+"""Shards that are hashed at once."""
+
+
+def parse_manifest(data: bytes, where: str, fix: str) -> dict[str, Any]:
+    """The manifest in the bytes of its file. Raises UserError where it was damaged or edited.
+
+    Args:
+      where: what to call the file in messages.
+      fix: the remedy.
+    """
+    try:
+        manifest = json.loads(data)
+        schema = manifest["schema"]
+        if schema == SCHEMA:
+            _check_manifest(manifest, where)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise UserError(f"{where} is damaged ({reason}): {fix}") from error
+    if schema != SCHEMA:
+        raise UserError(f"{where} is of record schema {schema}, this version reads {SCHEMA}: {fix}")
+    return manifest
+
+
+def _check_manifest(manifest: Mapping[str, Any], where: str) -> None:
+    """Raises ValueError and the like where the manifest is not what was written, or not what is read in it."""
+    if not sealed(manifest):
+        raise ValueError("it was changed after it was written, for its digest is that of other content")
+    if not isinstance(manifest["fingerprint"], str):
+        raise ValueError("its fingerprint is not text")
+    for split in manifest["splits"].values():
+        for shard in split["shards"]:
+            name = plain_name(shard["file"], where)
+            counts = [shard["records"], shard["bytes"], *(count for _, count in shard["sources"])]
+            if not all(isinstance(count, int) and count >= 0 for count in counts) or sum(counts[2:]) != counts[0]:
+                raise ValueError(f"what it says of {name} does not add up")
+            if not isinstance(shard["sha256"], str):
+                raise ValueError(f"the sha256 of {name} is not text")
+
+
+def read_manifest(path: str | Path) -> dict[str, Any]:
+    """Reads and checks `manifest.json` of a prepared directory."""
+    directory = Path(path)
+    file = directory / MANIFEST
+    fix = f"run `python -m ernie_vilg_jax.prepare --config=... --output={directory}` first"
+    with file_errors(file):
+        if not directory.is_dir():
+            raise UserError(f"config.data.path={str(path)!r} is not a directory: {fix}")
+        if not file.exists():
+            raise UserError(f"{directory} holds no {MANIFEST} (preparation did not finish): {fix}")
+        data = file.read_bytes()
+    return parse_manifest(data, str(file), f"delete {directory} and run the command that made it again")
+
+
+def check_shards(path: str | Path, split: str, *, verify: bool = True) -> list[dict[str, Any]]:
+    """The manifest entries of a split's shards, after checking that each exists with the stated bytes.
+
+    Args:
+      path: prepared directory.
+      split: "train" or "holdout".
+      verify: also compare sha256, which reads every byte; a shard that did not change since is not read again by this
+        process. Without it, a shard of the right size counts as whole.
+    """
+    directory, manifest = Path(path), read_manifest(path)
+    if split not in manifest["splits"]:
+        raise UserError(f"{directory} has no split {split!r}, only {sorted(manifest['splits'])}")
+    shards = manifest["splits"][split]["shards"]
+    fix = redo(directory, manifest)
+    stats = []
+    for shard in shards:
+        file = directory / shard["file"]
+        with file_errors(file):
+            if not file.exists():
+                raise UserError(f"shard {file} is missing: {fix}")
+            stat = file.stat()
+        if stat.st_size != shard["bytes"]:
+            raise UserError(f"shard {file} has {stat.st_size} bytes where the manifest says {shard['bytes']}: {fix}")
+        stats.append((file, stat.st_size, stat.st_mtime_ns))
+    if not verify:
+        return shards
+    if (total := sum(size for _, size, _ in stats)) > _MUCH:
+        logging.info(
+            "comparing %.0f GB of shards with the manifest; --config.data.verify_shards=False does without", total / 1e9
+        )
+    with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
+        for shard, found in zip(shards, pool.map(lambda stat: _verified_sha256(*stat), stats), strict=True):
+            if found != shard["sha256"]:
+                raise UserError(
+                    f"shard {directory / shard['file']} is damaged or another one (its sha256 is not what the manifest "
+                    f"says): {fix}"
+                )
+    return shards
+
+
+@functools.cache
+def _verified_sha256(file: Path, size: int, modified: int) -> str:
+    """The file's sha256; `size` and `modified` are part of the cache's key, so a changed file is read again."""
+    del size, modified
+    with file_errors(file):
+        return file_sha256(file)
+
+
+def redo(directory: Path, manifest: Mapping[str, Any]) -> str:
+    """What repairs a damaged directory: the command that made it."""
+    command = "annotate" if "annotation" in manifest else "prepare"
+    return f"run `python -m ernie_vilg_jax.{command}` with --output={directory} again, it redoes damaged shards only"

@@ -17,12 +17,13 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from benchmarks.damage import forks, world
 from benchmarks.damage.cases import FAMILIES, cases
@@ -38,7 +39,6 @@ class Finding:
     damage: str
     outcome: str
     why: str
-    sentence: str
     processor: float
 
 
@@ -48,22 +48,19 @@ def main() -> None:
     forks.prepare_imports(work / "xla")
     start = time.monotonic()
     home = world.make_world(work, arguments.workers)
+    wanted = list(islice(chosen(arguments), 1 if arguments.case is not None else arguments.cases))
+    expected = world.expected_results(work, home, [case.use for case in wanted], arguments.workers)
     made = time.monotonic() - start
-    wanted: Iterable[Case] = cases(arguments.seed)
-    if arguments.case is not None:
-        wanted = [next(islice(wanted, arguments.case, None))]
-    elif arguments.only:
-        wanted = (case for case in wanted if case.part.family == arguments.only)
     start = time.monotonic()
     found = []
-    for finding in findings(wanted, work, home, arguments):
+    for finding in findings(wanted, expected, work, home, arguments):
         found.append(finding)
         if finding.outcome not in GOOD or arguments.case is not None:
             print(line_of(finding), flush=True)
     seconds = time.monotonic() - start
     if arguments.case is not None:
         room = work / "rooms" / str(arguments.case)
-        print(f"{finding_text(found)}\n{(room / 'out' / 'stderr').read_text()}files: {room}")
+        print(f"{(room / 'out' / 'stderr').read_text(errors='replace')}files: {room}")
     else:
         text = report(found, seconds, made, arguments)
         print(text)
@@ -81,6 +78,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cases", type=int, default=300, help="how many")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws others")
     parser.add_argument("--only", choices=FAMILIES, help="damage to these files only")
+    parser.add_argument("--commands", help="these only, by how their names begin: sample,read,train")
     parser.add_argument("--case", type=int, help="this one case again, whatever --only and --cases say")
     parser.add_argument("--real", type=int, default=10, help="so many cases run as processes of their own")
     parser.add_argument("--workers", type=int, default=2, help="cases at once")
@@ -89,33 +87,36 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def findings(wanted: Iterable[Case], work: Path, home: Path, arguments: argparse.Namespace) -> Iterator[Finding]:
-    """Runs cases until enough of them could be made."""
-    expected = world.expected_results(home)
-    count = 1 if arguments.case is not None else arguments.cases
-    every = max(count // arguments.real, 1) if arguments.real else 0
-    left = [count]
+def chosen(arguments: argparse.Namespace) -> Iterator[Case]:
+    """The cases that the flags ask for; a number means the same case whatever else is asked for."""
+    if arguments.case is not None:
+        return islice(cases(arguments.seed), arguments.case, None)
+    commands = tuple(arguments.commands.split(",")) if arguments.commands else ("",)
+    return (
+        case
+        for case in cases(arguments.seed)
+        if arguments.only in (None, case.part.family) and case.use.name.startswith(commands)
+    )
 
-    def jobs() -> Iterator[tuple[Case, Callable[[], int]]]:
-        for place, case in enumerate(wanted):
-            if left[0] <= 0:
-                return
-            left[0] -= 1  # given back where the case cannot be made
-            real = bool(every) and place % every == every - 1
-            rng = Random(f"{arguments.seed}/{case.number}")
-            room = Room(work / "rooms" / str(case.number))
-            yield case, partial(play, room, home, case.use, case.part, case.damage, rng, real)
 
-    for case, ended in forks.all_of(jobs(), arguments.workers, arguments.limit):
-        room = Room(work / "rooms" / str(case.number))
+def findings(
+    wanted: Sequence[Case], expected: Mapping[str, Any], work: Path, home: Path, arguments: argparse.Namespace
+) -> Iterator[Finding]:
+    """Runs the cases, the last of every few as a process of its own; yields as they end."""
+    every = max(len(wanted) // arguments.real, 1) if arguments.real else len(wanted) + 1
+    rooms = {case.number: Room(work / "rooms" / str(case.number)) for case in wanted}
+    jobs = []
+    for place, case in enumerate(wanted, 1):
+        rng, room = Random(f"{arguments.seed}/{case.number}"), rooms[case.number]
+        jobs.append((case, partial(play, room, home, case.use, case.part, case.damage, rng, place % every == 0)))
+    for case, ended in forks.all_of(jobs, arguments.workers, arguments.limit):
+        room = rooms[case.number]
         if ended.status == UNFIT:
-            left[0] += 1
             continue
         if ended.status == BROKEN:
             raise SystemExit(f"case {case.number} broke the benchmark:\n{(room.path / 'broken.txt').read_text()}")
         outcome, why = verdict(room, case.use, ended.status, ended.hung, expected[case.use.name])
-        said = [line for line in room.log("stderr").splitlines() if line.startswith("error: ")]
-        yield Finding(case, room.read("damage.json") or "", outcome, why, "".join(said[-1:]), ended.processor)
+        yield Finding(case, room.read("damage.json") or "", outcome, why, ended.processor)
         if outcome in GOOD and arguments.case is None:
             shutil.rmtree(room.path, ignore_errors=True)
 
@@ -124,10 +125,6 @@ def line_of(finding: Finding) -> str:
     case = finding.case
     done = f"{case.use.name} after {case.damage.name} ({finding.damage})"
     return f"--case={case.number}: {done}: {finding.outcome}: {finding.why}"
-
-
-def finding_text(found: list[Finding]) -> str:
-    return "\n".join(finding.sentence for finding in found)
 
 
 def report(found: list[Finding], seconds: float, made: float, arguments: argparse.Namespace) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import count
 from random import Random
 
-from benchmarks.damage.checkpoints import CHECKPOINTS, STEPS
+from benchmarks.damage.checkpoints import BANK, CHECKPOINTS, STEPS
 from benchmarks.damage.documents import DOCUMENTS
 from benchmarks.damage.files import BYTES, FOLDERS, WHOLE
 from benchmarks.damage.kinds import Case, Part, Use
@@ -33,8 +33,10 @@ OF_DATA: tuple[Use, ...] = (
 OF_ANNOTATED: tuple[Use, ...] = (Read("annotated", ("knowledge",)), Annotate(again=True))
 
 PARTS = (
-    Part("checkpoint", f"{RUN_EXPERTS}/checkpoints/{STOOD}", (*ANY, *DOCUMENTS, *CHECKPOINTS, *STEPS), OF_EXPERTS),
-    Part("checkpoint", EXPORTED, (*ANY, *DOCUMENTS, *CHECKPOINTS), OF_EXPORTED),
+    Part(
+        "checkpoint", f"{RUN_EXPERTS}/checkpoints/{STOOD}", (*ANY, *DOCUMENTS, *BANK, *CHECKPOINTS, *STEPS), OF_EXPERTS
+    ),
+    Part("checkpoint", EXPORTED, (*ANY, *DOCUMENTS, *BANK, *CHECKPOINTS), OF_EXPORTED),
     Part(
         "checkpoint",
         f"{RUN_BASE}/checkpoints/{STOOD}",
@@ -59,11 +61,6 @@ PARTS = (
     ),
 )
 FAMILIES = tuple(dict.fromkeys(part.family for part in PARTS))
-
-
-def all_uses() -> list[Use]:
-    """Each command once."""
-    return list({use.name: use for part in PARTS for use in part.uses}.values())
 
 
 def cases(seed: int) -> Iterator[Case]:

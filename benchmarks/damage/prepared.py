@@ -100,16 +100,20 @@ def tokenizer_of_other_data(place: Place, rng: Random) -> str:
 
 def pieces_exchanged(place: Place, rng: Random) -> str:
     """Two pieces of a SentencePiece vocabulary exchanged: the model loads, and means something else."""
-    from sentencepiece import sentencepiece_model_pb2
+    from sentencepiece import SentencePieceProcessor
 
     file = place.part / "sentencepiece.model"
-    model = sentencepiece_model_pb2.ModelProto()  # pyright: ignore[reportAttributeAccessIssue]
-    model.ParseFromString(file.read_bytes())
-    ordinary = [number for number, piece in enumerate(model.pieces) if piece.type == 1 and len(piece.piece) > 1]
-    a, b = rng.sample(ordinary, 2)
-    model.pieces[a].piece, model.pieces[b].piece = model.pieces[b].piece, model.pieces[a].piece
-    file.write_bytes(model.SerializeToString())
-    return f"pieces {a} and {b} of {name(place, file)} exchanged"
+    content = file.read_bytes()
+    processor = SentencePieceProcessor(model_proto=content)
+    # As the file has them: the tag of a text, its length, its bytes. Of equal length, so that nothing else moves.
+    pieces = [processor.id_to_piece(number).encode() for number in range(processor.get_piece_size())]
+    fields = [
+        field for piece in pieces if b"<" not in piece and content.count(field := b"\n%c%s" % (len(piece), piece)) == 1
+    ]
+    a, b = rng.choice([(a, b) for i, a in enumerate(fields) for b in fields[:i] if len(a) == len(b) > 4])
+    between = content.replace(a, b"\0" * len(a))
+    file.write_bytes(between.replace(b, a).replace(b"\0" * len(a), b))
+    return f"the pieces {a[2:].decode()!r} and {b[2:].decode()!r} of {name(place, file)} exchanged"
 
 
 DATA = (

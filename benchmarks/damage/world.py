@@ -2,14 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from benchmarks.damage import forks
-from benchmarks.damage.cases import all_uses
+from benchmarks.damage.kinds import Use
 from benchmarks.damage.room import ROOT, Room, play, run
 from benchmarks.damage.uses import config_of, digest
 
@@ -24,50 +24,46 @@ def source_digest() -> str:
 
 
 def make_world(work: Path, workers: int) -> Path:
-    """`work/world`, made if it is missing or of another version of the library; `expected.json` is written last."""
+    """`work/world`, made if it is missing or of another version of the library; `made` is written last."""
     world, key = work / "world", source_digest()
-    expected = world / "expected.json"
-    if expected.is_file() and json.loads(expected.read_text())["key"] == key:
+    made = world / "made"
+    if made.is_file() and made.read_text() == key:
         return world
     shutil.rmtree(world, ignore_errors=True)
     (world / "other").mkdir(parents=True)
     command = partial(in_room, work)
+    both = (world, world / "other")
     finish([("prepare", command("ernie_vilg_jax.prepare", config_of("base"), f"--output={world / 'data'}"))], workers)
     finish([("other data", lambda: prepare_other(world / "other" / "data"))], workers)
-    annotate = {folder: f"--input={folder}/data --output={folder}/annotated" for folder in (world, world / "other")}
-    finish([(str(f), command("ernie_vilg_jax.annotate", *line.split())) for f, line in annotate.items()], workers)
-    for seed, folder in enumerate((world, world / "other")):
+    annotate = [["ernie_vilg_jax.annotate", f"--input={one / 'data'}", f"--output={one / 'annotated'}"] for one in both]
+    finish([(line[-1], command(*line)) for line in annotate], workers)
+    for seed, folder in enumerate(both):
         for phase in PHASES:  # one after the other: the second run finds the programs of the first compiled
             line = [config_of(phase), f"--config.data.path={world / 'data'}", f"--workdir={folder / 'run'}"]
             finish([(phase, command("ernie_vilg_jax.train", *line, f"--config.seed={seed}"))], workers)
-    finish(
-        [
-            (str(folder), command("ernie_vilg_jax.checkpoint", "export", str(folder / "run"), str(folder / "exported")))
-            for folder in (world, world / "other")
-        ],
-        workers,
-    )
-    write_expected(work, world, key, workers)
+    export = [["ernie_vilg_jax.checkpoint", "export", str(one / "run"), str(one / "exported")] for one in both]
+    finish([(line[-1], command(*line)) for line in export], workers)
+    made.write_text(key)
     return world
 
 
-def write_expected(work: Path, world: Path, key: str, workers: int) -> None:
-    """Runs every use on undamaged files and keeps what it gave."""
-    rooms = {use.name: Room(work / "rooms" / f"undamaged-{number}") for number, use in enumerate(all_uses())}
-    jobs: Jobs = [
-        (use.name, partial(play, rooms[use.name], world, use, None, None, Random(0), False)) for use in all_uses()
+def expected_results(work: Path, world: Path, uses: Iterable[Use], workers: int) -> dict[str, Any]:
+    """What each use gives on undamaged files, by its name; kept in `expected.json`."""
+    file = world / "expected.json"
+    known = json.loads(file.read_text()) if file.is_file() else {}
+    missing = {use.name: use for use in uses if use.name not in known}
+    rooms = {name: Room(work / "rooms" / f"undamaged-{digest(name)}") for name in missing}
+    jobs = [
+        (name, partial(play, rooms[name], world, use, None, None, Random(0), False)) for name, use in missing.items()
     ]
     finish(jobs, workers, rooms)
-    results = {name: room.read("result.json") for name, room in rooms.items()}
-    for name, result in results.items():
-        if "unreadable" in result:
-            raise SystemExit(f"{name} gives no result that can be compared: {result['unreadable']}")
-        shutil.rmtree(rooms[name].path)
-    (world / "expected.json").write_text(json.dumps({"key": key, "results": results}, ensure_ascii=False, indent=1))
-
-
-def expected_results(world: Path) -> dict[str, Any]:
-    return json.loads((world / "expected.json").read_text())["results"]
+    for name, room in rooms.items():
+        known[name] = room.read("result.json")
+        if "unreadable" in known[name]:
+            raise SystemExit(f"{name} gives nothing that can be compared: {known[name]['unreadable']}")
+        shutil.rmtree(room.path)
+    file.write_text(json.dumps(known, ensure_ascii=False, indent=1))
+    return known
 
 
 def in_room(work: Path, *line: str) -> Callable[[], int]:

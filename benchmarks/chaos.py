@@ -62,6 +62,8 @@ class Life:
     folder: Path
     """Of the phase: metrics.jsonl and checkpoints/."""
     since: float
+    measured: int
+    """Size of metrics.jsonl before."""
 
     def running(self) -> bool:
         return all(process.poll() is None for process in self.processes)
@@ -74,13 +76,22 @@ class Life:
         found = re.search(r"going on from step (\d+)", self.log())
         return int(found[1]) if found else 0 if re.search(r"experts step \d", self.log()) else -1
 
+    def trains(self) -> bool:
+        """Whether it has done a step."""
+        return size(self.folder / "metrics.jsonl") > self.measured
+
     def saving(self) -> bool:
-        return any((self.folder / "checkpoints").glob("*tmp*"))
+        """Whether a save is under way; what an earlier kill left behind is none."""
+        return self.trains() and any((self.folder / "checkpoints").glob("*tmp*"))
 
     def end(self) -> None:
         for process in self.processes:
             process.kill()
             process.wait()
+
+
+def size(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else 0
 
 
 def environment(work: Path, optimized: bool = False) -> dict[str, str]:
@@ -102,14 +113,14 @@ def start(work: Path, workdir: Path, line: list[str], phase: str, processes: int
         command += [f"--coordinator=127.0.0.1:{port}", f"--num_processes={processes}"]
     logs = [work / "logs" / f"{workdir.name}_{number}.log" for number in range(processes)]
     logs[0].parent.mkdir(exist_ok=True)
-    started = []
+    started, measured = [], size(workdir / phase / "metrics.jsonl")
     for number, log in enumerate(logs):
         more = [f"--process_id={number}"] if processes > 1 else []
         with log.open("wb") as file:
             streams = {"stdout": file, "stderr": file, "stdin": subprocess.DEVNULL}
             env = environment(work, optimized)
             started.append(subprocess.Popen([*command, *more], cwd=ROOT, env=env, **streams))
-    return Life(started, logs, workdir / phase, time.monotonic())
+    return Life(started, logs, workdir / phase, time.monotonic(), measured)
 
 
 def done(life: Life, what: str) -> None:
@@ -189,16 +200,14 @@ def await_moment(life: Life, rng: Random, processes: int) -> str:
     """Waits for a random moment of a life, or for its end. Returns what kind of moment it is."""
     moment = rng.choices(("start", "training", "saving"), (2, 4, 5))[0]
     wait, saves, offset = rng.uniform(0, 12), rng.randint(1, 4), rng.choice((0.0, rng.uniform(0, 0.4)))
-    first, was_saving = steps_done(life.folder), False
+    was_saving = False
     while life.running():
         if moment == "start" and (processes == 1 or "experts on" in life.log()):
             break  # several must have found each other: before that the other one waits for --startup_timeout
-        if moment == "training" and steps_done(life.folder) > first:
+        if moment == "training" and life.trains():
             break
         if moment == "saving":
-            # What an earlier kill left behind is no save; it is gone once this life has saved.
-            saving = steps_done(life.folder) > first and life.saving()
-            saves -= saving and not was_saving
+            saves -= (saving := life.saving()) and not was_saving
             was_saving = saving
             if not saves:
                 break

@@ -185,8 +185,9 @@ def data_digests(folder: Path) -> dict[str, str]:
     """Of the files that prepared data consist of; others may lie beside them."""
     manifest = json.loads((folder / "manifest.json").read_text())
     shards = [entry["file"] for split in manifest["splits"].values() for entry in split["shards"]]
-    names = ["manifest.json", *shards, "tokenizer/tokenizer.json", "tokenizer/sentencepiece.model"]
-    return {name: digest((folder / name).read_bytes()) for name in names}
+    names = [*shards, "tokenizer/tokenizer.json", "tokenizer/sentencepiece.model"]
+    files = {name: digest((folder / name).read_bytes()) for name in names}
+    return {**files, "manifest.json": digest(json.dumps(manifest, sort_keys=True))}
 
 
 @dataclass(frozen=True)

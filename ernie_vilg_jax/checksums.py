@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 _ROUNDS = (0x9E3779B1, 0x85EBCA77)
 """Odd numbers, one for each of the two sums."""
@@ -23,21 +24,23 @@ PIECES = (2**13, 2**20)
 
 
 def of_items(items: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Item name -> path of each of its arrays, such as "ema/conv_in/kernel" -> its checksum."""
-    pending = {name: of_tree(tree) for name, tree in items.items()}
-    return {name: {path: _text(*entry) for path, entry in tree.items()} for name, tree in pending.items()}
-
-
-def of_tree(tree: Any) -> dict[str, tuple[str, Any]]:
-    """Path -> (dtype, sums still on their way from the device)."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {path_of(path): _start(leaf) for path, leaf in leaves}
+    """Item name -> path of each of its arrays, such as "ema/conv_in/kernel" -> its checksum. All processes call it."""
+    leaves = {(name, path): leaf for name, tree in items.items() for path, leaf in _leaves(tree).items()}
+    found: dict[str, dict[str, str]] = {name: {} for name in items}
+    for (name, path), text in zip(leaves, _texts(list(leaves.values())), strict=True):
+        found[name][path] = text
+    return found
 
 
 def differences(tree: Any, stated: Mapping[str, str]) -> list[str]:
     """Paths of the arrays that are not those that the checksums were taken of, or that have none."""
-    found = of_tree(tree)
-    return [path for path, (dtype, sums) in found.items() if not _agrees(dtype, sums, stated.get(path, ""))]
+    return [path for path, text in of_items({"": tree})[""].items() if not _agrees(text, stated.get(path, ""))]
+
+
+def _leaves(tree: Any) -> dict[str, Any]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)  # noqa: E731
+    return {path_of(path): jax.random.key_data(leaf) if is_key(leaf) else leaf for path, leaf in leaves}
 
 
 def path_of(path: tuple[Any, ...]) -> str:
@@ -45,38 +48,56 @@ def path_of(path: tuple[Any, ...]) -> str:
     return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
 
 
-def _start(leaf: Any) -> tuple[str, Any]:
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = jax.random.key_data(leaf)
-    return str(leaf.dtype), _sums(leaf)
+def _texts(leaves: list[Any]) -> list[str]:
+    """Everything is sent for first, then added up."""
+    pending = [_sums(leaf) for leaf in leaves]
+    sums = np.zeros((len(leaves), 4), np.uint32)
+    for row, pieces in zip(sums, pending, strict=True):
+        for piece in pieces:
+            row[: len(piece)] += np.asarray(piece)
+    if jax.process_count() > 1:
+        sums = np.asarray(multihost_utils.process_allgather(sums)).sum(axis=0, dtype=np.uint32)
+    return [_text(str(leaf.dtype), row) for leaf, row in zip(leaves, sums, strict=True)]
 
 
-def _text(dtype: str, sums: Any) -> str:
-    exact, *rounded = (f"{int(high):08x}{int(low):08x}" for high, low in np.asarray(sums).reshape(-1, 2))
-    return ":".join([dtype, exact, *rounded])
+def _text(dtype: str, sums: np.ndarray) -> str:
+    exact, rounded = (f"{int(high):08x}{int(low):08x}" for high, low in sums.reshape(2, 2))
+    return ":".join([dtype, exact, *([rounded] if dtype == "float32" else [])])
 
 
-def _agrees(dtype: str, sums: Any, stated: str) -> bool:
-    before, *known = stated.split(":")
-    exact = _text(dtype, sums).split(":")[1]
+def _agrees(found: str, stated: str) -> bool:
+    (dtype, exact), (before, *known) = found.split(":")[:2], stated.split(":")
     if before == "float32" and dtype == "bfloat16":
         return known[1:] == [exact]
     return known[:1] == [exact] and (before == dtype or {before, dtype} == {"bfloat16", "float32"})
 
 
-def _sums(leaf: Any) -> Any:
-    """[2] uint32; of a float32 array [4], those of its values in bfloat16 behind them."""
-    if isinstance(leaf, jax.Array) and (len(leaf.devices()) > 1 or next(iter(leaf.devices())).platform != "cpu"):
-        return _on_devices(leaf)
-    return _here(np.asarray(leaf))
+def _sums(leaf: Any) -> list[Any]:
+    """Sums [2] uint32 of the pieces of an array that are here; of float32 [4], those of bfloat16 behind them.
+
+    Each piece is summed by the device that holds it: nothing is exchanged between devices.
+    """
+    if jax.process_index() and (not isinstance(leaf, jax.Array) or leaf.is_fully_addressable):
+        return []  # every process has the same; the first counts
+    if not isinstance(leaf, jax.Array):
+        return [_here(np.asarray(leaf))]
+    if len(leaf.sharding.device_set) == 1 and next(iter(leaf.devices())).platform == "cpu":
+        return [_here(np.asarray(leaf))]
+    strides = tuple(math.prod(leaf.shape[axis + 1 :]) % 2**32 for axis in range(leaf.ndim))
+    pieces = []
+    for shard in leaf.addressable_shards:
+        if shard.replica_id == 0:
+            first = sum((part.start or 0) * stride for part, stride in zip(shard.index, strides, strict=True))
+            pieces.append(_on_device(shard.data, np.uint32(first % 2**32), strides))
+    return pieces
 
 
-@jax.jit
-def _on_devices(leaf: jax.Array) -> jax.Array:
-    index: Any = jnp.uint32(0)
-    for axis, stride in enumerate(math.prod(leaf.shape[axis + 1 :]) for axis in range(leaf.ndim)):
-        index += jax.lax.broadcasted_iota(jnp.uint32, leaf.shape, axis) * np.uint32(stride % 2**32)
-    return _mixed(_bits(leaf), index, leaf.dtype == jnp.float32)
+@partial(jax.jit, static_argnums=2)
+def _on_device(piece: jax.Array, first: jax.Array, strides: tuple[int, ...]) -> jax.Array:
+    index: Any = first
+    for axis, stride in enumerate(strides):
+        index += jax.lax.broadcasted_iota(jnp.uint32, piece.shape, axis) * np.uint32(stride)
+    return _mixed(_bits(piece), index, piece.dtype == jnp.float32)
 
 
 def _here(array: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ processes of their own.
 
 import argparse
 import shutil
+import signal
 import sys
 import time
 from collections import Counter
@@ -45,6 +46,7 @@ class Finding:
 def main() -> None:
     arguments = parse()
     work = Path(arguments.work).absolute()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which ends the forks, too
     forks.prepare_imports(work / "xla")
     start = time.monotonic()
     home = world.make_world(work, arguments.workers)

@@ -44,7 +44,7 @@ def edit(
     """Applies `change(container, key, rng, place)` at a random value that fits, in a random document of the part."""
     found = {file: value for file in files_of(place.part) if (value := read(file)) is not None}
     main = [file for file in found if file.name in MAIN]
-    order = rng.sample(main, len(main)) + rng.sample(sorted(found), len(found))
+    order = rng.sample(main, len(main)) + rng.sample(list(found), len(found))
     if rng.random() < 0.5:
         order.reverse()
     for file in order:

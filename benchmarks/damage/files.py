@@ -1,6 +1,7 @@
 """Damage that fits any file or folder: bits, lengths, things of the wrong type, things too many."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 from random import Random
@@ -9,9 +10,10 @@ from benchmarks.damage.kinds import Damage, Place, Unfit
 
 
 def files_of(part: Path) -> list[Path]:
-    """All files of a part that hold anything, in order."""
+    """All files of a part that hold anything, in an order that random names of files do not change."""
     files = [part] if part.is_file() else [file for file in part.rglob("*") if file.is_file()]
-    return sorted(file for file in files if file.stat().st_size)
+    held = [file for file in files if file.stat().st_size]
+    return sorted(held, key=lambda file: (re.sub(r"[0-9a-f]{32}", "", str(file)), file.stat().st_size))
 
 
 def one_file(place: Place, rng: Random) -> Path:

@@ -95,6 +95,7 @@ def start(function: Callable[[], int]) -> int:
     status = 1
     try:
         os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         status = function()
     finally:
         os._exit(status & 0xFF)

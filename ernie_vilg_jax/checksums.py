@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 _ROUNDS = (0x9E3779B1, 0x85EBCA77)
 """Odd numbers, one for each of the two sums."""
@@ -53,8 +54,8 @@ def _texts(leaves: list[Any]) -> list[str]:
     pending = [_sums(leaf) for leaf in leaves]
     sums = np.zeros((len(leaves), 4), np.uint32)
     for row, pieces in zip(sums, pending, strict=True):
-        for piece in pieces:
-            row[: len(piece)] += np.asarray(piece)
+        for piece in map(np.ravel, pieces):
+            row[: len(piece)] += piece
     if jax.process_count() > 1:
         sums = np.asarray(multihost_utils.process_allgather(sums)).sum(axis=0, dtype=np.uint32)
     return [_text(str(leaf.dtype), row) for leaf, row in zip(leaves, sums, strict=True)]
@@ -81,23 +82,29 @@ def _sums(leaf: Any) -> list[Any]:
         return []  # every process has the same; the first counts
     if not isinstance(leaf, jax.Array):
         return [_here(np.asarray(leaf))]
-    if len(leaf.sharding.device_set) == 1 and next(iter(leaf.devices())).platform == "cpu":
+    if not isinstance(leaf.sharding, NamedSharding) or len(leaf.sharding.device_set) == 1:
         return [_here(np.asarray(leaf))]
-    strides = tuple(math.prod(leaf.shape[axis + 1 :]) % 2**32 for axis in range(leaf.ndim))
-    pieces = []
-    for shard in leaf.addressable_shards:
-        if shard.replica_id == 0:
-            first = sum((part.start or 0) * stride for part, stride in zip(shard.index, strides, strict=True))
-            pieces.append(_on_device(shard.data, np.uint32(first % 2**32), strides))
-    return pieces
+    spec = PartitionSpec(*leaf.sharding.spec, *[None] * (leaf.ndim - len(leaf.sharding.spec)))
+    rows = {shard.device: shard.data for shard in _on_devices(leaf, leaf.sharding.mesh, spec).addressable_shards}
+    return [rows[shard.device] for shard in leaf.addressable_shards if shard.replica_id == 0]
 
 
-@partial(jax.jit, static_argnums=2)
-def _on_device(piece: jax.Array, first: jax.Array, strides: tuple[int, ...]) -> jax.Array:
-    index: Any = first
-    for axis, stride in enumerate(strides):
-        index += jax.lax.broadcasted_iota(jnp.uint32, piece.shape, axis) * np.uint32(stride)
-    return _mixed(_bits(piece), index, piece.dtype == jnp.float32)
+@partial(jax.jit, static_argnums=(1, 2))
+def _on_devices(leaf: jax.Array, mesh: Mesh, spec: PartitionSpec) -> jax.Array:
+    """[devices, 2 or 4] uint32: the sums of the piece of each device."""
+    names = [axes if isinstance(axes, tuple) else (axes,) if axes else () for axes in spec]
+
+    def piece(part: jax.Array) -> jax.Array:
+        index: Any = jnp.uint32(0)
+        for axis, over in enumerate(names):
+            place: Any = jax.lax.axis_index(over) if over else 0
+            stride = math.prod(leaf.shape[axis + 1 :]) % 2**32
+            first = jnp.asarray(place, jnp.uint32) * np.uint32(part.shape[axis])
+            index += (first + jax.lax.broadcasted_iota(jnp.uint32, part.shape, axis)) * np.uint32(stride)
+        return _mixed(_bits(part), index, part.dtype == jnp.float32)[None]
+
+    every = PartitionSpec(mesh.axis_names)
+    return jax.shard_map(piece, mesh=mesh, in_specs=spec, out_specs=every, check_vma=False)(leaf)
 
 
 def _here(array: np.ndarray) -> np.ndarray:

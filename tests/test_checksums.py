@@ -60,6 +60,8 @@ def test_every_mesh_gives_the_same(spec: tuple[Any, ...]) -> None:
     mesh = Mesh(np.array(jax.devices()).reshape(2, 4), ("a", "b"), axis_types=(AxisType.Auto,) * 2)
     kernel = jax.device_put(TREE["kernel"], NamedSharding(mesh, PartitionSpec(*spec)))
     assert sums({"kernel": kernel}) == sums({"kernel": TREE["kernel"]})
+    with jax.set_mesh(mesh):
+        assert sums({"kernel": kernel}) == sums({"kernel": TREE["kernel"]})
     assert not checksums.differences({"kernel": kernel}, sums({"kernel": TREE["kernel"]}))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.damage.files import files_of, name, swap
-from benchmarks.damage.kinds import Damage, Place, Unfit
+from benchmarks.damage.kinds import Damage, Place
 
 
 def items(step: Path) -> list[Path]:
@@ -33,8 +33,6 @@ def experts_exchanged(place: Place, rng: Random) -> str:
 
 def item_of_another_step(place: Place, rng: Random) -> str:
     earlier = [step for step in place.part.parent.iterdir() if step != place.part and step.name.isdigit()]
-    if not earlier:
-        raise Unfit
     step, item = rng.choice(sorted(earlier)), rng.choice(items(place.part))
     replace(item, step / item.name)
     return f"{name(place, item)} is that of step {step.name}"
@@ -163,11 +161,14 @@ def custom_metadata(step: Path) -> dict[str, Any]:
 
 BANK = (Damage("experts exchanged", experts_exchanged),)
 CHECKPOINTS = (
-    Damage("item of another step", item_of_another_step),
     Damage("item of another run", item_of_another_run),
     Damage("arrays of another run", arrays_of_another_run),
     Damage("metadata of another checkpoint", metadata_of_another),
     Damage("item renamed", item_renamed),
     Damage("hostile tokenizer names", hostile_tokenizer),
 )
-STEPS = (Damage("step renamed", step_renamed), Damage("names like steps", names_of_steps))
+STEPS = (
+    Damage("item of another step", item_of_another_step),
+    Damage("step renamed", step_renamed),
+    Damage("names like steps", names_of_steps),
+)

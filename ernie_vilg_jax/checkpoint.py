@@ -1,4 +1,4 @@
-"""Shows a checkpoint, cuts a run down to what sampling needs, and brings weights from elsewhere and back.
+"""Shows checkpoints, cuts them down to what sampling needs, joins and cuts banks, brings weights here and back.
 
   python -m ernie_vilg_jax.checkpoint show runs/demo
   python -m ernie_vilg_jax.checkpoint export runs/demo exported/demo
@@ -22,6 +22,12 @@ run of other sizes) takes the tensors that fit the U-Net of --config and lists e
 
 Weights are read from .safetensors files, no torch needed. docs/weights.md has the whole path from such a folder to a
 training run.
+
+Banks of experts: runs that trained some of the experts each become one, and a base or a bank is cut into other stages
+(docs/experts.md). Both write a run, which `sample` takes and in which `train --config=...:experts` goes on:
+
+  python -m ernie_vilg_jax.checkpoint merge  runs/job0 runs/job1 runs/bank   # any number of runs; the last is written
+  python -m ernie_vilg_jax.checkpoint branch runs/bank runs/ten --n=10 --stages=log_snr
 """
 
 import json
@@ -38,16 +44,25 @@ CONFIG_JSON = flags.DEFINE_string(
     "config_json", None, "With `import_*`: the config.json of a .safetensors file that does not lie beside it."
 )
 MAX_LENGTH = flags.DEFINE_integer("max_length", 77, "With `import_text_encoder`: tokens of a prompt; more are cut off.")
+N = flags.DEFINE_integer("n", None, "With `branch`: how many experts there will be.")
+STAGES = flags.DEFINE_string(
+    "stages",
+    None,
+    'With `branch`: "uniform", "log_snr" or the first timesteps of all stages but stage 0, such as '
+    "250,500,750; where left out, as the checkpoint's config has it.",
+)
 CONFIG = config_flags.DEFINE_config_file("config", None, "With `import_unet`: the config whose U-Net is to be started.")
 USAGE = (
-    "say `show CHECKPOINT` or `export CHECKPOINT OUTPUT`, or one of import_autoencoder, import_text_encoder, "
-    "import_unet, export_autoencoder and export_text_encoder with SOURCE OUTPUT (see --help)"
+    "say `show CHECKPOINT` or `export CHECKPOINT OUTPUT`, `merge RUN RUN ... OUTPUT` or `branch CHECKPOINT OUTPUT "
+    "--n=N`, or one of import_autoencoder, import_text_encoder, import_unet, export_autoencoder and "
+    "export_text_encoder with SOURCE OUTPUT (see --help)"
 )
 
 
 def main(argv: list[str]) -> None:
     from ernie_vilg_jax import checkpointing, pipeline
-    from ernie_vilg_jax.interop import convert
+    from ernie_vilg_jax.interop import bank, convert
+    from ernie_vilg_jax.training.optimizer import make_optimizer
 
     again = {"overwrite": OVERWRITE.value}
     match argv[1:]:
@@ -73,6 +88,13 @@ def main(argv: list[str]) -> None:
             print(convert.export_autoencoder(path, output, **again))
         case ["export_text_encoder", path, output]:
             print(convert.export_text_encoder(path, output, **again))
+        case ["merge", *runs, output] if len(runs) > 1:
+            print(bank.merge(runs, output, **again))
+        case ["branch", source, output]:
+            if N.value is None:
+                raise UserError("branch needs --n=N, how many experts there will be")
+            fresh = lambda config: make_optimizer(config, config.phases.experts).init  # noqa: E731
+            print(bank.branch(source, output, n=N.value, stages=STAGES.value, new_optimizer=fresh, **again))
         case _:
             raise UserError(USAGE)
 

@@ -224,11 +224,11 @@ def join(path: epath.Path, parts: Mapping[str, tuple[epath.Path, str]], metadata
     sealed = {**whole, "digest": _digest(whole)}
     with writing(path):
         for name, (source, item) in parts.items():
-            for file in (source / item).rglob("*"):
-                if file.is_file():
-                    target = path / name / file.relative_to(source / item)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    file.copy(target, overwrite=True)
+            for folder, _, files in (source / item).walk():
+                target = path / name / folder.relative_to(source / item)
+                target.mkdir(parents=True, exist_ok=True)
+                for file in files:
+                    (folder / file).copy(target / file, overwrite=True)
         described = {**next(iter(about.values())), "item_handlers": handlers, "custom_metadata": sealed}
         (path / "_CHECKPOINT_METADATA").write_text(json.dumps(described))
         (path / "orbax.checkpoint").write_text("")

@@ -14,6 +14,7 @@ from ernie_vilg_jax.config import default_config, flat
 from ernie_vilg_jax.data.records import read_manifest
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.interop import bank
 from ernie_vilg_jax.sharding import processes
 
 # What decides the steps to come, beside what a checkpoint and its config must agree in (`checkpointing.SAME`).
@@ -89,6 +90,7 @@ def check(path: epath.Path, config: ConfigDict, tokenizer: Tokenizer, allowed: S
     Raises UserError naming what differs and is not allowed, and what is not allowed to differ at all.
     """
     checkpointing.check_same(path, config, config.phase)
+    bank.check_trained(path, config)
     metadata = checkpointing.read_metadata(path)
     before, now = (_deciding(one) for one in (checkpointing.read_config(path, default_config()), config))
     before["data"], now["data"] = metadata["data"], read_manifest(config.data.path)["fingerprint"]
@@ -100,6 +102,8 @@ def check(path: epath.Path, config: ConfigDict, tokenizer: Tokenizer, allowed: S
         raise UserError(f"--allow_changes={unknown[0]} names nothing that is compared; there are {sections}")
     # Where knowledge is off on one side, its other fields are compared on none.
     both = [field for field in now if field in before]
+    if path.name == "0":  # `checkpoint branch` wrote it: nothing was trained yet, only the state must fit
+        both = [field for field in both if field == "tokenizer" or _within(field, "optimizer")]
     changed = {field: [before[field], now[field]] for field in both if before[field] != now[field]}
     refused = [field for field in changed if not any(_within(field, name) for name in allowed)]
     if refused:

@@ -1,0 +1,303 @@
+"""Banks of experts put together and cut: `checkpoint merge` and `checkpoint branch`.
+
+    merge    runs that trained some of the experts each  ->  one run with all of them
+    branch   a base, or a bank of n experts              ->  a run of M experts, at step 0
+
+Both write a run: OUTPUT/experts/checkpoints/STEP. It is sampled from like any other, and `train` goes on in it. At most
+one expert at a time is in this machine's memory, since an item of a checkpoint is a folder that can be copied.
+"""
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import logging
+from etils import epath
+from ml_collections import ConfigDict
+
+from ernie_vilg_jax import checkpointing, paths
+from ernie_vilg_jax.checkpointing import expert_name
+from ernie_vilg_jax.config import default_config, flat
+from ernie_vilg_jax.diffusion.stages import Stages
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.interop import components
+from ernie_vilg_jax.model import Model, build_model
+
+NewOptimizer = Callable[[ConfigDict], Callable[[Any], Any]]
+"""A config -> parameters -> the state of a fresh optimizer. Handed in: training is above this floor."""
+# What decides how an expert is trained; the batch does not, since runs divide theirs among few or many experts.
+DECIDES = (
+    *checkpointing.SAME["experts"],
+    *("knowledge", "optimizer", "data.weights", "data.language", "data.crop", "train.caption_dropout"),
+    "phases.experts",
+)
+FREE = ("phases.experts.steps", "phases.experts.batch_size", "phases.experts.accumulation_steps")
+SHARED = {"autoencoder": "autoencoder", "text_encoder": "text encoder"}
+
+
+class Run(NamedTuple):
+    """A run of the phase `experts` that is to be merged."""
+
+    path: epath.Path
+    step: int
+    config: ConfigDict
+    metadata: dict[str, Any]
+    experts: tuple[int, ...]
+    """Stages of the experts that it holds."""
+
+
+def check_trained(path: epath.Path, config: ConfigDict) -> None:
+    """Raises UserError where the phase `experts` would go on from a checkpoint with other experts than it holds.
+
+    A subset is allowed at step 0, which `branch` writes: nothing that was trained is lost.
+    """
+    if config.phase != "experts":
+        return
+    held = _experts(path)
+    wanted = tuple(sorted(config.experts.train)) or tuple(range(config.experts.n))
+    if wanted != held and not (path.name == "0" and set(wanted) <= set(held)):
+        raise UserError(
+            f"checkpoint {path} trains {_names(held)}, but --config.experts.train={tuple(config.experts.train)} asks "
+            f"for {_names(wanted)}: train these in another --workdir, with the same base, then join the runs with "
+            "`python -m ernie_vilg_jax.checkpoint merge`"
+        )
+
+
+def merge(runs: Sequence[epath.PathLike], output: epath.PathLike, *, overwrite: bool = False) -> str:
+    """Joins runs of the phase `experts` that hold each expert exactly once; returns what to tell the user.
+
+    Every item is copied bit for bit: averages, parameters and optimizer of each expert. The autoencoder, the text
+    encoder, the tokenizer, the config and the step are those of the run with the fewest steps. Training goes on behind
+    the last example that any of the runs has seen.
+
+    Raises UserError where the runs do not fit together, or where what they hold is damaged.
+    """
+    opened = [_open(run) for run in runs]
+    for first, second in itertools.pairwise(opened):
+        _check_same_config(first, second)
+    owners = _owners(opened)
+    least = min(opened, key=lambda run: run.step)
+    if least.step != max(run.step for run in opened):
+        told = ", ".join(f"{_names(run.experts)} at step {run.step}" for run in opened)
+        logging.warning("the runs stand at different steps (%s); the merged one goes on from step %d", told, least.step)
+    least.config.experts.train = ()
+    metadata = checkpointing.make_metadata(
+        least.config,
+        phase="experts",
+        step=least.step,
+        data=least.metadata["data"],
+        examples=max(_seen(run) for run in opened),
+        merged=[{"experts": list(run.experts), "step": run.step, "examples": _seen(run)} for run in opened],
+    )
+    parts = {name: (least.path, name) for name in ("train", *SHARED, "tokenizer")}
+    with paths.replacing(_free(output, [run.path for run in opened], overwrite)) as folder:
+        for first, second in itertools.pairwise(opened):
+            _check_same_shared(first, second)
+        for stage, run in owners.items():
+            checkpointing.read_whole(run.path, expert_name(stage))  # damage is found now, not when training goes on
+            parts[expert_name(stage)] = (run.path, expert_name(stage))
+        checkpointing.join(folder / "checkpoints" / str(least.step), parts, metadata)
+    return f"{output}: {_names(tuple(owners))} at step {least.step}; train goes on with --workdir={output}"
+
+
+def branch(
+    source: epath.PathLike,
+    output: epath.PathLike,
+    *,
+    n: int,
+    stages: str | None = None,
+    new_optimizer: NewOptimizer,
+    overwrite: bool = False,
+) -> str:
+    """A run of n experts at step 0 from a base or a bank with other stages; returns what to tell the user.
+
+    Each expert begins as the average (EMA) of the expert that was in charge of most of its timesteps; of two that share
+    them equally, the less noisy. Its optimizer is a fresh one.
+
+    Args:
+      source: a run or checkpoint of the phase `base` or `experts`, or what `checkpoint export` wrote of one.
+      stages: as config.experts.stages; None leaves it as `source` has it.
+    """
+    path = checkpointing.find(source)
+    before = checkpointing.read_metadata(path)
+    config = checkpointing.read_config(path, default_config())
+    if before["phase"] not in ("base", "experts"):
+        raise UserError(f"checkpoint {path} is of the phase {before['phase']}: branch takes one of base or of experts")
+    model = build_model(config)
+    old = Stages((), model.schedule.num_timesteps) if before["phase"] == "base" else model.stages
+    config.phase, config.experts.n, config.experts.train = "experts", n, ()
+    config.experts.stages = stages or config.experts.stages
+    try:
+        new = build_model(config).stages
+    except UserError as error:
+        raise UserError(f"--n={n} --stages={config.experts.stages}: {error}") from error
+    origins = [most_in_charge(old, *new.range_of(stage)) for stage in range(n)]
+    if missing := sorted(set(origins) - set(_experts(path))):
+        raise UserError(
+            f"checkpoint {path} has no {_names(missing)}, which would be the start of others: join the runs that "
+            "trained its experts with `checkpoint merge` first"
+        )
+    metadata = checkpointing.make_metadata(config, phase="experts", step=0, data=before.get("data"), examples=0)
+    with paths.replacing(_free(output, [path], overwrite)) as folder:
+        pieces = folder / "pieces"
+        for name, tree in _fresh_items(path, model, set(origins), new_optimizer(config)):
+            checkpointing.save_once(pieces / name, {name: tree}, metadata)
+        parts = {name: (path, name) for name in ("autoencoder", "tokenizer")}
+        parts |= {name: (pieces / name, name) for name in ("train", "text_encoder")}
+        parts |= {expert_name(stage): (pieces / expert_name(k), expert_name(k)) for stage, k in enumerate(origins)}
+        checkpointing.join(folder / "checkpoints" / "0", parts, metadata)
+        pieces.rmtree()
+    return "\n".join([*_table(old, new, origins), _told(output, config)])
+
+
+def _open(given: epath.PathLike) -> Run:
+    path = checkpointing.find(given)
+    metadata, items = checkpointing.read_metadata(path), checkpointing.item_names(path)
+    if metadata["phase"] != "experts":
+        raise UserError(f"checkpoint {path} is of the phase {metadata['phase']}: merge joins runs of the phase experts")
+    if "train" not in items:
+        raise UserError(
+            f"checkpoint {path} holds averages alone, as `checkpoint export` writes them: merge the runs themselves, "
+            "then export what comes out"
+        )
+    config = checkpointing.read_config(path, default_config())
+    if config.experts.train_text_encoder:
+        raise UserError(
+            f"checkpoint {path} has trained its text encoder (config.experts.train_text_encoder), so that its experts "
+            "know no other: train them all in one run, or each with the frozen one of the base"
+        )
+    step = int(checkpointing.read_items(path, {"train": {"step": np.zeros((), np.int32)}})["train"]["step"])
+    return Run(path, step, config, metadata, _experts(path))
+
+
+def _experts(path: epath.Path) -> tuple[int, ...]:
+    found = (re.fullmatch(r"expert_(\d+)", name) for name in checkpointing.item_names(path))
+    return tuple(sorted(int(match[1]) for match in found if match))
+
+
+def _names(stages: Sequence[int]) -> str:
+    return ", ".join(expert_name(stage) for stage in stages) or "no expert"
+
+
+def _seen(run: Run) -> int:
+    # Checkpoints of version 0.1 do not count examples; their batches were all of one size.
+    return run.metadata.get("examples", run.step * run.config.phases.experts.batch_size)
+
+
+def _check_same_config(first: Run, second: Run) -> None:
+    before, now = (_deciding(run.config) for run in (first, second))
+    different = [
+        f"{name} ({before.get(name)!r} and {now.get(name)!r})"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+    if first.metadata["data"] != second.metadata["data"]:
+        different.append("data (other records)")
+    if different:
+        raise UserError(
+            f"checkpoints {first.path} and {second.path} were trained with different settings: {'; '.join(different)}; "
+            "experts of one bank have the same: train one of them again"
+        )
+
+
+def _deciding(config: ConfigDict) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in flat(json.loads(config.to_json_best_effort())).items()
+        if any(f"{name}.".startswith(f"{field}.") for field in DECIDES)
+        and not name.endswith((*checkpointing.HOW, *FREE))
+    }
+
+
+def _owners(runs: Sequence[Run]) -> dict[int, Run]:
+    """Stage -> the one run that holds its expert, for all stages."""
+    owners: dict[int, Run] = {}
+    for run in runs:
+        for stage in run.experts:
+            if stage in owners:
+                raise UserError(
+                    f"{expert_name(stage)} is in {owners[stage].path} and in {run.path}: leave one of the two runs out"
+                )
+            owners[stage] = run
+    if missing := sorted(set(range(runs[0].config.experts.n)) - set(owners)):
+        raise UserError(
+            f"none of the runs holds {_names(missing)}: name a run that does, or train one in a --workdir of its own "
+            f"with '--config.experts.train={tuple(missing)}'"
+        )
+    return dict(sorted(owners.items()))
+
+
+def _check_same_shared(first: Run, second: Run) -> None:
+    """What all experts use must be the same, bit for bit."""
+    words = [checkpointing.read_tokenizer(run.path) for run in (first, second)]
+    different = [] if checkpointing.same_tokenizer(*words) else ["tokenizer"]
+    for item, name in SHARED.items():
+        one, other = (checkpointing.read_whole(run.path, item) for run in (first, second))
+        if item == "text_encoder":  # at step 0 of a branch, there is an optimizer as well
+            one, other = one["ema"], other["ema"]
+        same = jax.tree.structure(one) == jax.tree.structure(other)
+        if not same or not all(jax.tree.leaves(jax.tree.map(np.array_equal, one, other))):
+            different.append(name)
+    if different:
+        raise UserError(
+            f"checkpoints {first.path} and {second.path} have another {' and another '.join(different)}: their experts "
+            "began from different bases; train one of them again from the other's base"
+        )
+
+
+def most_in_charge(stages: Stages, low: int, high: int) -> int:
+    """The stage that holds most of the timesteps [low, high); the first of equals."""
+    return int(np.bincount(stages.stage_of(np.arange(low, high))).argmax())
+
+
+def _fresh_items(
+    path: epath.Path, model: Model, origins: set[int], optimizer: Callable[[Any], Any]
+) -> Iterator[tuple[str, Any]]:
+    """Items that training can begin with, from the averages of a checkpoint: one at a time, as numpy fp32."""
+    key = jax.random.key(0)
+    abstract = {"text_encoder": jax.eval_shape(model.init_text_encoder, key)}
+    abstract |= dict.fromkeys(map(expert_name, sorted(origins)), jax.eval_shape(model.init_unet, key))
+    for name, shapes in abstract.items():
+        blank = jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), np.float32), leaf.shape), shapes)
+        average = checkpointing.read_items(path, {name: {"ema": blank}})[name]["ema"]
+        # The text encoder too: `config.experts.train_text_encoder` may be given when training begins.
+        yield name, {"ema": average, "params": average, "opt": jax.tree.map(np.asarray, optimizer(average))}
+    seed = jax.random.key(0)
+    if "train" in checkpointing.item_names(path):  # so that a branch of a base trains like the experts it would start
+        seed = checkpointing.read_items(path, {"train": {"key": seed}})["train"]["key"]
+    yield "train", {"step": np.zeros((), np.int32), "key": seed}
+
+
+def _free(output: epath.PathLike, sources: Sequence[epath.Path], overwrite: bool) -> epath.Path:
+    """The folder of the phase `experts` in the working directory `output`, for what is made of `sources`.
+
+    What else is in `output`, such as the base, stays.
+    """
+    workdir = paths.reach(output, "output")
+    if (workdir / "_CHECKPOINT_METADATA").exists():
+        raise UserError(f"{output} is a checkpoint, where the folder of a run is to be written: name another folder")
+    folder = checkpointing.phase_folder(workdir, "experts")
+    for source in sources:
+        components.free(folder, source, overwrite)
+    return folder
+
+
+def _table(old: Stages, new: Stages, origins: Sequence[int]) -> list[str]:
+    lines = []
+    for stage, origin in enumerate(origins):
+        low, high = new.range_of(stage)
+        share = float(np.mean(old.stage_of(np.arange(low, high)) == origin))
+        lines.append(
+            f"{expert_name(stage)}  timesteps {low:>4} to {high - 1:>4}  begins as {expert_name(origin)}, "
+            f"which had {share:.0%} of them"
+        )
+    return lines
+
+
+def _told(output: epath.PathLike, config: ConfigDict) -> str:
+    cuts = {f"experts.{name}": config.experts[name] for name in ("n", "stages")}
+    return f"{output}: step 0; train begins there with\n  --workdir={output} {components.flags_of(cuts)}"

@@ -1,0 +1,453 @@
+"""Experts trained in separate runs become one bank, and banks are cut again: the commands, and the real `train`."""
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pytest
+from absl.testing import flagsaver
+from etils import epath
+
+from ernie_vilg_jax import checkpoint, checkpointing
+from ernie_vilg_jax.diffusion.stages import Stages
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.interop import bank
+from ernie_vilg_jax.models.autoencoder import Posterior
+from ernie_vilg_jax.pipeline import load
+from ernie_vilg_jax.training import loop
+from tests.tiny_run import MakeConfig, train
+
+STEPS = 4
+SHARED = ("autoencoder", "text_encoder", "tokenizer")
+EXPERTS = ("expert_00", "expert_01")
+
+
+class Jobs(NamedTuple):
+    """Working directories in which the same base was branched into experts."""
+
+    first: Path
+    """Trained expert 0."""
+    second: Path
+    """Trained expert 1."""
+    together: Path
+    """Trained both."""
+
+
+def command(*words: Any, **flags: Any) -> None:
+    with flagsaver.flagsaver(**flags):
+        checkpoint.main(["checkpoint", *map(str, words)])
+
+
+def item(path: Path, name: str) -> Any:
+    return checkpointing.read_whole(checkpointing.find(path), name)
+
+
+def assert_equal(one: Any, other: Any) -> None:
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def assert_close(one: Any, other: Any) -> None:
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), one, other)
+
+
+def picture(path: Path) -> np.ndarray:
+    return np.asarray(load(path)("红色的圆形", steps=4, seed=3)[0], np.int32)
+
+
+def with_base(whole_run: Path, workdir: Path) -> Path:
+    for phase in ("autoencoder", "base"):
+        shutil.copytree(whole_run / phase, workdir / phase)
+    return workdir
+
+
+@contextmanager
+def same_samples(pictures: dict[str, np.ndarray]) -> Iterator[None]:
+    """Every expert sees the same four pictures and latents in every step, however many are trained beside it."""
+    original = loop.to_devices
+
+    def changed(batch: dict[str, np.ndarray], mesh: Any, size: int) -> Any:
+        for name, array in batch.items():
+            pictures.setdefault(name, array[:4])
+        batch = {name: np.resize(pictures[name], (size, *array.shape[1:])) for name, array in batch.items()}
+        return original(batch, mesh, size)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "to_devices", changed)
+        patch.setattr(Posterior, "sample", lambda self, key: self.mean)
+        yield
+
+
+@pytest.fixture(scope="module")
+def job_config(make_config: MakeConfig) -> Callable[..., Any]:
+    def make(*experts: int, **changes: Any) -> Any:
+        settings = {"experts.train": experts, "phases.experts.steps": STEPS, "phases.experts.batch_size": 4}
+        settings["phases.experts.learning_rate"] = 1e-2
+        quiet = {"train.preview_every": 0, "train.validate_every": 0}
+        return make_config("experts", **{**settings, **quiet, **changes})
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def pictures() -> dict[str, np.ndarray]:
+    """What all experts see: filled by the first step of the first run."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def jobs(
+    whole_run: Path,
+    job_config: Callable[..., Any],
+    pictures: dict[str, np.ndarray],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Jobs:
+    found = Jobs(*(with_base(whole_run, tmp_path_factory.mktemp(name)) for name in Jobs._fields))
+    with same_samples(pictures):
+        train(job_config(0), found.first)
+        train(job_config(1), found.second)
+        train(job_config(**{"phases.experts.batch_size": 8}), found.together)
+    return found
+
+
+@pytest.fixture(scope="module")
+def merged(jobs: Jobs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workdir = tmp_path_factory.mktemp("merged")
+    command("merge", jobs.first, jobs.second, workdir)
+    return workdir
+
+
+@pytest.mark.slow
+def test_every_item_is_that_of_its_run(jobs: Jobs, merged: Path, whole_run: Path) -> None:
+    found = checkpointing.find(merged)
+    assert found == epath.Path(merged / "experts" / "checkpoints" / str(STEPS))
+    assert checkpointing.item_names(found) == sorted((*EXPERTS, *SHARED, "train"))
+    for name, run in zip(EXPERTS, (jobs.first, jobs.second), strict=True):
+        assert_equal(item(merged, name), item(run, name))
+        assert set(item(merged, name)) == {"ema", "params", "opt"}
+    for name in SHARED:
+        assert_equal(item(merged, name), item(jobs.first, name))
+    assert [path.name for path in (merged / "experts").iterdir()] == ["checkpoints"]
+    metadata = checkpointing.read_metadata(found)
+    assert metadata["config"]["experts"]["train"] == []
+    assert metadata["examples"] == 4 * STEPS
+    assert [run["experts"] for run in metadata["merged"]] == [[0], [1]]
+
+
+@pytest.mark.slow
+def test_experts_trained_apart_are_those_trained_together(jobs: Jobs, merged: Path, whole_run: Path) -> None:
+    for name in EXPERTS:
+        assert_close(item(merged, name)["params"], item(jobs.together, name)["params"])
+    np.testing.assert_allclose(picture(merged), picture(jobs.together), atol=1)
+    assert np.abs(picture(merged) - picture(whole_run / "base")).max() > 1, "nothing was trained"
+
+
+@pytest.mark.slow
+def test_training_of_the_whole_bank_goes_on(
+    jobs: Jobs, merged: Path, job_config: Callable[..., Any], pictures: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    """As that of a run which trained both: averages, moments and counts of steps went along."""
+    ends = []
+    for name, start in (("merged", merged), ("together", jobs.together)):
+        workdir = shutil.copytree(start / "experts", tmp_path / name / "experts").parent
+        config = job_config(**{"phases.experts.steps": STEPS + 2, "phases.experts.batch_size": 8})
+        with same_samples(pictures):
+            state = train(config, workdir, allow_changes=["phases.experts.batch_size"])
+        assert int(state["step"]) == STEPS + 2
+        ends.append(state["experts"])
+    assert_close(*ends)
+
+
+@pytest.mark.slow
+def test_runs_at_different_steps(
+    jobs: Jobs,
+    whole_run: Path,
+    job_config: Callable[..., Any],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The merged run stands at the smaller step, each optimizer where it was; no example comes again."""
+    ahead = shutil.copytree(jobs.second, tmp_path / "ahead")
+    train(job_config(1, **{"phases.experts.steps": STEPS + 3, "seed": 7}), ahead, allow_changes=["seed"])
+    with caplog.at_level(logging.WARNING, "absl"):
+        command("merge", ahead, jobs.first, tmp_path / "merged")
+    told = f"(expert_01 at step {STEPS + 3}, expert_00 at step {STEPS}); the merged one goes on from step {STEPS}"
+    assert any(told in record.message for record in caplog.records)
+    found = checkpointing.find(tmp_path / "merged")
+    metadata = checkpointing.read_metadata(found)
+    assert found.name == str(STEPS) and metadata["config"]["seed"] == 0
+    assert metadata["examples"] == 4 * (STEPS + 3)
+    assert [(run["experts"], run["step"]) for run in metadata["merged"]] == [([1], STEPS + 3), ([0], STEPS)]
+    assert_equal(item(tmp_path / "merged", "expert_01"), item(ahead, "expert_01"))
+    state = train(job_config(**{"phases.experts.steps": STEPS + 1}), tmp_path / "merged")
+    assert int(state["step"]) == STEPS + 1
+
+
+def settle(jobs: Jobs, workdir: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]) -> Path:
+    """The second job with other items or metadata, as a checkpoint of its own."""
+    found = checkpointing.find(jobs.second)
+    names = [name for name in checkpointing.item_names(found) if name != "train"]
+    items = {name: checkpointing.read_whole(found, name) for name in names}
+    items["train"] = {"step": np.full((), STEPS, np.int32), "key": jax.random.key(0)}
+    metadata = checkpointing.read_metadata(found)
+    change(items, metadata)
+    checkpointing.save_once(workdir / "experts" / "checkpoints" / str(STEPS), items, metadata)
+    return workdir
+
+
+def other_setting(field: str, value: Any) -> Callable[[dict[str, Any], dict[str, Any]], None]:
+    def change(items: dict[str, Any], metadata: dict[str, Any]) -> None:
+        *sections, name = field.split(".")
+        values = metadata["config"]
+        for section in sections:
+            values = values[section]
+        values[name] = value
+
+    return change
+
+
+def other_data(items: dict[str, Any], metadata: dict[str, Any]) -> None:
+    metadata["data"] = "another fingerprint"
+
+
+def other_number(*path: str) -> Callable[[dict[str, Any], dict[str, Any]], None]:
+    """One bit of one array of an item."""
+
+    def change(items: dict[str, Any], metadata: dict[str, Any]) -> None:
+        leaf = jax.tree.leaves(items[path[0]][path[1]])[0]
+        leaf.view(np.uint32).reshape(-1)[0] ^= 1
+
+    return change
+
+
+def other_tokenizer(items: dict[str, Any], metadata: dict[str, Any]) -> None:
+    settings = items["tokenizer"]["tokenizer.json"].tobytes().replace(b'"max_length": 16', b'"max_length": 15')
+    items["tokenizer"]["tokenizer.json"] = np.frombuffer(settings, np.uint8)
+
+
+def averages_alone(items: dict[str, Any], metadata: dict[str, Any]) -> None:
+    del items["train"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            other_setting("phases.experts.learning_rate", 0.5),
+            r"different settings: phases.experts.learning_rate \(0.*5",
+        ),
+        (
+            other_setting("diffusion.beta_end", 0.5),
+            r"different settings: diffusion.beta_end \(0.02 and 0.5\); .* again",
+        ),
+        (other_setting("experts.stages", "log_snr"), r"experts.stages \('uniform' and 'log_snr'\)"),
+        (other_setting("experts.n", 3), r"experts.n \(2 and 3\)"),
+        (other_data, r"different settings: data \(other records\)"),
+        (other_setting("experts.train_text_encoder", True), "has trained its text encoder .*train them all in one run"),
+        (other_number("autoencoder", "params"), "have another autoencoder: .* from the other's base"),
+        (other_number("text_encoder", "ema"), "have another text encoder: .* from the other's base"),
+        (other_tokenizer, "have another tokenizer: .* from the other's base"),
+        (averages_alone, "holds averages alone, as `checkpoint export` writes them: merge the runs themselves"),
+    ],
+)
+def test_runs_that_do_not_fit_together(change: Any, message: str, jobs: Jobs, tmp_path: Path) -> None:
+    other = settle(jobs, tmp_path / "other", change)
+    with pytest.raises(UserError, match=message) as caught:
+        command("merge", jobs.first, other, tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out" / "experts").exists()
+
+
+@pytest.mark.slow
+def test_other_paths_seeds_and_machines_do_fit(jobs: Jobs, tmp_path: Path) -> None:
+    free = {"data.path": "/elsewhere", "seed": 3, "mesh.fsdp": 4, "train.log_every": 1, "phases.experts.batch_size": 12}
+
+    def change(items: dict[str, Any], metadata: dict[str, Any]) -> None:
+        for field, value in free.items():
+            other_setting(field, value)(items, metadata)
+
+    command("merge", jobs.first, settle(jobs, tmp_path / "other", change), tmp_path / "out")
+    assert len(load(tmp_path / "out").params.experts) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("{first}", "{together}", "{out}"), "expert_00 is in .*first.* and in .*together.*: leave one of the two"),
+        (("{first}", "{first}", "{out}"), "expert_00 is in .*first.* and in .*first.*: leave one of the two"),
+        (("{first}", "{base}", "{out}"), "is of the phase base: merge joins runs of the phase experts"),
+        (("{first}", "/nowhere", "{out}"), "/nowhere: there is no such folder"),
+        (("{first}", "{second}", "{first}"), "first.*experts is not empty; name another folder, or give --overwrite"),
+        (("{first}", "{out}"), "say .*`merge RUN RUN ... OUTPUT`"),
+        (("{first}", "{second}", "{together}/experts/checkpoints/4"), "is a checkpoint, where the folder of a run is"),
+    ],
+)
+def test_runs_that_cannot_be_merged(
+    words: tuple[str, ...], message: str, jobs: Jobs, whole_run: Path, tmp_path: Path
+) -> None:
+    places = {**jobs._asdict(), "base": whole_run / "base", "out": tmp_path / "out"}
+    with pytest.raises(UserError, match=message) as caught:
+        command("merge", *(word.format(**places) for word in words))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_an_expert_that_nobody_trained(jobs: Jobs, tmp_path: Path) -> None:
+    three = other_setting("experts.n", 3)
+    one = settle(jobs, tmp_path / "one", three)
+
+    def renamed(items: dict[str, Any], metadata: dict[str, Any]) -> None:
+        three(items, metadata)
+        items["expert_02"] = items.pop("expert_01")
+
+    two = settle(jobs, tmp_path / "two", renamed)
+    with pytest.raises(UserError, match=r"holds expert_00: .* '--config\.experts\.train=\(0,\)'$"):
+        command("merge", one, two, tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_a_damaged_expert_is_found_before_anything_is_there(jobs: Jobs, tmp_path: Path) -> None:
+    damaged = shutil.copytree(jobs.second, tmp_path / "damaged")
+    for file in Path(checkpointing.find(damaged) / "expert_01").rglob("*"):
+        if file.is_file() and file.stat().st_size > 2000:
+            file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"checkpoint .*damaged/experts/checkpoints/4 cannot be read"):
+        command("merge", jobs.first, damaged, tmp_path / "out")
+    assert not (tmp_path / "out" / "experts").exists()
+
+
+@pytest.mark.slow
+def test_overwriting_replaces_the_experts_alone(jobs: Jobs, whole_run: Path, tmp_path: Path) -> None:
+    """A bank may be written into the run whose base its experts began from."""
+    workdir = shutil.copytree(whole_run, tmp_path / "run")
+    command("merge", jobs.first, jobs.second, workdir, overwrite=True)
+    assert sorted(path.name for path in workdir.iterdir() if path.is_dir()) == ["autoencoder", "base", "experts"]
+    assert checkpointing.steps(epath.Path(workdir / "experts" / "checkpoints")) == [STEPS]
+    with pytest.raises(UserError, match="which --overwrite would remove"):
+        command("merge", jobs.first, jobs.second, jobs.first, overwrite=True)
+
+
+@pytest.mark.slow
+def test_other_experts_in_the_same_workdir(jobs: Jobs, merged: Path, job_config: Callable[..., Any]) -> None:
+    message = (
+        r"trains expert_00, but --config.experts.train=\(1,\) asks for expert_01: train these in another --workdir, "
+        r".*`python -m ernie_vilg_jax.checkpoint merge`"
+    )
+    with pytest.raises(UserError, match=message):
+        train(job_config(1, **{"phases.experts.steps": STEPS + 1}), jobs.first)
+    message = r"trains expert_00, but --config.experts.train=\(\) asks for expert_00, expert_01"
+    with pytest.raises(UserError, match=message):
+        train(job_config(**{"phases.experts.steps": STEPS + 1}), jobs.first)
+    with pytest.raises(UserError, match=r"trains expert_00, expert_01, but --config.experts.train=\(1,\) asks"):
+        train(job_config(1, **{"phases.experts.steps": STEPS + 1}), merged)
+
+
+# ---- branch --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "origins"),
+    [
+        ((), (250, 500, 750), [0, 0, 0, 0]),
+        ((500,), (250, 500, 750), [0, 0, 1, 1]),
+        ((250, 500, 750), (500,), [0, 2]),  # halves that two share: the less noisy
+        ((250, 500, 750), (), [0]),
+        ((100, 900), (400, 600), [1, 1, 1]),
+        ((300, 600), (299, 301), [0, 0, 2]),
+        ((300, 600), (299, 302), [0, 1, 2]),
+    ],
+)
+def test_who_was_in_charge_of_most(old: tuple[int, ...], new: tuple[int, ...], origins: list[int]) -> None:
+    before, after = Stages(old, 1000), Stages(new, 1000)
+    assert [bank.most_in_charge(before, *after.range_of(stage)) for stage in range(after.n)] == origins
+
+
+@pytest.mark.slow
+def test_a_branch_of_a_base_trains_like_the_experts_of_that_base(
+    jobs: Jobs, whole_run: Path, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    """To the last bit: nothing but where it began differs."""
+    cuts = {"experts.n": 3, "experts.stages": "200,700"}
+    config = make_config("experts", **cuts, **{"phases.experts.steps": 2, "phases.experts.batch_size": 6})
+    usual = train(config, with_base(whole_run, tmp_path / "usual"))
+    command("branch", whole_run / "base", tmp_path / "branch", n=3, stages="200,700")
+    branched = train(config, tmp_path / "branch")
+    assert int(branched["step"]) == 2
+    for name in ("experts", "text_encoder", "autoencoder"):
+        assert_equal(usual[name], branched[name])
+
+
+@pytest.mark.slow
+def test_a_bank_of_more_experts_draws_the_same(jobs: Jobs, merged: Path, tmp_path: Path, capsys: Any) -> None:
+    command("branch", merged, tmp_path / "four", n=4)
+    told = capsys.readouterr().out
+    assert "expert_02  timesteps  500 to  749  begins as expert_01, which had 100% of them" in told
+    assert f"--workdir={tmp_path / 'four'} --config.experts.n=4 --config.experts.stages=uniform" in told
+    assert [path.name for path in (tmp_path / "four" / "experts").iterdir()] == ["checkpoints"]
+    assert checkpointing.find(tmp_path / "four").name == "0"
+    for stage, origin in enumerate((0, 0, 1, 1)):
+        new, old = item(tmp_path / "four", f"expert_{stage:02d}"), item(merged, f"expert_{origin:02d}")
+        assert_equal(new["ema"], old["ema"])
+        assert_equal(new["params"], old["ema"])
+        assert not any(np.any(leaf) for leaf in jax.tree.leaves(new["opt"]))
+    np.testing.assert_allclose(picture(tmp_path / "four"), picture(merged), atol=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "stages", "origins"), [(1, None, [0]), (2, "log_snr", None), (3, "450,900", [0, 1, 1])])
+def test_other_cuts(n: int, stages: str | None, origins: list[int] | None, merged: Path, tmp_path: Path) -> None:
+    command("branch", merged, tmp_path / "out", n=n, stages=stages)
+    pipe = load(tmp_path / "out")
+    assert pipe.stages.n == n and len(pipe("红色的圆形", steps=2)) == 1
+    origins = origins or [bank.most_in_charge(Stages((500,), 1000), *pipe.stages.range_of(k)) for k in range(n)]
+    for stage, origin in enumerate(origins):
+        assert_equal(item(tmp_path / "out", f"expert_{stage:02d}")["ema"], item(merged, f"expert_{origin:02d}")["ema"])
+
+
+@pytest.mark.slow
+def test_jobs_of_a_branch_of_an_export_are_merged(merged: Path, job_config: Callable[..., Any], tmp_path: Path) -> None:
+    """The whole way, from averages in bf16: every job branches for itself and trains its share."""
+    command("export", merged, tmp_path / "export")
+    runs = []
+    for experts in ((0, 2), (1,)):
+        runs.append(tmp_path / f"job{experts[0]}")
+        command("branch", tmp_path / "export", runs[-1], n=3)
+        size = {"phases.experts.batch_size": 4 * len(experts)}
+        state = train(job_config(*experts, **size, **{"experts.n": 3, "phases.experts.steps": 1}), runs[-1])
+        assert int(state["step"]) == 1
+    command("merge", *runs, tmp_path / "bank")
+    assert len(load(tmp_path / "bank")("红色的圆形", steps=3)) == 1
+    for stage in range(3):
+        name = f"expert_{stage:02d}"
+        assert_equal(item(tmp_path / "bank", name), item(runs[stage % 2], name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "flags", "message"),
+    [
+        ("merged", {}, "branch needs --n=N"),
+        ("merged", {"n": 3, "stages": "half"}, "--n=3 --stages=half: stages must be 'uniform', 'log_snr'"),
+        ("merged", {"n": 3, "stages": "500"}, "--n=3 --stages=500: 3 stages need 2 boundaries, but 1 were given"),
+        ("merged", {"n": 0}, "--n=0 --stages=uniform: the number of stages must be at least 1"),
+        ("first", {"n": 2}, "has no expert_01, .* join the runs that trained its experts with `checkpoint merge`"),
+        ("autoencoder", {"n": 2}, "is of the phase autoencoder: branch takes one of base or of experts"),
+    ],
+)
+def test_what_cannot_be_branched(
+    source: str, flags: dict[str, Any], message: str, jobs: Jobs, merged: Path, whole_run: Path, tmp_path: Path
+) -> None:
+    places = {"merged": merged, "autoencoder": whole_run / "autoencoder", **jobs._asdict()}
+    with pytest.raises(UserError, match=message) as caught:
+        command("branch", places[source], tmp_path / "out", **flags)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()

@@ -213,15 +213,18 @@ def save_once(path: epath.PathLike, items: dict[str, Any], metadata: dict[str, A
 def join(path: epath.Path, parts: Mapping[str, tuple[epath.Path, str]], metadata: dict[str, Any]) -> None:
     """Writes a checkpoint of items that other checkpoints have: name -> (checkpoint, its name there).
 
-    Items are folders and are copied file by file: no bit changes, and none is in memory. Checksums come along, unless
-    one of the checkpoints has none.
+    Items are folders and are copied file by file: no bit changes, and none is in memory. Their checksums come along;
+    where a checkpoint has none (version 0.1), they are taken now.
     """
-    known = {source: read_metadata(source, item) for source, item in parts.values()}
-    sums = {name: known[source].get("checksums", {}).get(item) for name, (source, item) in parts.items()}
-    whole = {**metadata, "checksums": sums} if None not in sums.values() else metadata
-    about = {source: json.loads((source / "_CHECKPOINT_METADATA").read_text()) for source in known}
-    handlers = {name: about[source]["item_handlers"][item] for name, (source, item) in parts.items()}
-    sealed = {**whole, "digest": _digest(whole)}
+    sums, handlers = {}, {}
+    for name, (source, item) in parts.items():
+        stated = read_metadata(source, item).get("checksums", {}).get(item)
+        sums[name] = stated or checksums.of_items({item: read_whole(source, item)})[item]
+        with reading(source):
+            described = json.loads((source / "_CHECKPOINT_METADATA").read_text())
+            handlers[name] = described["item_handlers"][item]
+    whole = {**metadata, "checksums": sums}
+    described |= {"item_handlers": handlers, "custom_metadata": {**whole, "digest": _digest(whole)}}
     with writing(path):
         for name, (source, item) in parts.items():
             for folder, _, files in (source / item).walk():
@@ -229,7 +232,6 @@ def join(path: epath.Path, parts: Mapping[str, tuple[epath.Path, str]], metadata
                 target.mkdir(parents=True, exist_ok=True)
                 for file in files:
                     (folder / file).copy(target / file, overwrite=True)
-        described = {**next(iter(about.values())), "item_handlers": handlers, "custom_metadata": sealed}
         (path / "_CHECKPOINT_METADATA").write_text(json.dumps(described))
         (path / "orbax.checkpoint").write_text("")
         (path / "commit_success.txt").write_text("Checkpoint commit was successful.")

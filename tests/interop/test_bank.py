@@ -1,5 +1,6 @@
 """Experts trained in separate runs become one bank, and banks are cut again: the commands, and the real `train`."""
 
+import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator
@@ -323,6 +324,23 @@ def test_a_damaged_expert_is_found_before_anything_is_there(jobs: Jobs, tmp_path
     with pytest.raises(UserError, match=r"checkpoint .*damaged/experts/checkpoints/4 cannot be read"):
         command("merge", jobs.first, damaged, tmp_path / "out")
     assert not (tmp_path / "out" / "experts").exists()
+
+
+@pytest.mark.slow
+def test_runs_without_checksums_get_them(jobs: Jobs, tmp_path: Path) -> None:
+    """Version 0.1 wrote none."""
+    old = shutil.copytree(jobs.second, tmp_path / "old")
+    file = Path(checkpointing.find(old) / "_CHECKPOINT_METADATA")
+    described = json.loads(file.read_text())
+    for name in ("checksums", "digest", "step", "examples"):
+        del described["custom_metadata"][name]
+    file.write_text(json.dumps({**described, "custom_metadata": {**described["custom_metadata"], "format": 1}}))
+    command("merge", old, jobs.first, tmp_path / "out")
+    metadata = [checkpointing.read_metadata(checkpointing.find(run)) for run in (tmp_path / "out", jobs.second)]
+    assert metadata[0]["examples"] == 4 * STEPS
+    assert metadata[0]["checksums"].keys() == {*EXPERTS, *SHARED, "train"}
+    for name in ("expert_01", "train", "text_encoder"):
+        assert metadata[0]["checksums"][name] == metadata[1]["checksums"][name]
 
 
 @pytest.mark.slow

@@ -153,22 +153,29 @@ def _flag_sentence(error: flags.Error) -> str:
     return f"{message.rstrip('.')}; --help lists the flags."
 
 
-class _QuietFilter(logging.Filter):
-    """INFO from this package, WARNING and worse from everyone."""
+def _ours(record: logging.LogRecord) -> bool:
+    return record.pathname.startswith(str(Path(__file__).parent))
 
-    package = str(Path(__file__).parent)
+
+class _QuietFilter(logging.Filter):
+    """INFO from this package, WARNING and worse from everyone; not what Orbax's threads log before they raise it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.WARNING or record.pathname.startswith(self.package)
+        raised = record.exc_info and "/orbax/" in record.pathname
+        return _ours(record) or (record.levelno >= logging.WARNING and not raised)
 
 
 class _QuietFormatter(logging.Formatter):
-    """12:34:56 message"""
+    """12:34:56 message; of a library's its first line, without a traceback: --verbosity=0 has the rest."""
 
     def format(self, record: logging.LogRecord) -> str:
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        trace = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
-        return f"{self.formatTime(record, '%H:%M:%S')} {level}{record.getMessage()}{trace}"
+        text = record.getMessage()
+        if not _ours(record):
+            text = (text.strip().splitlines() or [""])[0]
+        elif record.exc_info:
+            text = f"{text}\n{self.formatException(record.exc_info)}"
+        return f"{self.formatTime(record, '%H:%M:%S')} {level}{text}"
 
 
 def _quiet_logging() -> None:

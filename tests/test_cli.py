@@ -1,5 +1,6 @@
 """Flags, help and errors of every command, without starting a process."""
 
+import errno
 import io
 import logging
 import os
@@ -91,6 +92,42 @@ def test_bug_keeps_its_traceback(monkeypatch):
         cli.run(main)
 
 
+def wrapped(argv):
+    try:
+        raise OSError(errno.ENOSPC, "No space left on device", "/runs/x")
+    except OSError as error:
+        raise RuntimeError("the worker failed") from error
+
+
+@pytest.mark.parametrize(
+    ("main", "sentence"),
+    [
+        (lambda argv: Path("/").read_bytes(), "error: /: is a directory; a file belongs here"),
+        (lambda argv: Path("/dev/null/x").mkdir(), "error: /dev/null/x: not a directory; a file is where a folder"),
+        (lambda argv: Path("/dev/full").write_text("x"), "error: No space left on device (here, or where TMPDIR says)"),
+        (wrapped, "error: /runs/x: no space left on device; free some space there and run the same command again"),
+    ],
+)
+def test_what_the_file_system_refuses_is_one_sentence(monkeypatch, capsys, main, sentence):
+    assert run(monkeypatch, main) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(sentence) and err.count("\n") == 1
+
+
+def test_a_missing_file_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["command"])
+    with pytest.raises(FileNotFoundError):
+        cli.run(lambda argv: Path("/nowhere/at/all").read_bytes())
+
+
+def test_an_output_that_is_full_is_one_sentence(tmp_path):
+    code = "from ernie_vilg_jax import cli\ndef main(argv): print('x' * 100)\ncli.run(main)\n"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: No space left on device") and done.stderr.count("\n") == 1
+
+
 def test_interrupt_exits_130(monkeypatch, capsys):
     def main(argv):
         raise KeyboardInterrupt
@@ -165,9 +202,17 @@ def test_logs_are_short_and_libraries_are_silent_below_warning(monkeypatch):
         own = str(Path(cli.__file__).parent / "train.py")
         for path, level in ((own, logging.INFO), ("/lib/orbax.py", logging.INFO), ("/lib/orbax.py", logging.WARNING)):
             handler.handle(logging.LogRecord("absl", level, path, 1, f"from {Path(path).stem}", (), None))
+        try:
+            raise ValueError("lost")
+        except ValueError:
+            for path in (own, "/lib/other.py", "/lib/orbax/future.py"):  # Orbax raises what it logs
+                text = f"from {Path(path).stem}\nTraceback"
+                handler.handle(logging.LogRecord("absl", logging.ERROR, path, 1, text, (), sys.exc_info()))
 
     assert run(monkeypatch, main) == 0
-    assert [line[9:] for line in log.getvalue().splitlines()] == ["from train", "warning: from orbax"]
+    lines = [line[9:] if line[2:3] == ":" else line for line in log.getvalue().splitlines()]
+    assert lines[:4] == ["from train", "warning: from orbax", "error: from train", "Traceback"]
+    assert lines[-2:] == ["ValueError: lost", "error: from other"]
 
 
 @pytest.mark.parametrize(("before", "after"), [("2", "4"), ("0", "0"), (None, None)])

@@ -71,7 +71,7 @@ def annotate(
     before, notes = _found(target, job)
     if before is not None and before["fingerprint"] == job.fingerprint and len(notes) == len(job.shards):
         _copy_companions(open_folder(source), target)
-        target.delete(PROGRESS)
+        target.delete_folder(PROGRESS)
         logging.info("%s is complete already; nothing to do", output)
         return before
     _clear(target, job, notes)
@@ -230,9 +230,10 @@ def _clear(target: Folder, job: Job, notes: Mapping[str, dict[str, Any]]) -> Non
     kept = {note["entry"]["file"] for note in notes.values()}
     kept |= {note["rejected_file"]["file"] for note in notes.values() if note["rejected_file"]}
     kept |= {_JOB, *map(note_name, notes)}
-    for name in [*target.names("*.array_record"), *target.names(".*.partial"), *target.names(f"{PROGRESS}/*"), SCRATCH]:
+    for name in [*target.names("*.array_record"), *target.names(".*.partial"), *target.names(f"{PROGRESS}/*")]:
         if name not in kept:
             target.delete(name)
+    target.delete_folder(SCRATCH)
 
 
 def _copy_companions(source: Folder, target: Folder) -> None:
@@ -279,7 +280,7 @@ def _finish(
     }
     result = seal(result)
     target.write(MANIFEST, sealed_json(result))
-    target.delete(PROGRESS)
+    target.delete_folder(PROGRESS)
     logging.info(
         "%d records read = %d annotated + %d rejected; %d words, %d objects, %d mentions",
         *(total, counts["records"], len(rejected), counts["words"], counts["objects"], counts["mentions"]),

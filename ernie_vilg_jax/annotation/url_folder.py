@@ -73,9 +73,12 @@ class UrlFolder:
             shutil.copyfileobj(source, target, 1 << 20)
 
     def delete(self, name: str) -> None:
-        for pattern in (f"{name}/**", name):  # what is in a folder first
-            if files := [self._at(found) for found in self.names(pattern)]:
-                FileSystems.delete(files)
+        if files := [self._at(found) for found in self.names(name)]:
+            FileSystems.delete(files)
+
+    def delete_folder(self, name: str) -> None:
+        self.delete(f"{name}/**")
+        self.delete(name)
 
     @contextlib.contextmanager
     def local(self, name: str) -> Iterator[Path]:

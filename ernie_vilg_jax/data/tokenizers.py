@@ -324,7 +324,7 @@ def load_tokenizer(where: Any) -> Tokenizer:
         folder, max_length = Path(where), None
     else:
         folder, max_length = Path(where.data.path) / "tokenizer", int(where.tokenizer.max_length)
-    fix = "prepare the data again, or take the tokenizer directory of a checkpoint"
+    fix = "run the command that made it again, or take the tokenizer directory of a checkpoint"
     try:
         settings = json.loads((folder / _SETTINGS).read_bytes())
         kind, length = settings["kind"], max_length or settings["max_length"]

@@ -15,6 +15,7 @@ Exit status 1 if anything differs.
 
 import argparse
 import json
+import os
 import re
 import shutil
 import signal
@@ -208,6 +209,7 @@ def main() -> None:
     arguments = parser.parse_args()
     plan = Plan(arguments.work.absolute(), arguments.kills, arguments.steps, arguments.processes, arguments.seed)
     plan.work.mkdir(parents=True, exist_ok=True)
+    os.environ["JAX_PLATFORMS"] = "cpu"  # of this process, which reads checkpoints to compare them
     rows: list[dict[str, Any]] = []
     if plan.kills:
         rows = kill_all(plan, make_start(plan))

@@ -31,6 +31,7 @@ from ernie_vilg_jax.annotation.shard import (
     rejected_name,
     tool_versions,
 )
+from ernie_vilg_jax.data import tokenizers
 from ernie_vilg_jax.data.files import digest, seal, sealed_json
 from ernie_vilg_jax.data.manifests import MANIFEST, parse_manifest
 from ernie_vilg_jax.errors import UserError, file_errors
@@ -120,6 +121,10 @@ def _read_input(source: str) -> dict[str, Any]:
     for shard in (shard for split in manifest["splits"].values() for shard in split["shards"]):
         if folder.size(shard["file"]) != shard["bytes"]:
             raise damaged(source, shard["file"])
+    names = [name for name in tokenizers.FILES if folder.size(f"tokenizer/{name}") is not None]
+    found = tokenizers.tokenizer_sha256({name: folder.read(f"tokenizer/{name}") for name in names})
+    if manifest.get("tokenizer", {}).get("fingerprint", found) != found:
+        raise UserError(f"the tokenizer of --input={source} is missing, damaged or another one: {fix}")
     return manifest
 
 

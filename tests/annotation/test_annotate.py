@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import multiprocessing
 import shutil
 import signal
 import subprocess
@@ -205,6 +206,20 @@ def test_a_damaged_shard_of_the_input_is_named(prepared: Path, tmp_path: Path, s
     shard.write_bytes(b"x" * (shard.stat().st_size + (size == "other")))
     with pytest.raises(UserError, match=f"shard {SHARD} of --input=.* is missing or damaged"):
         annotate(str(tmp_path / "in"), str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda file: file.write_bytes(b""), lambda file: file.write_bytes(file.read_bytes()[::-1])]
+)
+@pytest.mark.parametrize("name", ["tokenizer.json", "sentencepiece.model"])
+def test_a_damaged_tokenizer_of_the_input_is_named(
+    prepared: Path, tmp_path: Path, name: str, damage: Callable[[Path], Any]
+):
+    shutil.copytree(prepared, tmp_path / "in")
+    damage(tmp_path / "in/tokenizer" / name)
+    with pytest.raises(UserError, match=r"the tokenizer of --input=.*in is missing, damaged or another one: give"):
+        annotate(str(tmp_path / "in"), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def spoil(position: int, data: bytes) -> bytes:
@@ -450,6 +465,8 @@ def test_a_full_disk_keeps_what_is_finished_and_the_same_command_goes_on(
     output = small.path / "out"
     with pytest.raises(UserError, match=r"out/.*: no space left on device; free some space there and run the same"):
         annotate(str(prepared), str(output), **driver)
+    for worker in multiprocessing.active_children():  # one that was not the first to fail
+        worker.join()
     assert not (output / "manifest.json").exists() and not list(output.glob("**/*.partial"))
     finished = {file: file.stat().st_mtime_ns for file in output.glob("*.array_record")}
     small.resize(1024 + 2 * whole // 1024)

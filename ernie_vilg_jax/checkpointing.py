@@ -64,7 +64,8 @@ def steps(directory: epath.Path) -> list[int]:
     """Steps of the checkpoints in a folder `checkpoints`, rising; what a killed save left is none of them."""
     if not directory.is_dir():
         return []
-    found = [child for child in directory.iterdir() if child.name.isdigit() and child.is_dir()]
+    named = re.compile(r"0|[1-9][0-9]*")
+    found = [child for child in directory.iterdir() if named.fullmatch(child.name) and child.is_dir()]
     if paths.is_url(directory):  # object stores cannot rename a folder when it is complete
         found = [child for child in found if (child / "commit_success.txt").exists()]
     return sorted(int(child.name) for child in found)
@@ -269,6 +270,8 @@ def read_metadata(path: epath.Path, item: str = "tokenizer") -> dict[str, Any]:
         raise UserError(f"checkpoint {path} has format {metadata.get('format')}, this version reads 1 and {FORMAT}")
     if (metadata["format"] == FORMAT or "digest" in metadata) and metadata.get("digest") != _digest(metadata):
         raise UserError(f"the metadata of checkpoint {path} are not what was saved; {remedy(path)}")
+    if missing := sorted(set(metadata.get("checksums", ())) - set(item_names(path))):
+        raise UserError(f"checkpoint {path} lacks {', '.join(missing)}: it is incomplete; {remedy(path)}")
     if path.name.isdigit() and metadata.get("step", int(path.name)) != int(path.name):
         raise UserError(f"checkpoint {path} is that of step {metadata['step']}: its folder was renamed; {remedy(path)}")
     phase = metadata.pop("target", None) or metadata["phase"]
@@ -293,7 +296,7 @@ def read_items(path: epath.Path, abstract: dict[str, Any]) -> dict[str, Any]:
     metadata = read_metadata(path, next(iter(abstract)))
     with reading(path), context:
         items = ocp.load_checkpointables(paths.absolute(path), abstract)
-    check_items(path, items, metadata)
+        check_items(path, items, metadata)
     return items
 
 

@@ -25,6 +25,8 @@ import os
 import re
 import sys
 import textwrap
+import threading
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -119,7 +121,10 @@ def _flush() -> None:
 
 
 def _complain(error: Exception | str) -> int:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    text = " ".join(str(error).split())
+    if len(text) > 1000:  # a damaged file may hold names of any length
+        text = f"{text[:700]} ... {text[-250:]}"
+    print(f"error: {text}", file=sys.stderr)
     return 1
 
 
@@ -158,10 +163,10 @@ def _ours(record: logging.LogRecord) -> bool:
 
 
 class _QuietFilter(logging.Filter):
-    """INFO from this package, WARNING and worse from everyone; not what Orbax's threads log before they raise it."""
+    """INFO from this package, WARNING and worse from everyone; not what the threads of Orbax log beside raising it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        raised = record.exc_info and "/orbax/" in record.pathname
+        raised = record.exc_info and ("/orbax/" in record.pathname or record.name == "asyncio")
         return _ours(record) or (record.levelno >= logging.WARNING and not raised)
 
 
@@ -189,6 +194,22 @@ def _quiet_logging() -> None:
         handler.addFilter(_QuietFilter())
     handler.setFormatter(_QuietFormatter())
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)  # Orbax's, where it raised
+    threading.excepthook = _outside_main
+    sys.unraisablehook = _outside_main
+
+
+def _outside_main(failed: Any) -> None:
+    """An error that nothing can catch, in a thread or at exit: one line if it is a library's, all of it if it is ours.
+
+    What a library's thread fails at stops the command as well where it matters: a save is waited for, a file is closed.
+    """
+    frames = traceback.extract_tb(failed.exc_traceback)
+    if any(frame.filename.startswith(str(Path(__file__).parent)) for frame in frames):
+        traceback.print_exception(failed.exc_type, failed.exc_value, failed.exc_traceback)
+    elif not isinstance(failed.exc_value, BrokenPipeError):
+        reason = " ".join(str(failed.exc_value).split()) or failed.exc_type.__name__
+        print(f"warning: {reason} (in a thread of a library)", file=sys.stderr)
 
 
 def help_text(main: Main, program: str) -> str:

@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -34,12 +35,12 @@ def get_config(arg=""):
 def restored_flags():
     handler = absl_logging.get_absl_handler()
     verbosity = absl_logging.get_verbosity()
-    formatwarning = warnings.formatwarning
+    before = warnings.formatwarning, threading.excepthook, sys.unraisablehook
     # Anew, for a command that another test imported may have a flag of this name, too.
     config_flags.DEFINE_config_file("config", None, "The config to run.")
-    with flagsaver.flagsaver():
+    with flagsaver.flagsaver(), warnings.catch_warnings():
         yield
-    warnings.formatwarning = formatwarning
+    warnings.formatwarning, threading.excepthook, sys.unraisablehook = before
     absl_logging.set_verbosity(verbosity)
     handler.setFormatter(None)  # type: ignore[arg-type]
     for filter_ in list(handler.filters):
@@ -193,6 +194,41 @@ def test_positional_arguments_where_the_command_takes_them(monkeypatch, capsys):
     assert capsys.readouterr().out == "panda inspect\n"
 
 
+def test_an_endless_message_is_cut(monkeypatch, capsys):
+    def main(argv):
+        raise UserError(f"tokenizer {'x' * 5000} is unknown: choose another")
+
+    assert run(monkeypatch, main) == 1
+    said = capsys.readouterr().err
+    assert len(said) < 1000 and said.startswith("error: tokenizer xx") and said.endswith("choose another\n")
+
+
+THREADS = """
+import sys, threading
+from ernie_vilg_jax import cli
+def library():
+    raise OSError("handle is closed")
+def own():
+    exec(compile("raise ValueError('ours')", cli.__file__, "exec"))
+def main(argv):
+    for target in (library, own):
+        thread = threading.Thread(target=target)
+        thread.start()
+        thread.join()
+cli.run(main)
+"""
+
+
+def test_a_thread_of_a_library_that_fails_is_one_line():
+    done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True)
+    assert done.returncode == 0
+    first, second, *rest = done.stderr.splitlines()
+    assert first == "warning: handle is closed (in a thread of a library)"
+    assert second == "Traceback (most recent call last):" and rest[-1] == "ValueError: ours", (
+        "a bug keeps its traceback"
+    )
+
+
 def test_logs_are_short_and_libraries_are_silent_below_warning(monkeypatch):
     log = io.StringIO()
     monkeypatch.setattr(absl_logging.get_absl_handler().python_handler, "stream", log)
@@ -205,9 +241,10 @@ def test_logs_are_short_and_libraries_are_silent_below_warning(monkeypatch):
         try:
             raise ValueError("lost")
         except ValueError:
-            for path in (own, "/lib/other.py", "/lib/orbax/future.py"):  # Orbax raises what it logs
+            for path in (own, "/lib/other.py", "/lib/orbax/future.py", "/lib/asyncio"):  # Orbax raises what it logs
                 text = f"from {Path(path).stem}\nTraceback"
-                handler.handle(logging.LogRecord("absl", logging.ERROR, path, 1, text, (), sys.exc_info()))
+                name = Path(path).stem if path.endswith("asyncio") else "absl"
+                handler.handle(logging.LogRecord(name, logging.ERROR, path, 1, text, (), sys.exc_info()))
 
     assert run(monkeypatch, main) == 0
     lines = [line[9:] if line[2:3] == ":" else line for line in log.getvalue().splitlines()]

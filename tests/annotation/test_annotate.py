@@ -373,6 +373,23 @@ def test_folders_behind_urls(prepared: Path, annotated: Path, tmp_path: Path):
         annotate("nowhere://bucket/in", "test://bucket/new")
 
 
+def test_storage_that_refuses_is_one_sentence(
+    prepared: Path, annotated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file_system = annotation_fakes.url_file_system(tmp_path, "shut")
+    shutil.copytree(prepared, tmp_path / "bucket" / "in")
+    shutil.copytree(annotated, tmp_path / "bucket" / "out")
+
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        raise RuntimeError("403 the service account lacks storage.objects.get\nand more")
+
+    for method in ("_list", "open", "create", "delete"):
+        with monkeypatch.context() as patch:
+            patch.setattr(file_system, method, refuse)
+            with pytest.raises(UserError, match=r"^shut://bucket/\S+ cannot be reached \(.*403.*\): check the URL and"):
+                annotate("shut://bucket/in", "shut://bucket/out", Settings(tagger="zh"))
+
+
 @pytest.mark.parametrize(
     ("settings", "options", "message"),
     [

@@ -64,8 +64,10 @@ def steps(directory: epath.Path) -> list[int]:
     """Steps of the checkpoints in a folder `checkpoints`, rising; what a killed save left is none of them."""
     if not directory.is_dir():
         return []
-    named = re.compile(r"0|[1-9][0-9]*")
-    found = [child for child in directory.iterdir() if named.fullmatch(child.name) and child.is_dir()]
+    found = [child for child in directory.iterdir() if re.fullmatch("[0-9]+", child.name) and child.is_dir()]
+    for child in found:
+        if child.name != str(int(child.name)):
+            raise UserError(f"{child}: checkpoints are named by their step, as {int(child.name)}; rename or move it")
     if paths.is_url(directory):  # object stores cannot rename a folder when it is complete
         found = [child for child in found if (child / "commit_success.txt").exists()]
     return sorted(int(child.name) for child in found)

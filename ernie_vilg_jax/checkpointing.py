@@ -61,16 +61,30 @@ def phase_folder(workdir: epath.Path, phase: str) -> epath.Path:
 
 
 def steps(directory: epath.Path) -> list[int]:
-    """Steps of the checkpoints in a folder `checkpoints`, rising; what a killed save left is none of them."""
+    """Steps of the checkpoints in a folder `checkpoints`, rising; what a killed save left is none of them.
+
+    Raises UserError where a folder of another name holds the newest: the one before it would be taken for it.
+    """
     if not directory.is_dir():
         return []
-    found = [child for child in directory.iterdir() if re.fullmatch("[0-9]+", child.name) and child.is_dir()]
-    for child in found:
-        if child.name != str(int(child.name)):
-            raise UserError(f"{child}: checkpoints are named by their step, as {int(child.name)}; rename or move it")
-    if paths.is_url(directory):  # object stores cannot rename a folder when it is complete
-        found = [child for child in found if (child / "commit_success.txt").exists()]
-    return sorted(int(child.name) for child in found)
+    folders = [child for child in directory.iterdir() if child.is_dir() and ".orbax-checkpoint-tmp" not in child.name]
+    named = [child for child in folders if re.fullmatch("0|[1-9][0-9]*", child.name)]
+    # Object stores cannot rename a folder when it is complete.
+    whole = [child for child in named if not paths.is_url(directory) or (child / "commit_success.txt").exists()]
+    numbers = sorted(int(child.name) for child in whole)
+    for child in folders:
+        if child not in named and (step := _step_inside(child)) > max(numbers, default=-1):
+            raise UserError(f"{child} holds the checkpoint of step {step}: rename it to {step}, or move it away")
+    return numbers
+
+
+def _step_inside(folder: epath.Path) -> int:
+    """The step of the checkpoint in a folder, -1 where there is none."""
+    try:
+        step = json.loads((folder / "_CHECKPOINT_METADATA").read_text())["custom_metadata"]["step"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return -1
+    return step if isinstance(step, int) else -1
 
 
 def remedy(path: epath.Path) -> str:

@@ -124,8 +124,8 @@ def _complain(error: Exception | str) -> int:
     text = " ".join(str(error).split())
     if len(text) > 1000:  # a damaged file may hold names of any length
         text = f"{text[:700]} ... {text[-250:]}"
-    print(f"error: {text}", file=sys.stderr)
     threading.excepthook = sys.unraisablehook = lambda _: None  # what falls with it is not told
+    print(f"error: {text}", file=sys.stderr)
     return 1
 
 

@@ -1,6 +1,7 @@
 """Which folders are checkpoints, and which are refused; what is in them is tested where it is used."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from ernie_vilg_jax.errors import UserError
 
 
 @pytest.mark.parametrize(
-    "left", ["7.orbax-checkpoint-tmp", "7.bak", "copy of 7", "-7", "7.5", "²", "８", ".DS_Store", "latest", "step_7"]
+    "left",
+    ["7.orbax-checkpoint-tmp", "7.bak", "copy of 7", "-7", "7.5", "²", "８", "09", ".DS_Store", "latest", "step_7"],
 )
 def test_what_is_no_step_is_left_alone(left: str, tmp_path: Path) -> None:
     for name in ("0", "4", "12", left):
@@ -22,13 +24,17 @@ def test_what_is_no_step_is_left_alone(left: str, tmp_path: Path) -> None:
     assert (tmp_path / left).is_dir()
 
 
-@pytest.mark.parametrize("name", ["08", "00", "0012"])
-def test_a_step_of_another_name_is_refused(name: str, tmp_path: Path) -> None:
-    """Else the one before it would be taken for the newest."""
+@pytest.mark.parametrize("name", ["08", "step_8", "8.bak", "8 (copy)"])
+def test_the_newest_by_another_name_is_refused(name: str, tmp_path: Path) -> None:
+    """Else the one before it would be taken for the newest. Beside the newest it is a copy."""
     for folder in ("4", name):
         (tmp_path / folder).mkdir()
-    with pytest.raises(UserError, match=rf"/{name}: checkpoints are named by their step, as {int(name)};"):
+    (tmp_path / name / "_CHECKPOINT_METADATA").write_text('{"custom_metadata": {"step": 8}}')
+    told = re.escape(f"{tmp_path / name} holds the checkpoint of step 8: rename it to 8, or move it away")
+    with pytest.raises(UserError, match=told):
         checkpointing.steps(epath.Path(tmp_path))
+    (tmp_path / "8").mkdir()
+    assert checkpointing.steps(epath.Path(tmp_path)) == [4, 8]
 
 
 @pytest.mark.parametrize("item", ["train", "expert_00", "tokenizer"])

@@ -121,10 +121,14 @@ def test_a_missing_file_keeps_its_traceback(monkeypatch):
         cli.run(lambda argv: Path("/nowhere/at/all").read_bytes())
 
 
-def test_an_output_that_is_full_is_one_sentence(tmp_path):
+def test_an_output_that_is_full_is_one_sentence(disk):
+    full = disk(4).path / "output"
+    full.write_bytes(bytes(4096))
     code = "from ernie_vilg_jax import cli\ndef main(argv): print('x' * 100)\ncli.run(main)\n"
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
+    with full.open("a") as stdout:
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment)
     assert done.returncode == 1
     assert done.stderr.startswith("error: No space left on device") and done.stderr.count("\n") == 1
 

@@ -199,8 +199,7 @@ def _notes(target: Folder, manifest: Mapping[str, Any] | None) -> dict[str, dict
                 "rejected": [row for row in rows if row["shard"] == name],
             }
     for file in target.names(f"{PROGRESS}/*.array_record.json"):
-        # A damaged note, or one that is not of the shard that it is named after, stands for nothing.
-        if (note := whole_note(target.read(file))) and file == note_name(note["entry"]["file"]):
+        if note := whole_note(target.read(file)):
             notes[note["entry"]["file"]] = note
     return notes
 

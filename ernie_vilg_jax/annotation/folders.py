@@ -8,9 +8,7 @@ machine nothing is copied.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -81,8 +79,6 @@ class LocalFolder:
 
     def size(self, name: str) -> int | None:
         file = self._path / name
-        if file.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
         return file.stat().st_size if file.exists() else None
 
     def read(self, name: str) -> bytes:

@@ -498,6 +498,15 @@ def test_a_full_disk_keeps_what_is_finished_and_the_same_command_goes_on(
     assert contents(output) == contents(annotated)
 
 
+def test_a_worker_says_what_its_disk_refuses(prepared: Path, disk: Callable[[int], Disk]):
+    """Itself, because the runners of Beam bury what workers raise."""
+    small = disk(100)
+    job = annotation.make_job(str(prepared), str(small.path), Settings(), read_manifest(prepared), "reject")
+    small.make_read_only()
+    with pytest.raises(UserError, match=r"progress: read-only file system; choose a place that can be written"):
+        annotation_shard.annotate_shard(job, SHARD)
+
+
 @pytest.mark.parametrize("name", [SHARD, "manifest.json", ".progress", "tokenizer", "LICENCES.md"])
 def test_what_is_in_the_way_is_named_and_left_there(prepared: Path, annotated: Path, tmp_path: Path, name: str):
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

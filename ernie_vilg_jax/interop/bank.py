@@ -58,7 +58,7 @@ def check_trained(path: epath.Path, config: ConfigDict) -> None:
     if config.phase != "experts":
         return
     held = _experts(path)
-    wanted = tuple(sorted(config.experts.train)) or tuple(range(config.experts.n))
+    wanted = tuple(sorted(set(config.experts.train))) or tuple(range(config.experts.n))
     if wanted != held and not (path.name == "0" and set(wanted) <= set(held)):
         raise UserError(
             f"checkpoint {path} trains {_names(held)}, but --config.experts.train={tuple(config.experts.train)} asks "

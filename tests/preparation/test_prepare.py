@@ -219,9 +219,7 @@ def test_a_full_disk_keeps_what_is_finished_and_the_same_command_goes_on(
     small = disk(5 * (prepared / "train-00000-of-00003.array_record").stat().st_size // 1024 // 2)
     output = small.path / "out"
     for _ in range(2):
-        with pytest.raises(
-            UserError, match=r"out/train-\d+-of-00003\.array_record: no space left on device; free"
-        ):
+        with pytest.raises(UserError, match=r"out/train-\d+-of-00003\.array_record: no space left on device; free"):
             prepare(config, output)
     finished = {file: file.stat().st_mtime_ns for file in output.glob("*.array_record")}
     assert finished and not list(output.glob("**/*.partial"))

@@ -89,8 +89,7 @@ def _step_inside(folder: epath.Path) -> int:
 
 def remedy(path: epath.Path) -> str:
     """What to do about a damaged checkpoint."""
-    number = int(path.name) if path.name.isdigit() else -1
-    older = [step for step in steps(path.parent) if step < number]
+    older = [step for step in steps(path.parent) if step < int(path.name)] if path.name.isdigit() else []
     if not older:
         return "restore it from a copy"
     return (

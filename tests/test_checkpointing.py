@@ -58,3 +58,9 @@ def test_arrays_of_no_known_type(whole_run: Path, tmp_path: Path) -> None:
     file.write_text(json.dumps(described))
     with pytest.raises(UserError, match=r"damaged or incomplete|not what was saved"):
         checkpointing.read_whole(epath.Path(path), "text_encoder")
+
+
+def test_the_remedy_of_an_export_says_nothing_of_steps(tmp_path: Path) -> None:
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported" / "_CHECKPOINT_METADATA").write_text('{"custom_metadata": {"step": 8}}')
+    assert checkpointing.remedy(epath.Path(tmp_path / "exported")) == "restore it from a copy"

@@ -129,7 +129,7 @@ def test_missing_and_foreign_checkpoints(whole_run: Path, tmp_path: Path) -> Non
         load(tmp_path)
     shutil.copytree(whole_run / "experts/checkpoints/8", tmp_path / "8")
     shutil.rmtree(tmp_path / "8/expert_01")
-    with pytest.raises(UserError, match="has no expert_01: sampling needs the expert of every stage"):
+    with pytest.raises(UserError, match="lacks expert_01: it is incomplete"):
         load(tmp_path / "8")
 
 

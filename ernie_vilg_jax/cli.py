@@ -164,10 +164,12 @@ def _ours(record: logging.LogRecord) -> bool:
 
 
 class _QuietFilter(logging.Filter):
-    """INFO from this package, WARNING and worse from everyone; not what the threads of Orbax log beside raising it."""
+    """INFO from this package, WARNING and worse from everyone; not what Orbax logs beside raising it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        raised = record.exc_info and ("/orbax/" in record.pathname or record.name == "asyncio")
+        orbax = "/orbax/" in record.pathname
+        raised = record.exc_info and (orbax or record.name == "asyncio")
+        raised = raised or (orbax and "incompatible handler" in record.getMessage())  # leads a damaged file's error
         return _ours(record) or (record.levelno >= logging.WARNING and not raised)
 
 
@@ -204,11 +206,12 @@ def _outside_main(failed: Any) -> None:
     """An error that nothing can catch, in a thread or at exit: one line if it is a library's, all of it if it is ours.
 
     What a library's thread fails at stops the command as well where it matters: a save is waited for, a file is closed.
+    After that dozens of Orbax's threads look for the event loop that it closed, which is no news.
     """
     frames = traceback.extract_tb(failed.exc_traceback)
     if any(frame.filename.startswith(str(Path(__file__).parent)) for frame in frames):
         traceback.print_exception(failed.exc_type, failed.exc_value, failed.exc_traceback)
-    elif not isinstance(failed.exc_value, BrokenPipeError):
+    elif not isinstance(failed.exc_value, BrokenPipeError) and str(failed.exc_value) != "Event loop is closed":
         reason = " ".join(str(failed.exc_value).split()) or failed.exc_type.__name__
         print(f"warning: {reason} (in a thread of a library)", file=sys.stderr)
 

@@ -210,12 +210,14 @@ def test_an_endless_message_is_cut(monkeypatch, capsys):
 THREADS = """
 import sys, threading
 from ernie_vilg_jax import cli
+def late():
+    raise RuntimeError("Event loop is closed")
 def library():
     raise OSError("handle is closed")
 def own():
     exec(compile("raise ValueError('ours')", cli.__file__, "exec"))
 def main(argv):
-    for target in (library, own):
+    for target in (late, library, own):
         thread = threading.Thread(target=target)
         thread.start()
         thread.join()
@@ -245,6 +247,8 @@ def test_logs_are_short_and_libraries_are_silent_below_warning(monkeypatch):
         try:
             raise ValueError("lost")
         except ValueError:
+            handled = "Failed to get metadata due to incompatible handler: <object at 0x7f>"
+            handler.handle(logging.LogRecord("absl", logging.WARNING, "/lib/orbax/layout.py", 1, handled, (), None))
             for path in (own, "/lib/other.py", "/lib/orbax/future.py", "/lib/asyncio"):  # Orbax raises what it logs
                 text = f"from {Path(path).stem}\nTraceback"
                 name = Path(path).stem if path.endswith("asyncio") else "absl"

@@ -151,7 +151,7 @@ def plain_name(name: Any, where: str) -> str:
     """
     if not isinstance(name, str) or name in ("", ".", "..") or re.search(r"[/\\\0]", name):
         raise UserError(
-            f"{where} names the file {name!r}, which is not the plain name of a file beside it: "
+            f"{where} names the file {name!r:.80}, which is not the plain name of a file beside it: "
             "do not use it, and get it again from whoever made it"
         )
     return name

@@ -5,7 +5,6 @@ import contextlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -70,7 +69,7 @@ def as_nobody() -> Iterator[None]:
         return
     os.seteuid(NOBODY)
     try:
-        if not all(os.access(path, os.R_OK, effective_ids=True) for path in (__file__, sys.executable)):
+        if not os.access(__file__, os.R_OK, effective_ids=True):
             pytest.skip("this clone is in a folder that other users cannot read")
         yield
     finally:

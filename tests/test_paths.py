@@ -46,7 +46,7 @@ def test_metrics_go_to_a_url_as_whole_files(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    "name", ["/etc/passwd", "..", ".", "", "../x", "a/../b", "a/b", "a\\b", "C:\\x", "a\0b", 7, None]
+    "name", ["/etc/passwd", "..", ".", "", "../x", "a/../b", "a/b", "a\\b", "C:\\x", "a\0b", "../" * 999, 7, None]
 )
 def test_a_name_that_is_not_plain_is_refused(name: Any) -> None:
     with pytest.raises(

@@ -336,7 +336,7 @@ def load_tokenizer(where: Any) -> Tokenizer:
         settings = json.loads((folder / _SETTINGS).read_bytes())
         kind, length = settings["kind"], max_length or settings["max_length"]
         if kind not in _FILES or not isinstance(length, int):
-            raise ValueError(f"kind {kind!r} and max_length {length!r} are not those of a tokenizer")
+            raise ValueError(f"kind {kind!r:.50} and max_length {length!r:.50} are not those of a tokenizer")
         content = (folder / _FILES[kind]).read_bytes()
         if max_length is not None and (folder.parent / MANIFEST).is_file():
             stated = read_manifest(folder.parent).get("tokenizer", {}).get("fingerprint")
@@ -346,4 +346,6 @@ def load_tokenizer(where: Any) -> Tokenizer:
     except FileNotFoundError as error:
         raise UserError(f"no tokenizer in {folder} ({Path(error.filename).name} is missing): {fix}") from error
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise file_error(error) or UserError(f"the tokenizer in {folder} is damaged ({error}): {fix}") from error
+        raise file_error(error) or UserError(
+            f"the tokenizer in {folder} is damaged ({str(error)[:200]}): {fix}"
+        ) from error

@@ -202,6 +202,7 @@ DAMAGES = {
     "settings, a folder": ("tokenizer.json", a_folder, "tokenizer.json: is a directory; a file belongs here"),
     "settings, missing": ("tokenizer.json", Path.unlink, r"no tokenizer in .* \(tokenizer.json is missing\)"),
     "unknown kind": ("tokenizer.json", b'{"kind": "words", "max_length": 9}', "kind 'words' and max_length 9 are not"),
+    "long kind": ("tokenizer.json", b'{"kind": "%s", "max_length": 9}' % (b"x" * 3000), "kind 'xxx"),
     "no kind": ("tokenizer.json", b'{"max_length": 9}', "is damaged .'kind'"),
     "no length": ("tokenizer.json", b'{"kind": "bert"}', "is damaged .'max_length'"),
     "length of text": ("tokenizer.json", b'{"kind": "bert", "max_length": "9"}', "max_length '9' are not those"),
@@ -216,8 +217,9 @@ def test_a_damaged_tokenizer_is_one_sentence(
 ):
     sentencepiece.save(tmp_path)
     damage(tmp_path / name) if callable(damage) else (tmp_path / name).write_bytes(damage)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as refused:
         load_tokenizer(tmp_path)
+    assert len(str(refused.value)) < 500
 
 
 @pytest.mark.parametrize("vocabulary", [b"", b"\xff\xfe", "[PAD]\n猫".encode()])

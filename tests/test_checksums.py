@@ -103,3 +103,12 @@ def test_places_count() -> None:
     for other in others:
         assert checksums.differences({"kernel": np.ascontiguousarray(other)}, stated) == ["kernel"]
     assert checksums.differences({"unknown": kernel}, stated) == ["unknown"]
+
+
+@pytest.mark.parametrize("pieces", [(8, 64, 128), (4096,)])
+def test_it_does_not_matter_how_much_is_summed_at_once(
+    pieces: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sums(TREE)
+    monkeypatch.setattr(checksums, "PIECES", pieces)
+    assert sums(TREE) == before

@@ -150,8 +150,7 @@ def _start(task: Task, config: ConfigDict, mesh: Mesh, start: Start | None) -> t
     abstract = rules.placed(jax.eval_shape(task.items, task.abstract), _item_shardings(task, mesh))
     restored = checkpointing.read_items(path, abstract)
     logging.info("going on from step %d (%s)", step, path)
-    # Checkpoints of version 0.1 do not count examples; their batches were all of one size.
-    seen = checkpointing.read_metadata(path).get("examples", step * task.batch_size)
+    seen = checkpointing.examples_seen(checkpointing.read_metadata(path), step, task.batch_size)
     return jax.jit(task.state, out_shardings=task.shardings)(restored), seen
 
 

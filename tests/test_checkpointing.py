@@ -1,6 +1,9 @@
 """Which folders are checkpoints, and which are refused; what is in them is tested where it is used."""
 
+import errno
 import json
+import logging
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -11,7 +14,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from ernie_vilg_jax import checkpointing
+from ernie_vilg_jax import checkpointing, paths
 from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.data.tokenizers import FILES as TOKENIZER_FILES
 from ernie_vilg_jax.errors import UserError
@@ -27,6 +30,23 @@ def test_what_is_no_step_is_left_alone(left: str, tmp_path: Path) -> None:
     (tmp_path / "9").write_text("a file")
     assert checkpointing.steps(epath.Path(tmp_path)) == [0, 4, 12]
     assert (tmp_path / left).is_dir()
+
+
+def test_what_a_killed_save_left_is_no_step(tmp_path: Path) -> None:
+    """It may hold all that a checkpoint holds, but for the last rename."""
+    for name in ("4", "9.orbax-checkpoint-tmp-1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "_CHECKPOINT_METADATA").write_text('{"custom_metadata": {"step": 9}}')
+    assert checkpointing.steps(epath.Path(tmp_path)) == [4]
+
+
+def test_in_a_bucket_only_what_is_complete_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There a folder has its name from the first file on."""
+    for name in ("4", "8"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "4" / "commit_success.txt").write_text("")
+    monkeypatch.setattr(paths, "is_url", lambda path: True)
+    assert checkpointing.steps(epath.Path(tmp_path)) == [4]
 
 
 @pytest.mark.parametrize("name", ["08", "step_8", "8.bak", "8 (copy)"])
@@ -145,6 +165,43 @@ def test_a_tokenizer_writes_files_of_known_names_only(name: str, tmp_path: Path)
     with pytest.raises(UserError, match="do not trust this checkpoint"):
         checkpointing.read_tokenizer(epath.Path(path))
     assert not Path("/tmp/ernie_outside").exists()
+
+
+def test_without_checksums_there_is_one_warning(sealed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "8"
+    shutil.copytree(sealed / "8", path)
+    edit(path, lambda metadata: [metadata.pop(name) for name in ("checksums", "digest", "step")])
+    edit(path, lambda metadata: metadata.update(format=1))
+    with caplog.at_level(logging.WARNING, "absl"):
+        for name in ("expert_00", "expert_01"):
+            checkpointing.read_whole(epath.Path(path), name)
+    assert caplog.text.count(f"checkpoint {path} has no checksums") == 1
+
+
+def raised(text: str, *causes: str) -> Exception:
+    error = ValueError(text)
+    error.__cause__ = raised(*causes) if causes else None
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (raised("outermost", "between", "the cause\nand more"), "the cause"),
+        (raised("got <class 'jax._src.array.ArrayImpl'> for <class 'int'>"), "got ArrayImpl for int"),
+        (raised("INTERNAL: writing a/b: [Errno 28] No space left on device; at x.cc:12"), "No space left on device"),
+        (raised("\n \n"), "ValueError"),
+        (raised("x" * 999), "x" * 200),
+    ],
+)
+def test_the_reason_is_that_of_the_first_error(error: Exception, told: str) -> None:
+    assert checkpointing.reason_of(error) == told
+
+
+def test_what_may_not_be_read_is_not_called_damaged(tmp_path: Path) -> None:
+    told = f"checkpoint {tmp_path} cannot be read: Permission denied; give this user the right to it"
+    with pytest.raises(UserError, match=re.escape(told)), checkpointing.reading(epath.Path(tmp_path)):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def test_the_remedy_of_an_export_says_nothing_of_steps(tmp_path: Path) -> None:

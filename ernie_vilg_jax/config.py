@@ -32,6 +32,7 @@ def default_config() -> ConfigDict:
     c.model.autoencoder.latent_channels = 4  # [N]
     c.model.autoencoder.patch_size = 1  # space-to-depth before the first convolution; ours, for small machines
     c.model.autoencoder.norm_groups = 32  # of each GroupNorm [?]
+    c.model.autoencoder.remat = False  # compute the insides of blocks again in the backward pass
     c.model.text_encoder = ConfigDict()
     c.model.text_encoder.width = 2048  # [N]
     c.model.text_encoder.num_layers = 24  # [N]
@@ -127,6 +128,8 @@ def default_config() -> ConfigDict:
     c.phases.base.autoencoder_from = ""  # in place of one trained in this run
     c.phases.base.text_encoder_from = ""
     c.phases.base.unet_from = ""
+    c.phases.autoencoder.crop_size = 256  # pixels of the squares it is trained on; 0 or larger images: whole images [?]
+    # All three are of means over the values of the pixels; up to version 0.1 the KL was a sum: 3 H W times as strong.
     c.phases.autoencoder.kl_weight = 1e-6  # of latent diffusion [?]
     c.phases.autoencoder.l1_weight = 1.0  # [?]; no perceptual or adversarial term: no free weights to compute them with
     c.phases.autoencoder.l2_weight = 1.0  # [?]

@@ -69,21 +69,22 @@ class Model:
         return {"params": params, "mean": channels, "std": channels}
 
     def posterior(self, autoencoder: Params, images: jax.Array) -> Posterior:
-        """Images [B, H, W, 3] in [-1, 1] -> the autoencoder's raw posterior over their latents."""
+        """Images [B, H, W, 3], uint8 or in [-1, 1] -> the autoencoder's raw posterior over their latents."""
+        images = to_float(images)
         posterior: Any = self.autoencoder.apply({"params": autoencoder["params"]}, images, method=Autoencoder.encode)
         return posterior
 
-    def draw_latents(self, autoencoder: Params, posterior: Posterior, key: jax.Array | None = None) -> jax.Array:
-        """Unit-variance latents [B, h, w, c] fp32: sampled with `key`, else the posterior's mean.
+    def draw_latents(self, autoencoder: Params, posterior: Posterior, noise: jax.Array | None = None) -> jax.Array:
+        """Unit-variance latents [B, h, w, c] fp32: drawn with `noise` [B, h, w, c], else the posterior's mean.
 
         `autoencoder` is {"params", "mean" [c], "std" [c]}; the last two make each channel zero-mean, unit-variance.
         """
-        latents = posterior.mean if key is None else posterior.sample(key)
+        latents = posterior.mean if noise is None else posterior.sample(noise)
         return (latents - autoencoder["mean"]) / autoencoder["std"]
 
-    def encode_image(self, autoencoder: Params, images: jax.Array, key: jax.Array | None = None) -> jax.Array:
-        """Images [B, H, W, 3] in [-1, 1] -> unit-variance latents [B, h, w, c] fp32; `key` as in `draw_latents`."""
-        return self.draw_latents(autoencoder, self.posterior(autoencoder, images), key)
+    def encode_image(self, autoencoder: Params, images: jax.Array, noise: jax.Array | None = None) -> jax.Array:
+        """Images [B, H, W, 3] -> unit-variance latents [B, h, w, c] fp32; `noise` as in `draw_latents`."""
+        return self.draw_latents(autoencoder, self.posterior(autoencoder, images), noise)
 
     def decode(self, autoencoder: Params, latents: jax.Array) -> jax.Array:
         """Unit-variance latents [B, h, w, c] -> images [B, H, W, 3] in [-1, 1] fp32."""
@@ -114,6 +115,11 @@ class Model:
         inputs = {"params": unet}, x, t, *text, token_weight
         epsilon: Any = self.unet.apply(*inputs, deterministic=dropout is None, rngs=rngs)
         return epsilon
+
+
+def to_float(images: jax.Array) -> jax.Array:
+    """uint8 images to [-1, 1] float32; others as they are. Images travel to devices as bytes, a quarter of the way."""
+    return images.astype(jnp.float32) / 127.5 - 1.0 if images.dtype == jnp.uint8 else images
 
 
 def build_model(config: ConfigDict) -> Model:

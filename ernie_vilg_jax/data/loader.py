@@ -27,7 +27,7 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.knowledge.words import LANGUAGES
 
 Batch = dict[str, np.ndarray]
-"""image [B, H, W, 3] float32 in [-1, 1]; tokens [B, L] int32; token_mask [B, L] bool;
+"""image [B, H, W, 3] uint8; tokens [B, L] int32; token_mask [B, L] bool;
 token_weight [B, L] float32, on the attention to each token, and loss_weight [B, h, w] float32, on the loss of each
 position of the latents: 1 where knowledge has nothing to say;
 index [B] int64, the record's position in its split (`record_id` names it)."""

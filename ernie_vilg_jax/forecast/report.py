@@ -277,7 +277,7 @@ def batch_shapes(config: ConfigDict, task: DiffusionTask) -> dict[str, tuple[tup
     if config.data.cache_latents:
         latents = (batch, side, side, config.model.autoencoder.latent_channels)
         return {**shapes, "mean": (latents, jnp.float32), "log_variance": (latents, jnp.float32)}
-    return {**shapes, "image": ((batch, size, size, 3), jnp.float32)}
+    return {**shapes, "image": ((batch, size, size, 3), jnp.uint8)}
 
 
 def local_bytes(tree: Any) -> float:

@@ -23,8 +23,9 @@ class Posterior(NamedTuple):
     mean: jax.Array
     log_variance: jax.Array
 
-    def sample(self, key: jax.Array) -> jax.Array:
-        return self.mean + jnp.exp(0.5 * self.log_variance) * jax.random.normal(key, self.mean.shape)
+    def sample(self, noise: jax.Array) -> jax.Array:
+        """A draw, from unit-variance noise of the shape of the mean."""
+        return self.mean + jnp.exp(0.5 * self.log_variance) * noise
 
     def kl(self) -> jax.Array:
         """KL divergence to N(0, 1) of each sample, summed over its latents, in nats: [B]."""
@@ -62,8 +63,21 @@ class SelfAttention(nn.Module):
         b, h, w, c = x.shape
         y = GroupNorm(self.norm_groups, epsilon=1e-6, dtype=self.dtype, name="norm")(x).reshape(b, h * w, 1, c)
         q, k, v = (nn.Dense(c, dtype=self.dtype, name=name)(y) for name in ("query", "key", "value"))
-        y = jax.nn.dot_product_attention(q, k, v).reshape(b, h, w, c)
+        y = attention_in_pieces(q, k, v).reshape(b, h, w, c)
         return x + nn.Dense(c, dtype=self.dtype, name="out")(y)
+
+
+def attention_in_pieces(q: jax.Array, k: jax.Array, v: jax.Array, queries: int = 1024) -> jax.Array:
+    """Attention [B, N, heads, d] that holds the logits of so many queries at a time, where there are many more.
+
+    At 1024 pixels there are 16,384 positions, and the logits of one image would take 1 GiB.
+    """
+    positions = q.shape[1]
+    if positions <= 4 * queries or positions % queries:
+        return jax.nn.dot_product_attention(q, k, v)
+    pieces = q.reshape(q.shape[0], -1, queries, *q.shape[2:]).swapaxes(0, 1)
+    some = jax.checkpoint(lambda piece: jax.nn.dot_product_attention(piece, k, v))
+    return jax.lax.map(some, pieces).swapaxes(0, 1).reshape(q.shape)
 
 
 class Encoder(nn.Module):
@@ -73,11 +87,12 @@ class Encoder(nn.Module):
     num_res_blocks: int
     latent_channels: int
     norm_groups: int = 32
+    remat: bool = False
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        res = partial(Resnet, norm_groups=self.norm_groups, dtype=self.dtype)
+        res = partial(nn.remat(Resnet) if self.remat else Resnet, norm_groups=self.norm_groups, dtype=self.dtype)
         h = nn.Conv(self.channels[0], (3, 3), dtype=self.dtype, name="conv_in")(x)
         for level, channels in enumerate(self.channels):
             for i in range(self.num_res_blocks):
@@ -102,11 +117,12 @@ class Decoder(nn.Module):
     out_channels: int
     latent_channels: int
     norm_groups: int = 32
+    remat: bool = False
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, latents: jax.Array) -> jax.Array:
-        res = partial(Resnet, norm_groups=self.norm_groups, dtype=self.dtype)
+        res = partial(nn.remat(Resnet) if self.remat else Resnet, norm_groups=self.norm_groups, dtype=self.dtype)
         h = nn.Conv(self.latent_channels, (1, 1), dtype=self.dtype, name="post_quant")(latents)
         h = nn.Conv(self.channels[-1], (3, 3), dtype=self.dtype, name="conv_in")(h)
         h = res(self.channels[-1], name="mid_res_0")(h)
@@ -133,6 +149,7 @@ class Autoencoder(nn.Module):
     latent_channels: int = 4
     patch_size: int = 1
     norm_groups: int = 32
+    remat: bool = False
     dtype: Dtype = jnp.float32
 
     def __post_init__(self) -> None:
@@ -145,7 +162,9 @@ class Autoencoder(nn.Module):
         return self.patch_size * 2 ** (len(self.channels) - 1)
 
     def setup(self) -> None:
-        sizes = {"latent_channels": self.latent_channels, "norm_groups": self.norm_groups, "dtype": self.dtype}
+        sizes: dict[str, Any] = {
+            name: getattr(self, name) for name in ("latent_channels", "norm_groups", "remat", "dtype")
+        }
         self.encoder = Encoder(self.channels, self.num_res_blocks, **sizes)
         self.decoder = Decoder(self.channels, self.num_res_blocks, out_channels=3 * self.patch_size**2, **sizes)
 
@@ -162,7 +181,7 @@ class Autoencoder(nn.Module):
     def __call__(self, images: jax.Array, key: jax.Array) -> tuple[jax.Array, Posterior]:
         """Reconstruction [B, H, W, 3] fp32 through a sampled latent, and the posterior."""
         posterior = self.encode(images)
-        return self.decode(posterior.sample(key)), posterior
+        return self.decode(posterior.sample(jax.random.normal(key, posterior.mean.shape))), posterior
 
 
 def _to_patches(x: jax.Array, p: int) -> jax.Array:

@@ -1,5 +1,11 @@
-"""Training of the KL autoencoder: reconstruction (L1 + L2) plus a small KL term; frozen afterwards."""
+"""Training of the KL autoencoder: reconstruction (L1 + L2) plus a small KL term; frozen afterwards.
 
+All three are means over the values of the pixels, so that their weights mean the same at any image size. Latent
+diffusion (arXiv 2112.10752) sums all three instead, which is the same ratio. It trains on crops: convolutions learn
+from a part of an image what they need for the whole.
+"""
+
+import math
 from functools import cached_property
 from typing import Any
 
@@ -10,8 +16,9 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.images import to_uint8
-from ernie_vilg_jax.model import Model
+from ernie_vilg_jax.model import Model, to_float
 from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.training.flops import jaxpr_flops
 from ernie_vilg_jax.training.optimizer import ema_update, make_optimizer
@@ -30,6 +37,12 @@ class AutoencoderTask:
         self.optimizer = make_optimizer(config, self.section)
         self.steps: int = self.section.steps
         self.batch_size: int = self.section.batch_size
+        size, factor = self.section.crop_size, model.autoencoder.downsampling
+        if size % factor:
+            raise UserError(
+                f"--config.phases.autoencoder.crop_size={size} must be a multiple of {factor} (autoencoder)"
+            )
+        self.crop = size if 0 < size < model.image_size else None
         rules.check_batch(self.batch_size, mesh.shape["expert"], mesh, "phases.autoencoder.batch_size")
         state = jax.eval_shape(self._new, jax.random.key(0))
         self.shardings = rules.shardings(state, mesh)
@@ -61,14 +74,17 @@ class AutoencoderTask:
         return {"image": batch["image"]}
 
     def _loss(self, params: Any, images: jax.Array, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        crop_key, key = (None, key) if self.crop is None else jax.random.split(key)
+        images = to_float(images if crop_key is None else random_crops(crop_key, images, self.crop))
         out: Any = self.model.autoencoder.apply({"params": params}, images, key)
         reconstruction, posterior = out
         difference = reconstruction - images
         l1 = jnp.abs(difference).mean((1, 2, 3))
         l2 = jnp.square(difference).mean((1, 2, 3))
         section = self.section
-        per_sample = section.l1_weight * l1 + section.l2_weight * l2 + section.kl_weight * posterior.kl()
-        metrics = {"l1": l1.mean(), "mse": l2.mean(), "kl": posterior.kl().mean(), "per_sample": per_sample}
+        kl = posterior.kl() / math.prod(images.shape[1:])
+        per_sample = section.l1_weight * l1 + section.l2_weight * l2 + section.kl_weight * kl
+        metrics = {"l1": l1.mean(), "mse": l2.mean(), "kl": kl.mean(), "per_sample": per_sample}
         return per_sample.mean(), metrics
 
     def _train_step(self, state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
@@ -87,7 +103,8 @@ class AutoencoderTask:
     @cached_property
     def _reconstruct(self) -> Any:
         def run(params: Any, images: jax.Array) -> jax.Array:
-            posterior: Any = self.model.autoencoder.apply({"params": params}, images, method="encode")
+            """Reconstructions in [-1, 1]."""
+            posterior: Any = self.model.autoencoder.apply({"params": params}, to_float(images), method="encode")
             decoded: Any = self.model.autoencoder.apply({"params": params}, posterior.mean, method="decode")
             return decoded
 
@@ -95,14 +112,23 @@ class AutoencoderTask:
 
     def validate(self, state: State) -> dict[str, float]:
         images = self.validation["image"]
-        mse = jnp.square(self._reconstruct(state["ema"], images) - images).mean()
+        mse = jnp.square(self._reconstruct(state["ema"], images) - to_float(images)).mean()
         # Peak-to-peak of the pictures is 2.
         return {"mse": float(mse), "psnr_db": float(10 * jnp.log10(4.0 / mse))}
 
     def preview(self, state: State) -> tuple[np.ndarray, list[str]]:
         images = self.validation["image"][:8]
-        pairs = np.stack([to_uint8(images), to_uint8(self._reconstruct(state["ema"], images))], axis=1)
+        pairs = np.stack([np.asarray(images), to_uint8(self._reconstruct(state["ema"], images))], axis=1)
         return pairs.reshape(-1, *pairs.shape[2:]), ["original", "reconstructed"] * len(images)
 
     def flops_per_step(self, batch: Batch) -> float:
         return jaxpr_flops(self.train_step.trace(self.abstract, batch).jaxpr)
+
+
+def random_crops(key: jax.Array, images: jax.Array, size: int | None) -> jax.Array:
+    """[B, size, size, 3]: a square of each image [B, H, W, 3], anywhere in it."""
+    assert size is not None
+    count, height, width, channels = images.shape
+    corners = jax.random.randint(key, (count, 2), 0, jnp.asarray([height - size + 1, width - size + 1]))
+    cut = lambda image, corner: jax.lax.dynamic_slice(image, (*corner, 0), (size, size, channels))  # noqa: E731
+    return jax.vmap(cut)(images, corners)

@@ -82,7 +82,7 @@ def _all_posteriors(config: ConfigDict, model: Model, tokenizer: Tokenizer, auto
     for batch in loader:
         images = batch["image"]
         count = len(images)
-        full = np.concatenate([images, np.zeros((STATISTICS_BATCH - count, *images.shape[1:]), np.float32)])
+        full = np.concatenate([images, np.zeros((STATISTICS_BATCH - count, *images.shape[1:]), images.dtype)])
         pieces.append(jax.tree.map(lambda leaf, count=count: np.asarray(leaf)[:count], encode(autoencoder, full)))
     posteriors = jax.tree.map(lambda *leaves: np.concatenate(leaves), *pieces)
     logging.info("latents of %d pictures cached: %.1f MB", len(posteriors.mean), 2 * posteriors.mean.nbytes / 2**20)

@@ -19,178 +19,41 @@ import os
 import re
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-STEPS, SAVE_EVERY = 60, 3
+from benchmarks.lives import (
+    PATIENCE,
+    ROOT,
+    Life,
+    Plan,
+    begin,
+    done,
+    environment,
+    make_start,
+    metrics,
+    start,
+    steps_done,
+)
+
 LOST = 170
 """Exit status of a process that another one left (`ernie_vilg_jax.sharding.watch`)."""
 WITHIN = 60.0
 """Seconds in which it must have ended."""
-PATIENCE = 600.0
-"""Seconds after which a life that nobody kills has failed."""
-CHANGES = {
-    "experts.n": 4,
-    "experts.train_text_encoder": True,
-    "train.log_every": 1,
-    "train.checkpoint_every": SAVE_EVERY,
-    "train.keep_checkpoints": 2,
-    "train.validate_every": 0,
-    "train.preview_every": 0,
-    **{f"phases.{phase}.batch_size": 16 for phase in ("base", "experts")},
-    **{f"phases.{phase}.accumulation_steps": 2 for phase in ("base", "experts")},
-    "phases.experts.steps": STEPS,
-}
-SMOKE = "smoke,knowledge"
-
-
-@dataclass
-class Life:
-    """From a start of the command to its end, for all processes of it."""
-
-    processes: list[subprocess.Popen[bytes]]
-    logs: list[Path]
-    folder: Path
-    """Of the phase: metrics.jsonl and checkpoints/."""
-    since: float
-    measured: int
-    """Size of metrics.jsonl before."""
-
-    def running(self) -> bool:
-        return all(process.poll() is None for process in self.processes)
-
-    def log(self, number: int = 0) -> str:
-        return self.logs[number].read_text(errors="replace")
-
-    def began(self) -> int:
-        """The step it went on from; 0 for a fresh start, -1 if it never came so far."""
-        found = re.search(r"going on from step (\d+)", self.log())
-        return int(found[1]) if found else 0 if re.search(r"experts step \d", self.log()) else -1
-
-    def trains(self) -> bool:
-        """Whether it has done a step."""
-        return size(self.folder / "metrics.jsonl") > self.measured
-
-    def saving(self) -> bool:
-        """Whether a save is under way; what an earlier kill left behind is none."""
-        return self.trains() and any((self.folder / "checkpoints").glob("*tmp*"))
-
-    def end(self) -> None:
-        for process in self.processes:
-            process.kill()
-            process.wait()
-
-
-def size(file: Path) -> int:
-    return file.stat().st_size if file.is_file() else 0
-
-
-def environment(work: Path, optimized: bool = False) -> dict[str, str]:
-    env = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(work / "xla")}
-    env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    # Optimising what runs for a second takes longer than it saves.
-    env["XLA_FLAGS"] = "" if optimized else "--xla_backend_optimization_level=0"
-    return env
-
-
-def start(work: Path, workdir: Path, line: list[str], phase: str, processes: int = 1, optimized: bool = False) -> Life:
-    """Starts `python -m ernie_vilg_jax.train` with a line, as one process or several."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "ernie_vilg_jax.train", *line, f"--workdir={workdir}"]
-    if processes > 1:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        command += [f"--coordinator=127.0.0.1:{port}", f"--num_processes={processes}"]
-    logs = [work / "logs" / f"{workdir.name}_{number}.log" for number in range(processes)]
-    logs[0].parent.mkdir(exist_ok=True)
-    started, measured = [], size(workdir / phase / "metrics.jsonl")
-    for number, log in enumerate(logs):
-        more = [f"--process_id={number}"] if processes > 1 else []
-        with log.open("wb") as file:
-            streams = {"stdout": file, "stderr": file, "stdin": subprocess.DEVNULL}
-            env = environment(work, optimized)
-            started.append(subprocess.Popen([*command, *more], cwd=ROOT, env=env, **streams))
-    return Life(started, logs, workdir / phase, time.monotonic(), measured)
-
-
-def done(life: Life, what: str) -> None:
-    """Waits for a life that nobody kills. Exits with its log if it fails."""
-    try:
-        for process in life.processes:
-            if process.wait(PATIENCE):
-                raise SystemExit(f"{what} failed with status {process.returncode}:\n{life.log()}")
-    finally:
-        life.end()
-
-
-def experts_line(work: Path, phase: str = "experts") -> list[str]:
-    changes = [f"--config.{name}={value}" for name, value in CHANGES.items()]
-    return [f"--config=configs/demo.py:{phase},{SMOKE}", f"--config.data.path={work / 'annotated'}", *changes]
-
-
-def make_start(work: Path, processes: int) -> Path:
-    """Data, what the experts begin from, and the unbroken run; each made once. Returns the unbroken run's folder."""
-
-    def command(module: str, *arguments: str) -> None:
-        line = [sys.executable, "-m", f"ernie_vilg_jax.{module}", *arguments]
-        subprocess.run(line, cwd=ROOT, env=environment(work), check=True)
-
-    if not (work / "annotated" / "manifest.json").is_file():
-        command("prepare", f"--config=configs/demo.py:base,{SMOKE}", f"--output={work / 'data'}")
-        command("annotate", f"--input={work / 'data'}", f"--output={work / 'annotated'}")
-    for phase in ("autoencoder", "base"):
-        done(start(work, work / "start", experts_line(work, phase), phase), phase)
-    unbroken = work / f"unbroken_{processes}"
-    begin(work, unbroken)
-    before = time.monotonic()
-    done(start(work, unbroken, experts_line(work), "experts", processes), "the unbroken run")
-    print(f"unbroken run of {STEPS} steps: {time.monotonic() - before:.0f} s", flush=True)
-    return unbroken
-
-
-def begin(work: Path, workdir: Path) -> None:
-    """A workdir in which the experts can start; one that is there already is left as it is."""
-    for phase in ("autoencoder", "base"):
-        if not (workdir / phase).is_dir():
-            shutil.copytree(work / "start" / phase, workdir / phase)
-
-
-def metrics(folder: Path) -> tuple[dict[int, set[str]], int]:
-    """What was measured in training at each step, as text, one entry if it was always the same; and damaged lines."""
-    found: dict[int, set[str]] = {}
-    damaged = 0
-    file = folder / "metrics.jsonl"
-    for line in file.read_text().splitlines() if file.is_file() else ():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            damaged += 1
-            continue
-        values = {name: value for name, value in row.items() if name.startswith("train/")}
-        if values:
-            found.setdefault(row["step"], set()).add(json.dumps(values, sort_keys=True))
-    return found, damaged
-
-
-def steps_done(folder: Path) -> int:
-    return max(metrics(folder)[0], default=0)
 
 
 def differences(folder: Path, unbroken: Path) -> list[str]:
     """In what a finished run differs from the unbroken one."""
     from benchmarks.damage.uses import checkpoint_digests
 
-    ours, theirs = (checkpoint_digests(one / "checkpoints" / str(STEPS)) for one in (folder, unbroken))
+    last = max((unbroken / "checkpoints").iterdir(), key=lambda step: int(step.name))
+    ours, theirs = (checkpoint_digests(one / "checkpoints" / last.name) for one in (folder, unbroken))
     found = [f"arrays of {name}" for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
     ours, theirs = (metrics(one)[0] for one in (folder, unbroken))
     return found + [f"losses of step {step}" for step in sorted({*ours, *theirs}) if ours.get(step) != theirs.get(step)]
@@ -218,10 +81,10 @@ def await_moment(life: Life, rng: Random, processes: int) -> str:
     return moment
 
 
-def one_life(work: Path, workdir: Path, number: int, seed: int, processes: int) -> dict[str, Any]:
+def one_life(plan: Plan, workdir: Path, number: int) -> dict[str, Any]:
     """Starts the command and kills it, or lets it come to its end; what became of it, for the file of kills."""
-    rng = Random(f"{seed}/{processes}/{number}")
-    life = start(work, workdir, experts_line(work), "experts", processes)
+    processes, rng = plan.processes, Random(f"{plan.seed}/{plan.processes}/{number}")
+    life = plan.start(workdir)
     row: dict[str, Any] = {"number": number, "workdir": workdir.name}
     try:
         row["moment"] = await_moment(life, rng, processes)
@@ -253,21 +116,20 @@ def one_life(work: Path, workdir: Path, number: int, seed: int, processes: int) 
     return row
 
 
-def kill_all(work: Path, unbroken: Path, kills: int, seed: int, processes: int) -> list[dict[str, Any]]:
+def kill_all(plan: Plan, unbroken: Path) -> list[dict[str, Any]]:
     """Runs and kills until there were so many kills and the last run is done; returns a row for every life."""
-    file = work / f"kills_{processes}.jsonl"
+    file = plan.work / f"kills_{plan.processes}.jsonl"
     rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
-    while sum(row["killed"] for row in rows) < kills or rows[-1]["killed"]:
+    while sum(row["killed"] for row in rows) < plan.kills or rows[-1]["killed"]:
         turn = sum("differences" in row for row in rows)
-        workdir = work / f"run_{processes}_{turn}"
-        begin(work, workdir)
-        enough = sum(row["killed"] for row in rows) >= kills
-        if enough:
-            life = start(work, workdir, experts_line(work), "experts", processes)
+        workdir = plan.work / f"run_{plan.processes}_{turn}"
+        begin(plan.work, workdir)
+        if sum(row["killed"] for row in rows) >= plan.kills:
+            life = plan.start(workdir)
             done(life, "the last run")
             row = {"number": len(rows), "workdir": workdir.name, "killed": False, "began": life.began()}
         else:
-            row = one_life(work, workdir, len(rows), seed, processes)
+            row = one_life(plan, workdir, len(rows))
         if not row["killed"] and not row.get("fault"):
             row["differences"] = differences(workdir / "experts", unbroken / "experts")
             row["damaged_lines"] = metrics(workdir / "experts")[1]
@@ -343,16 +205,17 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1, choices=(1, 2), help="processes of the run")
     parser.add_argument("--seed", type=int, default=0, help="another seed kills at other moments")
     parser.add_argument("--sigterm", action=argparse.BooleanOptionalAction, help="measure SIGTERM (with one process)")
+    parser.add_argument("--steps", type=int, default=60, help="steps of a run; another number needs another --work")
     arguments = parser.parse_args()
-    work = arguments.work.absolute()
-    work.mkdir(parents=True, exist_ok=True)
+    plan = Plan(arguments.work.absolute(), arguments.kills, arguments.steps, arguments.processes, arguments.seed)
+    plan.work.mkdir(parents=True, exist_ok=True)
+    os.environ["JAX_PLATFORMS"] = "cpu"  # of this process, which reads checkpoints to compare them
     rows: list[dict[str, Any]] = []
-    if arguments.kills:
-        unbroken = make_start(work, arguments.processes)
-        rows = kill_all(work, unbroken, arguments.kills, arguments.seed, arguments.processes)
-        print(summary(rows, arguments.processes), flush=True)
-    if arguments.sigterm if arguments.sigterm is not None else arguments.processes == 1:
-        print(sigterm(work))
+    if plan.kills:
+        rows = kill_all(plan, make_start(plan))
+        print(summary(rows, plan.processes), flush=True)
+    if arguments.sigterm if arguments.sigterm is not None else plan.processes == 1:
+        print(sigterm(plan.work))
     sys.exit(int(any(row.get("fault") or row.get("differences") for row in rows)))
 
 

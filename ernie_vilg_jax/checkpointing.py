@@ -14,7 +14,6 @@ sampling is the same folder with only the "ema" of each expert and of the text e
 """
 
 import contextlib
-import hashlib
 import json
 import re
 import tempfile
@@ -30,7 +29,9 @@ from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
 from ernie_vilg_jax import checksums, paths
-from ernie_vilg_jax.config import OLD_PHASES, default_config, flat, upgraded
+from ernie_vilg_jax.config import OLD_PHASES, default_config, fields, upgraded
+from ernie_vilg_jax.data import files
+from ernie_vilg_jax.data.tokenizers import FILES as TOKENIZER_FILES
 from ernie_vilg_jax.data.tokenizers import Tokenizer, load_tokenizer
 from ernie_vilg_jax.errors import UserError
 
@@ -41,9 +42,8 @@ AUTOENCODER = ("model.autoencoder", "model.image_size")
 BASE = ("dtype", "model", "diffusion", "tokenizer.kind", "tokenizer.vocab_size", "tokenizer.max_length")
 HOW = (".remat", ".scan_layers")  # how a model is computed: may change at every start
 SAME = {"autoencoder": AUTOENCODER, "base": BASE, "experts": (*BASE, "experts.n", "experts.stages")}
-
-
-TOKENIZER_FILES = ("tokenizer.json", "sentencepiece.model", "vocab.txt")
+# What decides how training goes on, in each phase.
+TRAINING = ("knowledge", "optimizer", "data.weights", "data.language", "data.crop", "train.caption_dropout")
 _UNSEALED: set[str] = set()
 
 
@@ -61,19 +61,35 @@ def phase_folder(workdir: epath.Path, phase: str) -> epath.Path:
 
 
 def steps(directory: epath.Path) -> list[int]:
-    """Steps of the checkpoints in a folder `checkpoints`, rising; what a killed save left is none of them."""
+    """Steps of the checkpoints in a folder `checkpoints`, rising; what a killed save left is none of them.
+
+    Raises UserError where a folder of another name holds the newest: the one before it would be taken for it.
+    """
     if not directory.is_dir():
         return []
-    found = [child for child in directory.iterdir() if child.name.isdigit() and child.is_dir()]
-    if paths.is_url(directory):  # object stores cannot rename a folder when it is complete
-        found = [child for child in found if (child / "commit_success.txt").exists()]
-    return sorted(int(child.name) for child in found)
+    folders = [child for child in directory.iterdir() if child.is_dir() and ".orbax-checkpoint-tmp" not in child.name]
+    named = [child for child in folders if re.fullmatch("0|[1-9][0-9]*", child.name)]
+    # Object stores cannot rename a folder when it is complete.
+    whole = [child for child in named if not paths.is_url(directory) or (child / "commit_success.txt").exists()]
+    numbers = sorted(int(child.name) for child in whole)
+    for child in folders:
+        if child not in named and (step := _step_inside(child)) > max(numbers, default=-1):
+            raise UserError(f"{child} holds the checkpoint of step {step}: rename it to {step}, or move it away")
+    return numbers
+
+
+def _step_inside(folder: epath.Path) -> int:
+    """The step of the checkpoint in a folder, -1 where there is none."""
+    try:
+        step = _described(folder)["custom_metadata"]["step"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return -1
+    return step if isinstance(step, int) else -1
 
 
 def remedy(path: epath.Path) -> str:
     """What to do about a damaged checkpoint."""
-    number = int(path.name) if path.name.isdigit() else -1
-    older = [step for step in steps(path.parent) if step < number]
+    older = [step for step in steps(path.parent) if step < int(path.name)] if path.name.isdigit() else []
     if not older:
         return "restore it from a copy"
     return (
@@ -175,14 +191,7 @@ class Checkpoints:
 
 def seal(items: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
     """Metadata with a checksum of each array of `items`, and with one of itself."""
-    whole = {**metadata, "checksums": checksums.of_items(items)}
-    return {**whole, "digest": _digest(whole)}
-
-
-def _digest(metadata: dict[str, Any]) -> str:
-    rest = {name: value for name, value in metadata.items() if name != "digest"}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return files.seal({**metadata, "checksums": checksums.of_items(items)})
 
 
 def check_items(path: epath.Path, items: dict[str, Any], metadata: dict[str, Any]) -> None:
@@ -221,16 +230,15 @@ def join(path: epath.Path, parts: Mapping[str, tuple[epath.Path, str]], metadata
         stated = read_metadata(source, item).get("checksums", {}).get(item)
         sums[name] = stated or checksums.of_items({item: read_whole(source, item)})[item]
         with reading(source):
-            described = json.loads((source / "_CHECKPOINT_METADATA").read_text())
+            described = _described(source)
             handlers[name] = described["item_handlers"][item]
-    whole = {**metadata, "checksums": sums}
-    described |= {"item_handlers": handlers, "custom_metadata": {**whole, "digest": _digest(whole)}}
+    described |= {"item_handlers": handlers, "custom_metadata": files.seal({**metadata, "checksums": sums})}
     with writing(path):
         for name, (source, item) in parts.items():
-            for folder, _, files in (source / item).walk():
+            for folder, _, names in (source / item).walk():
                 target = path / name / folder.relative_to(source / item)
                 target.mkdir(parents=True, exist_ok=True)
-                for file in files:
+                for file in names:
                     (folder / file).copy(target / file, overwrite=True)
         (path / "_CHECKPOINT_METADATA").write_text(json.dumps(described))
         (path / "orbax.checkpoint").write_text("")
@@ -262,17 +270,29 @@ def read_metadata(path: epath.Path, item: str = "tokenizer") -> dict[str, Any]:
             "single part that `checkpoint import_*` wrote"
         )
     with reading(path):
-        metadata: Any = ocp.metadata(paths.absolute(path), checkpointable_name=item).custom_metadata
+        metadata: Any = _described(path).get("custom_metadata")
     if not isinstance(metadata, dict) or "config" not in metadata:
         raise UserError(f"checkpoint {path} was not written by ernie_vilg_jax: it carries no config")
     if metadata.get("format") not in (1, FORMAT):
         raise UserError(f"checkpoint {path} has format {metadata.get('format')}, this version reads 1 and {FORMAT}")
-    if (metadata["format"] == FORMAT or "digest" in metadata) and metadata.get("digest") != _digest(metadata):
+    if (metadata["format"] == FORMAT and "digest" not in metadata) or not files.sealed(metadata):
         raise UserError(f"the metadata of checkpoint {path} are not what was saved; {remedy(path)}")
+    if missing := sorted(set(metadata.get("checksums", ())) - set(item_names(path))):
+        raise UserError(f"checkpoint {path} lacks {', '.join(missing)}: it is incomplete; {remedy(path)}")
     if path.name.isdigit() and metadata.get("step", int(path.name)) != int(path.name):
         raise UserError(f"checkpoint {path} is that of step {metadata['step']}: its folder was renamed; {remedy(path)}")
     phase = metadata.pop("target", None) or metadata["phase"]
     return {**metadata, "phase": OLD_PHASES.get(phase, phase), "config": upgraded(metadata["config"])}
+
+
+def examples_seen(metadata: Mapping[str, Any], step: int, batch_size: int) -> int:
+    """How many examples a run has seen. Checkpoints of version 0.1 do not count; their batches were all of one size."""
+    return metadata.get("examples", step * batch_size)
+
+
+def _described(path: epath.Path) -> dict[str, Any]:
+    """What Orbax notes of the whole checkpoint: our metadata, and how each item was written."""
+    return json.loads((path / "_CHECKPOINT_METADATA").read_text())
 
 
 def item_names(path: epath.Path) -> list[str]:
@@ -293,7 +313,7 @@ def read_items(path: epath.Path, abstract: dict[str, Any]) -> dict[str, Any]:
     metadata = read_metadata(path, next(iter(abstract)))
     with reading(path), context:
         items = ocp.load_checkpointables(paths.absolute(path), abstract)
-    check_items(path, items, metadata)
+        check_items(path, items, metadata)
     return items
 
 
@@ -309,8 +329,8 @@ def pack_tokenizer(tokenizer: Tokenizer) -> dict[str, np.ndarray]:
     """The tokenizer's files as arrays of bytes, by file name."""
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save(folder)
-        files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
-        return {str(path.relative_to(folder)): np.frombuffer(path.read_bytes(), np.uint8) for path in files}
+        saved = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+        return {str(path.relative_to(folder)): np.frombuffer(path.read_bytes(), np.uint8) for path in saved}
 
 
 def same_tokenizer(a: Tokenizer, b: Tokenizer) -> bool:
@@ -323,16 +343,16 @@ def read_tokenizer(path: epath.Path) -> Tokenizer:
     """The tokenizer inside a checkpoint. Its files have known names: others are refused before anything is written."""
     metadata = read_metadata(path, "tokenizer")
     with reading(path):
-        files = ocp.load(paths.absolute(path), checkpointable_name="tokenizer")
-    if not isinstance(files, dict) or not files or not set(files) <= set(TOKENIZER_FILES):
-        names = ", ".join(map(repr, files)) if isinstance(files, dict) else type(files).__name__
+        saved = ocp.load(paths.absolute(path), checkpointable_name="tokenizer")
+    if not isinstance(saved, dict) or not saved or not set(saved) <= set(TOKENIZER_FILES):
+        names = ", ".join(map(repr, saved)) if isinstance(saved, dict) else type(saved).__name__
         raise UserError(
             f"the tokenizer in checkpoint {path} holds {names[:200] or 'nothing'}, where only "
             f"{', '.join(TOKENIZER_FILES)} can be: do not trust this checkpoint, get it again from its origin"
         )
-    check_items(path, {"tokenizer": files}, metadata)
+    check_items(path, {"tokenizer": saved}, metadata)
     with tempfile.TemporaryDirectory() as folder:
-        for name, content in files.items():
+        for name, content in saved.items():
             (Path(folder) / name).write_bytes(np.asarray(content).tobytes())
         with reading(path):
             return load_tokenizer(folder)
@@ -370,14 +390,11 @@ def check_same(path: epath.Path, config: ConfigDict, phase: str) -> None:
 
     A field that is younger than the checkpoint had its default then.
     """
-    before, wanted = (
-        flat(json.loads(one.to_json_best_effort())) for one in (read_config(path, default_config()), config)
-    )
+    before, wanted = (fields(one, SAME[phase]) for one in (read_config(path, default_config()), config))
     different = [
         f"{name} ({before.get(name)!r} in the checkpoint, {value!r} now)"
-        for field in SAME[phase]
         for name, value in wanted.items()
-        if f"{name}.".startswith(f"{field}.") and not name.endswith(HOW) and before.get(name) != value
+        if not name.endswith(HOW) and before.get(name) != value
     ]
     if different:
         raise UserError(

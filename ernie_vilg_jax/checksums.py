@@ -20,7 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 _ROUNDS = (0x9E3779B1, 0x85EBCA77)
 """Odd numbers, one for each of the two sums."""
-PIECES = (2**13, 2**20)
+PIECES = (2**13, 2**16, 2**20)
 """Elements that are summed at once where arrays are in this process's memory."""
 
 
@@ -108,11 +108,11 @@ def _on_devices(leaf: jax.Array, mesh: Mesh, spec: PartitionSpec) -> jax.Array:
 
 
 def _here(array: np.ndarray) -> np.ndarray:
-    """The same piece by piece: two programs for all shapes, since compiling one for each shape takes seconds."""
+    """The same piece by piece: a program for each of PIECES, since compiling one for each shape takes seconds."""
     full = array.dtype == np.float32
     flat = np.ascontiguousarray(array).reshape(-1)
     total = np.zeros(4 if full else 2, np.uint32)
-    size = PIECES[-1] if flat.size > PIECES[0] else PIECES[0]
+    size = next((size for size in PIECES if flat.size <= size), PIECES[-1])
     for start in range(0, flat.size, size):
         piece = flat[start : start + size]
         padded = np.zeros(size, np.uint32)

@@ -25,6 +25,8 @@ import os
 import re
 import sys
 import textwrap
+import threading
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -119,7 +121,11 @@ def _flush() -> None:
 
 
 def _complain(error: Exception | str) -> int:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    text = " ".join(str(error).split())
+    if len(text) > 1000:  # a damaged file may hold names of any length
+        text = f"{text[:700]} ... {text[-250:]}"
+    threading.excepthook = sys.unraisablehook = lambda _: None  # what falls with it is not told
+    print(f"error: {text}", file=sys.stderr)
     return 1
 
 
@@ -153,22 +159,31 @@ def _flag_sentence(error: flags.Error) -> str:
     return f"{message.rstrip('.')}; --help lists the flags."
 
 
-class _QuietFilter(logging.Filter):
-    """INFO from this package, WARNING and worse from everyone."""
+def _ours(record: logging.LogRecord) -> bool:
+    return record.pathname.startswith(str(Path(__file__).parent))
 
-    package = str(Path(__file__).parent)
+
+class _QuietFilter(logging.Filter):
+    """INFO from this package, WARNING and worse from everyone; not what Orbax logs beside raising it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.WARNING or record.pathname.startswith(self.package)
+        orbax = "/orbax/" in record.pathname
+        raised = record.exc_info and (orbax or record.name == "asyncio")
+        raised = raised or (orbax and "incompatible handler" in record.getMessage())  # leads a damaged file's error
+        return _ours(record) or (record.levelno >= logging.WARNING and not raised)
 
 
 class _QuietFormatter(logging.Formatter):
-    """12:34:56 message"""
+    """12:34:56 message; of a library's its first line, without a traceback: --verbosity=0 has the rest."""
 
     def format(self, record: logging.LogRecord) -> str:
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        trace = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
-        return f"{self.formatTime(record, '%H:%M:%S')} {level}{record.getMessage()}{trace}"
+        text = record.getMessage()
+        if not _ours(record):
+            text = (text.strip().splitlines() or [""])[0]
+        elif record.exc_info:
+            text = f"{text}\n{self.formatException(record.exc_info)}"
+        return f"{self.formatTime(record, '%H:%M:%S')} {level}{text}"
 
 
 def _quiet_logging() -> None:
@@ -182,6 +197,23 @@ def _quiet_logging() -> None:
         handler.addFilter(_QuietFilter())
     handler.setFormatter(_QuietFormatter())
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)  # Orbax's, where it raised
+    threading.excepthook = _outside_main
+    sys.unraisablehook = _outside_main
+
+
+def _outside_main(failed: Any) -> None:
+    """An error that nothing can catch, in a thread or at exit: one line if it is a library's, all of it if it is ours.
+
+    What a library's thread fails at stops the command as well where it matters: a save is waited for, a file is closed.
+    After that dozens of Orbax's threads look for the event loop that it closed, which is no news.
+    """
+    frames = traceback.extract_tb(failed.exc_traceback)
+    if any(frame.filename.startswith(str(Path(__file__).parent)) for frame in frames):
+        traceback.print_exception(failed.exc_type, failed.exc_value, failed.exc_traceback)
+    elif not isinstance(failed.exc_value, BrokenPipeError) and str(failed.exc_value) != "Event loop is closed":
+        reason = " ".join(str(failed.exc_value).split()) or failed.exc_type.__name__
+        print(f"warning: {reason} (in a thread of a library)", file=sys.stderr)
 
 
 def help_text(main: Main, program: str) -> str:

@@ -5,7 +5,8 @@ Tags in the comments: [P] the paper or its authors' page; [N] a reading note of 
 `--config=configs/demo.py:base --config.phases.base.steps=500`.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -195,6 +196,18 @@ def flat(values: Mapping[str, Any] | ConfigDict, prefix: str = "") -> dict[str, 
         else:
             found[f"{prefix}{name}"] = value
     return found
+
+
+def within(field: str, section: str) -> bool:
+    """Whether "optimizer.b2" is in the section "optimizer", or is that field itself."""
+    return f"{field}.".startswith(f"{section}.")
+
+
+def fields(config: ConfigDict, sections: Iterable[str]) -> dict[str, Any]:
+    """The fields in any of the sections, flat, with their values as JSON knows them."""
+    sections = tuple(sections)
+    values = flat(json.loads(config.to_json_best_effort()))
+    return {name: value for name, value in values.items() if any(within(name, section) for section in sections)}
 
 
 def plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ Requests are made one at a time; --queue_size more may wait, and the next is tol
 nothing from elsewhere, and needs gradio: pip install 'ernie_vilg_jax[demo]'.
 """
 
+import errno
 import logging
 import socket
 
@@ -60,10 +61,13 @@ def check_free(host: str, port: int) -> None:
         with socket.create_server((host, port)):
             pass
     except OSError as error:
-        other = port % 65535 + 1
-        raise UserError(
-            f"--port={port} on --host={host} cannot be used ({error.strerror}); try --port={other}"
-        ) from error
+        code = error.errno or 0
+        if code < 0 or code == errno.EADDRNOTAVAIL:  # no name or no address of this machine
+            other = "--host=127.0.0.1"
+        else:  # ports below 1024 are for the administrator
+            other = "a --port from 1024 up" if code == errno.EACCES else f"--port={port % 65535 + 1}"
+        reason = str(error.strerror).split(" (while")[0]
+        raise UserError(f"--port={port} on --host={host} cannot be used ({reason}); try {other}") from error
 
 
 def run() -> None:

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from etils import epath
 from ernie_vilg_jax.errors import UserError, file_errors
 
 INSTALL = {"gs": "gcsfs", "s3": "s3fs"}
+SCRATCH = ".partial"
+"""In a folder that is written: what is not whole yet."""
 
 
 def is_url(path: str | os.PathLike[str]) -> bool:
@@ -111,23 +114,34 @@ def replacing(folder: epath.PathLike) -> Iterator[epath.Path]:
         yield target
         return
     existed = target.exists()
-    fresh = target / ".partial"  # inside, for `folder` may be a disk of its own
+    scratch = target / SCRATCH  # inside, for `folder` may be a disk of its own
+    fresh = scratch / target.name  # Orbax writes beside the folder that it is given
     try:
         with file_errors():
-            target.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(fresh, ignore_errors=True)
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir(parents=True)
             yield fresh
-            for old in [child for child in target.iterdir() if child.name != fresh.name]:
-                old.rmtree() if old.is_dir() else old.unlink()
-            for new in list(fresh.iterdir()):
+            for old in [child for child in Path(target).iterdir() if child.name != SCRATCH]:
+                shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+            for new in list(Path(fresh).iterdir()):
                 new.rename(target / new.name)
     except UserError as error:
         raise UserError(str(error).replace(str(fresh), str(folder))) from error
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        for _ in range(50):  # threads of Orbax may write on for a while after one of them has failed
+            shutil.rmtree(scratch, ignore_errors=True)
+            if not scratch.exists():
+                break
+            time.sleep(0.1)
         if not existed:
             with contextlib.suppress(OSError):  # by now it holds what was written, unless that failed
                 os.rmdir(target)
+
+
+def is_empty(folder: epath.PathLike) -> bool:
+    """Whether a folder holds nothing, or only what a killed `replacing` left."""
+    with file_errors(folder):
+        return all(child.name == SCRATCH for child in epath.Path(folder).iterdir())
 
 
 def plain_name(name: Any, where: str) -> str:
@@ -137,7 +151,7 @@ def plain_name(name: Any, where: str) -> str:
     """
     if not isinstance(name, str) or name in ("", ".", "..") or re.search(r"[/\\\0]", name):
         raise UserError(
-            f"{where} names the file {name!r}, which is not the plain name of a file beside it: "
+            f"{where} names the file {name!r:.80}, which is not the plain name of a file beside it: "
             "do not use it, and get it again from whoever made it"
         )
     return name

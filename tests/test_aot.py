@@ -54,6 +54,10 @@ def test_sampling_for_a_tpu_that_is_not_there() -> None:
         (("--topology=v5e:2x5",), "--topology=v5e:2x5 cannot be compiled for"),
         (("--topology=v5e:2x2", "--config.mesh.fsdp=3"), "mesh"),
         (("--topology=v5e:2x2", "--program=sampling", "--batch=3"), "--batch=3 must be a multiple of 4"),
+        (
+            ("--topology=v5e:2x2", "--output=/dev/null/x"),
+            "--output=/dev/null/x cannot be written (/dev/null: file exists; a file is",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(arguments: tuple[str, ...], sentence: str) -> None:

@@ -74,7 +74,7 @@ def test_keys_and_nested_trees_have_paths() -> None:
 def test_read_in_another_dtype() -> None:
     """As Orbax casts: to nearest, ties to even; denormal numbers, infinities and NaN too."""
     odd = [1e-40, -1e-40, np.inf, -np.inf, np.nan, 1 + 2**-8, 1 + 3 * 2**-8, 3.4e38, -0.0]
-    full = np.concatenate([np.float32(odd), TREE["kernel"].reshape(-1)])
+    full = np.concatenate([np.array(odd, np.float32), TREE["kernel"].reshape(-1)])
     half = full.astype(ml_dtypes.bfloat16)
     stated, of_half = sums({"x": full}), sums({"x": half})
     assert not checksums.differences({"x": half}, stated)
@@ -103,3 +103,12 @@ def test_places_count() -> None:
     for other in others:
         assert checksums.differences({"kernel": np.ascontiguousarray(other)}, stated) == ["kernel"]
     assert checksums.differences({"unknown": kernel}, stated) == ["unknown"]
+
+
+@pytest.mark.parametrize("pieces", [(8, 64, 128), (4096,)])
+def test_it_does_not_matter_how_much_is_summed_at_once(
+    pieces: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sums(TREE)
+    monkeypatch.setattr(checksums, "PIECES", pieces)
+    assert sums(TREE) == before

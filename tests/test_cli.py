@@ -1,10 +1,12 @@
 """Flags, help and errors of every command, without starting a process."""
 
+import errno
 import io
 import logging
 import os
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -33,12 +35,12 @@ def get_config(arg=""):
 def restored_flags():
     handler = absl_logging.get_absl_handler()
     verbosity = absl_logging.get_verbosity()
-    formatwarning = warnings.formatwarning
+    before = warnings.formatwarning, threading.excepthook, sys.unraisablehook
     # Anew, for a command that another test imported may have a flag of this name, too.
     config_flags.DEFINE_config_file("config", None, "The config to run.")
-    with flagsaver.flagsaver():
+    with flagsaver.flagsaver(), warnings.catch_warnings():
         yield
-    warnings.formatwarning = formatwarning
+    warnings.formatwarning, threading.excepthook, sys.unraisablehook = before
     absl_logging.set_verbosity(verbosity)
     handler.setFormatter(None)  # type: ignore[arg-type]
     for filter_ in list(handler.filters):
@@ -89,6 +91,46 @@ def test_bug_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["command"])
     with pytest.raises(ZeroDivisionError):
         cli.run(main)
+
+
+def wrapped(argv):
+    try:
+        raise OSError(errno.ENOSPC, "No space left on device", "/runs/x")
+    except OSError as error:
+        raise RuntimeError("the worker failed") from error
+
+
+@pytest.mark.parametrize(
+    ("main", "sentence"),
+    [
+        (lambda argv: Path("/").read_bytes(), "error: /: is a directory; a file belongs here"),
+        (lambda argv: Path("/dev/null/x").mkdir(), "error: /dev/null/x: not a directory; a file is where a folder"),
+        (lambda argv: Path("/dev/full").write_text("x"), "error: No space left on device (here, or where TMPDIR says)"),
+        (wrapped, "error: /runs/x: no space left on device; free some space there and run the same command again"),
+    ],
+)
+def test_what_the_file_system_refuses_is_one_sentence(monkeypatch, capsys, main, sentence):
+    assert run(monkeypatch, main) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(sentence) and err.count("\n") == 1
+
+
+def test_a_missing_file_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["command"])
+    with pytest.raises(FileNotFoundError):
+        cli.run(lambda argv: Path("/nowhere/at/all").read_bytes())
+
+
+def test_an_output_that_is_full_is_one_sentence(disk):
+    full = disk(4).path / "output"
+    full.write_bytes(bytes(4096))
+    code = "from ernie_vilg_jax import cli\ndef main(argv): print('x' * 100)\ncli.run(main)\n"
+    with full.open("a") as stdout:
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: No space left on device") and done.stderr.count("\n") == 1
 
 
 def test_interrupt_exits_130(monkeypatch, capsys):
@@ -156,6 +198,43 @@ def test_positional_arguments_where_the_command_takes_them(monkeypatch, capsys):
     assert capsys.readouterr().out == "panda inspect\n"
 
 
+def test_an_endless_message_is_cut(monkeypatch, capsys):
+    def main(argv):
+        raise UserError(f"tokenizer {'x' * 5000} is unknown: choose another")
+
+    assert run(monkeypatch, main) == 1
+    said = capsys.readouterr().err
+    assert len(said) < 1000 and said.startswith("error: tokenizer xx") and said.endswith("choose another\n")
+
+
+THREADS = """
+import sys, threading
+from ernie_vilg_jax import cli
+def late():
+    raise RuntimeError("Event loop is closed")
+def library():
+    raise OSError("handle is closed")
+def own():
+    exec(compile("raise ValueError('ours')", cli.__file__, "exec"))
+def main(argv):
+    for target in (late, library, own):
+        thread = threading.Thread(target=target)
+        thread.start()
+        thread.join()
+cli.run(main)
+"""
+
+
+def test_a_thread_of_a_library_that_fails_is_one_line():
+    done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True)
+    assert done.returncode == 0
+    first, second, *rest = done.stderr.splitlines()
+    assert first == "warning: handle is closed (in a thread of a library)"
+    assert second == "Traceback (most recent call last):" and rest[-1] == "ValueError: ours", (
+        "a bug keeps its traceback"
+    )
+
+
 def test_logs_are_short_and_libraries_are_silent_below_warning(monkeypatch):
     log = io.StringIO()
     monkeypatch.setattr(absl_logging.get_absl_handler().python_handler, "stream", log)
@@ -165,9 +244,20 @@ def test_logs_are_short_and_libraries_are_silent_below_warning(monkeypatch):
         own = str(Path(cli.__file__).parent / "train.py")
         for path, level in ((own, logging.INFO), ("/lib/orbax.py", logging.INFO), ("/lib/orbax.py", logging.WARNING)):
             handler.handle(logging.LogRecord("absl", level, path, 1, f"from {Path(path).stem}", (), None))
+        try:
+            raise ValueError("lost")
+        except ValueError:
+            handled = "Failed to get metadata due to incompatible handler: <object at 0x7f>"
+            handler.handle(logging.LogRecord("absl", logging.WARNING, "/lib/orbax/layout.py", 1, handled, (), None))
+            for path in (own, "/lib/other.py", "/lib/orbax/future.py", "/lib/asyncio"):  # Orbax raises what it logs
+                text = f"from {Path(path).stem}\nTraceback"
+                name = Path(path).stem if path.endswith("asyncio") else "absl"
+                handler.handle(logging.LogRecord(name, logging.ERROR, path, 1, text, (), sys.exc_info()))
 
     assert run(monkeypatch, main) == 0
-    assert [line[9:] for line in log.getvalue().splitlines()] == ["from train", "warning: from orbax"]
+    lines = [line[9:] if line[2:3] == ":" else line for line in log.getvalue().splitlines()]
+    assert lines[:4] == ["from train", "warning: from orbax", "error: from train", "Traceback"]
+    assert lines[-2:] == ["ValueError: lost", "error: from other"]
 
 
 @pytest.mark.parametrize(("before", "after"), [("2", "4"), ("0", "0"), (None, None)])

@@ -141,6 +141,37 @@ def test_records_can_be_asked_for_by_id(annotated: Path, tmp_path: Path):
     assert done.returncode != 0 and "no record 'nothing/1'" in done.stderr and "Traceback" not in done.stderr
 
 
+def damaged(path: Path, name: str, size: int) -> None:
+    """The beginning of the file alone; a folder in its place for -1."""
+    if size < 0:
+        (path / name).unlink()
+        (path / name).mkdir()
+    else:
+        os.truncate(path / name, size)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "sentence"),
+    [
+        ("train-00000-of-00002.array_record", 900, "has 900 bytes where the manifest says"),
+        ("manifest.json", 900, "manifest.json is damaged"),
+        ("manifest.json", -1, "manifest.json: is a directory; a file belongs here"),
+        ("tokenizer/sentencepiece.model", 0, "is damaged (it is not the one that "),
+    ],
+)
+def test_damaged_data_is_one_sentence(data: Path, tmp_path: Path, name: str, size: int, sentence: str):
+    copy = shutil.copytree(data, tmp_path / "copy")
+    damaged(copy, name, size)
+    done = inspect(f"--config.data.path={copy}", f"--output={tmp_path / 'look.html'}")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ") and sentence in done.stderr
+
+
+def test_an_output_that_cannot_be_written_is_told_before_the_data_is_read(tmp_path: Path):
+    done = inspect("--config.data.path=nowhere", f"--output={tmp_path}")
+    assert done.returncode == 1 and f"error: --output={tmp_path} cannot be written ({tmp_path}: is a dir" in done.stderr
+
+
 def test_plain_data_is_shown_with_the_hint_to_annotate(data: Path, tmp_path: Path):
     done = inspect(f"--config.data.path={data}", "--count=2", f"--output={tmp_path / 'plain.html'}")
     assert done.returncode == 0, done.stderr

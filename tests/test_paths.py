@@ -1,14 +1,18 @@
-"""Working directories that are URLs."""
+"""Folders that are URLs, names that lead elsewhere, and files and folders that are written whole or not at all."""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ernie_vilg_jax import paths
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.training import metrics
+from tests.disks import Disk, as_nobody
 
 
 def test_local_folders_stay_as_they_are() -> None:
@@ -39,3 +43,100 @@ def test_metrics_go_to_a_url_as_whole_files(tmp_path: Path, monkeypatch: pytest.
     assert [json.loads(line)["step"] for line in lines] == [1, 2]
     assert sorted(path.name for path in (bucket / "previews").iterdir()) == ["00000001.png", "00000002.png"]
     assert any((bucket / "tensorboard").iterdir())
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "..", ".", "", "../x", "a/../b", "a/b", "a\\b", "C:\\x", "a\0b", "../" * 999, 7, None]
+)
+def test_a_name_that_is_not_plain_is_refused(name: Any) -> None:
+    with pytest.raises(
+        UserError, match=r"^notes\.json names the file .*, which is not the plain name of a file beside it"
+    ):
+        paths.plain_name(name, "notes.json")
+
+
+@pytest.mark.parametrize("name", ["train-00000-of-00008.array_record", "..x", "a b", ".hidden", "图.safetensors"])
+def test_plain_names_stay_as_they_are(name: str) -> None:
+    assert paths.plain_name(name, "notes.json") == name
+
+
+def test_a_file_is_written_whole_or_not_at_all(disk: Callable[[int], Disk]) -> None:
+    small = disk(200)
+    file = small.path / "file"
+    paths.write_atomically(file, b"before")
+    with pytest.raises(UserError, match=r"file: no space left on device"):
+        paths.write_atomically(file, bytes(300_000))
+    assert file.read_bytes() == b"before" and os.listdir(small.path) == ["file"]
+    small.make_read_only()
+    with pytest.raises(UserError, match=r"file: read-only file system"):
+        paths.write_atomically(file, b"after")
+    paths.write_atomically(Path("/dev/null"), b"x")
+    assert Path("/dev/null").is_char_device(), "a device is written to, not replaced"
+
+
+def test_an_output_is_tried_before_the_work(tmp_path: Path, open_folder: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    paths.check_writable(tmp_path / "new/folder", "output", "grid.png")
+    paths.check_writable(tmp_path / "file", "output")
+    paths.check_writable("/dev/stdout", "output")
+    assert os.listdir(tmp_path / "new/folder") == [] and (tmp_path / "file").read_text() == "kept"
+    for path, name, reason in (
+        (tmp_path / "file", "grid.png", "file exists"),
+        (tmp_path / "file/deeper", "", "file exists"),
+        (tmp_path / "new", "", "is a directory"),
+        (tmp_path / "new", "folder", "is a directory"),
+    ):
+        with pytest.raises(UserError, match=rf"^--output={path} cannot be written \(.*{reason}; "):
+            paths.check_writable(path, "output", name)
+    (open_folder / "closed").mkdir(mode=0o500)
+    with as_nobody(), pytest.raises(UserError, match=r"--output=.*closed cannot be written .*permission denied"):
+        paths.check_writable(open_folder / "closed", "output", "grid.png")
+
+
+def test_a_folder_is_replaced_when_its_successor_is_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    for content in ("first", "second"):
+        with paths.replacing(folder) as fresh:
+            fresh.mkdir()
+            (fresh / content).write_text(content)
+            (fresh / "deeper").mkdir()
+        assert sorted(os.listdir(folder)) == ["deeper", content]
+    with pytest.raises(KeyError), paths.replacing(folder) as fresh:
+        fresh.mkdir()
+        (fresh / "third").write_text("")
+        raise KeyError
+    assert sorted(os.listdir(folder)) == ["deeper", "second"]
+    with pytest.raises(KeyError), paths.replacing(tmp_path / "never"):
+        raise KeyError
+    assert os.listdir(tmp_path) == ["weights"]
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(UserError, match=r"file.*: not a directory; a file is where"),
+        paths.replacing(tmp_path / "file"),
+    ):
+        pass
+
+
+def test_a_folder_that_is_a_disk_of_its_own_is_replaced_too(disk: Callable[[int], Disk]) -> None:
+    small = disk(200)
+    for content, size in (("first", 10), ("second", 100_000)):
+        with paths.replacing(small.path) as fresh:
+            fresh.mkdir()
+            (fresh / content).write_bytes(bytes(size))
+    with (
+        pytest.raises(UserError, match=r"disk0: no space left"),
+        paths.replacing(small.path) as fresh,
+        file_errors(fresh),
+    ):
+        fresh.mkdir()
+        (fresh / "third").write_bytes(bytes(150_000))
+    assert os.listdir(small.path) == ["second"]
+
+
+def test_what_a_killed_run_left_counts_as_nothing(tmp_path: Path) -> None:
+    (tmp_path / paths.SCRATCH / "x").mkdir(parents=True)
+    assert paths.is_empty(tmp_path)
+    with paths.replacing(tmp_path) as fresh:
+        fresh.mkdir()
+        (fresh / "new").write_text("")
+    assert os.listdir(tmp_path) == ["new"] and not paths.is_empty(tmp_path)

@@ -1,7 +1,9 @@
 """The command `sample`: flags to options, settings inside the pictures, progress, and sentences that name flags."""
 
 import io
+import struct
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,14 @@ def picture(tmp_path: Path) -> Path:
     mask.paste(255, (8, 0, 16, 16))
     mask.save(tmp_path / "mask.png")
     return tmp_path / "cat.png"
+
+
+def png_header(width: int, height: int) -> bytes:
+    """The beginning of a PNG that claims to be so large."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = b"IDAT" + zlib.compress(bytes(1000))
+    chunks = (struct.pack(">I", len(one) - 4) + one + struct.pack(">I", zlib.crc32(one)) for one in (header, body))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def same(path: Path, image: Image.Image) -> bool:
@@ -121,6 +131,15 @@ def test_the_rate_does_not_count_compiling(monkeypatch: pytest.MonkeyPatch) -> N
         (["--strength=0.5"], "^--strength is for a picture to begin from"),
         (["--image=nowhere.png"], "^--image=nowhere.png cannot be read: No such file or directory; give a PNG or JPEG"),
         (["--image=words.txt"], "^--image=words.txt cannot be read: it is no picture, or a damaged one"),
+        (
+            ["--image=large.png"],
+            "^--image=large.png cannot be read: it has more pixels than can be handled, .* 179 mil",
+        ),
+        (["--image=cut.png"], "^--image=cut.png cannot be read: it is damaged"),
+        (["--image=folder"], "^--image=folder cannot be read: Is a directory; give a PNG or JPEG file"),
+        (["--output=words.txt"], "^--output=words.txt cannot be written .words.txt: file exists; a file is where a"),
+        (["--output=words.txt/x"], "^--output=words.txt/x cannot be written .words.txt/x: not a directory; a file is"),
+        (["--output=blocked"], "^--output=blocked cannot be written .blocked/grid.png: is a directory; a file belongs"),
         (["--image=cat.png", "--mask=small.png"], "^--mask: the mask is 8x8 pixels and the image 16x16"),
         (["--image=cat.png", "--strength=2"], "^--strength=2.0 must be a number above 0"),
         (["--prompt="], "^a prompt is empty; say what the picture should show, such as --prompt="),
@@ -132,5 +151,11 @@ def test_mistakes_name_the_flag(
     monkeypatch.chdir(picture.parent)
     Image.new("L", (8, 8), 255).save("small.png")
     Path("words.txt").write_text("a cat")
+    Path("large.png").write_bytes(png_header(30_000, 30_000))
+    Path("cut.png").write_bytes(picture.read_bytes()[:200])
+    Path("folder").mkdir()
+    Path("blocked/grid.png").mkdir(parents=True)
+    if arguments[0].startswith(("--output", "--image=large")):  # told before a model is loaded
+        monkeypatch.setattr(pipeline, "load", None)
     with pytest.raises(UserError, match=message):
         command("--prompt=一只猫", *arguments)

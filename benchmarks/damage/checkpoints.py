@@ -138,11 +138,15 @@ def hostile_tokenizer(place: Place, rng: Random) -> str:
 
 
 def raw_item(step: Path, item: str) -> Any:
-    """An item as a tree of NumPy arrays, and of keys, which are none."""
+    """An item as a tree of NumPy arrays, and of keys, which are none; wherever it lay when it was saved."""
     import jax
     from orbax.checkpoint import v1 as ocp
 
-    tree = ocp.load(str(step.absolute()), checkpointable_name=item)
+    path = str(step.absolute())
+    shapes: Any = ocp.metadata(path, checkpointable_name=item).metadata
+    where = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), shapes)
+    tree = ocp.load(path, abstract, checkpointable_name=item)
     return jax.tree.map(lambda leaf: leaf if is_key(leaf) else np.asarray(leaf), tree)
 
 

@@ -31,6 +31,7 @@ from ernie_vilg_jax.annotation.shard import (
     rejected_name,
     tool_versions,
 )
+from ernie_vilg_jax.data import tokenizers
 from ernie_vilg_jax.data.files import digest, seal, sealed_json
 from ernie_vilg_jax.data.manifests import MANIFEST, parse_manifest
 from ernie_vilg_jax.errors import UserError, file_errors
@@ -71,7 +72,7 @@ def annotate(
     before, notes = _found(target, job)
     if before is not None and before["fingerprint"] == job.fingerprint and len(notes) == len(job.shards):
         _copy_companions(open_folder(source), target)
-        target.delete(PROGRESS)
+        target.delete_folder(PROGRESS)
         logging.info("%s is complete already; nothing to do", output)
         return before
     _clear(target, job, notes)
@@ -120,6 +121,10 @@ def _read_input(source: str) -> dict[str, Any]:
     for shard in (shard for split in manifest["splits"].values() for shard in split["shards"]):
         if folder.size(shard["file"]) != shard["bytes"]:
             raise damaged(source, shard["file"])
+    names = [name for name in tokenizers.FILES if folder.size(f"tokenizer/{name}") is not None]
+    found = tokenizers.tokenizer_sha256({name: folder.read(f"tokenizer/{name}") for name in names})
+    if manifest.get("tokenizer", {}).get("fingerprint", found) != found:
+        raise UserError(f"the tokenizer of --input={source} is missing, damaged or another one: {fix}")
     return manifest
 
 
@@ -194,8 +199,7 @@ def _notes(target: Folder, manifest: Mapping[str, Any] | None) -> dict[str, dict
                 "rejected": [row for row in rows if row["shard"] == name],
             }
     for file in target.names(f"{PROGRESS}/*.array_record.json"):
-        # A damaged note, or one that is not of the shard that it is named after, stands for nothing.
-        if (note := whole_note(target.read(file))) and file == note_name(note["entry"]["file"]):
+        if note := whole_note(target.read(file)):
             notes[note["entry"]["file"]] = note
     return notes
 
@@ -230,9 +234,10 @@ def _clear(target: Folder, job: Job, notes: Mapping[str, dict[str, Any]]) -> Non
     kept = {note["entry"]["file"] for note in notes.values()}
     kept |= {note["rejected_file"]["file"] for note in notes.values() if note["rejected_file"]}
     kept |= {_JOB, *map(note_name, notes)}
-    for name in [*target.names("*.array_record"), *target.names(".*.partial"), *target.names(f"{PROGRESS}/*"), SCRATCH]:
+    for name in [*target.names("*.array_record"), *target.names(".*.partial"), *target.names(f"{PROGRESS}/*")]:
         if name not in kept:
             target.delete(name)
+    target.delete_folder(SCRATCH)
 
 
 def _copy_companions(source: Folder, target: Folder) -> None:
@@ -279,7 +284,7 @@ def _finish(
     }
     result = seal(result)
     target.write(MANIFEST, sealed_json(result))
-    target.delete(PROGRESS)
+    target.delete_folder(PROGRESS)
     logging.info(
         "%d records read = %d annotated + %d rejected; %d words, %d objects, %d mentions",
         *(total, counts["records"], len(rejected), counts["words"], counts["objects"], counts["mentions"]),

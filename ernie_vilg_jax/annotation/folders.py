@@ -46,7 +46,11 @@ class Folder(Protocol):
         ...
 
     def delete(self, name: str) -> None:
-        """Deletes a file, or a folder with all that is in it; nothing where there is none."""
+        """Deletes a file, if it is there."""
+        ...
+
+    def delete_folder(self, name: str) -> None:
+        """Deletes a folder with all that is in it, if it is there."""
         ...
 
     def local(self, name: str) -> contextlib.AbstractContextManager[Path]:
@@ -75,7 +79,7 @@ class LocalFolder:
 
     def size(self, name: str) -> int | None:
         file = self._path / name
-        return file.stat().st_size if file.is_file() else None
+        return file.stat().st_size if file.exists() else None
 
     def read(self, name: str) -> bytes:
         return (self._path / name).read_bytes()
@@ -89,11 +93,12 @@ class LocalFolder:
         file.replace(self._path / name)
 
     def delete(self, name: str) -> None:
-        path = self._path / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        if (self._path / name).exists():  # else nothing could be finished on a disk that is read-only by now
+            (self._path / name).unlink()
+
+    def delete_folder(self, name: str) -> None:
+        if (self._path / name).exists():
+            shutil.rmtree(self._path / name)
 
     @contextlib.contextmanager
     def local(self, name: str) -> Iterator[Path]:

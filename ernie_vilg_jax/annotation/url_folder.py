@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.errors import UserError, file_error
 
 __all__ = ["Metrics", "PipelineOptions", "UrlFolder", "beam"]
 
@@ -29,6 +29,9 @@ finally:
     logging.disable(_disabled)
 
 
+_PLAIN = CompressionTypes.UNCOMPRESSED
+
+
 class UrlFolder:
     """A folder in an object store or another file system that Apache Beam knows."""
 
@@ -45,12 +48,25 @@ class UrlFolder:
     def _at(self, name: str) -> str:
         return f"{self._url}/{name}"
 
+    @contextlib.contextmanager
+    def _reaching(self, name: str) -> Iterator[None]:
+        """Turns whatever the storage's client raises into one sentence: no bucket, no permission, no connection."""
+        try:
+            yield
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            raise file_error(error) or UserError(
+                f"{self._at(name)} cannot be reached ({reason}): check the URL and this machine's rights to it, then "
+                "run the same command again"
+            ) from error
+
     def create(self) -> None:
         with contextlib.suppress(BeamIOError, OSError):  # object stores have no folders, and it may be there
             FileSystems.mkdirs(self._url)
 
     def _match(self, pattern: str) -> dict[str, int]:
-        found = FileSystems.match([self._at(pattern)])[0].metadata_list
+        with self._reaching(pattern):
+            found = FileSystems.match([self._at(pattern)])[0].metadata_list
         return {file.path.removeprefix(f"{self._url}/"): file.size_in_bytes for file in found}
 
     def names(self, pattern: str) -> list[str]:
@@ -60,29 +76,37 @@ class UrlFolder:
         return self._match(name).get(name)
 
     def read(self, name: str) -> bytes:
-        with FileSystems.open(self._at(name), compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        with self._reaching(name), FileSystems.open(self._at(name), compression_type=_PLAIN) as file:
             return file.read()
 
     def write(self, name: str, data: bytes) -> None:
-        with FileSystems.create(self._at(name), compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        with self._reaching(name), FileSystems.create(self._at(name), compression_type=_PLAIN) as file:
             file.write(data)
 
     def put(self, file: Path, name: str) -> None:
-        compression = CompressionTypes.UNCOMPRESSED
-        with file.open("rb") as source, FileSystems.create(self._at(name), compression_type=compression) as target:
+        with (
+            self._reaching(name),
+            file.open("rb") as source,
+            FileSystems.create(self._at(name), compression_type=_PLAIN) as target,
+        ):
             shutil.copyfileobj(source, target, 1 << 20)
 
     def delete(self, name: str) -> None:
-        for pattern in (f"{name}/**", name):  # what is in a folder first
-            if files := [self._at(found) for found in self.names(pattern)]:
+        if files := [self._at(found) for found in self.names(name)]:
+            with self._reaching(name):
                 FileSystems.delete(files)
+
+    def delete_folder(self, name: str) -> None:
+        self.delete(f"{name}/**")
+        self.delete(name)
 
     @contextlib.contextmanager
     def local(self, name: str) -> Iterator[Path]:
         with self.scratch() as folder:
             copy = folder / Path(name).name
             with (
-                FileSystems.open(self._at(name), compression_type=CompressionTypes.UNCOMPRESSED) as source,
+                self._reaching(name),
+                FileSystems.open(self._at(name), compression_type=_PLAIN) as source,
                 copy.open("wb") as target,
             ):
                 shutil.copyfileobj(source, target, 1 << 20)

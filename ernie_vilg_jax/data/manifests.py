@@ -43,9 +43,9 @@ def parse_manifest(data: bytes, where: str, fix: str) -> dict[str, Any]:
             _check_manifest(manifest, where)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error
-        raise UserError(f"{where} is damaged ({reason}): {fix}") from error
+        raise UserError(f"{where} is damaged ({str(reason)[:200]}): {fix}") from error
     if schema != SCHEMA:
-        raise UserError(f"{where} is of record schema {schema}, this version reads {SCHEMA}: {fix}")
+        raise UserError(f"{where} is of record schema {schema!r:.50}, this version reads {SCHEMA}: {fix}")
     return manifest
 
 
@@ -60,9 +60,9 @@ def _check_manifest(manifest: Mapping[str, Any], where: str) -> None:
             name = plain_name(shard["file"], where)
             counts = [shard["records"], shard["bytes"], *(count for _, count in shard["sources"])]
             if not all(isinstance(count, int) and count >= 0 for count in counts) or sum(counts[2:]) != counts[0]:
-                raise ValueError(f"what it says of {name} does not add up")
+                raise ValueError(f"what it says of {name:.80} does not add up")
             if not isinstance(shard["sha256"], str):
-                raise ValueError(f"the sha256 of {name} is not text")
+                raise ValueError(f"the sha256 of {name:.80} is not text")
 
 
 def read_manifest(path: str | Path) -> dict[str, Any]:

@@ -6,17 +6,18 @@ through one vocabulary.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from absl import logging
 
-from ernie_vilg_jax.data.files import digest, file_sha256
+from ernie_vilg_jax.data.files import digest
 from ernie_vilg_jax.data.manifests import MANIFEST, read_manifest
 from ernie_vilg_jax.errors import UserError, file_error, file_errors
 
@@ -28,6 +29,8 @@ _MODEL = "sentencepiece.model"
 _VOCABULARY = "vocab.txt"
 _FILES = {"sentencepiece": _MODEL, "bert": _VOCABULARY}
 """What a tokenizer of each kind has beside its settings."""
+FILES = sorted((_SETTINGS, *_FILES.values()))
+"""All that can be a tokenizer's."""
 
 
 class Tokenizer(Protocol):
@@ -271,10 +274,14 @@ def _save(folder: Path, kind: str, content: bytes, max_length: int) -> None:
         (folder / _SETTINGS).write_text(settings)
 
 
-def tokenizer_sha256(folder: Path) -> str:
-    """A digest of a tokenizer's files, which the manifest of prepared data states."""
-    files = [folder / name for name in sorted((_SETTINGS, *_FILES.values()))]
-    return digest([[file.name, file_sha256(file)] for file in files if file.exists()])
+def tokenizer_sha256(files: Mapping[str, bytes]) -> str:
+    """A digest of those of a folder's files that are the tokenizer's; the manifest of prepared data states it."""
+    return digest([[name, hashlib.sha256(files[name]).hexdigest()] for name in FILES if name in files])
+
+
+def tokenizer_files(folder: Path) -> dict[str, bytes]:
+    """Those of FILES that a folder holds."""
+    return {name: (folder / name).read_bytes() for name in FILES if (folder / name).exists()}
 
 
 def bert_vocabulary(path: str) -> str:
@@ -324,19 +331,21 @@ def load_tokenizer(where: Any) -> Tokenizer:
         folder, max_length = Path(where), None
     else:
         folder, max_length = Path(where.data.path) / "tokenizer", int(where.tokenizer.max_length)
-    fix = "prepare the data again, or take the tokenizer directory of a checkpoint"
+    fix = "run the command that made it again, or take the tokenizer directory of a checkpoint"
     try:
         settings = json.loads((folder / _SETTINGS).read_bytes())
         kind, length = settings["kind"], max_length or settings["max_length"]
         if kind not in _FILES or not isinstance(length, int):
-            raise ValueError(f"kind {kind!r} and max_length {length!r} are not those of a tokenizer")
+            raise ValueError(f"kind {kind!r:.50} and max_length {length!r:.50} are not those of a tokenizer")
         content = (folder / _FILES[kind]).read_bytes()
         if max_length is not None and (folder.parent / MANIFEST).is_file():
             stated = read_manifest(folder.parent).get("tokenizer", {}).get("fingerprint")
-            if stated not in (None, tokenizer_sha256(folder)):
+            if stated not in (None, tokenizer_sha256(tokenizer_files(folder))):
                 raise ValueError(f"it is not the one that {folder.parent / MANIFEST} states")
         return BertTokenizer(content.decode(), length) if kind == "bert" else SentencePieceTokenizer(content, length)
     except FileNotFoundError as error:
         raise UserError(f"no tokenizer in {folder} ({Path(error.filename).name} is missing): {fix}") from error
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise file_error(error) or UserError(f"the tokenizer in {folder} is damaged ({error}): {fix}") from error
+        raise file_error(error) or UserError(
+            f"the tokenizer in {folder} is damaged ({str(error)[:200]}): {fix}"
+        ) from error

@@ -8,7 +8,6 @@ one expert at a time is in this machine's memory, since an item of a checkpoint 
 """
 
 import itertools
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from ml_collections import ConfigDict
 
 from ernie_vilg_jax import checkpointing, paths
 from ernie_vilg_jax.checkpointing import expert_name
-from ernie_vilg_jax.config import default_config, flat
+from ernie_vilg_jax.config import default_config, fields
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import components
@@ -32,7 +31,7 @@ NewOptimizer = Callable[[ConfigDict], Callable[[Any], Any]]
 # What decides how an expert is trained; the batch does not, since runs divide theirs among few or many experts.
 DECIDES = (
     *checkpointing.SAME["experts"],
-    *("knowledge", "optimizer", "data.weights", "data.language", "data.crop", "train.caption_dropout"),
+    *checkpointing.TRAINING,
     "phases.experts",
 )
 FREE = ("phases.experts.steps", "phases.experts.batch_size", "phases.experts.accumulation_steps")
@@ -58,7 +57,7 @@ def check_trained(path: epath.Path, config: ConfigDict) -> None:
     if config.phase != "experts":
         return
     held = _experts(path)
-    wanted = tuple(sorted(config.experts.train)) or tuple(range(config.experts.n))
+    wanted = tuple(sorted(set(config.experts.train))) or tuple(range(config.experts.n))
     if wanted != held and not (path.name == "0" and set(wanted) <= set(held)):
         raise UserError(
             f"checkpoint {path} trains {_names(held)}, but --config.experts.train={tuple(config.experts.train)} asks "
@@ -184,8 +183,7 @@ def _names(stages: Sequence[int]) -> str:
 
 
 def _seen(run: Run) -> int:
-    # Checkpoints of version 0.1 do not count examples; their batches were all of one size.
-    return run.metadata.get("examples", run.step * run.config.phases.experts.batch_size)
+    return checkpointing.examples_seen(run.metadata, run.step, run.config.phases.experts.batch_size)
 
 
 def _check_same_config(first: Run, second: Run) -> None:
@@ -206,10 +204,7 @@ def _check_same_config(first: Run, second: Run) -> None:
 
 def _deciding(config: ConfigDict) -> dict[str, Any]:
     return {
-        name: value
-        for name, value in flat(json.loads(config.to_json_best_effort())).items()
-        if any(f"{name}.".startswith(f"{field}.") for field in DECIDES)
-        and not name.endswith((*checkpointing.HOW, *FREE))
+        name: value for name, value in fields(config, DECIDES).items() if not name.endswith((*checkpointing.HOW, *FREE))
     }
 
 

@@ -60,8 +60,10 @@ def free(output: epath.PathLike, source: epath.PathLike, overwrite: bool) -> epa
     where that would remove `source`.
     """
     folder = paths.reach(output, "output")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if not overwrite or not folder.is_dir():
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; name a folder")
+    if folder.exists() and not paths.is_empty(folder):
+        if not overwrite:
             raise UserError(f"{folder} is not empty; name another folder, or give --overwrite")
         inside = epath.Path(paths.absolute(source))
         if epath.Path(paths.absolute(folder)) in (inside, *inside.parents):

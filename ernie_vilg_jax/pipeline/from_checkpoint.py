@@ -111,7 +111,7 @@ def export(
     `prompts` are the examples that `sample` shows when it is given none.
     """
     target = Path(output)
-    if target.exists() and any(target.iterdir()) and not overwrite:
+    if target.exists() and not paths.is_empty(target) and not overwrite:
         raise UserError(f"{target} is not empty; name another folder, or give --overwrite")
     found = checkpointing.find(path)
     metadata = checkpointing.read_metadata(found)

@@ -24,7 +24,7 @@ from ernie_vilg_jax.data import records
 from ernie_vilg_jax.data.files import digest, file_sha256, seal, sealed_json
 from ernie_vilg_jax.data.manifests import MANIFEST, SCHEMA, read_manifest
 from ernie_vilg_jax.data.records import Record
-from ernie_vilg_jax.data.tokenizers import prepare_tokenizer, tokenizer_sha256
+from ernie_vilg_jax.data.tokenizers import prepare_tokenizer, tokenizer_files, tokenizer_sha256
 from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.knowledge.words import LANGUAGES
 from ernie_vilg_jax.paths import write_atomically
@@ -141,7 +141,7 @@ def _complete(directory: Path, manifest: Mapping[str, Any], fingerprint: str, co
     return (
         all(_finished(directory, name, fingerprint, manifest) for name in names)
         and manifest["tokenizer"].get("settings") == plain(config.tokenizer)
-        and manifest["tokenizer"].get("fingerprint") == tokenizer_sha256(directory / "tokenizer")
+        and manifest["tokenizer"].get("fingerprint") == tokenizer_sha256(tokenizer_files(directory / "tokenizer"))
     )
 
 
@@ -215,7 +215,7 @@ def _prepare_tokenizer(config: Any, directory: Path, entries: Mapping[str, dict[
     return {
         "settings": plain(config.tokenizer),
         "vocab_size": tokenizer.vocab_size,
-        "fingerprint": tokenizer_sha256(directory / "tokenizer"),
+        "fingerprint": tokenizer_sha256(tokenizer_files(directory / "tokenizer")),
     }
 
 

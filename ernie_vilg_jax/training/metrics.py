@@ -9,11 +9,13 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+from absl import logging
 from etils import epath
 from PIL import Image
 from tensorboardX import SummaryWriter
 
 from ernie_vilg_jax import paths
+from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.grid import labelled_grid
 
 UPLOAD_EVERY = 60.0
@@ -33,6 +35,10 @@ class MetricWriter:
             return
         self._url = epath.Path(directory) if paths.is_url(directory) else None
         self.directory = Path(directory) if self._url is None else Path(tempfile.mkdtemp(prefix="ernie_vilg_jax_"))
+        with file_errors(self.directory):
+            self._open()
+
+    def _open(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         if self._url is not None and (self._url / "metrics.jsonl").exists():
             (self.directory / "metrics.jsonl").write_bytes((self._url / "metrics.jsonl").read_bytes())
@@ -44,12 +50,13 @@ class MetricWriter:
         if not self.enabled:
             return
         line = {"step": step, "time": round(time.time(), 3), **{name: float(value) for name, value in values.items()}}
-        self._lines.write(json.dumps(line) + "\n")
-        self._lines.flush()
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
-        if time.monotonic() - self._copied > UPLOAD_EVERY:
-            self._copy()
+        with file_errors(self.directory):
+            self._lines.write(json.dumps(line) + "\n")
+            self._lines.flush()
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+            if time.monotonic() - self._copied > UPLOAD_EVERY:
+                self._copy()
 
     def images(self, step: int, images: np.ndarray, labels: Sequence[str]) -> None:
         """Pictures [N, H, W, 3] uint8 as one labelled grid."""
@@ -57,16 +64,18 @@ class MetricWriter:
             return
         grid = labelled_grid([Image.fromarray(image) for image in images], list(labels))
         folder = self.directory / "previews"
-        folder.mkdir(exist_ok=True)
-        grid.save(folder / f"{step:08d}.png")
+        with file_errors(folder):
+            folder.mkdir(exist_ok=True)
+            grid.save(folder / f"{step:08d}.png")
         self._board.add_image("preview", np.asarray(grid.convert("RGB")), step, dataformats="HWC")
 
     def close(self) -> None:
         if not self.enabled:
             return
-        self._lines.close()
-        self._board.close()
-        self._copy()
+        with file_errors(self.directory):
+            self._lines.close()
+            self._board.close()
+            self._copy()
         if self._url is not None:
             shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -87,7 +96,12 @@ class MetricWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except UserError as also:
+            if error is None:
+                raise
+            logging.warning("%s", also)  # what ended the block is what is said
 
 
 def duration(seconds: float) -> str:

@@ -1,7 +1,6 @@
 """Where a run goes on: which checkpoint, and whether what decides the future is still what it was."""
 
 import itertools
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax import checkpointing
-from ernie_vilg_jax.config import default_config, flat
+from ernie_vilg_jax.config import default_config, fields, within
 from ernie_vilg_jax.data.records import read_manifest
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
@@ -18,10 +17,7 @@ from ernie_vilg_jax.interop import bank
 from ernie_vilg_jax.sharding import processes
 
 # What decides the steps to come, beside what a checkpoint and its config must agree in (`checkpointing.SAME`).
-DECIDES = (
-    *("seed", "data.weights", "data.language", "data.crop", "knowledge", "optimizer"),
-    *("train.caption_dropout", "experts.train_text_encoder"),
-)
+DECIDES = ("seed", *checkpointing.TRAINING, "experts.train_text_encoder")
 # Of the section of a phase: how far it goes and what it began from are no part of how it goes on.
 FREE = ("steps", "init_from", "autoencoder_from", "text_encoder_from", "unet_from")
 CONTENT = ("data", "tokenizer")
@@ -56,9 +52,9 @@ def find_start(
     if step is None:
         return None
     path = directory / str(step)
-    fields = check(path, config, tokenizer, allow_changes)
+    changed = check(path, config, tokenizer, allow_changes)
     before = checkpointing.read_metadata(path).get("changes", [])
-    return Start(path, step, (*before, *([{"step": step, "fields": fields}] if fields else [])))
+    return Start(path, step, (*before, *([{"step": step, "fields": changed}] if changed else [])))
 
 
 def _choose(directory: epath.Path, resume_from: int | None) -> int | None:
@@ -97,15 +93,15 @@ def check(path: epath.Path, config: ConfigDict, tokenizer: Tokenizer, allowed: S
     before["tokenizer"], now["tokenizer"] = "as saved", "as saved"
     if not checkpointing.same_tokenizer(checkpointing.read_tokenizer(path), tokenizer):
         now["tokenizer"] = "another"
-    if unknown := [name for name in allowed if not any(_within(field, name) for field in now)]:
+    if unknown := [name for name in allowed if not any(within(field, name) for field in now)]:
         sections = ", ".join(dict.fromkeys(".".join(field.split(".")[:2]) for field in now))
         raise UserError(f"--allow_changes={unknown[0]} names nothing that is compared; there are {sections}")
     # Where knowledge is off on one side, its other fields are compared on none.
     both = [field for field in now if field in before]
     if path.name == "0":  # `checkpoint branch` wrote it: nothing was trained yet, only the state must fit
-        both = [field for field in both if field == "tokenizer" or _within(field, "optimizer")]
+        both = [field for field in both if field == "tokenizer" or within(field, "optimizer")]
     changed = {field: [before[field], now[field]] for field in both if before[field] != now[field]}
-    refused = [field for field in changed if not any(_within(field, name) for name in allowed)]
+    refused = [field for field in changed if not any(within(field, name) for name in allowed)]
     if refused:
         told = "; ".join(_told(field, *changed[field]) for field in refused)
         raise UserError(
@@ -119,20 +115,12 @@ def check(path: epath.Path, config: ConfigDict, tokenizer: Tokenizer, allowed: S
 
 def _deciding(config: ConfigDict) -> dict[str, Any]:
     """The fields that are compared, flat, as JSON."""
-    values = flat(json.loads(config.to_json_best_effort()))
     section = f"phases.{config.phase}"
+    values = fields(config, (*DECIDES, section))
     free = {f"{section}.{name}" for name in FREE}
     if not values["knowledge.enabled"]:
         free |= {name for name in values if name.startswith("knowledge.") and name != "knowledge.enabled"}
-    return {
-        name: value
-        for name, value in values.items()
-        if name not in free and any(_within(name, field) for field in (*DECIDES, section))
-    }
-
-
-def _within(field: str, name: str) -> bool:
-    return f"{field}.".startswith(f"{name}.")
+    return {name: value for name, value in values.items() if name not in free}
 
 
 def _told(field: str, before: Any, now: Any) -> str:

@@ -36,18 +36,18 @@ class Translator:
         return [f"一个杯子{len(text)}" for text in texts]
 
 
-def url_file_system(root: Path) -> Any:
-    """A file system of Apache Beam for test://, kept in a folder here; the class must be referred to while used."""
+def url_file_system(root: Path, name: str = "test") -> Any:
+    """A file system of Apache Beam for NAME://, kept in a folder here; the class must be referred to while used."""
     from apache_beam.io.filesystem import FileMetadata
     from apache_beam.io.localfilesystem import LocalFileSystem
 
     class TestFileSystem(LocalFileSystem):
         @classmethod
         def scheme(cls) -> str:
-            return "test"
+            return name
 
         def _here(self, url: str) -> str:
-            return str(root / url.removeprefix("test://"))
+            return str(root / url.removeprefix(f"{name}://"))
 
         def mkdirs(self, path: str) -> None:
             super().mkdirs(self._here(path))
@@ -70,7 +70,7 @@ def url_file_system(root: Path) -> Any:
 
         def _list(self, dir_or_prefix: str) -> Any:
             for file in super()._list(self._here(dir_or_prefix)):
-                url = f"test://{Path(file.path).relative_to(root).as_posix()}"
+                url = f"{name}://{Path(file.path).relative_to(root).as_posix()}"
                 yield FileMetadata(url, file.size_in_bytes, file.last_updated_in_seconds)
 
     return TestFileSystem

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import multiprocessing
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from ernie_vilg_jax.data.tokenizers import load_tokenizer
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.preparation.prepare import prepare
 from tests.annotation import annotation_fakes
+from tests.disks import Disk, as_nobody
 from tests.preparation.test_prepare import Stop, contents
 
 BEAM = "--runner=DirectRunner --direct_num_workers=2 --direct_running_mode=multi_processing"
@@ -187,7 +189,7 @@ def test_other_settings_make_all_shards_anew(
     assert manifest["fingerprint"] != read_manifest(annotated)["fingerprint"]
 
 
-def test_a_damaged_shard_of_the_output_alone_is_made_anew(prepared: Path, annotated: Path, tmp_path: Path):
+def test_a_damaged_shard_of_the_output_alone_is_made_again(prepared: Path, annotated: Path, tmp_path: Path):
     shutil.copytree(annotated, tmp_path / "out")
     shard, other = tmp_path / "out" / SHARD, tmp_path / "out" / "train-00000-of-00003.array_record"
     shard.write_bytes(b"x" * shard.stat().st_size)
@@ -204,6 +206,20 @@ def test_a_damaged_shard_of_the_input_is_named(prepared: Path, tmp_path: Path, s
     shard.write_bytes(b"x" * (shard.stat().st_size + (size == "other")))
     with pytest.raises(UserError, match=f"shard {SHARD} of --input=.* is missing or damaged"):
         annotate(str(tmp_path / "in"), str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda file: file.write_bytes(b""), lambda file: file.write_bytes(file.read_bytes()[::-1])]
+)
+@pytest.mark.parametrize("name", ["tokenizer.json", "sentencepiece.model"])
+def test_a_damaged_tokenizer_of_the_input_is_named(
+    prepared: Path, tmp_path: Path, name: str, damage: Callable[[Path], Any]
+):
+    shutil.copytree(prepared, tmp_path / "in")
+    damage(tmp_path / "in/tokenizer" / name)
+    with pytest.raises(UserError, match=r"the tokenizer of --input=.*in is missing, damaged or another one: give"):
+        annotate(str(tmp_path / "in"), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def spoil(position: int, data: bytes) -> bytes:
@@ -357,6 +373,23 @@ def test_folders_behind_urls(prepared: Path, annotated: Path, tmp_path: Path):
         annotate("nowhere://bucket/in", "test://bucket/new")
 
 
+def test_storage_that_refuses_is_one_sentence(
+    prepared: Path, annotated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file_system = annotation_fakes.url_file_system(tmp_path, "shut")
+    shutil.copytree(prepared, tmp_path / "bucket" / "in")
+    shutil.copytree(annotated, tmp_path / "bucket" / "out")
+
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        raise RuntimeError("403 the service account lacks storage.objects.get\nand more")
+
+    for method in ("_list", "open", "create", "delete"):
+        with monkeypatch.context() as patch:
+            patch.setattr(file_system, method, refuse)
+            with pytest.raises(UserError, match=r"^shut://bucket/\S+ cannot be reached \(.*403.*\): check the URL and"):
+                annotate("shut://bucket/in", "shut://bucket/out", Settings(tagger="zh"))
+
+
 @pytest.mark.parametrize(
     ("settings", "options", "message"),
     [
@@ -434,3 +467,133 @@ def test_a_worker_with_other_rules_refuses(prepared: Path, tmp_path: Path, monke
     monkeypatch.setattr(annotation_local, "annotate_shard", elsewhere)
     with pytest.raises(UserError, match="other versions of the taggers"):
         annotate(str(prepared), str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "driver",
+    [{}, {"workers": 2}, {"beam": "--runner=DirectRunner --direct_running_mode=in_memory"}],
+    ids=["here", "workers", "beam"],
+)
+def test_a_full_disk_keeps_what_is_finished_and_the_same_command_goes_on(
+    prepared: Path, annotated: Path, disk: Callable[[int], Disk], driver: dict[str, Any]
+):
+    whole = sum(file.stat().st_size for file in annotated.rglob("*") if file.is_file())
+    small = disk(60 + whole // 1024 // 3)
+    output = small.path / "out"
+    with pytest.raises(UserError, match=r"out/.*: no space left on device; free some space there and run the same"):
+        annotate(str(prepared), str(output), **driver)
+    for worker in multiprocessing.active_children():  # one that was not the first to fail
+        worker.join()
+    assert not (output / "manifest.json").exists() and not list(output.glob("**/*.partial"))
+    finished = {file: file.stat().st_mtime_ns for file in output.glob("*.array_record")}
+    small.resize(1024 + 2 * whole // 1024)
+    annotate(str(prepared), str(output))
+    assert contents(output) == contents(annotated)
+    assert {file: file.stat().st_mtime_ns for file in finished} == finished
+    small.make_read_only()
+    assert annotate(str(prepared), str(output)) == read_manifest(annotated), "a finished folder may be read-only"
+    for other in (output, small.path / "new"):
+        with pytest.raises(UserError, match=r"(?i)read-only file system"):
+            annotate(str(prepared), str(other), Settings(tagger="zh"))
+    assert contents(output) == contents(annotated)
+
+
+def test_a_worker_says_what_its_disk_refuses(prepared: Path, disk: Callable[[int], Disk]):
+    """Itself, because the runners of Beam bury what workers raise."""
+    small = disk(100)
+    job = annotation.make_job(str(prepared), str(small.path), Settings(), read_manifest(prepared), "reject")
+    small.make_read_only()
+    with pytest.raises(UserError, match=r"progress: read-only file system; choose a place that can be written"):
+        annotation_shard.annotate_shard(job, SHARD)
+
+
+@pytest.mark.parametrize("name", [SHARD, "manifest.json", ".progress", "tokenizer", "LICENCES.md"])
+def test_what_is_in_the_way_is_named_and_left_there(prepared: Path, annotated: Path, tmp_path: Path, name: str):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    if (annotated / name).is_file():
+        (tmp_path / name / "in the way").mkdir(parents=True)
+    else:
+        (tmp_path / name).write_text("")
+    with pytest.raises(UserError, match=rf"{name}: (is a directory|file exists|not a directory); .* belongs"):
+        annotate(str(prepared), str(tmp_path))
+    shutil.rmtree(tmp_path / name) if (tmp_path / name).is_dir() else (tmp_path / name).unlink()
+    annotate(str(prepared), str(tmp_path))
+    assert contents(tmp_path) == contents(annotated)
+
+
+def test_files_without_rights_are_named(prepared: Path, annotated: Path, open_folder: Path):
+    shutil.copytree(prepared, open_folder / "in")
+    shutil.copytree(annotated, open_folder / "out")
+    for name, mode in (("in", 0o755), ("out", 0o755), (f"in/{SHARD}", 0)):
+        (open_folder / name).chmod(mode)
+    with as_nobody():
+        for output, place in (("new", rf"in/{SHARD}"), ("out", r"out/.*")):
+            with pytest.raises(UserError, match=rf"{place}: permission denied; give this user the right to it"):
+                annotate(str(open_folder / "in"), str(open_folder / output), Settings(tagger="zh"))
+        with pytest.raises(UserError, match=r"closed cannot be made a folder \(Permission denied\)"):
+            annotate(str(open_folder / "in"), str(open_folder / "out/closed"))
+    assert contents(open_folder / "out") == contents(annotated)
+
+
+def edited(note: dict[str, Any], **changes: Any) -> bytes:
+    return json.dumps({**note, **changes}).encode()
+
+
+POISON = {
+    "cut": lambda note, victim: b"{",
+    "no object": lambda note, victim: b"[]",
+    "count": lambda note, victim: edited(note, counts={**note["counts"], "records": 1}),
+    "entry elsewhere": lambda note, victim: sealed_json({**note, "entry": {**note["entry"], "file": victim}}),
+    "rejected elsewhere": lambda note, victim: sealed_json(
+        {**note, "rejected_file": {"file": victim, "bytes": 4, "sha256": file_sha256(Path(victim))}}
+    ),
+    "no digest": lambda note, victim: edited({k: v for k, v in note.items() if k != "digest"}),
+}
+
+
+@pytest.mark.parametrize("poison", POISON.values(), ids=POISON)
+def test_a_shard_whose_note_was_changed_is_made_again_and_nothing_elsewhere_is_touched(
+    prepared: Path, annotated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, poison: Callable[..., bytes]
+):
+    def stop(*arguments: Any) -> None:
+        raise Stop
+
+    output, victim = tmp_path / "out", tmp_path / "victim"
+    victim.write_text("mine")
+    with monkeypatch.context() as patch:
+        patch.setattr(annotation, "_copy_companions", stop)
+        with pytest.raises(Stop):
+            annotate(str(prepared), str(output))
+    times = {file: file.stat().st_mtime_ns for file in output.glob("*.array_record")}
+    note = output / ".progress" / f"{SHARD}.json"
+    note.write_bytes(poison(json.loads(note.read_text()), str(victim)))
+    annotate(str(prepared), str(output))
+    assert contents(output) == contents(annotated) and victim.read_text() == "mine"
+    assert [file.name for file in times if file.stat().st_mtime_ns != times[file]] == [SHARD]
+
+
+@pytest.mark.parametrize("text", [b"{", b"[1]", b'{"position": 1}', b"\xff"])
+@pytest.mark.usefixtures("fakes")
+def test_damaged_rows_of_records_set_aside_make_their_shards_again(spoiled: Path, tmp_path: Path, text: bytes):
+    output = tmp_path / "out"
+    annotate(str(spoiled), str(output), Settings(detector="fake"))
+    before = contents(output)
+    (output / "rejected.jsonl").write_bytes(text)
+    annotate(str(spoiled), str(output), Settings(detector="fake"))
+    assert contents(output) == before
+
+
+def test_a_changed_manifest_of_the_output_is_refused_and_all_is_left_there(
+    prepared: Path, annotated: Path, tmp_path: Path
+):
+    output = tmp_path / "out"
+    shutil.copytree(annotated, output)
+    for change in ({"fingerprint": "0"}, {"annotation": {}}, {"splits": []}):
+        manifest = json.loads((annotated / "manifest.json").read_text())
+        (output / "manifest.json").write_text(json.dumps(manifest | change))
+        before = contents(output)
+        with pytest.raises(
+            UserError, match=r"manifest.json of --output=.*out is damaged .*: choose another folder, or"
+        ):
+            annotate(str(prepared), str(output))
+        assert contents(output) == before

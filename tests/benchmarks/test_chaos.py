@@ -31,8 +31,9 @@ def test_summary_names_what_differs() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.hosts
 def test_a_killed_run_ends_like_an_unbroken_one(tmp_path: Path) -> None:
-    line = [sys.executable, "-m", "benchmarks.chaos", f"--work={tmp_path}", "--kills=1", "--no-sigterm"]
+    line = [sys.executable, "-m", "benchmarks.chaos", f"--work={tmp_path}", "--kills=1", "--steps=12", "--no-sigterm"]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 kills of 1 process" in done.stdout and "0 differences from the unbroken run" in done.stdout

@@ -1,5 +1,8 @@
+import os
 import pickle
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,12 +181,82 @@ def test_a_vocabulary_too_small_for_the_characters_is_refused():
         tokenizers.train_sentencepiece(CAPTIONS, 280, 16)
 
 
-@pytest.mark.parametrize("name", ["tokenizer.json", "sentencepiece.model"])
-def test_a_damaged_tokenizer_is_named(sentencepiece: SentencePieceTokenizer, tmp_path: Path, name: str):
+def a_folder(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+DAMAGES = {
+    "model, garbage": (
+        "sentencepiece.model",
+        b"\x00damaged",
+        r"is damaged \(INTERNAL.*\): run the command that made it again",
+    ),
+    "model, empty": ("sentencepiece.model", b"", r"is damaged \(sentencepiece.model is empty\)"),
+    "model, missing": ("sentencepiece.model", Path.unlink, r"no tokenizer in .* \(sentencepiece.model is missing\)"),
+    "model, a folder": ("sentencepiece.model", a_folder, "sentencepiece.model: is a directory; a file belongs here"),
+    "model, cut": ("sentencepiece.model", lambda path: os.truncate(path, 1000), "is damaged"),
+    "settings, garbage": ("tokenizer.json", b"\x00damaged", r"is damaged"),
+    "settings, empty": ("tokenizer.json", b"", r"is damaged"),
+    "settings, no object": ("tokenizer.json", b"[]", r"is damaged"),
+    "settings, a folder": ("tokenizer.json", a_folder, "tokenizer.json: is a directory; a file belongs here"),
+    "settings, missing": ("tokenizer.json", Path.unlink, r"no tokenizer in .* \(tokenizer.json is missing\)"),
+    "unknown kind": ("tokenizer.json", b'{"kind": "words", "max_length": 9}', "kind 'words' and max_length 9 are not"),
+    "long kind": ("tokenizer.json", b'{"kind": "%s", "max_length": 9}' % (b"x" * 3000), "kind 'xxx"),
+    "no kind": ("tokenizer.json", b'{"max_length": 9}', "is damaged .'kind'"),
+    "no length": ("tokenizer.json", b'{"kind": "bert"}', "is damaged .'max_length'"),
+    "length of text": ("tokenizer.json", b'{"kind": "bert", "max_length": "9"}', "max_length '9' are not those"),
+    "too short": ("tokenizer.json", b'{"kind": "sentencepiece", "max_length": 1}', "max_length=1 must be at least 3"),
+    "no vocabulary": ("tokenizer.json", b'{"kind": "bert", "max_length": 9}', r"\(vocab.txt is missing\)"),
+}
+
+
+@pytest.mark.parametrize(("name", "damage", "message"), DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_tokenizer_is_one_sentence(
+    sentencepiece: SentencePieceTokenizer, tmp_path: Path, name: str, damage: Any, message: str
+):
     sentencepiece.save(tmp_path)
-    (tmp_path / name).write_bytes(b"\x00damaged")
-    with pytest.raises(UserError, match="is damaged"):
+    damage(tmp_path / name) if callable(damage) else (tmp_path / name).write_bytes(damage)
+    with pytest.raises(UserError, match=message) as refused:
         load_tokenizer(tmp_path)
+    assert len(str(refused.value)) < 500
+
+
+@pytest.mark.parametrize("vocabulary", [b"", b"\xff\xfe", "[PAD]\n猫".encode()])
+def test_a_damaged_vocabulary_is_one_sentence(bert: BertTokenizer, tmp_path: Path, vocabulary: bytes):
+    bert.save(tmp_path)
+    (tmp_path / "vocab.txt").write_bytes(vocabulary)
+    with pytest.raises(UserError, match=r"damaged|lacks"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_model_without_padding_is_refused(tmp_path: Path):
+    import io
+
+    import sentencepiece as library
+
+    model = io.BytesIO()
+    library.SentencePieceTrainer.train(
+        sentence_iterator=iter(CAPTIONS), model_writer=model, vocab_size=60, pad_id=-1, hard_vocab_limit=False,
+        minloglevel=2,
+    )  # fmt: skip
+    (tmp_path / "tokenizer.json").write_text('{"kind": "sentencepiece", "max_length": 9}')
+    (tmp_path / "sentencepiece.model").write_bytes(model.getvalue())
+    with pytest.raises(UserError, match="lacks a pad, begin or end token"):
+        load_tokenizer(tmp_path)
+
+
+def test_another_tokenizer_than_the_manifest_states_is_refused(ready: ConfigDict, prepared: Path, tmp_path: Path):
+    ready.data.path = str(shutil.copytree(prepared, tmp_path / "copy"))
+    (tmp_path / "copy/tokenizer/notes.txt").write_text("not a part of it")
+    load_tokenizer(ready)
+    model = tokenizers.train_sentencepiece(CAPTIONS, 420, 24)
+    model.save(tmp_path / "copy/tokenizer")
+    with pytest.raises(
+        UserError, match=r"is damaged \(it is not the one that .*manifest.json states\): run the command"
+    ):
+        load_tokenizer(ready)
+    assert load_tokenizer(tmp_path / "copy/tokenizer").vocab_size == model.vocab_size
 
 
 def test_the_config_decides_the_length_of_a_prepared_tokenizer(ready: ConfigDict):

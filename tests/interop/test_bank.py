@@ -125,8 +125,11 @@ def merged(jobs: Jobs, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_every_item_is_that_of_its_run(jobs: Jobs, merged: Path, whole_run: Path) -> None:
+def test_every_item_is_that_of_its_run(jobs: Jobs, merged: Path, caplog: pytest.LogCaptureFixture) -> None:
     found = checkpointing.find(merged)
+    with caplog.at_level(logging.WARNING, "absl"):
+        load(merged)
+    assert not caplog.records, "Orbax reads it like one that it wrote"
     assert found == epath.Path(merged / "experts" / "checkpoints" / str(STEPS))
     assert checkpointing.item_names(found) == sorted((*EXPERTS, *SHARED, "train"))
     for name, run in zip(EXPERTS, (jobs.first, jobs.second), strict=True):

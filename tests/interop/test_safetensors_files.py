@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors.numpy import save_file
 
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop.safetensors_files import open_tensors, read_config, write_folder
+from tests.disks import Disk
 
 ARRAYS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3) / 7, "b.bias": np.array([1.5, -2], np.float32)}
 
@@ -44,6 +46,7 @@ def test_other_precisions_become_fp32(dtype: Any, tmp_path: Path) -> None:
 
 
 def cut_in_two(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
     places = {name: f"model-{i:05d}-of-00002.safetensors" for i, name in enumerate(ARRAYS, start=1)}
     for name, file in places.items():
         save_file({name: ARRAYS[name]}, folder / file)
@@ -63,6 +66,28 @@ def test_weights_cut_into_several_files(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text("{}")
     with pytest.raises(UserError, match="is not an index of safetensors files"):
         open_tensors(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../x.safetensors", "a/b.safetensors", "a\\b", "..", "", 3, None])
+def test_an_index_names_files_beside_it_only(name: Any, tmp_path: Path) -> None:
+    cut_in_two(tmp_path / "in")
+    save_file({"b.bias": ARRAYS["b.bias"]}, tmp_path / "x.safetensors")
+    index = tmp_path / "in/model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a.weight": "model-00001-of-00002.safetensors", "b.bias": name}}))
+    with pytest.raises(
+        UserError, match=r"index\.json names the file .*, which is not the plain name of a file beside it"
+    ):
+        open_tensors(tmp_path / "in")
+
+
+def test_what_was_there_stays_when_the_disk_is_full(disk: Callable[[int], Disk]) -> None:
+    folder = disk(200).path / "weights"
+    write_folder(epath.Path(folder), {"x": 1}, ARRAYS)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"weights: no space left on device; free some space there"):
+            write_folder(epath.Path(folder), {"x": 2}, {"c": np.zeros(60_000)})
+    assert read_config(folder) == {"x": 1} and len(list(folder.iterdir())) == 2
+    np.testing.assert_array_equal(open_tensors(folder).read("b.bias"), ARRAYS["b.bias"])
 
 
 def whole(folder: Path) -> bytes:

@@ -1,21 +1,26 @@
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ml_collections import ConfigDict
 
-from ernie_vilg_jax.data.records import check_shards, open_split, read_manifest
+from ernie_vilg_jax.data.files import sealed_json
+from ernie_vilg_jax.data.manifests import check_shards, read_manifest
+from ernie_vilg_jax.data.records import open_split
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.preparation import splits
 from ernie_vilg_jax.preparation.prepare import prepare
 from ernie_vilg_jax.preparation.sources import Key, scenes
-from tests.small_data import make_config
+from tests.disks import Disk, as_nobody
+from tests.small_data import make_config, picture
 
 
 def contents(path: Path) -> dict[str, str]:
@@ -140,7 +145,7 @@ def test_a_killed_process_resumes_to_the_same_bytes(tmp_path: Path):
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
-def test_a_damaged_shard_alone_is_made_anew(prepared: Path, config: ConfigDict, tmp_path: Path):
+def test_a_damaged_shard_alone_is_made_again(prepared: Path, config: ConfigDict, tmp_path: Path):
     prepare(config, tmp_path)
     shard = tmp_path / "train-00001-of-00003.array_record"
     shard.write_bytes(b"x" * shard.stat().st_size)
@@ -205,3 +210,116 @@ def test_the_manifest_is_readable_json_with_licences_of_every_source(prepared: P
     assert [source["name"] for source in manifest["sources"]] == ["scenes"]
     assert manifest["settings"]["sources"][0]["count"] == 100
     assert len(manifest["fingerprint"]) == 64
+
+
+def test_a_full_disk_keeps_what_is_finished_and_the_same_command_goes_on(
+    prepared: Path, config: ConfigDict, disk: Callable[[int], Disk]
+):
+    whole = sum(file.stat().st_size for file in prepared.rglob("*") if file.is_file())
+    small = disk(5 * (prepared / "train-00000-of-00003.array_record").stat().st_size // 1024 // 2)
+    output = small.path / "out"
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"out/train-\d+-of-00003\.array_record: no space left on device; free"):
+            prepare(config, output)
+    finished = {file: file.stat().st_mtime_ns for file in output.glob("*.array_record")}
+    assert finished and not list(output.glob("**/*.partial"))
+    small.resize(1024 + 2 * whole // 1024)
+    prepare(config, output)
+    assert contents(output) == contents(prepared)
+    assert {file: file.stat().st_mtime_ns for file in finished} == finished
+    small.make_read_only()
+    assert prepare(config, output) == read_manifest(prepared), "a finished folder may be read-only"
+    config.data.num_shards = 2
+    with pytest.raises(UserError, match=r"out/.*: read-only file system; choose a place that can be written"):
+        prepare(config, output)
+    assert contents(output) == contents(prepared)
+    with pytest.raises(UserError, match=r"--output=.*new cannot be made a folder \(Read-only file system\)"):
+        prepare(config, small.path / "new")
+
+
+def obstruct(path: Path) -> None:
+    """A file where a folder belongs, or a folder where a file belongs."""
+    if path.is_dir():
+        shutil.rmtree(path)
+        path.write_text("")
+    else:
+        path.unlink(missing_ok=True)
+        (path / "in the way").mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["manifest.json", "train-00001-of-00003.array_record", "LICENCES.md", "preview.png", "tokenizer", ".progress",
+     "tokenizer/tokenizer.json", "tokenizer/sentencepiece.model"],
+)  # fmt: skip
+def test_what_is_in_the_way_is_named_and_left_there(prepared: Path, config: ConfigDict, tmp_path: Path, name: str):
+    output = tmp_path / "out"
+    shutil.copytree(prepared, output)
+    (output / ".progress").mkdir()
+    (output / "manifest.json").unlink()
+    obstruct(output / name)
+    with pytest.raises(UserError, match=rf"{name}: (is a directory|file exists|not a directory); .* belongs"):
+        prepare(config, output)
+    shutil.rmtree(output / name) if (output / name).is_dir() else (output / name).unlink()
+    prepare(config, output)
+    assert contents(output) == contents(prepared)
+
+
+def test_files_without_rights_are_named(prepared: Path, config: ConfigDict, open_folder: Path):
+    shutil.copytree(prepared, open_folder / "out")
+    (open_folder / "out").chmod(0o755)
+    (open_folder / "pictures").mkdir()
+    (open_folder / "pictures").chmod(0o777)
+    (open_folder / "pictures/1.png").write_bytes(picture())
+    (open_folder / "pictures/1.txt").write_text("a picture")
+    (open_folder / "pictures/1.png").chmod(0)
+    with as_nobody():
+        (open_folder / "pictures/sub").mkdir()
+    own = make_config(sources=(ConfigDict({"name": "folder", "path": str(open_folder / "pictures")}),))
+    with as_nobody():
+        with pytest.raises(UserError, match=r"pictures/1\.png: permission denied; give this user the right to it"):
+            prepare(own, open_folder / "own")
+        (open_folder / "pictures/sub").chmod(0)
+        with pytest.raises(UserError, match=r"pictures/sub: permission denied; give this user the right to it"):
+            prepare(own, open_folder / "own")
+        (open_folder / "pictures/sub").chmod(0o700)
+        with pytest.raises(UserError, match=r"--output=.*closed cannot be made a folder \(Permission denied\)"):
+            prepare(config, open_folder / "out/closed")
+        config.data.num_shards = 2
+        with pytest.raises(UserError, match=r"out/.*: permission denied; give this user the right to it"):
+            prepare(config, open_folder / "out")
+    assert contents(open_folder / "out") == contents(prepared)
+
+
+NOTES = {
+    "cut": lambda note: b"{",
+    "no object": lambda note: b"[]",
+    "count": lambda note: note.replace(b'"records": ', b'"records": 1'),
+    "of another shard": lambda note: note.replace(b"train-00001-", b"train-00000-"),
+    "elsewhere": lambda note: sealed_json({**json.loads(note), "entry": {"file": "../x"}}),
+}
+
+
+@pytest.mark.parametrize("change", NOTES.values(), ids=NOTES)
+def test_a_shard_whose_note_was_changed_is_made_again(
+    prepared: Path,
+    config: ConfigDict,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[bytes], bytes],
+):
+    def stop(*arguments: Any) -> None:
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ernie_vilg_jax.preparation.prepare._prepare_tokenizer", stop)
+        with pytest.raises(Stop):
+            prepare(config, tmp_path)
+    note = tmp_path / ".progress" / "train-00001-of-00003.array_record.json"
+    times = {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.array_record")}
+    note.write_bytes(change(note.read_bytes()))
+    prepare(config, tmp_path)
+    assert contents(tmp_path) == contents(prepared)
+    assert [file.name for file in times if file.stat().st_mtime_ns != times[file]] == [
+        "train-00001-of-00003.array_record"
+    ]

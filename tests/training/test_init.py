@@ -272,7 +272,7 @@ def test_a_checkpoint_older_than_a_field_had_its_default(make_config: MakeConfig
     config = make_config("base")
     metadata = checkpointing.make_metadata(config, phase="base")
     del metadata["config"]["model"]["text_encoder"]["norm"]
-    checkpointing.save_once(tmp_path / "old", {"tokenizer": {"x": np.zeros(1)}}, metadata)
+    checkpointing.save_once(tmp_path / "old", {"tokenizer": {"x": np.zeros(1, np.uint8)}}, metadata)
     checkpointing.check_same(checkpointing.find(tmp_path / "old"), config, "base")
     config.model.text_encoder.norm = "post"
     with pytest.raises(UserError, match=r"model\.text_encoder\.norm \('pre' in the checkpoint, 'post' now\)"):

@@ -101,7 +101,7 @@ def test_a_file_where_a_folder_belongs(place: str, data: Path, tmp_path: Path) -
 
 def test_a_read_only_folder(data: Path, small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    assert "Read-only file system" in sentence(run(data, small_disk / "run"))
+    assert "read-only file system; choose a place" in sentence(run(data, small_disk / "run"))
 
 
 def test_two_trainings_in_one_folder(data: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
@@ -145,7 +146,7 @@ def read_all(path: Path) -> dict[str, Any]:
 
 
 def numbers(leaf: Any) -> np.ndarray:
-    key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return np.asarray(jax.random.key_data(leaf) if key else leaf)
 
 

@@ -15,6 +15,7 @@ import dataclasses
 import functools
 import io
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ class FolderSource:
 
     @functools.cached_property
     def _images(self) -> dict[str, Path]:
-        found = (file for file in self._folder.rglob("*") if file.suffix.lower() in pairs.IMAGE_SUFFIXES)
+        found = (file for file in _files(self._folder) if file.suffix.lower() in pairs.IMAGE_SUFFIXES)
         images = {file.relative_to(self._folder).as_posix(): file for file in found if file.is_file()}
         if not images:
             raise UserError(f"{self._folder} holds no images ({', '.join(pairs.IMAGE_SUFFIXES)})")
@@ -120,7 +121,7 @@ class FolderSource:
             yield from ((f"{table}, line {reader.line_num}", row) for row in reader)
         else:
             images = {str(Path(file).with_suffix("")): file for file in self._images}
-            for text in sorted(self._folder.rglob("*.txt")):
+            for text in sorted(file for file in _files(self._folder) if file.suffix == ".txt"):
                 stem = text.relative_to(self._folder).with_suffix("").as_posix()
                 yield str(text), {"file": images.get(stem, f"{stem}.txt"), "caption": _text(text).splitlines()}
 
@@ -160,6 +161,16 @@ class FolderSource:
 
     def licences(self) -> list[Licence]:
         return [Licence(f"images of {Path(self.path).name}", self.licence or "yours to know", "", "")]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder. A folder that cannot be read is an error: `rglob` would leave it out silently."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for place, _, names in os.walk(folder, onerror=refuse):
+        yield from (Path(place) / name for name in names)
 
 
 def _text(path: Path) -> str:

@@ -53,7 +53,7 @@ EXTRAS = {
     ],
 }
 
-COMMANDS = ("prepare", "annotate", "inspect_data", "train", "sample", "demo", "aot", "checkpoint")
+COMMANDS = ("prepare", "annotate", "inspect_data", "train", "sample", "demo", "aot", "doctor", "checkpoint")
 
 setup(
     name="ernie_vilg_jax",

@@ -30,3 +30,11 @@ CHIPS = {
     "v6e": Chip("v6e", 32 * 2**30, 1640e9, 918e12, 1.75e9),
     "tpu7x": Chip("half of a tpu7x", 96 * 2**30, 3690e9, 1153.5e12, 2.2e9, devices=2),
 }
+
+KINDS = {
+    **dict.fromkeys(("TPU v5 lite", "TPU v5e"), CHIPS["v5e"]),
+    **dict.fromkeys(("TPU v5", "TPU v5p"), CHIPS["v5p"]),
+    **dict.fromkeys(("TPU v6 lite", "TPU v6e"), CHIPS["v6e"]),
+    "TPU7x": CHIPS["tpu7x"],
+}
+"""The name that jax has for a device (`device_kind`) -> its chip."""

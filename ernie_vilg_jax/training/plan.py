@@ -19,7 +19,7 @@ from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax import checkpointing, paths
-from ernie_vilg_jax.data.loader import fixed_batch, make_loader
+from ernie_vilg_jax.data.loader import fixed_examples, make_loader
 from ernie_vilg_jax.data.records import read_manifest
 from ernie_vilg_jax.data.tokenizers import Tokenizer, load_tokenizer
 from ernie_vilg_jax.errors import UserError
@@ -32,6 +32,7 @@ from ernie_vilg_jax.training.autoencoder import AutoencoderTask
 from ernie_vilg_jax.training.diffusion import DiffusionTask
 from ernie_vilg_jax.training.init import beginnings
 from ernie_vilg_jax.training.task import Task
+from ernie_vilg_jax.training.validation import Validation
 
 GIB = 2**30
 
@@ -115,7 +116,7 @@ def _look_at_data(plan: Plan, config: ConfigDict, here: bool) -> Tokenizer | Non
     quick = config.copy_and_resolve_references()
     quick.data.verify_shards = False
     make_loader(quick, tokenizer, batch_size=config.phases[config.phase].batch_size, seed=config.seed, workers=0)
-    fixed_batch(quick, tokenizer, "holdout", 1, config.seed)
+    assert fixed_examples(quick, tokenizer, "holdout", 1, config.seed)[0], "one is read, so that it can be"
     splits = read_manifest(path)["splits"]
     counts = [f"{sum(shard['records'] for shard in splits[name]['shards'])} {name}" for name in ("train", "holdout")]
     plan.rows["data"] = f"{path}: {', '.join(counts)} records, a vocabulary of {tokenizer.vocab_size}"
@@ -125,13 +126,12 @@ def _look_at_data(plan: Plan, config: ConfigDict, here: bool) -> Tokenizer | Non
 
 
 def _make_task(config: ConfigDict, mesh: Any) -> Task:
-    model = build_model(config)
+    model, nothing = build_model(config), Validation(0, {}, {})
     if config.phase == "autoencoder":
-        return AutoencoderTask(config, model, mesh, {})
-    nothing: Any = np.zeros(0)
-    return DiffusionTask(
-        config, model, mesh, {}, posteriors=Posterior(nothing, nothing) if config.data.cache_latents else None
-    )
+        return AutoencoderTask(config, model, mesh, nothing)
+    empty: Any = np.zeros(0)
+    posteriors = Posterior(empty, empty) if config.data.cache_latents else None
+    return DiffusionTask(config, model, mesh, nothing, posteriors=posteriors)
 
 
 def _look_at_sizes(plan: Plan, config: ConfigDict, task: Task, devices: Devices) -> None:

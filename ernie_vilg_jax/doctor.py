@@ -4,7 +4,7 @@
   python -m ernie_vilg_jax.doctor --config=paper:experts,v5p_128 --workdir=gs://bucket/doctor --distributed
 
 Looks at versions and devices, arithmetic and memory, the attention kernel, a training step against the compiler's
-estimate, sampling, and a checkpoint that is saved and restored. Data and weights are random: nothing has to be prepared.
+estimate, sampling, and a checkpoint that is saved and restored. Data and weights are random: nothing is to be prepared.
 It goes on after a failure, and prints a report to paste into an issue; exit status 1 if anything failed.
 
 On several machines, start the same command on each of them, with --distributed and a --workdir that all see.
@@ -34,8 +34,6 @@ def main(argv: list[str]) -> None:
     del argv
     if _DISTRIBUTED.value:
         cli.silence_runtime()
-    import jax
-
     from ernie_vilg_jax.diagnosis import sections
     from ernie_vilg_jax.diagnosis.program import Examination
     from ernie_vilg_jax.sharding import processes
@@ -46,9 +44,8 @@ def main(argv: list[str]) -> None:
     with processes.together(_DISTRIBUTED.value):
         mesh = make_mesh(_CONFIG.value.mesh)
         first = processes.index() == 0
-        with jax.set_mesh(mesh):
-            examination = Examination(_CONFIG.value, mesh, _WORKDIR.value, _EACH.value)
-            found = sections.run(examination.checks, print if first else lambda text: None)
+        examination = Examination(_CONFIG.value, mesh, _WORKDIR.value, _EACH.value)
+        found = sections.run(examination.checks, print if first else lambda text: None)
         verdict = sections.summary(found)
         if first:
             print(verdict)

@@ -61,7 +61,8 @@ def main(argv: list[str]) -> None:
         raise UserError("--config is missing: name a file such as --config=configs/demo.py:base")
     if TOPOLOGY.value and not DRY_RUN.value:
         raise UserError(f"--topology={TOPOLOGY.value} is for --dry_run: training runs on the devices that are here")
-    if not WORKDIR.value and not DRY_RUN.value:
+    workdir = WORKDIR.value or ""
+    if not workdir and not DRY_RUN.value:
         raise UserError("--workdir is missing: name a folder for checkpoints and logs, such as --workdir=runs/demo")
     if not config.data.path and not DRY_RUN.value:
         raise UserError("--config.data.path is missing: name the folder that `python -m ernie_vilg_jax.prepare` wrote")
@@ -85,7 +86,7 @@ def main(argv: list[str]) -> None:
     saved = None
     with processes.together(*peers):
         try:
-            train(config, WORKDIR.value, resume_from=RESUME_FROM.value, allow_changes=ALLOW_CHANGES.value)
+            train(config, workdir, resume_from=RESUME_FROM.value, allow_changes=ALLOW_CHANGES.value)
         except Stopped as stopped:
             saved = f"{processes.name()}{stopped}"
     if saved:

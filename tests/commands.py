@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,9 @@ class Result(NamedTuple):
     stderr: str
 
 
-def run_all(commands: Sequence[Sequence[str]], cwd: Path | None = None, **environment: str) -> list[Result]:
+def run_all(
+    commands: Sequence[Sequence[str]], cwd: Path | None = None, environment: Mapping[str, str] | None = None
+) -> list[Result]:
     """The result of each command: the name of a module of the package, and its arguments."""
     root = str(Path(__file__).parent.parent)
     done = subprocess.run(
@@ -31,7 +33,7 @@ def run_all(commands: Sequence[Sequence[str]], cwd: Path | None = None, **enviro
         text=True,
         check=True,
         cwd=cwd or root,
-        env={**os.environ, "PYTHONPATH": root, **environment},
+        env={**os.environ, "PYTHONPATH": root, **(environment or {})},
     )
     return [Result(*result) for result in json.loads(done.stdout)]
 

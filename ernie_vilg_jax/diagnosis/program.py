@@ -4,6 +4,7 @@ import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import jax
@@ -35,7 +36,7 @@ STEPS = 3
 
 
 class Examination:
-    """All checks of `config.phase` (base or experts) over `mesh`, to be run in order under `jax.set_mesh(mesh)`.
+    """All checks of `config.phase` (base or experts) over `mesh`, to be run in order.
 
     Args:
       workdir: where a checkpoint is saved, and deleted again; None is a temporary folder of this machine.
@@ -66,11 +67,15 @@ class Examination:
             ("Versions and devices", lambda: machine.devices(self.mesh)),
             ("Arithmetic and memory", lambda: machine.arithmetic(self.mesh)),
             ("Attention kernel", lambda: machine.attention_kernel(self.mesh)),
-            (f"Training step of {self.config.phase}", self.train),
+            (f"Training step of {self.config.phase}", partial(self._over_mesh, self.train)),
             ("Against the compiler's estimate", self.estimate),
-            ("Sampling", self.sample),
-            ("Save and restore", self.save),
+            ("Sampling", partial(self._over_mesh, self.sample)),
+            ("Save and restore", partial(self._over_mesh, self.save)),
         )
+
+    def _over_mesh(self, check: Check) -> Iterator[str]:
+        with jax.set_mesh(self.mesh):  # not for the checks of single devices
+            yield from check()
 
     def _begin(self, key: jax.Array) -> Any:
         zeros = jnp.zeros(self.model.autoencoder.latent_channels)

@@ -25,6 +25,7 @@ NAMES = ["Versions and devices", "Arithmetic and memory", "Attention kernel", "T
 NAMES += ["Against the compiler's estimate", "Sampling", "Save and restore"]
 
 
+@pytest.mark.slow
 def test_the_command_on_two_devices(tmp_path: Path) -> None:
     arguments = [f"--output={tmp_path}/report.md", f"--workdir={tmp_path}/run", "--config.mesh.fsdp=2", "--each=4"]
     well, ill = run_all(
@@ -32,7 +33,7 @@ def test_the_command_on_two_devices(tmp_path: Path) -> None:
             ["doctor", SMOKE, "--config.mesh.data=1", *arguments],
             ["doctor", SMOKE, "--config.phases.base.learning_rate=nan", "--config.phases.base.warmup_steps=0"],
         ],
-        **TWO,
+        environment=TWO,
     )
     assert well.status == 0, well.stderr
     found = [line[4:].partition(":")[0] for line in well.stdout.splitlines() if line.startswith("### ")]

@@ -117,6 +117,7 @@ def test_it_refuses_too_little_room(make_config: MakeConfig, whole_run: Path, mo
         make_plan(make_config("base"), whole_run, here())
 
 
+@pytest.mark.slow
 def test_the_command() -> None:
     paper = "--config=configs/paper.py:experts,256"
     good, bad, alone, unknown = run_all(

@@ -69,10 +69,8 @@ def _fork(command: Sequence[str]) -> list[Any]:
 
 
 if __name__ == "__main__":
-    # Imported, and no more: a device that was opened here would be shared by all.
-    import grain  # noqa: F401
-    import jax  # noqa: F401
-    import optax  # noqa: F401
-    from orbax.checkpoint import v1  # noqa: F401
+    # Imported, and no more: a device that was opened here would be shared by all, and flags are of commands only.
+    import ernie_vilg_jax.pipeline
+    import ernie_vilg_jax.training.plan  # noqa: F401
 
     print(json.dumps([_fork(command) for command in json.load(sys.stdin)]))

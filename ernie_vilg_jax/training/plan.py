@@ -87,7 +87,7 @@ def make_plan(
         config.tokenizer.vocab_size = tokenizer.vocab_size
     task = _make_task(config, devices.mesh)
     _look_at_sizes(plan, config, task, devices)
-    saved = _bytes(jax.eval_shape(task.items, task.abstract))
+    saved = _bytes(task.abstract)  # a checkpoint is the state, cut into items
     keep = config.train.keep_checkpoints
     plan.rows["checkpoint"] = (
         f"{saved / GIB:.2f} GiB each, {keep} kept, one every {config.train.checkpoint_every} steps"
@@ -146,7 +146,7 @@ def _look_at_sizes(plan: Plan, config: ConfigDict, task: Task, devices: Devices)
     if isinstance(task, DiffusionTask):
         pieces = len(task.trained) * section.accumulation_steps
         batch += f": {task.batch_size // (pieces * across)} at once"
-        batch += f", for each of {len(task.trained)} experts" if len(task.trained) > 1 else ""
+        batch += ", expert by expert" if len(task.trained) > 1 else ""
         batch += f", in {section.accumulation_steps} micro-batches" if section.accumulation_steps > 1 else ""
     plan.rows["batch"] = batch
     for name, tree in task.parameters.items():

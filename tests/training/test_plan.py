@@ -38,7 +38,7 @@ def test_a_run_that_goes_on(make_config: MakeConfig, whole_run: Path) -> None:
     assert found.rows["steps"] == "8 to 12"
     assert found.rows["goes on"].endswith("experts/checkpoints/8")
     assert found.rows["changes"] == "phases.experts.accumulation_steps"
-    assert "8 images a step, 8 a device: 2 at once, for each of 2 experts, in 2 micro-batches" in found.rows["batch"]
+    assert "8 images a step, 8 a device: 2 at once, expert by expert, in 2 micro-batches" in found.rows["batch"]
     # Going back would set a checkpoint aside: not now.
     assert make_plan(make_config("experts"), whole_run, here(), resume_from=4).rows["steps"] == "4 to 8"
     assert listing(whole_run) == before

@@ -30,9 +30,7 @@ def make_mesh(sizes: Mapping[str, int], devices: Sequence[Any] | None = None) ->
     slices = len({getattr(device, "slice_index", 0) for device in devices})
     shape = shape_of(sizes, len(devices), slices)
     if slices > 1:
-        between = _between(shape, slices)
-        within = [size // step for size, step in zip(shape, between, strict=True)]
-        placed = mesh_utils.create_hybrid_device_mesh(within, between, devices)
+        placed = _over_slices(shape, slices, devices)
     else:
         # An axis may take part of a side of the torus: fsdp=64 of 4 x 4 x 8 chips is 4 x 4 x half of 8.
         placed = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
@@ -84,6 +82,12 @@ def _factorings(count: int, parts: int) -> Iterator[tuple[int, ...]]:
     for head in itertools.product(divisors, repeat=parts - 1):
         if count % math.prod(head) == 0:
             yield (*head, count // math.prod(head))
+
+
+def _over_slices(shape: Sequence[int], slices: int, devices: Sequence[Any]) -> Any:
+    between = _between(shape, slices)
+    within = [size // step for size, step in zip(shape, between, strict=True)]
+    return mesh_utils.create_hybrid_device_mesh(within, between, devices)
 
 
 def _between(shape: Sequence[int], slices: int) -> list[int]:

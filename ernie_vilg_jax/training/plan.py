@@ -6,6 +6,7 @@ that is `aot`'s to say.
 """
 
 import dataclasses
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -214,7 +215,11 @@ def _look_at_start(
 
 
 def _check_room(plan: Plan, folder: epath.Path, needed: float) -> None:
-    place = next(place for place in (Path(folder).absolute(), *Path(folder).absolute().parents) if place.exists())
+    place = next(
+        place for place in (Path(folder).absolute(), *Path(folder).absolute().parents) if os.path.exists(place)
+    )
+    if not place.is_dir() or not os.access(place, os.W_OK, effective_ids=True):
+        raise UserError(f"--workdir={folder} cannot be written: {place} is no folder that this user may write to")
     free = shutil.disk_usage(place).free
     plan.rows["disk"] = f"{free / GIB:.1f} GiB free, {needed / GIB:.2f} needed for checkpoints"
     if free < needed:

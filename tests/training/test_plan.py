@@ -14,6 +14,7 @@ from ernie_vilg_jax.sharding.mesh import abstract_mesh, make_mesh
 from ernie_vilg_jax.training import lock, plan
 from ernie_vilg_jax.training.plan import Devices, make_plan
 from tests.commands import run_all
+from tests.disks import as_nobody
 from tests.tiny_run import MakeConfig
 
 ONE = {"data": -1}
@@ -115,6 +116,15 @@ def test_it_refuses_too_little_room(make_config: MakeConfig, whole_run: Path, mo
     monkeypatch.setattr(plan.shutil, "disk_usage", lambda place: SimpleNamespace(free=10_000))
     with pytest.raises(UserError, match=r"has 0.0 GiB free, and its checkpoints need"):
         make_plan(make_config("base"), whole_run, here())
+
+
+def test_it_refuses_a_place_that_cannot_be_written(make_config: MakeConfig, tmp_path: Path, open_folder: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(UserError, match=r"--workdir=.*run cannot be written: .*file is no folder"):
+        make_plan(make_config("autoencoder"), tmp_path / "file" / "run", here())
+    (open_folder / "closed").mkdir(mode=0o500)
+    with as_nobody(), pytest.raises(UserError, match=r"--workdir=.*run cannot be written: .*closed is no folder"):
+        make_plan(make_config("autoencoder", **{"data.path": ""}), open_folder / "closed" / "run", here())
 
 
 @pytest.mark.slow

@@ -63,6 +63,10 @@ def default_config() -> ConfigDict:
     c.diffusion.num_timesteps = 1000  # [N]
     c.diffusion.beta_start = 1e-4  # [?]
     c.diffusion.beta_end = 2e-2  # [?]
+    # What follows is ours, from later papers (docs/training.md); off.
+    c.diffusion.prediction_type = "epsilon"  # of the U-Net [N]; or "v", or "x0"
+    c.diffusion.zero_terminal_snr = False  # no signal at the last timestep; not for epsilon
+    c.diffusion.min_snr_gamma = 0.0  # the loss counts at most so many times the noise's; 0 is off, 5 is usual
 
     c.experts = ConfigDict()
     c.experts.n = 10  # [P]

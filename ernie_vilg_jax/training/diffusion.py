@@ -19,7 +19,7 @@ from jax.sharding import Mesh, PartitionSpec
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax.checkpointing import expert_name
-from ernie_vilg_jax.diffusion.loss import loss_per_sample
+from ernie_vilg_jax.diffusion.loss import loss_per_sample, min_snr_weights
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.model import Model
@@ -169,8 +169,12 @@ class DiffusionTask:
         noisy = self.model.schedule.add_noise(latents, noise, t)
         key = dropout if self.config.model.unet.dropout else None
         token_weight, loss_weight = batch.get("token_weight"), batch.get("loss_weight")
-        epsilon = self.model.predict(unet, noisy, t, text, token_weight=token_weight, dropout=key)
-        per_sample = loss_per_sample(epsilon, noise, loss_weight, self.config.knowledge.loss_weight_on)
+        prediction = self.model.prediction(unet, noisy, t, text, token_weight=token_weight, dropout=key)
+        target = self.model.target(latents, noise, t)
+        per_sample = loss_per_sample(prediction, target, loss_weight, self.config.knowledge.loss_weight_on)
+        if gamma := self.config.diffusion.get("min_snr_gamma", 0.0):
+            weights = min_snr_weights(self.model.schedule, gamma, self.model.prediction_type)
+            per_sample *= jnp.asarray(weights, jnp.float32)[t]
         return per_sample.mean(), per_sample
 
     def _latents(self, autoencoder: Any, batch: Batch) -> jax.Array:

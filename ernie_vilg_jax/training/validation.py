@@ -64,8 +64,8 @@ class Validator:
                 # Timesteps evenly over the stage; the noise is the same at every call and for every model.
                 t = (low + (jnp.arange(count) + 0.5) / count * (high - low)).astype(jnp.int32)
                 noise = jax.random.normal(jax.random.fold_in(key, stage), latents.shape)
-                epsilon = self.model.predict(expert, self.model.schedule.add_noise(latents, noise, t), t, text)
-                return loss_per_sample(epsilon, noise).mean()
+                prediction = self.model.prediction(expert, self.model.schedule.add_noise(latents, noise, t), t, text)
+                return loss_per_sample(prediction, self.model.target(latents, noise, t)).mean()
 
             return jax.lax.map(one, (jnp.asarray(self._validated), jnp.asarray(self._slots)))
 

@@ -41,7 +41,14 @@ FORMAT = 2
 AUTOENCODER = ("model.autoencoder", "model.image_size")
 BASE = ("dtype", "model", "diffusion", "tokenizer.kind", "tokenizer.vocab_size", "tokenizer.max_length")
 # How a model is computed, and how it is trained: no part of what it is.
-HOW = (".remat", ".scan_layers", "diffusion.min_snr_gamma")
+HOW = (
+    ".remat",
+    ".remat_keep",
+    ".scan_layers",
+    ".precision",
+    ".two_pass_norm",
+    "diffusion.min_snr_gamma",
+)
 SAME = {"autoencoder": AUTOENCODER, "base": BASE, "experts": (*BASE, "experts.n", "experts.stages")}
 # What decides how training goes on, in each phase.
 TRAINING = (

@@ -31,6 +31,7 @@ from ernie_vilg_jax.sampling.streamed import working
 from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.training.diffusion import DiffusionTask
 from ernie_vilg_jax.training.flops import count_flops
+from ernie_vilg_jax.training.validation import Validation
 
 GIB = 2**30
 # What the time goes to -> how the operations are named.
@@ -113,7 +114,7 @@ def forecast_training(config: ConfigDict, mesh: Mesh, chip: Chip, effort: str = 
     config = config.copy_and_resolve_references()
     model = build_model(config)
     cached = Posterior(np.zeros(0), np.zeros(0)) if config.data.cache_latents else None  # type: ignore[arg-type]
-    task = DiffusionTask(config, model, mesh, {}, posteriors=cached)
+    task = DiffusionTask(config, model, mesh, Validation(0, {}, {}), posteriors=cached)
     shapes = batch_shapes(config, task)
     batch: Any = {
         name: jax.ShapeDtypeStruct(shape, dtype, sharding=rules.batch_sharding(mesh))

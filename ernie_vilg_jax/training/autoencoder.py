@@ -21,7 +21,14 @@ from ernie_vilg_jax.images import to_uint8
 from ernie_vilg_jax.model import Model, to_float
 from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.training.flops import jaxpr_flops
-from ernie_vilg_jax.training.optimizer import ema_update, make_optimizer
+from ernie_vilg_jax.training.optimizer import (
+    ema_dtype,
+    ema_init,
+    ema_update,
+    make_optimizer,
+    skipped_updates,
+    update_ratio,
+)
 from ernie_vilg_jax.training.task import Batch, Items, State
 from ernie_vilg_jax.training.validation import Validation
 
@@ -55,7 +62,7 @@ class AutoencoderTask:
     def _new(self, key: jax.Array) -> State:
         init, run = jax.random.split(key)
         params = self.model.init_autoencoder(init)
-        state = {"step": jnp.int32(0), "key": run, "params": params, "ema": jax.tree.map(jnp.copy, params)}
+        state = {"step": jnp.int32(0), "key": run, "params": params, "ema": ema_init(params, ema_dtype(self.config))}
         return {**state, "opt": self.optimizer.init(params)}
 
     @property
@@ -98,7 +105,8 @@ class AutoencoderTask:
         params = optax.apply_updates(state["params"], updates)
         ema = ema_update(state["ema"], params, state["step"], self.section.ema_decay)
         new = {"step": state["step"] + 1, "key": state["key"], "params": params, "ema": ema, "opt": opt}
-        return new, {**metrics, "loss": loss, "grad_norm": optax.tree.norm(grads)}
+        metrics |= {"loss": loss, "grad_norm": optax.tree.norm(grads), "update_ratio": update_ratio(updates, params)}
+        return new, metrics | skipped_updates(opt)
 
     @cached_property
     def train_step(self) -> Any:

@@ -27,7 +27,14 @@ from ernie_vilg_jax.models.autoencoder import Posterior
 from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.sharding.compiler_options import compiler_options
 from ernie_vilg_jax.training.flops import jaxpr_flops
-from ernie_vilg_jax.training.optimizer import ema_update, make_optimizer
+from ernie_vilg_jax.training.optimizer import (
+    ema_dtype,
+    ema_init,
+    ema_update,
+    make_optimizer,
+    skipped_updates,
+    update_ratio,
+)
 from ernie_vilg_jax.training.task import Batch, Items, State
 from ernie_vilg_jax.training.validation import Validation, Validator
 
@@ -96,14 +103,14 @@ class DiffusionTask:
 
     def _new(self, key: jax.Array, start: dict[str, Any]) -> State:
         unet_key, text_key, run = jax.random.split(key, 3)
-        n = len(self.trained)
+        n, dtype = len(self.trained), ema_dtype(self.config)
         unet = start["unet"] if "unet" in start else self.model.init_unet(unet_key)
         text = start["text_encoder"] if "text_encoder" in start else self.model.init_text_encoder(text_key)
         bank = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], n, axis=0), unet)
-        experts = {"params": bank, "ema": jax.tree.map(jnp.copy, bank), "opt": jax.vmap(self.optimizer.init)(bank)}
+        experts = {"params": bank, "ema": ema_init(bank, dtype), "opt": jax.vmap(self.optimizer.init)(bank)}
         text_encoder = {"ema": text}
         if self.train_text_encoder:
-            text_encoder |= {"params": jax.tree.map(jnp.copy, text), "opt": self.optimizer.init(text)}
+            text_encoder = {"params": text, "ema": ema_init(text, dtype), "opt": self.optimizer.init(text)}
         return {
             "step": jnp.int32(0),
             "key": run,
@@ -233,7 +240,7 @@ class DiffusionTask:
 
         Returns:
           The text encoder's gradients (summed, over the number of experts in training; None if it is frozen), the
-          experts, and (per-sample losses [n, b], gradient norms [n]).
+          experts, and (per-sample losses [n, b], norms of gradients and relative ones of updates [n, 2]).
         """
         count, (text_params, autoencoder) = len(self.trained), frozen
         here, share = xs[1].shape[0], jax.tree.leaves(xs[0])[0].shape[1]
@@ -251,10 +258,11 @@ class DiffusionTask:
             put = lambda leaf, new: jax.lax.dynamic_update_index_in_dim(leaf, new, k, 0)  # noqa: E731
             experts = jax.tree.map(put, experts, {"params": params, "ema": ema, "opt": opt})
             text_grads = jax.tree.map(lambda total, grad: total + grad / count, text_grads, more)
-            return experts, text_grads, put(losses, per_sample), put(norms, optax.tree.norm(grads))
+            of_step = jnp.stack([optax.tree.norm(grads), update_ratio(updates, params)])
+            return experts, text_grads, put(losses, per_sample), put(norms, of_step)
 
         zero = jax.tree.map(jnp.zeros_like, text_params) if self.train_text_encoder else None
-        carry = (experts, zero, jnp.zeros((here, share)), jnp.zeros(here))
+        carry = (experts, zero, jnp.zeros((here, share)), jnp.zeros((here, 2)))
         if here == 1 or self.mesh.devices.flat[0].platform == "cpu":
             # XLA runs convolutions inside a loop on one CPU thread: 8 images a second on two cores instead of 75.
             for k in range(here):
@@ -304,7 +312,9 @@ class DiffusionTask:
             ema = ema_update(text_encoder["ema"], params, step, self.section.ema_decay)
             text_encoder = {"params": params, "ema": ema, "opt": opt}
         new = {**state, "step": step + 1, "experts": experts, "text_encoder": text_encoder}
-        metrics = {"loss": per_sample.mean(), "grad_norm": norms.mean(), "per_sample": per_sample.reshape(-1)}
+        metrics = {"loss": per_sample.mean(), "per_sample": per_sample.reshape(-1)}
+        metrics |= {"grad_norm": norms[:, 0].mean(), "update_ratio": norms[:, 1].mean()}
+        metrics |= skipped_updates(experts["opt"], text_encoder.get("opt"))
         if n > 1:
             metrics |= {f"loss_{expert_name(stage)}": per_sample[k].mean() for k, stage in enumerate(self.trained)}
         return new, metrics

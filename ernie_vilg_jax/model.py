@@ -17,6 +17,7 @@ from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.diffusion.schedule import Denoised, Kind, Schedule, make_schedule
 from ernie_vilg_jax.diffusion.stages import Stages, make_stages
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.models.attention import plain_attention
 from ernie_vilg_jax.models.autoencoder import Autoencoder, Posterior
 from ernie_vilg_jax.models.text_encoder import Text, TextEncoder
 from ernie_vilg_jax.models.unet import UNet
@@ -51,6 +52,15 @@ class Model:
         """[h, w, c] of one image's latents."""
         side = self.image_size // self.autoencoder.downsampling
         return side, side, self.autoencoder.latent_channels
+
+    def without_recomputation(self) -> "Model":
+        """The same functions, whose backward passes compute nothing again. For counting: it may need more memory."""
+        return dataclasses.replace(
+            self,
+            autoencoder=self.autoencoder.clone(remat=False),
+            text_encoder=self.text_encoder.clone(remat=False),
+            unet=self.unet.clone(remat=False, attention=plain_attention),
+        )
 
     def init_autoencoder(self, key: jax.Array) -> Params:
         images = jnp.zeros((1, self.image_size, self.image_size, 3))

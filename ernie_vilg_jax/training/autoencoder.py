@@ -20,7 +20,7 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.images import to_uint8
 from ernie_vilg_jax.model import Model, to_float
 from ernie_vilg_jax.sharding import rules
-from ernie_vilg_jax.training.flops import jaxpr_flops
+from ernie_vilg_jax.training.flops import model_flops
 from ernie_vilg_jax.training.optimizer import (
     ema_dtype,
     ema_init,
@@ -140,7 +140,7 @@ class AutoencoderTask:
         return pairs.reshape(-1, *pairs.shape[2:]), ["original", "reconstructed"] * count
 
     def flops_per_step(self, batch: Batch) -> float:
-        return jaxpr_flops(self.train_step.trace(self.abstract, batch).jaxpr)
+        return model_flops(self, batch)
 
 
 def random_crops(key: jax.Array, images: jax.Array, size: int | None) -> jax.Array:

@@ -26,7 +26,7 @@ from ernie_vilg_jax.model import Model
 from ernie_vilg_jax.models.autoencoder import Posterior
 from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.sharding.compiler_options import compiler_options
-from ernie_vilg_jax.training.flops import jaxpr_flops
+from ernie_vilg_jax.training.flops import model_flops
 from ernie_vilg_jax.training.optimizer import (
     ema_dtype,
     ema_init,
@@ -329,7 +329,7 @@ class DiffusionTask:
         )
 
     def flops_per_step(self, batch: Batch) -> float:
-        return jaxpr_flops(self.train_step.trace(self.abstract, batch).jaxpr)
+        return model_flops(self, batch)
 
     # ---- validation and previews -----------------------------------------------------------------------------------
 

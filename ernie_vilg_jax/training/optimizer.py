@@ -122,7 +122,7 @@ def skip_spikes(optimizer: optax.GradientTransformation, factor: float) -> optax
         mean = state.norm + share * (keep(limit, norm) - state.norm)
         return updates, SpikeState(mean, state.updates + 1, state.skipped + spike, inner)
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformation(init, update)  # type: ignore[arg-type]
 
 
 def update_ratio(updates: Any, params: Any) -> jax.Array:

@@ -83,7 +83,7 @@ def test_predict_gives_both_parts(kind: str) -> None:
     alpha, sigma = model.schedule.alpha_sigma(t, 4)
     np.testing.assert_allclose(alpha * denoised.x0 + sigma * denoised.epsilon, x, atol=1e-4)
     said = jax.jit(model.prediction)(unet, x, t, text)
-    np.testing.assert_allclose(said, model.target(*denoised, t), atol=1e-3)
+    np.testing.assert_allclose(said, model.target(denoised.x0, denoised.epsilon, t), atol=1e-3)
 
 
 @pytest.mark.parametrize(

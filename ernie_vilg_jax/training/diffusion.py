@@ -246,7 +246,7 @@ class DiffusionTask:
         here, share = xs[1].shape[0], jax.tree.leaves(xs[0])[0].shape[1]
 
         def one(k: Any, experts: Any, text_grads: Any) -> tuple[Any, Any, jax.Array, jax.Array]:
-            """The k-th expert, updated; the gradients so far; losses [b]; the norms of its gradients and its update [2]."""
+            """The k-th expert, updated; the gradients so far; losses [b]; norms of its gradient and its update [2]."""
             at = lambda leaf: jax.lax.dynamic_index_in_dim(leaf, k, keepdims=False)  # noqa: E731
             expert, (batch, stage, key) = jax.tree.map(at, (experts, xs))
             per_sample, grads, more = self._expert_gradients(

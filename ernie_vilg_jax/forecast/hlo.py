@@ -16,9 +16,14 @@ from functools import cached_property
 
 import numpy as np
 
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+"""(dtype, sizes) of arrays."""
+
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4}
 _BYTES |= {"s64": 8, "u64": 8, "f64": 8, "f8e4m3fn": 1, "f8e5m2": 1, "s4": 1, "u4": 1}
 _KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
+# What they return was there before.
+_NOTHING_NEW = ("parameter", "get-tuple-element", "tuple", "while", "conditional", "bitcast", "optimization-barrier")
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
 _SHAPE = re.compile(r"\b(\w+)\[([\d,]*)\]")
 # Matrix products in each kernel of splash attention; both of the backward pass compute the logits again.
@@ -41,17 +46,21 @@ class Operation:
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """One collective operation: `trips` times, `groups` of devices (places in the mesh, in order) exchange `shapes`."""
+    """One collective operation: `trips` times, `groups` of devices (places in the mesh, in order) exchange `shapes`.
+
+    `shapes` are those of all its arrays on one device, for the compiler combines many into one operation: of what goes
+    in or of what comes out, whichever is more. So an all-gather counts what it makes, a reduce-scatter what it takes.
+    """
 
     kind: str
     trips: int
-    shapes: tuple[tuple[str, tuple[int, ...]], ...]
+    shapes: Shapes
     groups: tuple[tuple[int, ...], ...]
 
     @property
     def bytes(self) -> int:
-        """Of its largest array, on one device, once."""
-        return max((size_of(*shape) for shape in self.shapes), default=0)
+        """Of all its arrays, on one device, once."""
+        return bytes_of(self.shapes)
 
     def crosses(self, mesh_shape: Iterable[int], axis: int) -> bool:
         """Whether a group holds devices at different places along that axis of the mesh."""
@@ -63,8 +72,8 @@ class Collective:
         return any(len({int(place_on_axis[device]) for device in group}) > 1 for group in groups)
 
 
-def size_of(dtype: str, shape: tuple[int, ...]) -> int:
-    return _BYTES.get(dtype, 0) * int(np.prod(shape, dtype=np.int64))
+def bytes_of(shapes: Shapes) -> int:
+    return sum(_BYTES.get(dtype, 0) * int(np.prod(shape, dtype=np.int64)) for dtype, shape in shapes)
 
 
 class Program:
@@ -193,27 +202,51 @@ class Program:
         found = []
         for name, times in self.trips.items():
             for operation in self.computations[name]:
-                kind = operation.kind.removesuffix("-start")
-                inner = self._inside(operation)
-                if inner is not None:
-                    # How a reduce-scatter is written for TPU: a fusion of this name, of a sum and what is cut from it.
-                    cut = "all-reduce-scatter" in operation.rest
-                    kind = "reduce-scatter" if cut else inner.kind.removesuffix("-start")
-                    operation = inner
-                if kind in _KINDS:
-                    found.append(Collective(kind, times, _shapes(operation.result), _groups(operation.rest)))
+                inside = self._inside(operation)
+                # How a reduce-scatter is written for TPU: a fusion of this name, of a sum and what is cut from it.
+                cut = bool(inside) and "all-reduce-scatter" in operation.rest
+                for one, where in inside or [(operation, name)]:
+                    kind = "reduce-scatter" if cut else one.kind.removesuffix("-start")
+                    if kind in _KINDS:
+                        found.append(Collective(kind, times, self._arrays(one, where), _groups(one.rest)))
         return found
 
-    def _inside(self, operation: Operation) -> Operation | None:
-        """The collective that a fusion holds: the TPU compiler fuses some with what produces or consumes them."""
+    def _inside(self, operation: Operation) -> list[tuple[Operation, str]]:
+        """The collectives that a fusion holds, and where: the compiler fuses some with what makes or takes them."""
         if operation.kind != "fusion":
-            return None
+            return []
         callee = operation.attribute(r"calls=%?([\w.\-]+)") or ""
-        inside = [o for o in self.computations.get(callee, []) if o.kind.removesuffix("-start") in _KINDS]
-        return inside[0] if inside else None
+        inside = self.computations.get(callee, [])
+        return [(one, callee) for one in inside if one.kind.removesuffix("-start") in _KINDS]
+
+    def _arrays(self, collective: Operation, computation: str) -> Shapes:
+        """`Collective.shapes` of an operation in that computation."""
+        result = collective.result
+        if collective.kind.endswith("-start") and collective.kind != "all-reduce-start":
+            result = _elements(result)[1]  # behind the operands; what follows is the operation's own
+        results = {operation.name: operation.result for operation in self.computations[computation]}
+        names = re.findall(r"%([\w.\-]+)", _split_type(f"({collective.rest}")[0])
+        operands = _shapes(" ".join(results.get(name, "") for name in names))
+        return max(_shapes(result), operands, key=bytes_of)
+
+    @property
+    def largest(self) -> str:
+        """The largest array that an operation makes: its type, GiB, and where in the model it comes from."""
+        made = [
+            (bytes_of((shape,)), shape, operation)
+            for name in self.trips
+            for operation in self.computations[name]
+            if operation.kind not in _NOTHING_NEW
+            for shape in _shapes(operation.result)
+        ]
+        size, (dtype, sizes), operation = max(made, key=lambda one: one[0], default=(0, ("", ()), None))
+        if operation is None:
+            return ""
+        source = operation.attribute(r'op_name="([^"]*)"') or operation.name
+        return f"{size / 2**30:.2f} GiB, {dtype}{list(sizes)} of {source}"
 
     def traffic(self) -> dict[str, tuple[int, int]]:
-        """Kind -> (how many run, bytes of their largest arrays in all), on one device in one run."""
+        """Kind -> (how many run, bytes of all their arrays), on one device in one run; `Collective` says which."""
         kinds: dict[str, tuple[int, int]] = {}
         for one in self.collectives:
             count, size = kinds.get(one.kind, (0, 0))
@@ -240,7 +273,19 @@ def _split_type(text: str) -> tuple[str, str]:
     return text, ""
 
 
-def _shapes(text: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
+def _elements(text: str) -> list[str]:
+    """'((f32[2]{0}, f32[3]{0}), f32[4]{0})' -> its elements: one or more arrays each."""
+    found, depth = [""], 0
+    for character in text[1:-1]:
+        depth += (character in "([{") - (character in ")]}")
+        if character == "," and not depth:
+            found.append("")
+        else:
+            found[-1] += character
+    return found
+
+
+def _shapes(text: str) -> Shapes:
     return tuple(
         (dtype, tuple(int(size) for size in sizes.split(",") if size))
         for dtype, sizes in _SHAPE.findall(text)

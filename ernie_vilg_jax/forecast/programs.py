@@ -1,0 +1,244 @@
+"""Every program that a run executes, from its config: what `aot` compiles.
+
+`PROGRAMS` has them by name, in the order of a run. One more is one more function here, and its name in `NAMES`.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from ernie_vilg_jax.chips import Chip
+from ernie_vilg_jax.config import latent_size
+from ernie_vilg_jax.diffusion.loop import visits
+from ernie_vilg_jax.diffusion.samplers import make_sampler
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.forecast.report import Built, local_bytes
+from ernie_vilg_jax.model import Model, ModelParams, build_model
+from ernie_vilg_jax.models.autoencoder import Posterior
+from ernie_vilg_jax.sampling.generator import generate
+from ernie_vilg_jax.sampling.modes import check_mode
+from ernie_vilg_jax.sampling.streamed import working
+from ernie_vilg_jax.sharding import rules
+from ernie_vilg_jax.training.autoencoder import AutoencoderTask
+from ernie_vilg_jax.training.diffusion import DiffusionTask
+from ernie_vilg_jax.training.flops import count_flops, jaxpr_flops
+from ernie_vilg_jax.training.loop import item_shardings
+
+Shape = tuple[tuple[int, ...], Any]
+Builder = Callable[[ConfigDict, Mesh, int], Built]
+"""(config, mesh, images at once in sampling) -> the program. Raises UserError where the config and the mesh differ."""
+
+
+def step(phase: str, encoded: bool, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
+    """A training step: of images that it encodes itself, or of latents that are `encoded` already."""
+    task = make_task(phase, encoded, config, mesh)
+    example = placed_batch(batch_shapes(config, task), mesh)
+
+    def flops() -> float:
+        plain = config.copy_and_resolve_references()
+        for part in ("autoencoder", "text_encoder", "unet"):
+            plain.model[part].remat = False
+        twin = make_task(phase, encoded, plain, mesh)
+        with jax.set_mesh(mesh):
+            return jaxpr_flops(twin.train_step.trace(twin.abstract, example).jaxpr)
+
+    data = "" if phase == "autoencoder" else f", of {'latents' if encoded else 'images, encoded in it'}"
+    return Built(
+        f"{title(config, mesh)}, training step of {phase}{data}",
+        mesh,
+        task.batch_size,
+        task.train_step,
+        (task.abstract, example),
+        {**parts(task), "batch": example},
+        flops,
+    )
+
+
+def save(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
+    """The copy of the state, cut into items, that a checkpoint is written from."""
+    task = make_task(phase, False, config, mesh)
+    jitted = jax.jit(task.items, out_shardings=item_shardings(task, mesh))
+    name = f"{title(config, mesh)}, copy for a checkpoint of {phase}"
+    return Built(name, mesh, 0, jitted, (task.abstract,), parts(task))
+
+
+def sampling(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
+    """Prompts -> images with all experts resident: text encoder, the whole loop with guidance, decoder.
+
+    Images go over the mesh's `data` and `fsdp`; experts are whole on every chip, or cut along `tensor`.
+    """
+    check_mode("resident", config.experts.n, mesh)
+    across = mesh.shape["data"] * mesh.shape["fsdp"]
+    batch = batch or across
+    if batch % across:
+        raise UserError(f"--batch={batch} must be a multiple of {across}, the chips that images go over")
+    model = build_model(config)
+    settings = config.sample
+    sampler = make_sampler(settings.sampler, model.schedule, settings.steps)
+    key = jax.random.key(0)
+    params = sampling_params(model, jnp.dtype(config.dtype), lambda tree: rules.placed(tree, working(tree, mesh)))
+    words = [jax.ShapeDtypeStruct((batch, config.tokenizer.max_length), t) for t in (jnp.int32, jnp.bool_)]
+    null = tuple(jax.ShapeDtypeStruct((1, *word.shape[1:]), word.dtype) for word in words)
+    noise = jax.ShapeDtypeStruct((batch, *model.latent_shape), jnp.float32)
+    over = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+    tokens, mask, noise = (jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=over) for x in (*words, noise))
+
+    def run(params: ModelParams, tokens: Any, mask: Any, null: Any, noise: Any, scale: Any) -> jax.Array:
+        return generate(model, params, model.stages, sampler, tokens, mask, null, noise, scale, key)
+
+    def flops() -> float:
+        """Counted by parts: how many steps a stage has is data to the program."""
+        text = jax.eval_shape(model.encode_text, params.text_encoder, tokens, mask)
+        at = jax.ShapeDtypeStruct((batch,), jnp.int32)
+        # With guidance each step looks at every image twice; the prompts and the empty one are read once.
+        total = 2 * settings.steps * count_flops(model.predict, params.experts[0], noise, at, text)
+        total += count_flops(model.encode_text, params.text_encoder, tokens, mask)
+        total += count_flops(model.encode_text, params.text_encoder, *null)
+        return total + count_flops(model.decode, params.autoencoder, noise)
+
+    return Built(
+        f"{title(config, mesh)}, {settings.steps} steps of {settings.sampler} with guidance",
+        mesh,
+        batch,
+        jax.jit(run, out_shardings=over),
+        (params, tokens, mask, null, noise, jax.ShapeDtypeStruct((), jnp.float32)),
+        {
+            **{"autoencoder": params.autoencoder, "text encoder": params.text_encoder},
+            f"experts ({model.stages.n})": params.experts,
+        },
+        flops,
+        # How many steps a stage has is data to the program.
+        round(settings.steps / len(visits(model.stages, sampler.timesteps))),
+    )
+
+
+def export(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
+    """`checkpoint export`: reads the averages in the compute dtype, and makes bfloat16 of them, all on one device."""
+    one = Mesh(mesh.devices.reshape(-1)[:1], ("one",), axis_types=mesh.axis_types[:1])
+    model = build_model(config)
+    place = lambda tree: rules.placed(tree, jax.tree.map(lambda _: rules.replicated(one), tree))  # noqa: E731
+    params = sampling_params(model, jnp.dtype(config.dtype), place)
+
+    def run(params: ModelParams) -> Any:
+        """What is bfloat16 already is not copied."""
+        trees = params.autoencoder["params"], params.text_encoder, params.experts
+        return [leaf.astype(jnp.bfloat16) for leaf in jax.tree.leaves(trees) if leaf.dtype != jnp.bfloat16]
+
+    return Built(
+        f"{config.name}, export of all averages on one chip",
+        one,
+        0,
+        jax.jit(run, keep_unused=True),
+        (params,),
+        {"autoencoder": params.autoencoder, "text encoder": params.text_encoder, "experts": params.experts},
+    )
+
+
+PROGRAMS: dict[str, Builder] = {
+    "autoencoder_step": partial(step, "autoencoder", False),
+    "autoencoder_save": partial(save, "autoencoder"),
+    "base_step": partial(step, "base", False),
+    "base_step_encoded": partial(step, "base", True),
+    "base_save": partial(save, "base"),
+    "experts_step": partial(step, "experts", False),
+    "experts_step_encoded": partial(step, "experts", True),
+    "experts_save": partial(save, "experts"),
+    "export": export,
+    "sampling": sampling,
+}
+
+
+def build(name: str, config: ConfigDict, mesh: Mesh, batch: int = 0) -> Built:
+    """The program of that name in `PROGRAMS`; or "training", the step of `config.phase` as its data are."""
+    if name == "training":
+        name = f"{config.phase}_step"
+        name += "_encoded" if config.data.cache_latents and config.phase != "autoencoder" else ""
+    return PROGRAMS[name](config.copy_and_resolve_references(), mesh, batch)
+
+
+# ---- parts ---------------------------------------------------------------------------------------------------------
+
+
+def make_task(phase: str, encoded: bool, config: ConfigDict, mesh: Mesh) -> Any:
+    """The task of a phase, without data."""
+    config = config.copy_and_resolve_references()
+    config.phase = phase
+    model = build_model(config)
+    if phase == "autoencoder":
+        return AutoencoderTask(config, model, mesh, {})
+    cached: Any = Posterior(np.zeros(0), np.zeros(0)) if encoded else None  # type: ignore[arg-type]
+    return DiffusionTask(config, model, mesh, {}, posteriors=cached)
+
+
+def parts(task: Any) -> dict[str, Any]:
+    """The state of a task, by the names that people read."""
+    names = {"params": "parameters", "ema": "average", "opt": "optimizer"}
+    state = task.abstract
+    if "experts" not in state:
+        return {f"autoencoder, {names[name]}": state[name] for name in names}
+    whole = {"autoencoder": state["autoencoder"], "text encoder": state["text_encoder"]}
+    return whole | {f"experts, {names[name]}": tree for name, tree in state["experts"].items()}
+
+
+def batch_shapes(config: ConfigDict, task: Any) -> dict[str, Shape]:
+    """Shape and type of every array that a training step is given."""
+    batch, length, side = task.batch_size, config.tokenizer.max_length, latent_size(config)
+    image = {"image": ((batch, config.model.image_size, config.model.image_size, 3), jnp.uint8)}
+    if isinstance(task, AutoencoderTask):
+        return image
+    every: dict[str, Shape] = {
+        "tokens": ((batch, length), jnp.int32),
+        "token_mask": ((batch, length), jnp.bool_),
+        "token_weight": ((batch, length), jnp.float32),
+        "loss_weight": ((batch, side, side), jnp.float32),
+    }
+    shapes = {name: every[name] for name in task.words}
+    if task.posteriors is None:
+        return shapes | image
+    latents = ((batch, side, side, config.model.autoencoder.latent_channels), jnp.float32)
+    return shapes | {"mean": latents, "log_variance": latents}
+
+
+def placed_batch(shapes: Mapping[str, Shape], mesh: Mesh) -> Any:
+    over = rules.batch_sharding(mesh)
+    return {name: jax.ShapeDtypeStruct(*shape, sharding=over) for name, shape in shapes.items()}
+
+
+def sampling_params(model: Model, dtype: Any, place: Callable[[Any], Any]) -> ModelParams:
+    """Abstract parameters as sampling reads them: in `dtype`, but for the autoencoder."""
+    key = jax.random.key(0)
+    half = lambda tree: place(jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), tree))  # noqa: E731
+    expert = half(jax.eval_shape(model.init_unet, key))
+    text_encoder = half(jax.eval_shape(model.init_text_encoder, key))
+    return ModelParams(place(model.abstract_autoencoder()), text_encoder, (expert,) * model.stages.n)
+
+
+def config_for(program: str, config: ConfigDict, chips: int, chip: Chip) -> ConfigDict:
+    """`config`, which has the mesh of the phase `experts`, with a mesh for `program`.
+
+    One U-Net is not cut along `expert`: in the phase `base` those chips take images. Sampling takes along `tensor` as
+    few chips as leave a quarter of their memory to images.
+    """
+    config = config.copy_and_resolve_references()
+    if program.startswith("base") and config.mesh.expert > 1:
+        config.mesh.data *= config.mesh.expert if config.mesh.data > 0 else 1
+        config.mesh.expert = 1
+    elif program == "sampling":
+        params = sampling_params(build_model(config), jnp.dtype(config.dtype), lambda tree: tree)
+        size, tensor = local_bytes(params), 1
+        while size / tensor > 0.75 * chip.hbm and chips % (2 * tensor) == 0:
+            tensor *= 2
+        config.mesh = ConfigDict({"data": chips // tensor, "fsdp": 1, "tensor": tensor, "expert": 1})
+    return config
+
+
+def title(config: ConfigDict, mesh: Mesh) -> str:
+    axes = ", ".join(f"{axis}={size}" for axis, size in mesh.shape.items() if size > 1)
+    side = config.model.image_size
+    return f"{config.name}, {side} x {side} pixels, mesh {axes or 'of one chip'}"

@@ -28,7 +28,9 @@ from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.training.autoencoder import AutoencoderTask
 from ernie_vilg_jax.training.diffusion import DiffusionTask
 from ernie_vilg_jax.training.flops import count_flops, jaxpr_flops
+from ernie_vilg_jax.training.latents import Encoder, piece_of
 from ernie_vilg_jax.training.loop import item_shardings
+from ernie_vilg_jax.training.validation import Validation, Validator
 
 Shape = tuple[tuple[int, ...], Any]
 Builder = Callable[[ConfigDict, Mesh, int], Built]
@@ -66,6 +68,54 @@ def save(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
     jitted = jax.jit(task.items, out_shardings=item_shardings(task, mesh))
     name = f"{title(config, mesh)}, copy for a checkpoint of {phase}"
     return Built(name, mesh, 0, jitted, (task.abstract,), parts(task))
+
+
+def encoding(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
+    """A piece of the images that are encoded once, at the start (data.cache_latents)."""
+    encoder, autoencoder, images = _frozen(config, mesh)
+    name = f"{title(config, mesh)}, encoding of images"
+    return Built(name, mesh, encoder.piece, encoder.posterior, (autoencoder, images), {"autoencoder": autoencoder})
+
+
+def statistics(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
+    """A piece of the images that the mean and deviation of latents are measured on, before the phase `base`."""
+    encoder, autoencoder, images = _frozen(config, mesh)
+    valid = placed_batch({"valid": ((encoder.piece,), jnp.bool_)}, mesh)["valid"]
+    name = f"{title(config, mesh)}, latent statistics"
+    args = autoencoder, images, valid, jax.eval_shape(jax.random.key, 0)
+    return Built(name, mesh, encoder.piece, encoder.moments, args, {"autoencoder": autoencoder})
+
+
+def validation(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
+    """A piece of the validation, beside the whole state."""
+    task = make_task(phase, False, config, mesh)
+    size, image = piece_of(task.model, mesh), task.model.image_size
+    shapes: dict[str, Shape] = {"image": ((size, image, image, 3), jnp.uint8), "valid": ((size,), jnp.bool_)}
+    if phase == "autoencoder":
+        run: Callable[..., Any] = lambda state, piece: task.errors_of(state["ema"], piece)  # noqa: E731
+    else:
+        words = size, config.tokenizer.max_length
+        shapes |= {"tokens": (words, jnp.int32), "token_mask": (words, jnp.bool_)}
+        losses_of, count = _validator(task).losses_of, config.train.validation_samples
+        run = lambda state, piece: losses_of(state, piece, jnp.int32(0), count)  # noqa: E731
+    piece = placed_batch(shapes, mesh)
+    name = f"{title(config, mesh)}, validation of {phase}"
+    return Built(name, mesh, size, _beside(run, mesh), (task.abstract, piece), {**parts(task), "batch": piece})
+
+
+def preview(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
+    """Images of the preview prompts, beside the whole state."""
+    task = make_task(phase, False, config, mesh)
+    count, length = len(config.train.preview_prompts) or 1, config.tokenizer.max_length
+    rows = {"tokens": count, "mask": count, "null_tokens": 1, "null_mask": 1}
+    prompts = {
+        name: jax.ShapeDtypeStruct((n, length), jnp.bool_ if "mask" in name else jnp.int32) for name, n in rows.items()
+    }
+    prompts = rules.placed(prompts, jax.tree.map(lambda _: rules.replicated(mesh), prompts))
+    sample = _beside(_validator(task).sample, mesh)
+    return Built(
+        f"{title(config, mesh)}, preview of {phase}", mesh, count, sample, (task.abstract, prompts), parts(task)
+    )
 
 
 def sampling(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
@@ -142,12 +192,19 @@ def export(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
 
 PROGRAMS: dict[str, Builder] = {
     "autoencoder_step": partial(step, "autoencoder", False),
+    "autoencoder_validation": partial(validation, "autoencoder"),
     "autoencoder_save": partial(save, "autoencoder"),
+    "statistics": statistics,
+    "encoding": encoding,
     "base_step": partial(step, "base", False),
     "base_step_encoded": partial(step, "base", True),
+    "base_validation": partial(validation, "base"),
+    "base_preview": partial(preview, "base"),
     "base_save": partial(save, "base"),
     "experts_step": partial(step, "experts", False),
     "experts_step_encoded": partial(step, "experts", True),
+    "experts_validation": partial(validation, "experts"),
+    "experts_preview": partial(preview, "experts"),
     "experts_save": partial(save, "experts"),
     "export": export,
     "sampling": sampling,
@@ -169,11 +226,29 @@ def make_task(phase: str, encoded: bool, config: ConfigDict, mesh: Mesh) -> Any:
     """The task of a phase, without data."""
     config = config.copy_and_resolve_references()
     config.phase = phase
-    model = build_model(config)
+    model, nothing = build_model(config), Validation(0, {}, {})
     if phase == "autoencoder":
-        return AutoencoderTask(config, model, mesh, {})
+        return AutoencoderTask(config, model, mesh, nothing)
     cached: Any = Posterior(np.zeros(0), np.zeros(0)) if encoded else None  # type: ignore[arg-type]
-    return DiffusionTask(config, model, mesh, {}, posteriors=cached)
+    return DiffusionTask(config, model, mesh, nothing, posteriors=cached)
+
+
+def _frozen(config: ConfigDict, mesh: Mesh) -> tuple[Encoder, Any, Any]:
+    """The encoder, an autoencoder for it, and a piece of images."""
+    encoder = Encoder(build_model(config), mesh)
+    abstract = encoder.model.abstract_autoencoder()
+    size = config.model.image_size
+    images = placed_batch({"image": ((encoder.piece, size, size, 3), jnp.uint8)}, mesh)["image"]
+    return encoder, rules.placed(abstract, rules.shardings(abstract, mesh)), images
+
+
+def _validator(task: DiffusionTask) -> Validator:
+    return Validator(task.config, task.model, task.mesh, task.stages, task.trained)
+
+
+def _beside(function: Callable[..., Any], mesh: Mesh) -> Any:
+    """Jitted so that arguments which are not used take their memory, as they do in a run."""
+    return jax.jit(lambda *args: function(*args), keep_unused=True, out_shardings=rules.replicated(mesh))
 
 
 def parts(task: Any) -> dict[str, Any]:

@@ -33,7 +33,13 @@ def default_config() -> ConfigDict:
     c.model.autoencoder.latent_channels = 4  # [N]
     c.model.autoencoder.patch_size = 1  # space-to-depth before the first convolution; ours, for small machines
     c.model.autoencoder.norm_groups = 32  # of each GroupNorm [?]
+    # GroupNorm's variance as E[(x - mean)^2], not E[x^2] - mean^2, which in fp32 is off by percents where the mean is a
+    # hundred deviations. Ours; what was trained before there was a choice keeps the latter.
+    c.model.autoencoder.two_pass_norm = True
     c.model.autoencoder.remat = False  # compute the insides of blocks again in the backward pass
+    # Of its matrix products on TPU: "default" rounds what is multiplied to bf16, "high" (3 products) and "highest" (6)
+    # keep what fp32 says. Ours; elsewhere it changes nothing.
+    c.model.autoencoder.precision = "high"
     c.model.text_encoder = ConfigDict()
     c.model.text_encoder.width = 2048  # [N]
     c.model.text_encoder.num_layers = 24  # [N]
@@ -223,12 +229,20 @@ def plain(value: Any) -> Any:
 
 def upgraded(values: dict[str, Any]) -> dict[str, Any]:
     """The values of a config, as plain JSON, under today's names; `values` may have those of version 0.1."""
-    if "phases" in values:
-        return values
-    old = {"autoencoder": "autoencoder", **OLD_PHASES}
-    rest = {name: value for name, value in values.items() if name not in old and name != "target"}
-    phases = {new: values[name] for name, new in old.items() if name in values}
-    return {**rest, "phase": OLD_PHASES.get(values["target"], values["target"]), "phases": phases}
+    if "phases" not in values:
+        old = {"autoencoder": "autoencoder", **OLD_PHASES}
+        rest = {name: value for name, value in values.items() if name not in old and name != "target"}
+        phases = {new: values[name] for name, new in old.items() if name in values}
+        values = {**rest, "phase": OLD_PHASES.get(values["target"], values["target"]), "phases": phases}
+    autoencoder = {"two_pass_norm": False, **values["model"]["autoencoder"]}
+    values = {**values, "model": {**values["model"], "autoencoder": autoencoder}}
+    section = values["phases"].get("autoencoder", {})
+    if "kl_weight" in section and "crop_size" not in section:
+        # The KL was a sum beside means, and images were whole.
+        size = values["model"]["image_size"]
+        section = {**section, "kl_weight": 3 * size**2 * section["kl_weight"], "crop_size": max(256, size)}
+        values = {**values, "phases": {**values["phases"], "autoencoder": section}}
+    return values
 
 
 def upgraded_override(path: str) -> str:

@@ -3,12 +3,17 @@
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from etils import epath
 
 from ernie_vilg_jax import checkpointing
+from ernie_vilg_jax.config import default_config
+from ernie_vilg_jax.data.tokenizers import FILES as TOKENIZER_FILES
 from ernie_vilg_jax.errors import UserError
 
 
@@ -58,6 +63,88 @@ def test_arrays_of_no_known_type(whole_run: Path, tmp_path: Path) -> None:
     file.write_text(json.dumps(described))
     with pytest.raises(UserError, match=r"damaged or incomplete|not what was saved"):
         checkpointing.read_whole(epath.Path(path), "text_encoder")
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two checkpoints, of steps 4 and 8, each with two experts and a tokenizer."""
+    folder = tmp_path_factory.mktemp("sealed")
+    metadata = checkpointing.make_metadata(default_config(), phase="experts", examples=64)
+    for step in (4, 8):
+        items: dict[str, Any] = {
+            f"expert_0{k}": {"ema": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3) + step + k}} for k in (0, 1)
+        }
+        items["tokenizer"] = {TOKENIZER_FILES[0]: np.frombuffer(f"vocabulary {step}".encode(), np.uint8)}
+        checkpointing.save_once(folder / str(step), items, {**metadata, "step": step})
+    return folder
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    file = path / "_CHECKPOINT_METADATA"
+    whole = json.loads(file.read_text())
+    change(whole["custom_metadata"])
+    file.write_text(json.dumps(whole))
+
+
+def exchange(path: Path) -> None:
+    (path / "expert_00").rename(path / "aside")
+    (path / "expert_01").rename(path / "expert_00")
+    (path / "aside").rename(path / "expert_01")
+
+
+def of_step_4(item: str) -> Callable[[Path], None]:
+    def bring(path: Path) -> None:
+        shutil.rmtree(path / item)
+        shutil.copytree(path.parent / "4" / item, path / item)
+
+    return bring
+
+
+WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "experts exchanged": (exchange, r"expert_00 of checkpoint \S+/8 is not what was saved: 1 of its arrays"),
+    "expert of another step": (of_step_4("expert_01"), r"expert_01 .* is not what was saved.*--resume_from=4"),
+    "tokenizer of another step": (of_step_4("tokenizer"), r"tokenizer of checkpoint \S+/8 is not what was saved"),
+    "edited": (lambda path: edit(path, lambda m: m.update(examples=0)), "metadata of checkpoint .* are not what was"),
+    "no digest": (lambda path: edit(path, lambda m: m.pop("digest")), "metadata of checkpoint .* are not what was"),
+    "config edited": (lambda path: edit(path, lambda m: m["config"].update(seed=7)), "metadata of checkpoint"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_was_not_saved_is_not_read(wrong: str, sealed: Path, tmp_path: Path) -> None:
+    shutil.copytree(sealed, tmp_path / "run")
+    path = tmp_path / "run/8"
+    assert read(path)["expert_01"]["ema"]["kernel"][0, 0] == 9
+    damage, told = WRONG[wrong]
+    damage(path)
+    with pytest.raises(UserError, match=told):
+        read(path)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """As sampling does, but for the tokenizer, whose bytes here are no vocabulary."""
+    items = {name: checkpointing.read_whole(epath.Path(path), name) for name in ("expert_00", "expert_01")}
+    with pytest.raises(UserError) as caught:
+        checkpointing.read_tokenizer(epath.Path(path))
+    if "not what was saved" in str(caught.value):
+        raise caught.value
+    return items
+
+
+def test_a_renamed_step_is_refused(sealed: Path, tmp_path: Path) -> None:
+    shutil.copytree(sealed / "8", tmp_path / "9")
+    with pytest.raises(UserError, match=r"/9 is that of step 8: its folder was renamed"):
+        read(tmp_path / "9")
+
+
+@pytest.mark.parametrize("name", ["../outside", "/tmp/ernie_outside", "a/b", "notes.txt", ""])
+def test_a_tokenizer_writes_files_of_known_names_only(name: str, tmp_path: Path) -> None:
+    """Sealed like any other: who made it up could compute the checksums, too."""
+    path, metadata = tmp_path / "run", checkpointing.make_metadata(default_config(), phase="base")
+    checkpointing.save_once(path, {"tokenizer": {name: np.zeros(3, np.uint8)}}, metadata)
+    with pytest.raises(UserError, match="do not trust this checkpoint"):
+        checkpointing.read_tokenizer(epath.Path(path))
+    assert not Path("/tmp/ernie_outside").exists()
 
 
 def test_the_remedy_of_an_export_says_nothing_of_steps(tmp_path: Path) -> None:

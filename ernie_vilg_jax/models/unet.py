@@ -159,5 +159,7 @@ class UNet(nn.Module):
 
         h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
         # The last layer in fp32: epsilon is compared with unit-variance noise, bf16 would round at 1/256 of it.
-        conv_out = nn.Conv(self.latent_channels, (3, 3), dtype=jnp.float32, kernel_init=zeros, name="conv_out")
+        # On TPU fp32 alone would still round what is multiplied to bf16.
+        exact: Any = {"dtype": jnp.float32, "precision": "highest"}
+        conv_out = nn.Conv(self.latent_channels, (3, 3), **exact, kernel_init=zeros, name="conv_out")
         return conv_out(h.astype(jnp.float32))

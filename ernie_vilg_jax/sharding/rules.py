@@ -4,10 +4,12 @@ Models carry no sharding annotations; paths are the plain-dict paths of Flax par
 """
 
 import re
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ernie_vilg_jax.errors import UserError
@@ -101,6 +103,15 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, BATCH)
 
 
+def to_devices(batch: Mapping[str, np.ndarray], mesh: Mesh, size: int) -> dict[str, jax.Array]:
+    """This process's rows of a batch of `size` as global arrays, their first axis over the mesh."""
+    sharding = batch_sharding(mesh)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, array, (size, *array.shape[1:]))
+        for name, array in batch.items()
+    }
+
+
 def over_batch_axes(tree: Any, lead: tuple[str, ...] = ()) -> Any:
     """Arrays [*lead, B, ...] with the batch over `data` and `fsdp`; inside a jitted function under `jax.set_mesh`.
 
@@ -109,6 +120,11 @@ def over_batch_axes(tree: Any, lead: tuple[str, ...] = ()) -> Any:
     """
     spec = PartitionSpec(*lead, ("data", "fsdp"))
     return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, spec), tree)
+
+
+def spread(tree: Any) -> Any:
+    """The same over all axes but `tensor`, outside of expert groups: as `batch_sharding` places what comes in."""
+    return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, BATCH), tree)
 
 
 def check_batch(size: int, pieces: int, mesh: Mesh, flag: str) -> None:

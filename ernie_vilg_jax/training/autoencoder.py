@@ -23,12 +23,16 @@ from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.training.flops import jaxpr_flops
 from ernie_vilg_jax.training.optimizer import ema_update, make_optimizer
 from ernie_vilg_jax.training.task import Batch, Items, State
+from ernie_vilg_jax.training.validation import Validation
+
+PREVIEWS = 8
+"""Pictures that are shown beside their reconstructions."""
 
 
 class AutoencoderTask:
     """State: {"step", "key", "params", "ema", "opt"}."""
 
-    def __init__(self, config: ConfigDict, model: Model, mesh: Mesh, validation: Batch) -> None:
+    def __init__(self, config: ConfigDict, model: Model, mesh: Mesh, validation: Validation) -> None:
         self.config = config
         self.section = config.phases.autoencoder
         self.model = model
@@ -101,25 +105,31 @@ class AutoencoderTask:
         return jax.jit(self._train_step, donate_argnums=0, out_shardings=(self.shardings, rules.replicated(self.mesh)))
 
     @cached_property
-    def _reconstruct(self) -> Any:
-        def run(params: Any, images: jax.Array) -> jax.Array:
-            """Reconstructions in [-1, 1]."""
-            posterior: Any = self.model.autoencoder.apply({"params": params}, to_float(images), method="encode")
+    def errors_of(self) -> Any:
+        """Jitted (params, piece) -> the sum of its pictures' mean squared errors, and 8 reconstructions in [-1, 1]."""
+
+        def run(params: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
+            images = to_float(rules.spread(batch["image"]))
+            posterior: Any = self.model.autoencoder.apply({"params": params}, images, method="encode")
             decoded: Any = self.model.autoencoder.apply({"params": params}, posterior.mean, method="decode")
-            return decoded
+            errors = jnp.square(rules.spread(decoded) - images).mean((1, 2, 3))
+            return errors.sum(where=batch["valid"]), decoded[:PREVIEWS]
 
         return jax.jit(run, out_shardings=rules.replicated(self.mesh))
 
     def validate(self, state: State) -> dict[str, float]:
-        images = self.validation["image"]
-        mse = jnp.square(self._reconstruct(state["ema"], images) - to_float(images)).mean()
+        sums = [self.errors_of(state["ema"], batch)[0] for batch in self.validation.pieces.values()]
+        mse = float(np.sum(jax.device_get(sums), dtype=np.float64)) / self.validation.count
         # Peak-to-peak of the pictures is 2.
-        return {"mse": float(mse), "psnr_db": float(10 * jnp.log10(4.0 / mse))}
+        return {"mse": mse, "psnr_db": 10 * math.log10(4.0 / mse)}
 
     def preview(self, state: State) -> tuple[np.ndarray, list[str]]:
-        images = self.validation["image"][:8]
-        pairs = np.stack([np.asarray(images), to_uint8(self._reconstruct(state["ema"], images))], axis=1)
-        return pairs.reshape(-1, *pairs.shape[2:]), ["original", "reconstructed"] * len(images)
+        first = self.validation.pieces[0]
+        whole = jax.jit(lambda images: images[:PREVIEWS], out_shardings=rules.replicated(self.mesh))
+        images, decoded = np.asarray(whole(first["image"])), to_uint8(self.errors_of(state["ema"], first)[1])
+        count = min(self.validation.count, len(images))
+        pairs = np.stack([images, decoded], axis=1)[:count]
+        return pairs.reshape(-1, *pairs.shape[2:]), ["original", "reconstructed"] * count
 
     def flops_per_step(self, batch: Batch) -> float:
         return jaxpr_flops(self.train_step.trace(self.abstract, batch).jaxpr)

@@ -29,7 +29,7 @@ from ernie_vilg_jax.sharding.compiler_options import compiler_options
 from ernie_vilg_jax.training.flops import jaxpr_flops
 from ernie_vilg_jax.training.optimizer import ema_update, make_optimizer
 from ernie_vilg_jax.training.task import Batch, Items, State
-from ernie_vilg_jax.training.validation import Validator
+from ernie_vilg_jax.training.validation import Validation, Validator
 
 
 class DiffusionTask:
@@ -38,8 +38,7 @@ class DiffusionTask:
     Args:
       start: {"autoencoder": {"params", "mean", "std"}} and, for `experts`, {"unet", "text_encoder"}: the EMA of `base`
         that every expert and the text encoder begin as. Only needed by `init`.
-      validation: fixed pictures and tokens, with the tokens of the preview prompts as "preview_tokens", "preview_mask"
-        and of the empty caption as "null_tokens", "null_mask" [1, L].
+      validation: fixed pictures, and the prompts of the previews.
       posteriors: of all training pictures, in the order of the records (data.cache_latents); None encodes every batch.
     """
 
@@ -48,7 +47,7 @@ class DiffusionTask:
         config: ConfigDict,
         model: Model,
         mesh: Mesh,
-        validation: Batch,
+        validation: Validation,
         start: dict[str, Any] | None = None,
         posteriors: Posterior | None = None,
     ) -> None:

@@ -28,6 +28,7 @@ from ernie_vilg_jax.data.records import open_split, read_manifest
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.sharding import processes, rules
+from ernie_vilg_jax.sharding.rules import to_devices
 from ernie_vilg_jax.training.flops import peak_flops
 from ernie_vilg_jax.training.metrics import MetricWriter, duration
 from ernie_vilg_jax.training.resume import Start
@@ -175,15 +176,6 @@ def item_shardings(task: Task, mesh: Mesh) -> Any:
     items = jax.eval_shape(task.items, task.abstract)
     shardings = rules.shardings(items, mesh)
     return shardings if groups == 1 else jax.tree.map(over_groups, items, shardings)
-
-
-def to_devices(batch: dict[str, np.ndarray], mesh: Mesh, size: int) -> Batch:
-    """This process's rows of a batch of `size` as global arrays, their first axis over the mesh."""
-    sharding = rules.batch_sharding(mesh)
-    return {
-        name: jax.make_array_from_process_local_data(sharding, array, (size, *array.shape[1:]))
-        for name, array in batch.items()
-    }
 
 
 def _validate(task: Task, state: State, phase: str, step: int) -> dict[str, float]:

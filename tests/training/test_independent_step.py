@@ -213,7 +213,9 @@ def compare(accumulation: int) -> None:
         )
         decay = min(DECAY, 8 / 17)
         average = jax.tree.map(
-            lambda e, p: decay * np.asarray(e, np.float64) + (1 - decay) * p, at(before["experts"]["ema"]), new
+            lambda e, p, decay=decay: decay * np.asarray(e, np.float64) + (1 - decay) * p,
+            at(before["experts"]["ema"]),
+            new,
         )
         assert_near(at(after["experts"]["ema"]), average, 1e-6, f"average of expert {k}")
     mu, new_mu = (moment(one["text_encoder"]["opt"], "mu") for one in (before, after))

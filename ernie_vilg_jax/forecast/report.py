@@ -43,7 +43,7 @@ class Forecast:
       temporary: bytes beside it while the program runs: activations, gathered weights, gradients. Where the compiler
         refuses the program, all that it needs beside its arguments.
       peak: bytes that the program needs, by the compiler's account: its arguments, results that do not take their
-        place, temporaries and the program's own code.
+        place, temporaries and the program's own code (`peak_of`).
       flops: of the model, all chips together: what is computed again in the backward pass counts once.
       executed: FLOPs with what is computed again.
       seconds: the compiler's cycles, as time, and the kernels'; None where it wrote no program text that can be read.
@@ -221,9 +221,13 @@ def report(compiled: Any, turns: int = 1, **known: Any) -> Forecast:
 
 
 def peak_of(memory: Any) -> float:
-    """Bytes that a program needs, of `compiled.memory_analysis()`; the compiler's own peak is without the code."""
+    """Bytes that a program needs, of `compiled.memory_analysis()`.
+
+    The compiler's own peak is of arrays alive at once. Where there is room it lays them out with gaps, so that what it
+    sets aside for all temporaries can be more. The program's code lies beside both.
+    """
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-    peak = getattr(memory, "peak_memory_in_bytes", 0) or held + memory.temp_size_in_bytes
+    peak = max(getattr(memory, "peak_memory_in_bytes", 0), held + memory.temp_size_in_bytes)
     return float(peak + memory.generated_code_size_in_bytes)
 
 

@@ -33,7 +33,7 @@ from ernie_vilg_jax.sharding.mesh import make_mesh
 
 FORMAT = 1
 """Of a record. To be raised when more, or something else, is read of a compiled program."""
-HEADS = ("program", "images", "peak a chip", "of", "estimate", "", "compiled in")
+HEADS = ("program", "images", "peak a chip", "of", "estimate", "verdict", "compiled in")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +67,8 @@ class Row:
     verdict: str
     fits: bool = False
     images: int = 0
-    peak: float = math.nan
-    of: float = math.nan
+    peak: float | None = None
+    of: float | None = None
     estimate: float | None = None
     compiled: str = "not"
     inputs: str = ""
@@ -76,9 +76,8 @@ class Row:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        peak, of = (
-            f"{size / GIB:.{digits}f} GiB" if size < 1e18 else "" for size, digits in ((self.peak, 2), (self.of, 0))
-        )
+        peak = f"{self.peak / GIB:.2f} GiB" if self.peak else ""
+        of = f"{self.of / GIB:.0f} GiB" if self.of else ""
         estimate = f"{self.estimate * 1e3:.0f} ms" if self.estimate else ""
         return self.program, str(self.images or ""), peak, of, estimate, self.verdict, self.compiled
 
@@ -86,14 +85,15 @@ class Row:
 def compile_all(jobs: Sequence[Job], folder: Path, tell: Callable[[str], Any]) -> bool:
     """Compiles what is not compiled yet, and tells the table line by line. Returns whether every program fits.
 
-    Writes PROGRAM.txt, its report, and PROGRAM.json, its record, and at the end table.md.
+    Writes for each PROGRAM.txt, its report, and PROGRAM.json, its record; and table.md, as far as it got.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
 
     def add(cells: Sequence[str]) -> None:
-        lines.append(f"| {' | '.join(cells)} |")
-        tell(lines[-1])
+        lines.append(f"| {' | '.join(cells)} |\n")
+        tell(lines[-1].rstrip())
+        write_atomically(folder / "table.md", "".join(lines).encode())
 
     add(HEADS)
     add(["---"] * len(HEADS))
@@ -104,7 +104,6 @@ def compile_all(jobs: Sequence[Job], folder: Path, tell: Callable[[str], Any]) -
             row = _in_its_process(job, folder)
         rows.append(row)
         add(row.cells)
-    write_atomically(folder / "table.md", ("\n".join(lines) + "\n").encode())
     return all(row.fits for row in rows)
 
 
@@ -173,7 +172,7 @@ def _of(job: Job, found: Forecast, digest: str) -> Row:
         verdict="fits" if found.fits else f"does not fit: {found.because}",
         fits=found.fits,
         images=found.batch,
-        peak=found.peak,
+        peak=found.peak if math.isfinite(found.peak) else None,
         of=found.chip.hbm,
         estimate=None if found.effort else found.seconds,
         compiled=found.compiled,

@@ -91,7 +91,8 @@ def default_config() -> ConfigDict:
     c.data.verify_shards = True  # compare all shards with the manifest's sha256 at start, at over 1 GB/s a process
     c.data.workers = 0  # processes that decode images; 0 does it in threads of this one
     c.data.cache_latents = False  # encode the pictures once, at start, into this host's memory; for small data
-    c.data.language = "both"  # captions drawn: "zh", "en" or "both"
+    # Captions drawn: "zh", "en" or "both". What share of the paper's 170M pairs was Chinese is not known [?].
+    c.data.language = "both"
     c.data.crop = "center"  # of pictures that are not square; or "random", with up to 15% of zoom
     c.data.weights = ConfigDict()  # share of each source in a batch, by name; empty: as many as there are records
 
@@ -122,7 +123,8 @@ def default_config() -> ConfigDict:
     for phase, steps in (("autoencoder", 500_000), ("base", 350_000), ("experts", 90_000)):
         section = ConfigDict()
         section.steps = steps  # [N]; the autoencoder's are a guess [?]
-        section.batch_size = 2048  # global [?]; `experts` divides it evenly among the experts it trains
+        # Global [?]: 2048 is the usual guess; `experts` divides it evenly among the experts it trains, here ten.
+        section.batch_size = 2560
         section.learning_rate = 0.9e-4  # [N]
         section.warmup_steps = 1000  # [?]
         section.decay_steps = 0  # last steps, over which the rate falls linearly to 0; 0 keeps it fixed [N]

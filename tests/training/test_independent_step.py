@@ -20,11 +20,13 @@ from ernie_vilg_jax.model import Model, build_model
 from ernie_vilg_jax.sharding.mesh import make_mesh
 from ernie_vilg_jax.training import diffusion
 from ernie_vilg_jax.training.diffusion import DiffusionTask
+from ernie_vilg_jax.training.validation import Validation
 
 pytestmark = pytest.mark.slow
 BATCH, N, T = 16, 2, 1000
 BOUNDS = [(0, 300), (300, 1000)]
-MEAN, STD = np.float32([0.3, -0.2, 0.1, 0.0]), np.float32([0.5, 2.0, 1.5, 0.7])
+MEAN = np.array([0.3, -0.2, 0.1, 0.0], np.float32)
+STD = np.array([0.5, 2.0, 1.5, 0.7], np.float32)
 RATE, DECAY, B1, B2, WEIGHT_DECAY, CLIP, WARMUP = 3e-3, 0.9, 0.9, 0.999, 0.01, 0.05, 4
 
 
@@ -38,7 +40,7 @@ def make_task(accumulation: int) -> tuple[DiffusionTask, ConfigDict, Model]:
     phase.batch_size, phase.accumulation_steps, phase.warmup_steps = BATCH, accumulation, WARMUP
     phase.learning_rate, phase.ema_decay = RATE, DECAY
     model = build_model(config)
-    return DiffusionTask(config, model, make_mesh({"data": 1}, jax.devices()[:1]), {}), config, model
+    return DiffusionTask(config, model, make_mesh({"data": 1}, jax.devices()[:1]), Validation(0, {}, {})), config, model
 
 
 def random_like(shapes: Any, seed: int, scale: float) -> Any:

@@ -297,19 +297,19 @@ def sampling_params(model: Model, dtype: Any, place: Callable[[Any], Any]) -> Mo
 def config_for(program: str, config: ConfigDict, chips: int, chip: Chip) -> ConfigDict:
     """`config`, which has the mesh of the phase `experts`, with a mesh for `program`.
 
-    One U-Net is not cut along `expert`: in the phase `base` those chips take images. Sampling takes along `tensor` as
-    few chips as leave a quarter of their memory to images.
+    What has no experts takes images along `data` on those chips, as the commands of configs/paper.py do. Sampling takes
+    along `tensor` as few chips as leave a quarter of their memory to images.
     """
     config = config.copy_and_resolve_references()
-    if program.startswith("base") and config.mesh.expert > 1:
-        config.mesh.data *= config.mesh.expert if config.mesh.data > 0 else 1
-        config.mesh.expert = 1
-    elif program == "sampling":
+    if program == "sampling":
         params = sampling_params(build_model(config), jnp.dtype(config.dtype), lambda tree: tree)
         size, tensor = local_bytes(params), 1
         while size / tensor > 0.75 * chip.hbm and chips % (2 * tensor) == 0:
             tensor *= 2
         config.mesh = ConfigDict({"data": chips // tensor, "fsdp": 1, "tensor": tensor, "expert": 1})
+    elif not program.startswith("experts"):
+        config.mesh.data *= config.mesh.expert if config.mesh.data > 0 else 1
+        config.mesh.expert = 1
     return config
 
 

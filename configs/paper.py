@@ -15,7 +15,7 @@ Then, on every machine of a slice of 128 chips of v5p (type v5p-256, topology v5
 that copy them). Check a command on any machine before you pay for a slice: --dry_run --topology=v5p:4x4x8.
 
 Variants, after the phase: the slice, that is its mesh and a batch that divides by ten experts and the mesh; and `256`,
-the size in pixels at which FID is measured.
+the size in pixels at which FID is measured, or `mini`, all sizes divided (`python -m benchmarks.mini`).
 
   v5p_256   128 chips, v5p:4x4x8    expert=2, fsdp=64    2,560 images a step
   v5p_128    64 chips, v5p:4x4x4    expert=2, fsdp=32    2,560 images a step
@@ -64,6 +64,30 @@ def v6e_256(c: ConfigDict) -> None:
     _slice(c, fsdp=128, batch_size=5120)
 
 
+def mini(c: ConfigDict) -> None:
+    """Every size divided, for eight pretended devices: that the whole way is open, not that it learns."""
+    c.name = "paper, mini"
+    c.data.sources = (ConfigDict({"name": "scenes", "count": 96, "objects": "shapes", "simple": True}),)
+    c.data.num_shards, c.data.holdout_fraction = 2, 0.1
+    c.tokenizer.kind, c.tokenizer.path = "sentencepiece", ""
+    c.tokenizer.vocab_size, c.tokenizer.max_length = 512, 16
+    c.model.image_size = 64
+    c.model.autoencoder.channels, c.model.autoencoder.num_res_blocks = (8, 8, 16, 16), 1
+    c.model.autoencoder.norm_groups = 8
+    c.model.text_encoder.width, c.model.text_encoder.num_layers, c.model.text_encoder.num_heads = 32, 2, 2
+    c.model.unet.base_channels, c.model.unet.num_res_blocks, c.model.unet.head_channels = 16, 1, 8
+    c.experts.n = 4
+    c.mesh.expert, c.mesh.data, c.mesh.fsdp = 2 if c.phase == "experts" else 1, -1, 2
+    for section in c.phases.values():
+        section.steps, section.batch_size, section.warmup_steps = 4, 32, 2
+    c.phases.autoencoder.crop_size = 32
+    c.phases.base.accumulation_steps = 2
+    c.train.log_every, c.train.checkpoint_every, c.train.validate_every, c.train.preview_every = 1, 2, 4, 4
+    c.train.validation_samples, c.train.latent_statistics_samples = 8, 32
+    c.train.preview_prompts = ("红色的圆形", "a blue square")
+    c.sample.steps = 8
+
+
 def _slice(c: ConfigDict, fsdp: int, batch_size: int) -> None:
     """Two groups of `fsdp` devices: each trains half of the experts, or half of the batch."""
     c.mesh.expert = 2 if c.phase == "experts" else 1
@@ -71,4 +95,4 @@ def _slice(c: ConfigDict, fsdp: int, batch_size: int) -> None:
     c.phases.base.batch_size = c.phases.experts.batch_size = batch_size
 
 
-VARIANTS = {"256": small_images, "v5p_256": v5p_256, "v5p_128": v5p_128, "v6e_256": v6e_256}
+VARIANTS = {"256": small_images, "mini": mini, "v5p_256": v5p_256, "v5p_128": v5p_128, "v6e_256": v6e_256}

@@ -140,8 +140,11 @@ def default_config() -> ConfigDict:
     c.phases.autoencoder.crop_size = 256  # pixels of the squares it is trained on; 0 or larger images: whole images [?]
     # All three are of means over the values of the pixels; up to version 0.1 the KL was a sum: 3 H W times as strong.
     c.phases.autoencoder.kl_weight = 1e-6  # of latent diffusion [?]
-    c.phases.autoencoder.l1_weight = 1.0  # [?]; no perceptual or adversarial term: no free weights to compute them with
+    c.phases.autoencoder.l1_weight = 1.0  # [?]; no adversarial term
     c.phases.autoencoder.l2_weight = 1.0  # [?]
+    # A .safetensors file of LPIPS (docs/weights.md): a loss of how things look beside that of pixels; "" is off. [?]
+    c.phases.autoencoder.perceptual_weights = ""
+    c.phases.autoencoder.perceptual_weight = 1.0
 
     c.train = ConfigDict()
     c.train.caption_dropout = 0.1  # share of captions replaced by the empty one, for guidance [?]

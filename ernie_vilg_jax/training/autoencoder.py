@@ -1,7 +1,7 @@
-"""Training of the KL autoencoder: reconstruction (L1 + L2) plus a small KL term; frozen afterwards.
+"""Training of the KL autoencoder: reconstruction (L1 + L2, and LPIPS for who has its weights) plus a small KL term.
 
-All three are means over the values of the pixels, so that their weights mean the same at any image size. Latent
-diffusion (arXiv 2112.10752) sums all three instead, which is the same ratio. It trains on crops: convolutions learn
+L1, L2 and KL are means over the values of the pixels, so that their weights mean the same at any image size. Latent
+diffusion (arXiv 2112.10752) sums them instead, which is the same ratio. It trains on crops: convolutions learn
 from a part of an image what they need for the whole.
 """
 
@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.images import to_uint8
 from ernie_vilg_jax.model import Model, to_float
+from ernie_vilg_jax.models import lpips
 from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.training.flops import jaxpr_flops
 from ernie_vilg_jax.training.optimizer import ema_update, make_optimizer
@@ -30,14 +31,21 @@ PREVIEWS = 8
 
 
 class AutoencoderTask:
-    """State: {"step", "key", "params", "ema", "opt"}."""
+    """State: {"step", "key", "params", "ema", "opt"}, and with a perceptual loss its weights, as "perceptual".
 
-    def __init__(self, config: ConfigDict, model: Model, mesh: Mesh, validation: Validation) -> None:
+    Args:
+      perceptual: parameters of `models.lpips`, which nothing trains and no checkpoint holds; None without that loss.
+    """
+
+    def __init__(
+        self, config: ConfigDict, model: Model, mesh: Mesh, validation: Validation, perceptual: Any = None
+    ) -> None:
         self.config = config
         self.section = config.phases.autoencoder
         self.model = model
         self.mesh = mesh
         self.validation = validation
+        self.perceptual = {} if perceptual is None else {"perceptual": perceptual}
         self.optimizer = make_optimizer(config, self.section)
         self.steps: int = self.section.steps
         self.batch_size: int = self.section.batch_size
@@ -56,7 +64,7 @@ class AutoencoderTask:
         init, run = jax.random.split(key)
         params = self.model.init_autoencoder(init)
         state = {"step": jnp.int32(0), "key": run, "params": params, "ema": jax.tree.map(jnp.copy, params)}
-        return {**state, "opt": self.optimizer.init(params)}
+        return {**state, "opt": self.optimizer.init(params), **self.perceptual}
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -72,12 +80,14 @@ class AutoencoderTask:
         }
 
     def state(self, items: Items) -> State:
-        return {**items["train"], **items["autoencoder"]}
+        return {**items["train"], **items["autoencoder"], **self.perceptual}
 
     def host_batch(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {"image": batch["image"]}
 
-    def _loss(self, params: Any, images: jax.Array, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def _loss(
+        self, params: Any, state: State, images: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         crop_key, key = (None, key) if self.crop is None else jax.random.split(key)
         images = to_float(images if crop_key is None else random_crops(crop_key, images, self.crop))
         out: Any = self.model.autoencoder.apply({"params": params}, images, key)
@@ -88,16 +98,22 @@ class AutoencoderTask:
         section = self.section
         kl = posterior.kl() / math.prod(images.shape[1:])
         per_sample = section.l1_weight * l1 + section.l2_weight * l2 + section.kl_weight * kl
-        metrics = {"l1": l1.mean(), "mse": l2.mean(), "kl": kl.mean(), "per_sample": per_sample}
+        metrics = {"l1": l1.mean(), "mse": l2.mean(), "kl": kl.mean()}
+        if self.perceptual:
+            looks = lpips.distance(state["perceptual"], reconstruction, images)
+            per_sample += section.perceptual_weight * looks
+            metrics["lpips"] = looks.mean()
+        metrics["per_sample"] = per_sample
         return per_sample.mean(), metrics
 
     def _train_step(self, state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
         key = jax.random.fold_in(state["key"], state["step"])
-        (loss, metrics), grads = jax.value_and_grad(self._loss, has_aux=True)(state["params"], batch["image"], key)
+        loss = jax.value_and_grad(self._loss, has_aux=True)
+        (loss, metrics), grads = loss(state["params"], state, batch["image"], key)
         updates, opt = self.optimizer.update(grads, state["opt"], state["params"])
         params = optax.apply_updates(state["params"], updates)
         ema = ema_update(state["ema"], params, state["step"], self.section.ema_decay)
-        new = {"step": state["step"] + 1, "key": state["key"], "params": params, "ema": ema, "opt": opt}
+        new = {**state, "step": state["step"] + 1, "params": params, "ema": ema, "opt": opt}
         return new, {**metrics, "loss": loss, "grad_norm": optax.tree.norm(grads)}
 
     @cached_property

@@ -16,6 +16,7 @@ from ernie_vilg_jax.data.loader import all_examples, fixed_examples
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import components
+from ernie_vilg_jax.interop.lpips import read_lpips
 from ernie_vilg_jax.model import Model
 from ernie_vilg_jax.models.autoencoder import Posterior
 from ernie_vilg_jax.sharding import rules
@@ -41,7 +42,8 @@ def build_task(
     """
     validation = make_validation(config, model, tokenizer, mesh)
     if config.phase == "autoencoder":
-        return AutoencoderTask(config, model, mesh, validation)
+        path = config.phases.autoencoder.perceptual_weights
+        return AutoencoderTask(config, model, mesh, validation, read_lpips(path) if path else None)
     start = None
     if resumed is None:
         if config.phase == "experts":

@@ -94,7 +94,7 @@ def _one(program: str) -> None:
 
 
 def _all() -> None:
-    from ernie_vilg_jax.forecast.programs import config_for
+    from ernie_vilg_jax.forecast.abstract import config_for
     from ernie_vilg_jax.forecast.report import QUICK
     from ernie_vilg_jax.forecast.table import Job, compile_all
     from ernie_vilg_jax.forecast.topology import describe

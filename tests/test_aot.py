@@ -21,12 +21,11 @@ TINY = (
 MESH = ("--topology=v5e:2x2", "--config.mesh.expert=2", "--config.mesh.data=1", "--config.mesh.fsdp=2")
 
 
-def start(*arguments: str, **options: object) -> subprocess.Popen[str]:
+def start(*arguments: str) -> subprocess.Popen[str]:
     # The flags of the tests are for CPU; libtpu stops at those that it does not know.
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     command = [sys.executable, "-m", "ernie_vilg_jax.aot", *TINY, *arguments]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, text=True, env=environment, **pipes)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 def aot(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -3,36 +3,40 @@
 `PROGRAMS` has them by name, in the order of a run. One more is one more function here, and its name in `NAMES`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from ernie_vilg_jax.chips import Chip
-from ernie_vilg_jax.config import latent_size
-from ernie_vilg_jax.diffusion.loop import visits
 from ernie_vilg_jax.diffusion.samplers import make_sampler
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.forecast.report import Built, local_bytes
-from ernie_vilg_jax.model import Model, ModelParams, build_model
-from ernie_vilg_jax.models.autoencoder import Posterior
+from ernie_vilg_jax.forecast.abstract import (
+    Shape,
+    batch_shapes,
+    make_task,
+    parts,
+    placed_batch,
+    sampling_flops,
+    sampling_params,
+    title,
+    turns,
+)
+from ernie_vilg_jax.forecast.report import Built
+from ernie_vilg_jax.model import ModelParams, build_model
 from ernie_vilg_jax.sampling.generator import generate
 from ernie_vilg_jax.sampling.modes import check_mode
 from ernie_vilg_jax.sampling.streamed import working
 from ernie_vilg_jax.sharding import rules
-from ernie_vilg_jax.training.autoencoder import AutoencoderTask
 from ernie_vilg_jax.training.diffusion import DiffusionTask
-from ernie_vilg_jax.training.flops import count_flops, jaxpr_flops
+from ernie_vilg_jax.training.flops import jaxpr_flops
 from ernie_vilg_jax.training.latents import Encoder, piece_of
 from ernie_vilg_jax.training.loop import item_shardings
-from ernie_vilg_jax.training.validation import Validation, Validator
+from ernie_vilg_jax.training.validation import PREVIEW_STEPS, Validator
 
-Shape = tuple[tuple[int, ...], Any]
 Builder = Callable[[ConfigDict, Mesh, int], Built]
 """(config, mesh, images at once in sampling) -> the program. Raises UserError where the config and the mesh differ."""
 
@@ -46,6 +50,7 @@ def step(phase: str, encoded: bool, config: ConfigDict, mesh: Mesh, batch: int) 
         plain = config.copy_and_resolve_references()
         for part in ("autoencoder", "text_encoder", "unet"):
             plain.model[part].remat = False
+        plain.model.attention_kernel_from = 0  # its backward pass computes the logits again
         twin = make_task(phase, encoded, plain, mesh)
         with jax.set_mesh(mesh):
             return jaxpr_flops(twin.train_step.trace(twin.abstract, example).jaxpr)
@@ -112,9 +117,20 @@ def preview(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
         name: jax.ShapeDtypeStruct((n, length), jnp.bool_ if "mask" in name else jnp.int32) for name, n in rows.items()
     }
     prompts = rules.placed(prompts, jax.tree.map(lambda _: rules.replicated(mesh), prompts))
-    sample = _beside(_validator(task).sample, mesh)
+    validator, (model, state) = _validator(task), (task.model, task.abstract)
+    one = jax.eval_shape(lambda bank: jax.tree.map(lambda leaf: leaf[0], bank), state["experts"]["ema"])
+    params = ModelParams(state["autoencoder"], state["text_encoder"]["ema"], (one,))
+    words, null = (prompts["tokens"], prompts["mask"]), (prompts["null_tokens"], prompts["null_mask"])
+    noise = jax.ShapeDtypeStruct((count, *model.latent_shape), jnp.float32)
     return Built(
-        f"{title(config, mesh)}, preview of {phase}", mesh, count, sample, (task.abstract, prompts), parts(task)
+        f"{title(config, mesh)}, preview of {phase}",
+        mesh,
+        count,
+        _beside(validator.sample, mesh),
+        (state, prompts),
+        parts(task),
+        partial(sampling_flops, model, PREVIEW_STEPS, params, words, null, noise),
+        turns(task.stages, make_sampler("ddim", model.schedule, PREVIEW_STEPS, grid="trailing")),
     )
 
 
@@ -142,16 +158,6 @@ def sampling(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
     def run(params: ModelParams, tokens: Any, mask: Any, null: Any, noise: Any, scale: Any) -> jax.Array:
         return generate(model, params, model.stages, sampler, tokens, mask, null, noise, scale, key)
 
-    def flops() -> float:
-        """Counted by parts: how many steps a stage has is data to the program."""
-        text = jax.eval_shape(model.encode_text, params.text_encoder, tokens, mask)
-        at = jax.ShapeDtypeStruct((batch,), jnp.int32)
-        # With guidance each step looks at every image twice; the prompts and the empty one are read once.
-        total = 2 * settings.steps * count_flops(model.predict, params.experts[0], noise, at, text)
-        total += count_flops(model.encode_text, params.text_encoder, tokens, mask)
-        total += count_flops(model.encode_text, params.text_encoder, *null)
-        return total + count_flops(model.decode, params.autoencoder, noise)
-
     return Built(
         f"{title(config, mesh)}, {settings.steps} steps of {settings.sampler} with guidance",
         mesh,
@@ -162,9 +168,8 @@ def sampling(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
             **{"autoencoder": params.autoencoder, "text encoder": params.text_encoder},
             f"experts ({model.stages.n})": params.experts,
         },
-        flops,
-        # How many steps a stage has is data to the program.
-        round(settings.steps / len(visits(model.stages, sampler.timesteps))),
+        partial(sampling_flops, model, settings.steps, params, (tokens, mask), null, noise),
+        turns(model.stages, sampler),
     )
 
 
@@ -219,20 +224,6 @@ def build(name: str, config: ConfigDict, mesh: Mesh, batch: int = 0) -> Built:
     return PROGRAMS[name](config.copy_and_resolve_references(), mesh, batch)
 
 
-# ---- parts ---------------------------------------------------------------------------------------------------------
-
-
-def make_task(phase: str, encoded: bool, config: ConfigDict, mesh: Mesh) -> Any:
-    """The task of a phase, without data."""
-    config = config.copy_and_resolve_references()
-    config.phase = phase
-    model, nothing = build_model(config), Validation(0, {}, {})
-    if phase == "autoencoder":
-        return AutoencoderTask(config, model, mesh, nothing)
-    cached: Any = Posterior(np.zeros(0), np.zeros(0)) if encoded else None  # type: ignore[arg-type]
-    return DiffusionTask(config, model, mesh, nothing, posteriors=cached)
-
-
 def _frozen(config: ConfigDict, mesh: Mesh) -> tuple[Encoder, Any, Any]:
     """The encoder, an autoencoder for it, and a piece of images."""
     encoder = Encoder(build_model(config), mesh)
@@ -249,71 +240,3 @@ def _validator(task: DiffusionTask) -> Validator:
 def _beside(function: Callable[..., Any], mesh: Mesh) -> Any:
     """Jitted so that arguments which are not used take their memory, as they do in a run."""
     return jax.jit(lambda *args: function(*args), keep_unused=True, out_shardings=rules.replicated(mesh))
-
-
-def parts(task: Any) -> dict[str, Any]:
-    """The state of a task, by the names that people read."""
-    names = {"params": "parameters", "ema": "average", "opt": "optimizer"}
-    state = task.abstract
-    if "experts" not in state:
-        return {f"autoencoder, {names[name]}": state[name] for name in names}
-    whole = {"autoencoder": state["autoencoder"], "text encoder": state["text_encoder"]}
-    return whole | {f"experts, {names[name]}": tree for name, tree in state["experts"].items()}
-
-
-def batch_shapes(config: ConfigDict, task: Any) -> dict[str, Shape]:
-    """Shape and type of every array that a training step is given."""
-    batch, length, side = task.batch_size, config.tokenizer.max_length, latent_size(config)
-    image = {"image": ((batch, config.model.image_size, config.model.image_size, 3), jnp.uint8)}
-    if isinstance(task, AutoencoderTask):
-        return image
-    every: dict[str, Shape] = {
-        "tokens": ((batch, length), jnp.int32),
-        "token_mask": ((batch, length), jnp.bool_),
-        "token_weight": ((batch, length), jnp.float32),
-        "loss_weight": ((batch, side, side), jnp.float32),
-    }
-    shapes = {name: every[name] for name in task.words}
-    if task.posteriors is None:
-        return shapes | image
-    latents = ((batch, side, side, config.model.autoencoder.latent_channels), jnp.float32)
-    return shapes | {"mean": latents, "log_variance": latents}
-
-
-def placed_batch(shapes: Mapping[str, Shape], mesh: Mesh) -> Any:
-    over = rules.batch_sharding(mesh)
-    return {name: jax.ShapeDtypeStruct(*shape, sharding=over) for name, shape in shapes.items()}
-
-
-def sampling_params(model: Model, dtype: Any, place: Callable[[Any], Any]) -> ModelParams:
-    """Abstract parameters as sampling reads them: in `dtype`, but for the autoencoder."""
-    key = jax.random.key(0)
-    half = lambda tree: place(jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), tree))  # noqa: E731
-    expert = half(jax.eval_shape(model.init_unet, key))
-    text_encoder = half(jax.eval_shape(model.init_text_encoder, key))
-    return ModelParams(place(model.abstract_autoencoder()), text_encoder, (expert,) * model.stages.n)
-
-
-def config_for(program: str, config: ConfigDict, chips: int, chip: Chip) -> ConfigDict:
-    """`config`, which has the mesh of the phase `experts`, with a mesh for `program`.
-
-    What has no experts takes images along `data` on those chips, as the commands of configs/paper.py do. Sampling takes
-    along `tensor` as few chips as leave a quarter of their memory to images.
-    """
-    config = config.copy_and_resolve_references()
-    if program == "sampling":
-        params = sampling_params(build_model(config), jnp.dtype(config.dtype), lambda tree: tree)
-        size, tensor = local_bytes(params), 1
-        while size / tensor > 0.75 * chip.hbm and chips % (2 * tensor) == 0:
-            tensor *= 2
-        config.mesh = ConfigDict({"data": chips // tensor, "fsdp": 1, "tensor": tensor, "expert": 1})
-    elif not program.startswith("experts"):
-        config.mesh.data *= config.mesh.expert if config.mesh.data > 0 else 1
-        config.mesh.expert = 1
-    return config
-
-
-def title(config: ConfigDict, mesh: Mesh) -> str:
-    axes = ", ".join(f"{axis}={size}" for axis, size in mesh.shape.items() if size > 1)
-    side = config.model.image_size
-    return f"{config.name}, {side} x {side} pixels, mesh {axes or 'of one chip'}"

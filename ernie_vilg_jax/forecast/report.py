@@ -112,6 +112,8 @@ class Forecast:
             rows.append(f"  {'of its cycles':28s} {', '.join(shares)}")
             for kind, (count, size) in sorted(self.traffic.items()):
                 rows.append(f"  {kind:28s} {size / GIB:8.2f} GiB in {count}")
+        if self.refused:
+            rows.append(f"  {'the compiler says':28s} {self.refused}")
         rows.append(f"  verdict: {self.verdict}; compiled in {self.compiled}")
         return "\n".join(rows)
 

@@ -14,7 +14,6 @@ from ernie_vilg_jax.config import latent_size
 from ernie_vilg_jax.diffusion.loop import visits
 from ernie_vilg_jax.diffusion.samplers import Sampler
 from ernie_vilg_jax.diffusion.stages import Stages
-from ernie_vilg_jax.forecast.report import local_bytes
 from ernie_vilg_jax.model import Model, ModelParams, build_model
 from ernie_vilg_jax.models.autoencoder import Posterior
 from ernie_vilg_jax.sharding import rules
@@ -107,7 +106,7 @@ def config_for(program: str, config: ConfigDict, chips: int, chip: Chip) -> Conf
     config = config.copy_and_resolve_references()
     if program == "sampling":
         params = sampling_params(build_model(config), jnp.dtype(config.dtype), lambda tree: tree)
-        size, tensor = local_bytes(params), 1
+        size, tensor = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params)), 1
         while size / tensor > 0.75 * chip.hbm and chips % (2 * tensor) == 0:
             tensor *= 2
         config.mesh = ConfigDict({"data": chips // tensor, "fsdp": 1, "tensor": tensor, "expert": 1})

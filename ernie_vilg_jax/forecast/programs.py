@@ -87,7 +87,8 @@ def statistics(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
     encoder, autoencoder, images = _frozen(config, mesh)
     valid = placed_batch({"valid": ((encoder.piece,), jnp.bool_)}, mesh)["valid"]
     name = f"{title(config, mesh)}, latent statistics"
-    args = autoencoder, images, valid, jax.eval_shape(jax.random.key, 0)
+    key = rules.placed(jax.eval_shape(jax.random.key, 0), rules.replicated(mesh))
+    args = autoencoder, images, valid, key
     return Built(name, mesh, encoder.piece, encoder.moments, args, {"autoencoder": autoencoder})
 
 
@@ -150,7 +151,8 @@ def sampling(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
     key = jax.random.key(0)
     params = sampling_params(model, jnp.dtype(config.dtype), lambda tree: rules.placed(tree, working(tree, mesh)))
     words = [jax.ShapeDtypeStruct((batch, config.tokenizer.max_length), t) for t in (jnp.int32, jnp.bool_)]
-    null = tuple(jax.ShapeDtypeStruct((1, *word.shape[1:]), word.dtype) for word in words)
+    whole = rules.replicated(mesh)
+    null = tuple(jax.ShapeDtypeStruct((1, *word.shape[1:]), word.dtype, sharding=whole) for word in words)
     noise = jax.ShapeDtypeStruct((batch, *model.latent_shape), jnp.float32)
     over = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
     tokens, mask, noise = (jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=over) for x in (*words, noise))
@@ -163,7 +165,7 @@ def sampling(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
         mesh,
         batch,
         jax.jit(run, out_shardings=over),
-        (params, tokens, mask, null, noise, jax.ShapeDtypeStruct((), jnp.float32)),
+        (params, tokens, mask, null, noise, jax.ShapeDtypeStruct((), jnp.float32, sharding=whole)),
         {
             **{"autoencoder": params.autoencoder, "text encoder": params.text_encoder},
             f"experts ({model.stages.n})": params.experts,

@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from ernie_vilg_jax.chips import Chip
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.forecast.hlo import Program
+from ernie_vilg_jax.sharding.rules import local_bytes
 from ernie_vilg_jax.training.flops import jaxpr_flops
 
 GIB = 2**30
@@ -45,7 +45,7 @@ class Forecast:
       peak: bytes that the program needs, by the compiler's account: its arguments, results that do not take their
         place, temporaries and the program's own code (`peak_of`).
       flops: of the model, all chips together: what is computed again in the backward pass counts once.
-      executed: FLOPs with what is computed again.
+      executed: FLOPs with what is computed again, where that is known.
       seconds: the compiler's cycles, as time, and the kernels'; None where it wrote no program text that can be read.
       kernel_seconds: of them, those of attention kernels.
       shares: part of the U-Net's work -> its share of the compiler's cycles (`WORK`; by name, so roughly).
@@ -62,8 +62,8 @@ class Forecast:
     temporary: float
     peak: float
     flops: float
-    executed: float
     compile_seconds: float
+    executed: float = 0.0
     effort: str = ""
     seconds: float | None = None
     kernel_seconds: float = 0.0
@@ -189,15 +189,6 @@ def needed(refusal: str) -> float:
     """Bytes that a program would need, from what the compiler says as it refuses it; infinity if that is not said."""
     found = re.search(r"(?:Used|temporaries \()\s*([\d.]+)([KMGT]?)", refusal)
     return float(found[1]) * 2.0 ** (10 * " KMGT".index(found[2] or " ")) if found else math.inf
-
-
-def local_bytes(tree: Any) -> float:
-    """Bytes of an abstract, placed tree on one device; what is not placed is whole there."""
-    total = 0.0
-    for leaf in jax.tree.leaves(tree):
-        shape = leaf.sharding.shard_shape(leaf.shape) if leaf.sharding else leaf.shape
-        total += float(np.prod(shape, dtype=np.float64)) * getattr(leaf.dtype, "itemsize", 4)
-    return total
 
 
 def report(compiled: Any, turns: int = 1, **known: Any) -> Forecast:

@@ -12,9 +12,10 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.forecast import NAMES
 from ernie_vilg_jax.forecast.abstract import config_for
 from ernie_vilg_jax.forecast.programs import PROGRAMS, build
-from ernie_vilg_jax.forecast.report import Built, local_bytes
+from ernie_vilg_jax.forecast.report import Built
 from ernie_vilg_jax.model import build_model
 from ernie_vilg_jax.sharding.mesh import make_mesh
+from ernie_vilg_jax.sharding.rules import local_bytes
 from ernie_vilg_jax.training.flops import count_flops
 
 

@@ -8,7 +8,7 @@ from ernie_vilg_jax.chips import Chip
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.forecast.report import GIB, Forecast, needed, peak_of, search
 
-CHIP = Chip("v0", hbm=100.0, flops=1e12, clock=1e9)
+CHIP = Chip("v0", hbm=100.0, bandwidth=1e9, flops=1e12, clock=1e9)
 
 
 def forecast(peak: float, batch: int = 1, refused: str = "", **state: float) -> Forecast:

@@ -1,7 +1,7 @@
 import pytest
 
-from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.chips import CHIPS
+from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.forecast.topology import describe, parse
 
 

@@ -11,9 +11,13 @@
 On one GPU add `one_gpu` (configs/small_100m.py:base,one_gpu): the same batch, in micro-batches. `knowledge`: for data
 that `annotate` went over.
 
-Hardware: eight chips of v5e or v6e (v5litepod-8, v6e-8), or a GPU of 40 GB or more. MEMORY
+Hardware: eight chips of v5e or v6e (v5litepod-8, v6e-8), or a GPU of 40 GB or more. What a step takes of the 16 GiB
+of a v5e chip, by its compiler: experts 3.6 GiB, base 4.3 GiB
+(`python -m ernie_vilg_jax.aot --topology=v5e:2x4 --config=small_100m:experts --quick`; the autoencoder's step was not
+compiled). On one GPU base and experts keep 2.7 and 16.6 GiB between steps; what they take beside that was not measured.
+
 Not yet trained by anyone: the steps are guesses, and neither hours nor results can be told. Try it first:
-`python -m ernie_vilg_jax.doctor` measures a step of this config, and `train --dry_run` checks a command.
+`python -m ernie_vilg_jax.doctor --config=small_100m` measures a step, `train --dry_run` checks a command.
 """
 
 from ml_collections import ConfigDict

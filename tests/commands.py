@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,9 @@ class Result(NamedTuple):
     stderr: str
 
 
-def run_all(commands: Sequence[Sequence[str]], cwd: Path | None = None, **environment: str) -> list[Result]:
+def run_all(
+    commands: Sequence[Sequence[str]], cwd: Path | None = None, environment: Mapping[str, str] | None = None
+) -> list[Result]:
     """The result of each command: the name of a module of the package, and its arguments."""
     root = str(Path(__file__).parent.parent)
     done = subprocess.run(
@@ -31,7 +33,7 @@ def run_all(commands: Sequence[Sequence[str]], cwd: Path | None = None, **enviro
         text=True,
         check=True,
         cwd=cwd or root,
-        env={**os.environ, "PYTHONPATH": root, **environment},
+        env={**os.environ, "PYTHONPATH": root, **(environment or {})},
     )
     return [Result(*result) for result in json.loads(done.stdout)]
 
@@ -67,10 +69,8 @@ def _fork(command: Sequence[str]) -> list[Any]:
 
 
 if __name__ == "__main__":
-    # Imported, and no more: a device that was opened here would be shared by all.
-    import grain  # noqa: F401
-    import jax  # noqa: F401
-    import optax  # noqa: F401
-    from orbax.checkpoint import v1  # noqa: F401
+    # Imported, and no more: a device that was opened here would be shared by all, and flags are of commands only.
+    import ernie_vilg_jax.pipeline
+    import ernie_vilg_jax.training.plan  # noqa: F401
 
     print(json.dumps([_fork(command) for command in json.load(sys.stdin)]))

@@ -65,6 +65,7 @@ URLS = [
 ]
 
 
+@pytest.mark.slow
 def test_no_command_takes_a_url_for_a_local_path(tmp_path: Path) -> None:
     """Each goes to the bucket (and here lacks its client) or refuses; none makes a folder called gs:"""
     for name in ("configs", "ernie_vilg_jax"):

@@ -29,6 +29,7 @@ from ernie_vilg_jax.sampling.generator import generate
 from ernie_vilg_jax.sampling.modes import check_mode
 from ernie_vilg_jax.sampling.streamed import working
 from ernie_vilg_jax.sharding import rules
+from ernie_vilg_jax.sharding.rules import local_bytes
 from ernie_vilg_jax.training.diffusion import DiffusionTask
 from ernie_vilg_jax.training.flops import count_flops
 from ernie_vilg_jax.training.validation import Validation
@@ -279,15 +280,6 @@ def batch_shapes(config: ConfigDict, task: DiffusionTask) -> dict[str, tuple[tup
         latents = (batch, side, side, config.model.autoencoder.latent_channels)
         return {**shapes, "mean": (latents, jnp.float32), "log_variance": (latents, jnp.float32)}
     return {**shapes, "image": ((batch, size, size, 3), jnp.uint8)}
-
-
-def local_bytes(tree: Any) -> float:
-    """Bytes of an abstract, placed tree on one device."""
-    total = 0.0
-    for leaf in jax.tree.leaves(tree):
-        shape = leaf.sharding.shard_shape(leaf.shape)
-        total += float(np.prod(shape, dtype=np.float64)) * getattr(leaf.dtype, "itemsize", 4)
-    return total
 
 
 def report(compiled: Any, turns: int = 1, **known: Any) -> Forecast:

@@ -3,6 +3,7 @@
 Models carry no sharding annotations; paths are the plain-dict paths of Flax parameters, joined by '/'.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -92,6 +93,14 @@ _whole.defvjp(_whole_forward, _whole_backward)
 def placed(tree: Any, shardings: Any) -> Any:
     """ShapeDtypeStructs of `tree`'s arrays with `shardings`, a tree of the same structure."""
     return jax.tree.map(lambda leaf, s: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=s), tree, shardings)
+
+
+def local_bytes(tree: Any) -> float:
+    """Bytes of an abstract, placed tree on one device."""
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * float(getattr(leaf.dtype, "itemsize", 4))
+        for leaf in jax.tree.leaves(tree)
+    )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

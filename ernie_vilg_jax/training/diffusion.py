@@ -245,8 +245,8 @@ class DiffusionTask:
         count, (text_params, autoencoder) = len(self.trained), frozen
         here, share = xs[1].shape[0], jax.tree.leaves(xs[0])[0].shape[1]
 
-        def one(k: Any, carry: Any) -> Any:
-            experts, text_grads, losses, norms = carry
+        def one(k: Any, experts: Any, text_grads: Any) -> tuple[Any, Any, jax.Array, jax.Array]:
+            """The k-th expert, updated; the gradients so far; losses [b]; norms of its gradient and its update [2]."""
             at = lambda leaf: jax.lax.dynamic_index_in_dim(leaf, k, keepdims=False)  # noqa: E731
             expert, (batch, stage, key) = jax.tree.map(at, (experts, xs))
             per_sample, grads, more = self._expert_gradients(
@@ -255,22 +255,29 @@ class DiffusionTask:
             updates, opt = self.optimizer.update(grads, expert["opt"], expert["params"])
             params = optax.apply_updates(expert["params"], updates)
             ema = ema_update(expert["ema"], params, step, self.section.ema_decay)
-            put = lambda leaf, new: jax.lax.dynamic_update_index_in_dim(leaf, new, k, 0)  # noqa: E731
-            experts = jax.tree.map(put, experts, {"params": params, "ema": ema, "opt": opt})
             text_grads = jax.tree.map(lambda total, grad: total + grad / count, text_grads, more)
             of_step = jnp.stack([optax.tree.norm(grads), update_ratio(updates, params)])
-            return experts, text_grads, put(losses, per_sample), put(norms, of_step)
+            return {"params": params, "ema": ema, "opt": opt}, text_grads, per_sample, of_step
 
-        zero = jax.tree.map(jnp.zeros_like, text_params) if self.train_text_encoder else None
-        carry = (experts, zero, jnp.zeros((here, share)), jnp.zeros((here, 2)))
+        text_grads = jax.tree.map(jnp.zeros_like, text_params) if self.train_text_encoder else None
         if here == 1 or self.mesh.devices.flat[0].platform == "cpu":
             # XLA runs convolutions inside a loop on one CPU thread: 8 images a second on two cores instead of 75.
+            found = []
             for k in range(here):
-                carry = one(k, carry)
-        else:
-            # Not a scan: with the bank as its inputs and its outputs that would hold it twice.
-            carry = jax.lax.fori_loop(0, here, one, carry)
-        experts, text_grads, losses, norms = carry
+                expert, text_grads, *rest = one(k, experts, text_grads)
+                found.append((expert, *rest))
+            experts, losses, norms = jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
+            return text_grads, experts, (losses, norms)
+
+        def in_place(k: jax.Array, carry: Any) -> Any:
+            experts, text_grads, losses, norms = carry
+            expert, text_grads, per_sample, norm = one(k, experts, text_grads)
+            put = lambda leaf, new: jax.lax.dynamic_update_index_in_dim(leaf, new, k, 0)  # noqa: E731
+            return jax.tree.map(put, experts, expert), text_grads, put(losses, per_sample), put(norms, norm)
+
+        # Not a scan: with the bank as its inputs and its outputs that would hold it twice.
+        carry = (experts, text_grads, jnp.zeros((here, share)), jnp.zeros((here, 2)))
+        experts, text_grads, losses, norms = jax.lax.fori_loop(0, here, in_place, carry)
         return text_grads, experts, (losses, norms)
 
     def _by_groups(self, frozen: Any, step: jax.Array, experts: Any, xs: Any) -> tuple[Any, Any, Any]:

@@ -7,16 +7,13 @@ from typing import Any
 
 import jax
 
-from ernie_vilg_jax.chips import CHIPS
+from ernie_vilg_jax.chips import KINDS
 from ernie_vilg_jax.training.task import Batch, Task
 
 # Peak dense bf16 multiply-add x 2 a second of one chip, by the name its devices give it, from the makers' tables.
 PEAK_FLOPS = {
     "TPU v4": 275e12,
-    **dict.fromkeys(("TPU v5 lite", "TPU v5e"), CHIPS["v5e"].flops),
-    **dict.fromkeys(("TPU v5", "TPU v5p"), CHIPS["v5p"].flops),
-    **dict.fromkeys(("TPU v6 lite", "TPU v6e"), CHIPS["v6e"].flops),
-    "TPU7x": CHIPS["tpu7x"].flops,
+    **{kind: chip.flops for kind, chip in KINDS.items()},
     "NVIDIA H100 80GB HBM3": 989e12,
     "NVIDIA H200": 989e12,
     "NVIDIA A100-SXM4-80GB": 312e12,

@@ -46,13 +46,8 @@ def build_task(
         return AutoencoderTask(config, model, mesh, validation, read_lpips(path) if path else None)
     start = None
     if resumed is None:
-        if config.phase == "experts":
-            start = _branch(_run_checkpoint(workdir, "base", config, "experts"), model, tokenizer, mesh)
-        elif config.phases.base.init_from:
-            check_alone(config)
-            path = checkpointing.find(config.phases.base.init_from, "config.phases.base.init_from")
-            checkpointing.check_same(path, config, "base")
-            start = _branch(path, model, tokenizer, mesh)
+        if config.phase == "experts" or config.phases.base.init_from:
+            start = _branch(_whole_beginning(config, workdir), model, tokenizer, mesh)
         else:
             start = read_components(config, model, tokenizer, mesh)
             if "autoencoder" not in start:
@@ -116,13 +111,45 @@ def _trained_autoencoder(
     return measure(Encoder(model, mesh), params, pieces, config.seed)
 
 
-def _branch(path: epath.Path, model: Model, tokenizer: Tokenizer, mesh: Mesh) -> dict[str, Any]:
-    """The averages of a checkpoint of `base`, with its autoencoder."""
+def beginnings(config: ConfigDict, workdir: epath.Path, tokenizer: Tokenizer | None) -> dict[str, epath.Path]:
+    """Part -> the checkpoint that a run takes it from at its first step; reads no arrays.
+
+    Raises UserError as `build_task` would; without `tokenizer` vocabularies are not compared.
+    """
+    if config.phase == "autoencoder":
+        return {}
+    if config.phase == "experts" or config.phases.base.init_from:
+        path = _whole_beginning(config, workdir)
+        if tokenizer is not None:
+            _check_branch(path, tokenizer)
+        return {"all parts": path}
+    found = {name: _find_component(name, path, config, tokenizer) for name, path in _chosen(config).items()}
+    if "autoencoder" not in found:
+        found["autoencoder"] = _run_checkpoint(workdir, "autoencoder", config, "base")
+    return found
+
+
+def _whole_beginning(config: ConfigDict, workdir: epath.Path) -> epath.Path:
+    """The checkpoint of the phase `base` that a run of `experts`, or of `base` by init_from, begins as."""
+    if config.phase == "experts":
+        return _run_checkpoint(workdir, "base", config, "experts")
+    check_alone(config)
+    path = checkpointing.find(config.phases.base.init_from, "config.phases.base.init_from")
+    checkpointing.check_same(path, config, "base")
+    return path
+
+
+def _check_branch(path: epath.Path, tokenizer: Tokenizer) -> None:
     if not checkpointing.same_tokenizer(checkpointing.read_tokenizer(path), tokenizer):
         raise UserError(
             f"checkpoint {path} has another tokenizer than the data; prepare the data with "
             "--config.tokenizer.path=FOLDER, the tokenizer/ folder of the data that the checkpoint was trained on"
         )
+
+
+def _branch(path: epath.Path, model: Model, tokenizer: Tokenizer, mesh: Mesh) -> dict[str, Any]:
+    """The averages of a checkpoint of `base`, with its autoencoder."""
+    _check_branch(path, tokenizer)
     key = jax.random.key(0)
     abstract = {
         "autoencoder": model.abstract_autoencoder(),
@@ -157,7 +184,8 @@ def _chosen(config: ConfigDict) -> dict[str, str]:
     return {name: path for name in components.ITEMS if (path := config.phases.base[f"{name}_from"])}
 
 
-def _read(component: str, given: str, config: ConfigDict, model: Model, tokenizer: Tokenizer, mesh: Mesh) -> Any:
+def _find_component(component: str, given: str, config: ConfigDict, tokenizer: Tokenizer | None) -> epath.Path:
+    """The checkpoint of a component. Raises UserError where it is not that of the config and the data."""
     flag, item = f"config.phases.base.{component}_from", components.ITEMS[component]
     path = checkpointing.find(given, flag)
     metadata = checkpointing.read_metadata(path, item)
@@ -171,8 +199,13 @@ def _read(component: str, given: str, config: ConfigDict, model: Model, tokenize
     different = {name: value for name, value in theirs.items() if ours.get(name) != value}
     if different:
         raise UserError(f"--{flag}={given} is of other sizes than the config; give {components.flags_of(different)}")
-    if component == "text_encoder":
+    if component == "text_encoder" and tokenizer is not None:
         _check_tokenizer(path, given, tokenizer)
+    return path
+
+
+def _read(component: str, given: str, config: ConfigDict, model: Model, tokenizer: Tokenizer, mesh: Mesh) -> Any:
+    path, item = _find_component(component, given, config, tokenizer), components.ITEMS[component]
     key = jax.random.key(0)
     abstract: Any = {
         "autoencoder": model.abstract_autoencoder,

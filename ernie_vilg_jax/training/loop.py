@@ -88,7 +88,7 @@ def _run(
     step = int(state["step"])
     rows = processes.own_rows(rules.batch_sharding(mesh), task.batch_size)
     # Compiled before the first step: a machine that is taken away leaves no time for it.
-    items_of = jax.jit(task.items, out_shardings=_item_shardings(task, mesh))
+    items_of = jax.jit(task.items, out_shardings=item_shardings(task, mesh))
     items_of = items_of.lower(rules.placed(task.abstract, task.shardings)).compile()
     data = iter(make_loader(config, tokenizer, batch_size=task.batch_size, rows=rows, start=seen, seed=config.seed))
 
@@ -158,14 +158,14 @@ def _start(task: Task, config: ConfigDict, mesh: Mesh, start: Start | None) -> t
     if start is None:
         return task.init(jax.random.key(config.seed)), 0
     path, step, _ = start
-    abstract = rules.placed(jax.eval_shape(task.items, task.abstract), _item_shardings(task, mesh))
+    abstract = rules.placed(jax.eval_shape(task.items, task.abstract), item_shardings(task, mesh))
     restored = checkpointing.read_items(path, abstract)
     logging.info("going on from step %d (%s)", step, path)
     seen = checkpointing.examples_seen(checkpointing.read_metadata(path), step, task.batch_size)
     return jax.jit(task.state, out_shardings=task.shardings)(restored), seen
 
 
-def _item_shardings(task: Task, mesh: Mesh) -> Any:
+def item_shardings(task: Task, mesh: Mesh) -> Any:
     """How the items of a checkpoint lie on the devices while they are saved or restored.
 
     In the state each group of devices along the mesh axis `expert` has its own experts. An item is one expert, and if

@@ -8,7 +8,7 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.forecast.report import Forecast, TooBig, forecast_sampling, forecast_training, largest
 from ernie_vilg_jax.sharding.mesh import make_mesh
 
-CHIP = Chip("v0", hbm=100.0, flops=1e12, clock=1e9)
+CHIP = Chip("v0", hbm=100.0, bandwidth=1e9, flops=1e12, clock=1e9)
 
 
 def forecast(peak: float, batch: int = 1) -> Forecast:

@@ -24,6 +24,7 @@ from ml_collections import ConfigDict
 
 from configs import paper
 from ernie_vilg_jax.chips import Chip
+from ernie_vilg_jax.diffusion.schedule import Denoised
 from ernie_vilg_jax.forecast.programs import build
 from ernie_vilg_jax.forecast.report import GIB, Built, Forecast, forecast
 from ernie_vilg_jax.forecast.topology import describe
@@ -107,7 +108,7 @@ def sampling(config: ConfigDict, mesh: Mesh, chip: Chip, plain: bool) -> Forecas
     x = jax.ShapeDtypeStruct((batch, *model.latent_shape), jnp.float32, sharding=over)
     t = jax.ShapeDtypeStruct((batch,), jnp.int32, sharding=over)
 
-    def step(unet: Any, x: jax.Array, t: jax.Array, words: Text, null: Text) -> jax.Array:
+    def step(unet: Any, x: jax.Array, t: jax.Array, words: Text, null: Text) -> Denoised:
         return guided_prediction(model, unet, x, t, words, (null, 2.1))
 
     inputs = unet, x, t, text(batch, over), text(1, rules.replicated(mesh))

@@ -69,6 +69,10 @@ def default_config() -> ConfigDict:
     c.diffusion.num_timesteps = 1000  # [N]
     c.diffusion.beta_start = 1e-4  # [?]
     c.diffusion.beta_end = 2e-2  # [?]
+    # What follows is ours, from later papers (docs/training.md); off.
+    c.diffusion.prediction_type = "epsilon"  # of the U-Net [N]; or "v", or "x0"
+    c.diffusion.zero_terminal_snr = False  # no signal at the last timestep; not for epsilon
+    c.diffusion.min_snr_gamma = 0.0  # the loss counts at most so many times the noise's; 0 is off, 5 is usual
 
     c.experts = ConfigDict()
     c.experts.n = 10  # [P]
@@ -117,6 +121,10 @@ def default_config() -> ConfigDict:
     c.optimizer.weight_decay = 0.01  # [N]
     c.optimizer.mu_dtype = "float32"  # of Adam's first moment; "bfloat16" saves 2 of the 16 bytes a parameter
     c.optimizer.clip_norm = 1.0  # gradient norm above which it is scaled down; 0 is off [?]
+    # What follows is ours (docs/training.md).
+    c.optimizer.name = "adamw"  # [N]; "adafactor" keeps less, "muon" makes updates of matrices orthogonal
+    c.optimizer.spike_factor = 0.0  # gradients this many times as large as usual are left out; 0 is off
+    c.optimizer.ema_dtype = "float32"  # of the moving averages; "bfloat16" saves 2 of the 16 bytes a parameter
 
     # The phases of training: the paper for the steps and the rate, guesses for the rest.
     c.phases = ConfigDict()

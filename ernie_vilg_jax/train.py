@@ -43,6 +43,9 @@ PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which
 RESUME_FROM = flags.DEFINE_integer(
     "resume_from", None, "Go back to the checkpoint of this step; those after it are set aside, not deleted."
 )
+PROFILE_STEPS = flags.DEFINE_string(
+    "profile_steps", None, "Trace these steps into WORKDIR/PHASE/profile: 100:105 are the five after step 100."
+)
 ALLOW_CHANGES = flags.DEFINE_list(
     "allow_changes", [], "Fields of the config that may differ from those of the checkpoint, such as seed,data.weights."
 )
@@ -86,7 +89,8 @@ def main(argv: list[str]) -> None:
     saved = None
     with processes.together(*peers):
         try:
-            train(config, workdir, resume_from=RESUME_FROM.value, allow_changes=ALLOW_CHANGES.value)
+            going_on = {"resume_from": RESUME_FROM.value, "allow_changes": ALLOW_CHANGES.value}
+            train(config, workdir, **going_on, profile_steps=PROFILE_STEPS.value)
         except Stopped as stopped:
             saved = f"{processes.name()}{stopped}"
     if saved:

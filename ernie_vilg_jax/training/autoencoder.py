@@ -21,8 +21,15 @@ from ernie_vilg_jax.images import to_uint8
 from ernie_vilg_jax.model import Model, to_float
 from ernie_vilg_jax.models import lpips
 from ernie_vilg_jax.sharding import rules
-from ernie_vilg_jax.training.flops import jaxpr_flops
-from ernie_vilg_jax.training.optimizer import ema_update, make_optimizer
+from ernie_vilg_jax.training.flops import model_flops
+from ernie_vilg_jax.training.optimizer import (
+    ema_dtype,
+    ema_init,
+    ema_update,
+    make_optimizer,
+    skipped_updates,
+    update_ratio,
+)
 from ernie_vilg_jax.training.task import Batch, Items, State
 from ernie_vilg_jax.training.validation import Validation
 
@@ -63,7 +70,7 @@ class AutoencoderTask:
     def _new(self, key: jax.Array) -> State:
         init, run = jax.random.split(key)
         params = self.model.init_autoencoder(init)
-        state = {"step": jnp.int32(0), "key": run, "params": params, "ema": jax.tree.map(jnp.copy, params)}
+        state = {"step": jnp.int32(0), "key": run, "params": params, "ema": ema_init(params, ema_dtype(self.config))}
         return {**state, "opt": self.optimizer.init(params), **self.perceptual}
 
     @property
@@ -114,7 +121,8 @@ class AutoencoderTask:
         params = optax.apply_updates(state["params"], updates)
         ema = ema_update(state["ema"], params, state["step"], self.section.ema_decay)
         new = {**state, "step": state["step"] + 1, "params": params, "ema": ema, "opt": opt}
-        return new, {**metrics, "loss": loss, "grad_norm": optax.tree.norm(grads)}
+        metrics |= {"loss": loss, "grad_norm": optax.tree.norm(grads), "update_ratio": update_ratio(updates, params)}
+        return new, metrics | skipped_updates(opt)
 
     @cached_property
     def train_step(self) -> Any:
@@ -148,7 +156,7 @@ class AutoencoderTask:
         return pairs.reshape(-1, *pairs.shape[2:]), ["original", "reconstructed"] * count
 
     def flops_per_step(self, batch: Batch) -> float:
-        return jaxpr_flops(self.train_step.trace(self.abstract, batch).jaxpr)
+        return model_flops(self, batch)
 
 
 def random_crops(key: jax.Array, images: jax.Array, size: int | None) -> jax.Array:

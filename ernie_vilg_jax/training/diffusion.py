@@ -19,15 +19,22 @@ from jax.sharding import Mesh, PartitionSpec
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax.checkpointing import expert_name
-from ernie_vilg_jax.diffusion.loss import loss_per_sample
+from ernie_vilg_jax.diffusion.loss import loss_per_sample, min_snr_weights
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.model import Model
 from ernie_vilg_jax.models.autoencoder import Posterior
 from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.sharding.compiler_options import compiler_options
-from ernie_vilg_jax.training.flops import jaxpr_flops
-from ernie_vilg_jax.training.optimizer import ema_update, make_optimizer
+from ernie_vilg_jax.training.flops import model_flops
+from ernie_vilg_jax.training.optimizer import (
+    ema_dtype,
+    ema_init,
+    ema_update,
+    make_optimizer,
+    skipped_updates,
+    update_ratio,
+)
 from ernie_vilg_jax.training.task import Batch, Items, State
 from ernie_vilg_jax.training.validation import Validation, Validator
 
@@ -96,14 +103,14 @@ class DiffusionTask:
 
     def _new(self, key: jax.Array, start: dict[str, Any]) -> State:
         unet_key, text_key, run = jax.random.split(key, 3)
-        n = len(self.trained)
+        n, dtype = len(self.trained), ema_dtype(self.config)
         unet = start["unet"] if "unet" in start else self.model.init_unet(unet_key)
         text = start["text_encoder"] if "text_encoder" in start else self.model.init_text_encoder(text_key)
         bank = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], n, axis=0), unet)
-        experts = {"params": bank, "ema": jax.tree.map(jnp.copy, bank), "opt": jax.vmap(self.optimizer.init)(bank)}
+        experts = {"params": bank, "ema": ema_init(bank, dtype), "opt": jax.vmap(self.optimizer.init)(bank)}
         text_encoder = {"ema": text}
         if self.train_text_encoder:
-            text_encoder |= {"params": jax.tree.map(jnp.copy, text), "opt": self.optimizer.init(text)}
+            text_encoder = {"params": text, "ema": ema_init(text, dtype), "opt": self.optimizer.init(text)}
         return {
             "step": jnp.int32(0),
             "key": run,
@@ -168,8 +175,12 @@ class DiffusionTask:
         noisy = self.model.schedule.add_noise(latents, noise, t)
         key = dropout if self.config.model.unet.dropout else None
         token_weight, loss_weight = batch.get("token_weight"), batch.get("loss_weight")
-        epsilon = self.model.predict(unet, noisy, t, text, token_weight=token_weight, dropout=key)
-        per_sample = loss_per_sample(epsilon, noise, loss_weight, self.config.knowledge.loss_weight_on)
+        prediction = self.model.prediction(unet, noisy, t, text, token_weight=token_weight, dropout=key)
+        target = self.model.target(latents, noise, t)
+        per_sample = loss_per_sample(prediction, target, loss_weight, self.config.knowledge.loss_weight_on)
+        if gamma := self.config.diffusion.get("min_snr_gamma", 0.0):
+            weights = min_snr_weights(self.model.schedule, gamma, self.model.prediction_type)
+            per_sample *= jnp.asarray(weights, jnp.float32)[t]
         return per_sample.mean(), per_sample
 
     def _latents(self, autoencoder: Any, batch: Batch) -> jax.Array:
@@ -229,13 +240,13 @@ class DiffusionTask:
 
         Returns:
           The text encoder's gradients (summed, over the number of experts in training; None if it is frozen), the
-          experts, and (per-sample losses [n, b], gradient norms [n]).
+          experts, and (per-sample losses [n, b], norms of gradients and relative ones of updates [n, 2]).
         """
         count, (text_params, autoencoder) = len(self.trained), frozen
         here, share = xs[1].shape[0], jax.tree.leaves(xs[0])[0].shape[1]
 
         def one(k: Any, experts: Any, text_grads: Any) -> tuple[Any, Any, jax.Array, jax.Array]:
-            """The k-th expert after its update, the gradients so far, per-sample losses [b], gradient norm."""
+            """The k-th expert, updated; the gradients so far; losses [b]; norms of its gradient and its update [2]."""
             at = lambda leaf: jax.lax.dynamic_index_in_dim(leaf, k, keepdims=False)  # noqa: E731
             expert, (batch, stage, key) = jax.tree.map(at, (experts, xs))
             per_sample, grads, more = self._expert_gradients(
@@ -245,7 +256,8 @@ class DiffusionTask:
             params = optax.apply_updates(expert["params"], updates)
             ema = ema_update(expert["ema"], params, step, self.section.ema_decay)
             text_grads = jax.tree.map(lambda total, grad: total + grad / count, text_grads, more)
-            return {"params": params, "ema": ema, "opt": opt}, text_grads, per_sample, optax.tree.norm(grads)
+            of_step = jnp.stack([optax.tree.norm(grads), update_ratio(updates, params)])
+            return {"params": params, "ema": ema, "opt": opt}, text_grads, per_sample, of_step
 
         text_grads = jax.tree.map(jnp.zeros_like, text_params) if self.train_text_encoder else None
         if here == 1 or self.mesh.devices.flat[0].platform == "cpu":
@@ -264,7 +276,7 @@ class DiffusionTask:
             return jax.tree.map(put, experts, expert), text_grads, put(losses, per_sample), put(norms, norm)
 
         # Not a scan: with the bank as its inputs and its outputs that would hold it twice.
-        carry = (experts, text_grads, jnp.zeros((here, share)), jnp.zeros(here))
+        carry = (experts, text_grads, jnp.zeros((here, share)), jnp.zeros((here, 2)))
         experts, text_grads, losses, norms = jax.lax.fori_loop(0, here, in_place, carry)
         return text_grads, experts, (losses, norms)
 
@@ -307,7 +319,9 @@ class DiffusionTask:
             ema = ema_update(text_encoder["ema"], params, step, self.section.ema_decay)
             text_encoder = {"params": params, "ema": ema, "opt": opt}
         new = {**state, "step": step + 1, "experts": experts, "text_encoder": text_encoder}
-        metrics = {"loss": per_sample.mean(), "grad_norm": norms.mean(), "per_sample": per_sample.reshape(-1)}
+        metrics = {"loss": per_sample.mean(), "per_sample": per_sample.reshape(-1)}
+        metrics |= {"grad_norm": norms[:, 0].mean(), "update_ratio": norms[:, 1].mean()}
+        metrics |= skipped_updates(experts["opt"], text_encoder.get("opt"))
         if n > 1:
             metrics |= {f"loss_{expert_name(stage)}": per_sample[k].mean() for k, stage in enumerate(self.trained)}
         return new, metrics
@@ -322,7 +336,7 @@ class DiffusionTask:
         )
 
     def flops_per_step(self, batch: Batch) -> float:
-        return jaxpr_flops(self.train_step.trace(self.abstract, batch).jaxpr)
+        return model_flops(self, batch)
 
     # ---- validation and previews -----------------------------------------------------------------------------------
 

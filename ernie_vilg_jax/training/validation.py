@@ -107,8 +107,9 @@ class Validator:
                 t = (low + (places + 0.5) / count * (high - low)).astype(jnp.int32)
                 noise = jax.random.normal(jax.random.fold_in(key, stage), (count, *latents.shape[1:]))[places]
                 noise = rules.spread(noise)
-                epsilon = self.model.predict(expert, self.model.schedule.add_noise(latents, noise, t), t, text)
-                return loss_per_sample(epsilon, noise).sum(where=batch["valid"])
+                prediction = self.model.prediction(expert, self.model.schedule.add_noise(latents, noise, t), t, text)
+                target = self.model.target(latents, noise, t)
+                return loss_per_sample(prediction, target).sum(where=batch["valid"])
 
             return jax.lax.map(one, (jnp.asarray(self._validated), jnp.asarray(self._slots)))
 

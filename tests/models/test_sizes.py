@@ -53,7 +53,7 @@ def test_paper_latents_are_an_eighth_of_the_image() -> None:
         import jax.numpy as jnp
 
         text = model.encode_text(model.init_text_encoder(key), jnp.zeros((2, 77), int), jnp.ones((2, 77), bool))
-        return model.predict(model.init_unet(key), x, jnp.zeros(2, int), text)
+        return model.prediction(model.init_unet(key), x, jnp.zeros(2, int), text)
 
-    epsilon = jax.eval_shape(forward, jax.random.key(0), x)
-    assert (epsilon.shape, epsilon.dtype) == (x.shape, "float32")
+    prediction = jax.eval_shape(forward, jax.random.key(0), x)
+    assert (prediction.shape, prediction.dtype) == (x.shape, "float32")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import run_all
+from tests.test_launch import launch, readme_lines
 
 ROOT = Path(__file__).parent.parent
 GUIDES = [ROOT / "README.md", ROOT / "ernie_vilg_jax/train.py", *sorted((ROOT / "configs").glob("*.py"))]
@@ -62,10 +63,11 @@ def documented() -> dict[tuple[str, ...], None]:
 
 
 def launched() -> dict[tuple[str, ...], None]:
-    """What the launch scripts would start, by tests/launch, on what they would start it on."""
+    """What the launch scripts would start, in launch/README.md and by tests/launch, on what they would start it on."""
     found: dict[tuple[str, ...], None] = {}
-    for golden in sorted((ROOT / "tests/launch").glob("*.txt")):
-        text = golden.read_text(encoding="utf-8")
+    texts = [launch(Path(script).stem, *arguments, "--dry_run").stdout for script, *arguments in readme_lines()]
+    texts += [golden.read_text(encoding="utf-8") for golden in sorted((ROOT / "tests/launch").glob("*.txt"))]
+    for text in texts:
         command = re.search(r"^\+ .*-m ernie_vilg_jax\.train --config=configs.*$", text, re.M)
         if command is None:
             continue

@@ -138,9 +138,14 @@ def test_help_tells_of_every_flag_and_verb(script: str):
     assert "--dry_run" in done.stdout
 
 
-def test_lines_of_the_readme_are_accepted():
+def readme_lines() -> list[list[str]]:
+    """The lines of launch/README.md that call a script."""
     text = (ROOT / "launch" / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    lines = [shlex.split(line) for line in text.splitlines() if line.startswith("    launch/")]
+    return [shlex.split(line) for line in text.splitlines() if line.startswith("    launch/")]
+
+
+def test_lines_of_the_readme_are_accepted():
+    lines = readme_lines()
     assert len(lines) >= 10
     for program, *arguments in lines:
         done = launch(Path(program).stem, *arguments, "--dry_run")

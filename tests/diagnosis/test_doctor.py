@@ -107,6 +107,9 @@ def test_a_device_that_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_phase_must_have_a_denoiser() -> None:
     with pytest.raises(UserError, match="doctor takes a step of base or of experts"):
         Examination(get_config("autoencoder,smoke"), make_mesh({}, jax.devices()[:1]))
+    # Without --config there is one all the same, and its fields can be changed.
+    (done,) = run_all([["doctor", "--config.phase=autoencoder"]])
+    assert done.status == 1 and "doctor takes a step of base or of experts" in done.stderr
 
 
 def test_sections_go_on() -> None:

@@ -89,7 +89,8 @@ class Forecast:
 
     def text(self) -> str:
         """The report, as people read it."""
-        rows = [f"{self.title}: {self.chips} x {self.chip.name}, {self.batch} images"]
+        images = f", {self.batch} images" if self.batch else ""
+        rows = [f"{self.title}: {self.chips} x {self.chip.name}{images}"]
         rows += [f"  {name:28s} {_gib(size, 8)} a chip" for name, size in self.state.items()]
         rows.append(f"  {'temporary':28s} {_gib(self.temporary, 8)} a chip")
         rows.append(f"  {'peak':28s} {_gib(self.peak, 8)} of {self.chip.hbm / GIB:.0f}")

@@ -41,9 +41,10 @@ def sampling_flops(model: Model, steps: int, params: ModelParams, words: Any, nu
 
     Each step looks at every image twice; the prompts and the empty one are read once.
     """
+    model = model.without_recomputation()
     text = jax.eval_shape(model.encode_text, params.text_encoder, *words)
     at = jax.ShapeDtypeStruct(noise.shape[:1], jnp.int32)
-    total = 2 * steps * count_flops(model.predict, params.experts[0], noise, at, text)
+    total = 2 * steps * count_flops(model.prediction, params.experts[0], noise, at, text)
     total += count_flops(model.encode_text, params.text_encoder, *words)
     total += count_flops(model.encode_text, params.text_encoder, *null)
     return total + count_flops(model.decode, params.autoencoder, noise)

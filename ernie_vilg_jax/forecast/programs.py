@@ -32,7 +32,6 @@ from ernie_vilg_jax.sampling.modes import check_mode
 from ernie_vilg_jax.sampling.streamed import working
 from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.training.diffusion import DiffusionTask
-from ernie_vilg_jax.training.flops import jaxpr_flops
 from ernie_vilg_jax.training.latents import Encoder, piece_of
 from ernie_vilg_jax.training.loop import item_shardings
 from ernie_vilg_jax.training.validation import PREVIEW_STEPS, Validator
@@ -46,15 +45,6 @@ def step(phase: str, encoded: bool, config: ConfigDict, mesh: Mesh, batch: int) 
     task = make_task(phase, encoded, config, mesh)
     example = placed_batch(batch_shapes(config, task), mesh)
 
-    def flops() -> float:
-        plain = config.copy_and_resolve_references()
-        for part in ("autoencoder", "text_encoder", "unet"):
-            plain.model[part].remat = False
-        plain.model.attention_kernel_from = 0  # its backward pass computes the logits again
-        twin = make_task(phase, encoded, plain, mesh)
-        with jax.set_mesh(mesh):
-            return jaxpr_flops(twin.train_step.trace(twin.abstract, example).jaxpr)
-
     data = "" if phase == "autoencoder" else f", of {'latents' if encoded else 'images, encoded in it'}"
     return Built(
         f"{title(config, mesh)}, training step of {phase}{data}",
@@ -63,7 +53,7 @@ def step(phase: str, encoded: bool, config: ConfigDict, mesh: Mesh, batch: int) 
         task.train_step,
         (task.abstract, example),
         {**parts(task), "batch": example},
-        flops,
+        partial(task.flops_per_step, example),
     )
 
 

@@ -89,7 +89,8 @@ class Forecast:
 
     def text(self) -> str:
         """The report, as people read it."""
-        rows = [f"{self.title}: {self.chips} x {self.chip.name}, {self.batch} images"]
+        images = f", {self.batch} images" if self.batch else ""
+        rows = [f"{self.title}: {self.chips} x {self.chip.name}{images}"]
         rows += [f"  {name:28s} {_gib(size, 8)} a chip" for name, size in self.state.items()]
         rows.append(f"  {'temporary':28s} {_gib(self.temporary, 8)} a chip")
         rows.append(f"  {'peak':28s} {_gib(self.peak, 8)} of {self.chip.hbm / GIB:.0f}")
@@ -138,7 +139,7 @@ class Built:
       jitted: the function.
       args: its abstract arguments, placed.
       state: name -> what of them stays between calls.
-      flops: counts the FLOPs of one call without what is computed again; None: there is no such thing in it.
+      flops: under the mesh, counts the FLOPs of one call without what is computed again; None: no such thing in it.
       turns: how often a loop runs whose trips are data, as in `Program`.
     """
 
@@ -161,10 +162,12 @@ class Built:
 def forecast(built: Built, chip: Chip, effort: str = "", lowered: tuple[Any, float] | None = None) -> Forecast:
     """Compiles a program for `chip`; `effort` is "" or `QUICK`. `lowered` is `built.lower()`, where it is known."""
     program, executed = lowered or built.lower()
+    with jax.set_mesh(built.mesh):
+        flops = built.flops() if built.flops else executed
     known: dict[str, Any] = {
         "state": {name: local_bytes(tree) for name, tree in built.state.items()},
         **{"title": built.title, "chip": chip, "chips": built.mesh.size, "batch": built.batch, "effort": effort},
-        **{"flops": built.flops() if built.flops else executed, "executed": executed},
+        **{"flops": flops, "executed": executed},
     }
     started = time.monotonic()
     before = jax.config.jax_optimization_level  # type: ignore[attr-defined]

@@ -150,6 +150,13 @@ def test_a_collective_counts_all_arrays_that_it_takes_or_makes(line: str, kind: 
     assert Program(text).traffic() == {kind: (1, size)}
 
 
+def test_a_fusion_counts_every_collective_in_it() -> None:
+    second = "%more = f32[8]{0} all-reduce(%a), replica_groups={{0,1}}, to_apply=%add\n  ROOT %cut"
+    line = "%s = (f32[4]{0}, f32[3]{0}) fusion(%p, %q), kind=kCustom, calls=%all-reduce-scatter.2"
+    text = SPLIT.replace("ROOT %cut", second).replace("LINE", f"{line}\n  ROOT %end = f32[8]{{0}} copy(%p)")
+    assert Program(text).traffic() == {"reduce-scatter": (2, (8 + 6 + 8) * FLOAT)}
+
+
 def test_the_largest_array_and_where_it_comes_from() -> None:
     made = '%made = (f32[2]{0}, f32[1024,1024,256]{2,1,0}) fusion(%p), calls=%sum, metadata={op_name="jit(f)/conv"}'
     given = "%given = f32[4096,1024,256]{2,1,0} parameter(3)"

@@ -36,8 +36,8 @@ def lines_of(text: str) -> Iterator[list[str]]:
     variables = dict(re.findall(r'^(\w+)="([^"]*)"$', text, re.M))
     for line in re.findall(r"^\s*python -m ernie_vilg_jax\.train (.*)$", text, re.M):
         line = re.sub(r"\$(\w+)", lambda found: variables[found[1]], line)
-        if "…" not in line:
-            yield [word for word in shlex.split(line, comments=True) if word != "..."]
+        if not re.search(r"…|\.\.\.", line):  # half a line
+            yield shlex.split(line, comments=True)
 
 
 def documented() -> dict[tuple[str, ...], None]:

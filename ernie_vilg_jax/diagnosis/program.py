@@ -21,7 +21,8 @@ from ernie_vilg_jax.diagnosis.machine import GIB, memory_of, timed
 from ernie_vilg_jax.diagnosis.sections import Check, Skipped
 from ernie_vilg_jax.diffusion.samplers import make_sampler
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.forecast.report import batch_shapes, report
+from ernie_vilg_jax.forecast.abstract import batch_shapes
+from ernie_vilg_jax.forecast.report import report
 from ernie_vilg_jax.model import ModelParams, build_model
 from ernie_vilg_jax.sampling.generator import generate
 from ernie_vilg_jax.sharding import processes, rules

@@ -65,8 +65,8 @@ class Plan:
     def text(self) -> str:
         rows = [f"  {name:24s} {value}" for name, value in self.rows.items()]
         rows += [f"  not checked: {what}" for what in self.unchecked]
-        verdict = "nothing stands against a start" + (", as far as was checked" if self.unchecked else "")
-        return "\n".join([*rows, f"  verdict: {verdict}; nothing was started"])
+        far = ", as far as was checked" if self.unchecked else ""
+        return "\n".join([*rows, f"  verdict: it would start{far}"])
 
 
 def make_plan(

@@ -36,8 +36,8 @@ def lines_of(text: str) -> Iterator[list[str]]:
     variables = dict(re.findall(r'^(\w+)="([^"]*)"$', text, re.M))
     for line in re.findall(r"^\s*python -m ernie_vilg_jax\.train (.*)$", text, re.M):
         line = re.sub(r"\$(\w+)", lambda found: variables[found[1]], line)
-        if "…" not in line:
-            yield [word for word in shlex.split(line, comments=True) if word != "..."]
+        if not re.search(r"…|\.\.\.", line):  # half a line
+            yield shlex.split(line, comments=True)
 
 
 def documented() -> dict[tuple[str, ...], None]:
@@ -96,4 +96,4 @@ def test_every_documented_command_would_start(
     results = run_all([["train", *line] for line in lines], cwd=tmp_path)
     failed = {" ".join(line): result.stderr for line, result in zip(lines, results, strict=True) if result.status}
     assert not failed
-    assert all("verdict: nothing stands against a start" in result.stdout for result in results)
+    assert all("verdict: it would start" in result.stdout for result in results)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax import checkpointing, paths
@@ -22,7 +22,7 @@ from ernie_vilg_jax.diagnosis.sections import Check, Skipped
 from ernie_vilg_jax.diffusion.samplers import make_sampler
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.forecast.abstract import batch_shapes
-from ernie_vilg_jax.forecast.report import report
+from ernie_vilg_jax.forecast.report import peak_of, report
 from ernie_vilg_jax.model import ModelParams, build_model
 from ernie_vilg_jax.sampling.generator import generate
 from ernie_vilg_jax.sharding import processes, rules
@@ -41,7 +41,7 @@ class Examination:
 
     Args:
       workdir: where a checkpoint is saved, and deleted again; None is a temporary folder of this machine.
-      each: pictures of a training step for each device, at least.
+      each: images of a training step for each device, at least.
     """
 
     def __init__(self, config: ConfigDict, mesh: Mesh, workdir: epath.PathLike | None = None, each: int = 8) -> None:
@@ -83,7 +83,7 @@ class Examination:
         return {"params": self.model.init_autoencoder(key), "mean": zeros, "std": zeros + 1}
 
     def _batch(self) -> Batch:
-        """Random pictures and words, as a loader would give them."""
+        """Random images and words, as a loader would give them."""
         size, random = self.task.batch_size, np.random.default_rng(0)
         rows = len(processes.own_rows(rules.batch_sharding(self.mesh), size))
         arrays: dict[str, np.ndarray] = {}
@@ -124,7 +124,7 @@ class Examination:
         peak = peak_flops()
         mfu = f", {self.flops / self.seconds / peak:.1%} MFU" if peak else ""
         yield (
-            f"{self.seconds * 1e3:.1f} ms a step of {task.batch_size} pictures (the first {first * 1e3:.0f} ms): "
+            f"{self.seconds * 1e3:.1f} ms a step of {task.batch_size} images (the first {first * 1e3:.0f} ms): "
             f"{task.batch_size / self.seconds:.1f} images/s, {self.flops / self.seconds / 1e12:.3g} TFLOP/s{mfu}"
         )
         losses = [float(loss) for loss in losses]
@@ -138,8 +138,7 @@ class Examination:
         if self.compiled is None:
             raise Skipped("there was no training step")
         device = self.mesh.local_devices[0]
-        memory = self.compiled.memory_analysis()
-        expected = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+        expected = peak_of(self.compiled.memory_analysis())
         used = memory_of(device).get("peak_bytes_in_use")
         ratio = f"{used / GIB:.2f} GiB measured so far, {used / expected:.2f} x" if used else "the device does not say"
         yield f"peak memory of a device: {expected / GIB:.2f} GiB expected, {ratio}"
@@ -168,32 +167,35 @@ class Examination:
             yield f"{kind}: {size / GIB:.3f} GiB in {count}"
 
     def sample(self) -> Iterator[str]:
-        """Prompts to pictures with guidance, in few steps."""
+        """Prompts to images with guidance, in few steps."""
         if self.state is None:
             raise Skipped("there is no state to sample with")
         task, model = self.task, self.model
         sampler = make_sampler("ddim", model.schedule, STEPS)
         across = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
 
-        def run(state: State, tokens: jax.Array, noise: jax.Array) -> jax.Array:
+        def run(state: State, tokens: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
             bank, seen = state["experts"]["ema"], jnp.ones(tokens.shape, bool)
             experts = [jax.tree.map(lambda leaf, k=k: leaf[k], bank) for k in range(len(task.trained))]
             params = ModelParams(state["autoencoder"], state["text_encoder"]["ema"], experts)
             null = jnp.zeros_like(tokens[:1]), jnp.ones_like(seen[:1])
-            return generate(model, params, task.stages, sampler, tokens, seen, null, noise, 2.0, jax.random.key(0))
+            key = jax.random.key(0)
+            images = generate(model, params, task.stages, sampler, tokens, seen, null, noise, 2.0, key)
+            return images, jnp.isfinite(images).all()
 
         if len(task.trained) < task.stages.n:
             raise Skipped("not all experts are trained here")
         tokens = np.ones((across, self.config.tokenizer.max_length), np.int32)
         noise = np.random.default_rng(0).normal(size=(across, *model.latent_shape)).astype(np.float32)
-        tokens, noise = processes.to_all((tokens, noise), rules.replicated(self.mesh))
-        jitted = jax.jit(run, out_shardings=rules.replicated(self.mesh))
+        over = NamedSharding(self.mesh, PartitionSpec(("data", "fsdp")))
+        tokens, noise = processes.to_all((tokens, noise), over)
+        jitted = jax.jit(run, out_shardings=(over, rules.replicated(self.mesh)))
         compiled, compiling = timed(lambda: jitted.lower(self.state, tokens, noise).compile())
         yield f"compiled in {compiling:.1f} s"
         timed(compiled, self.state, tokens, noise)
-        images, seconds = timed(compiled, self.state, tokens, noise)
-        yield f"{across} pictures in {STEPS} steps with guidance, text and decoding included: {seconds * 1e3:.1f} ms"
-        if not np.isfinite(np.asarray(images)).all():
+        (_, finite), seconds = timed(compiled, self.state, tokens, noise)
+        yield f"{across} images in {STEPS} steps with guidance, text and decoding included: {seconds * 1e3:.1f} ms"
+        if not finite:
             raise ArithmeticError("pixels are NaN or infinite")
 
     def save(self) -> Iterator[str]:

@@ -71,8 +71,7 @@ def _all_posteriors(config: ConfigDict, model: Model, tokenizer: Tokenizer, auto
 
     Every host holds them all: which of them it needs is drawn again in each epoch.
     """
-    if config.data.crop != "center":
-        raise UserError("--config.data.cache_latents sees each picture once, so it cannot go with data.crop='random'")
+    check_cache(config)
     examples, encoder, pieces = all_examples(config, tokenizer, "train"), Encoder(model, mesh), []
     for _, batch in pieces_of(examples, model, mesh):
         # The host decodes these images while the devices encode those before them.
@@ -80,6 +79,12 @@ def _all_posteriors(config: ConfigDict, model: Model, tokenizer: Tokenizer, auto
     posteriors = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(examples)], *jax.device_get(pieces))
     logging.info("latents of %d pictures cached: %.1f MB", len(posteriors.mean), 2 * posteriors.mean.nbytes / 2**20)
     return posteriors
+
+
+def check_cache(config: ConfigDict) -> None:
+    """Raises UserError where latents are to be computed once of images that are cropped at random."""
+    if config.data.cache_latents and config.data.crop != "center":
+        raise UserError("--config.data.cache_latents sees each picture once, so it cannot go with data.crop='random'")
 
 
 def _run_checkpoint(workdir: epath.Path, phase: str, config: ConfigDict, needed_by: str) -> epath.Path:

@@ -31,7 +31,7 @@ from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.training import lock, resume
 from ernie_vilg_jax.training.autoencoder import AutoencoderTask
 from ernie_vilg_jax.training.diffusion import DiffusionTask
-from ernie_vilg_jax.training.init import beginnings
+from ernie_vilg_jax.training.init import beginnings, check_cache
 from ernie_vilg_jax.training.task import Task
 from ernie_vilg_jax.training.validation import Validation
 
@@ -65,8 +65,8 @@ class Plan:
     def text(self) -> str:
         rows = [f"  {name:24s} {value}" for name, value in self.rows.items()]
         rows += [f"  not checked: {what}" for what in self.unchecked]
-        verdict = "nothing stands against a start" + (", as far as was checked" if self.unchecked else "")
-        return "\n".join([*rows, f"  verdict: {verdict}; nothing was started"])
+        far = ", as far as was checked" if self.unchecked else ""
+        return "\n".join([*rows, f"  verdict: it would start{far}"])
 
 
 def make_plan(
@@ -130,6 +130,7 @@ def _make_task(config: ConfigDict, mesh: Any) -> Task:
     model, nothing = build_model(config), Validation(0, {}, {})
     if config.phase == "autoencoder":
         return AutoencoderTask(config, model, mesh, nothing)
+    check_cache(config)
     empty: Any = np.zeros(0)
     posteriors = Posterior(empty, empty) if config.data.cache_latents else None
     return DiffusionTask(config, model, mesh, nothing, posteriors=posteriors)

@@ -39,7 +39,7 @@ def test_the_command_on_two_devices(tmp_path: Path) -> None:
     found = [line[4:].partition(":")[0] for line in well.stdout.splitlines() if line.startswith("### ")]
     assert found == NAMES
     assert "2 x cpu (cpu) on 1 process(es); mesh expert=1, data=1, fsdp=2, tensor=1" in well.stdout
-    assert "a step of 8 pictures" in well.stdout and "every bit is the same" in well.stdout
+    assert "a step of 8 images" in well.stdout and "every bit is the same" in well.stdout
     assert well.stdout.rstrip().endswith("6 passed, 1 skipped (Attention kernel)")
     assert (tmp_path / "report.md").read_text().split() == well.stdout.split()
     assert not os.listdir(tmp_path / "run")

@@ -79,6 +79,7 @@ CHANGES = [
     ({"phases.base.batch_size": 12, "phases.base.accumulation_steps": 5}, "batch_size=12 must be a multiple of 5"),
     ({"data.weights": {"nothing": 1.0}}, "config.data.weights names 'nothing'"),
     ({"knowledge.enabled": True}, "was not annotated"),
+    ({"data.cache_latents": True, "data.crop": "random"}, "cannot go with data.crop='random'"),
     ({"phases.base.init_from": "x", "phases.base.unet_from": "y"}, "init_from brings all components"),
     ({"phases.base.unet_from": "/nowhere"}, "config.phases.base.unet_from=/nowhere: there is no such folder"),
 ]

@@ -51,7 +51,7 @@ def test_steps_are_traced_and_measured(
 def test_processes_exchange_their_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others' are made up; that the exchange works is seen where several processes train."""
     monkeypatch.setattr(processes, "count", lambda: 3)
-    others = np.float32([[2.0, 0.5], [4.0, 0.1]])
+    others = np.asarray([[2.0, 0.5], [4.0, 0.1]], np.float32)
     gather = lambda mine: np.stack([np.asarray(mine), *others])  # noqa: E731
     monkeypatch.setattr(metrics.multihost_utils, "process_allgather", gather)
     meter = object.__new__(metrics.Meter)

@@ -54,7 +54,10 @@ class Model:
         return side, side, self.autoencoder.latent_channels
 
     def without_recomputation(self) -> "Model":
-        """The same functions, whose backward passes compute nothing again. For counting: it may need more memory."""
+        """The same functions, whose backward passes compute nothing again; for counting, as it may need more memory.
+
+        The autoencoder's attention in pieces is as it was: it has many positions above 512 pixels only.
+        """
         return dataclasses.replace(
             self,
             autoencoder=self.autoencoder.clone(remat=False),

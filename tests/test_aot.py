@@ -66,6 +66,7 @@ def test_what_does_not_fit_is_reported_and_the_status_says_so(tmp_path: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.hosts
 def test_all_programs_of_a_run_are_rows_of_one_table(tmp_path: Path) -> None:
     """Killed in its course, run again to its end, and once more, when nothing is left to be compiled."""
     folder = tmp_path / "reports"

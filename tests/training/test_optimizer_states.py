@@ -14,7 +14,7 @@ from ernie_vilg_jax.training import optimizer
 from tests.tiny_run import MakeConfig, train
 from tests.training.test_meshes import a_batch, losses, mesh_of, task_on, tiny
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.hosts]  # minutes of compilation
 KINDS: dict[str, dict[str, Any]] = {
     "adafactor": {"optimizer.name": "adafactor"},
     "muon": {"optimizer.name": "muon", "optimizer.spike_factor": 3.0, "optimizer.ema_dtype": "bfloat16"},

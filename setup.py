@@ -39,7 +39,7 @@ EXTRAS = {
     "aot": ["libtpu>=0.0.40"],
     # The web page of `python -m ernie_vilg_jax.demo`.
     "demo": ["gradio>=6"],
-    "tpu": ["jax[tpu]>=0.10.2"],
+    "tpu": ["jax[tpu]>=0.10.2", "gcsfs>=2024.6"],  # a --workdir there is a bucket
     "cuda": ["jax[cuda12]>=0.10.2"],
     # setuptools is not part of a fresh virtual environment from Python 3.12 on; the packaging test needs it.
     "test": [
@@ -53,7 +53,7 @@ EXTRAS = {
     ],
 }
 
-COMMANDS = ("prepare", "annotate", "inspect_data", "train", "sample", "demo", "aot", "checkpoint")
+COMMANDS = ("prepare", "annotate", "inspect_data", "train", "sample", "demo", "aot", "doctor", "checkpoint")
 
 setup(
     name="ernie_vilg_jax",

@@ -24,7 +24,9 @@ from ml_collections import ConfigDict
 
 from configs import paper
 from ernie_vilg_jax.chips import Chip
-from ernie_vilg_jax.forecast.report import GIB, Forecast, forecast_training, report
+from ernie_vilg_jax.diffusion.schedule import Denoised
+from ernie_vilg_jax.forecast.programs import build
+from ernie_vilg_jax.forecast.report import GIB, Built, Forecast, forecast
 from ernie_vilg_jax.forecast.topology import describe
 from ernie_vilg_jax.model import build_model
 from ernie_vilg_jax.models.text_encoder import Text
@@ -32,7 +34,6 @@ from ernie_vilg_jax.sampling.generator import guided_prediction
 from ernie_vilg_jax.sampling.streamed import working
 from ernie_vilg_jax.sharding import compiler_options, rules
 from ernie_vilg_jax.sharding.mesh import make_mesh
-from ernie_vilg_jax.training.flops import count_flops
 
 _TOPOLOGY = flags.DEFINE_string("topology", "v5p:2x2x1", "The slice; parameters are cut over all of its chips.")
 _PROGRAM = flags.DEFINE_enum("program", "training", ["training", "sampling"], "Which step.")
@@ -78,9 +79,9 @@ def base_config() -> ConfigDict:
 def training(config: ConfigDict, mesh: Mesh, chip: Chip, plain: bool) -> Forecast:
     config.phases.experts.batch_size = _PICTURES.value * mesh.size
     if not plain:
-        return forecast_training(config, mesh, chip)
+        return forecast(build("training", config, mesh), chip)
     with mock.patch.object(rules, "gather", _asked_for_whole), mock.patch.object(compiler_options, "TPU_OPTIONS", {}):
-        return forecast_training(config, mesh, chip)
+        return forecast(build("training", config, mesh), chip)
 
 
 def _asked_for_whole(tree: Any, mesh: Mesh, dtype: Any) -> Any:
@@ -107,15 +108,11 @@ def sampling(config: ConfigDict, mesh: Mesh, chip: Chip, plain: bool) -> Forecas
     x = jax.ShapeDtypeStruct((batch, *model.latent_shape), jnp.float32, sharding=over)
     t = jax.ShapeDtypeStruct((batch,), jnp.int32, sharding=over)
 
-    def step(unet: Any, x: jax.Array, t: jax.Array, words: Text, null: Text) -> jax.Array:
+    def step(unet: Any, x: jax.Array, t: jax.Array, words: Text, null: Text) -> Denoised:
         return guided_prediction(model, unet, x, t, words, (null, 2.1))
 
     inputs = unet, x, t, text(batch, over), text(1, rules.replicated(mesh))
-    with jax.set_mesh(mesh):
-        flops = count_flops(step, *inputs)
-        compiled = jax.jit(step, out_shardings=over).lower(*inputs).compile()
-    known = {"title": "sampling", "chip": chip, "chips": mesh.size, "batch": batch, "state": {}}
-    return report(compiled, **known, flops=flops, compile_seconds=0.0)
+    return forecast(Built("sampling", mesh, batch, jax.jit(step, out_shardings=over), inputs, {}), chip)
 
 
 def _processor_seconds() -> float:

@@ -26,7 +26,7 @@ from absl import app, flags
 from ernie_vilg_jax.diffusion.guidance import guided
 from ernie_vilg_jax.diffusion.loop import sample
 from ernie_vilg_jax.diffusion.samplers import DDIM, time_grid
-from ernie_vilg_jax.diffusion.schedule import make_schedule
+from ernie_vilg_jax.diffusion.schedule import Denoised, make_schedule
 from ernie_vilg_jax.diffusion.stages import make_stages
 from ernie_vilg_jax.forecast.topology import devices_of
 from ernie_vilg_jax.models.unet import UNet
@@ -88,14 +88,9 @@ def make_sampler(unet: UNet, n: int) -> Callable[..., jax.Array]:
     sampler = DDIM(schedule, time_grid("trailing", _STEPS.value, schedule))
 
     def run(experts: Any, latents: jax.Array, text: Any, null_text: Any) -> jax.Array:
-        def apply(params: Any, x: jax.Array, t: jax.Array) -> jax.Array:
-            denoise = guided(
-                lambda x, t, text: unet.apply(params, x, t, **text),  # type: ignore[arg-type]
-                text,
-                null_text,
-                GUIDANCE_SCALE,
-            )
-            return denoise(x, t)
+        def apply(params: Any, x: jax.Array, t: jax.Array) -> Denoised:
+            network: Any = lambda x, t, text: unet.apply(params, x, t, **text)  # noqa: E731
+            return guided(network, text, null_text, GUIDANCE_SCALE, schedule)(x, t)
 
         return sample(experts, apply, stages, sampler, latents, jax.random.key(0))
 

@@ -20,6 +20,7 @@ from absl import app, flags, logging
 from ernie_vilg_jax.diffusion.guidance import Guidance, Numbers
 from ernie_vilg_jax.diffusion.loop import sample
 from ernie_vilg_jax.diffusion.samplers import SAMPLERS, make_sampler
+from ernie_vilg_jax.diffusion.schedule import Denoised
 from ernie_vilg_jax.pipeline import Pipeline, load
 from ernie_vilg_jax.sampling.generator import guided_prediction
 
@@ -53,7 +54,7 @@ class Bench:
         sampler = make_sampler(name, self.model.schedule, steps, grid=grid)
 
         def run(params: Any, text: Any, null_text: Any, noise: jax.Array) -> jax.Array:
-            def apply(unet: Any, x: jax.Array, t: jax.Array) -> jax.Array:
+            def apply(unet: Any, x: jax.Array, t: jax.Array) -> Denoised:
                 return guided_prediction(self.model, unet, x, t, text, (null_text, self.guidance))
 
             return sample(params.experts, apply, self.stages, sampler, noise, jax.random.key(1))

@@ -1,10 +1,12 @@
 """The size of the paper's ablations: a text encoder of 500M and U-Nets of 870M (876M here), at 256 x 256.
 
-  python -m ernie_vilg_jax.train --config=configs/ablation.py:base --config.data.path=… --workdir=…
+  python -m ernie_vilg_jax.train --config=configs/ablation.py:base --config.data.path=data/mine \\
+    --workdir=runs/ablation
 
-One expert or several: --config.experts.n=1, 2, 5, 10. That 320 base channels and 24 layers of 1280 are what gives these
-sizes is inferred from the counts (the paper names only the totals). Hardware, hours and results: nobody has trained it
-with this code yet; the paper reports FID-10k against CLIP score as curves only.
+One expert or several: --config.experts.n=1, 2, 5, 10. Their states are cut over all devices (mesh.fsdp=-1): those of
+ten take 33 GiB on each of four chips of v5p (`train --dry_run --topology=v5p:2x2x1`). That 320 base channels and 24
+layers of 1280 are what gives these sizes is inferred from the counts (the paper names only the totals). Hours and
+results: nobody has trained it with this code yet; the paper reports FID-10k against CLIP score as curves only.
 """
 
 from ml_collections import ConfigDict
@@ -22,4 +24,5 @@ def get_config(argument: str | None = None) -> ConfigDict:
     c.model.text_encoder.num_layers = 24
     c.model.text_encoder.num_heads = 20
     c.model.unet.base_channels = 320
+    c.mesh.data, c.mesh.fsdp = 1, -1
     return c

@@ -70,6 +70,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     c.knowledge.enabled = False  # see the variant `knowledge`
 
     c.phases.autoencoder.steps, c.phases.autoencoder.batch_size = 1000, 32
+    c.phases.autoencoder.kl_weight = 3 * 64**2 * 1e-6  # what version 0.1 called 1e-6
     c.phases.base.steps, c.phases.base.batch_size = 2600, 64
     c.phases.experts.steps, c.phases.experts.batch_size = 500, 64
     for section in c.phases.values():

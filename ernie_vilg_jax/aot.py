@@ -4,12 +4,16 @@
   python -m ernie_vilg_jax.aot --topology=v5p:4x4x8 --config=configs/paper.py:experts \\
     --config.mesh.expert=2 --config.mesh.data=1 --config.mesh.fsdp=64 --config.phases.experts.batch_size=640
   python -m ernie_vilg_jax.aot --topology=v5p:4x4x8 --config=configs/paper.py --program=sampling --batch=128
+  python -m ernie_vilg_jax.aot --topology=v5p:4x4x8 --config=configs/paper.py --program=all --output=reports --quick
 
 Compiles the real program with the real TPU compiler; no TPU is needed, but minutes and some 10 GB of memory for the
 paper's size. Prints, for one chip: parameters, optimizer, activations, memory against what the chip has, and the
 compiler's own estimate of the time. --quick lets the compiler optimize less: it is done sooner, for a first look at the
 memory, and its estimate is not worth reading. --search looks quickly for the largest multiple of the batch that fits,
 and then compiles that in full, unless --quick is given, too.
+
+--program=all compiles every program that a run executes, and prints a row for each; reports and what is needed to go on
+after a kill are in the folder --output. Exit status 1: something does not fit.
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from ernie_vilg_jax import cli
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.forecast import NAMES
 from ernie_vilg_jax.paths import check_writable, write_atomically
 
 if TYPE_CHECKING:
@@ -30,11 +36,14 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "What would be trained
 _TOPOLOGY = flags.DEFINE_string(
     "topology", None, "The slice: v5e:4x8, v5p:4x4x8, v6e:16x16, tpu7x:4x4x4, ...", required=True
 )
-_OUTPUT = flags.DEFINE_string("output", "", "Also write the report to this file.")
+_OUTPUT = flags.DEFINE_string("output", "", "Also write the report to this file; with --program=all, a folder.")
 _PROGRAM = flags.DEFINE_enum(
-    "program", "training", ["training", "sampling"], "A training step, or prompts to pictures with all experts."
+    "program",
+    "training",
+    ["training", *NAMES, "all"],
+    "training: a step of the config's phase. sampling: prompts to images with all experts. all: every one of them.",
 )
-_BATCH = flags.DEFINE_integer("batch", 0, "With --program=sampling: pictures at once; one a chip by default.")
+_BATCH = flags.DEFINE_integer("batch", 0, "Of sampling: images at once; one a chip by default.")
 _QUICK = flags.DEFINE_boolean("quick", False, "Compile with fewer optimizations: for the memory only.")
 _SEARCH = flags.DEFINE_boolean("search", False, "Look for the largest multiple of the batch that fits.")
 flags.mark_flag_as_required("config")
@@ -42,7 +51,17 @@ flags.mark_flag_as_required("config")
 
 def main(argv: list[str]) -> None:
     del argv
-    from ernie_vilg_jax.forecast.report import forecast_sampling, forecast_training, largest
+    if _PROGRAM.value == "all":
+        _all()
+    else:
+        _one(_PROGRAM.value)
+
+
+def _one(program: str) -> None:
+    """One report. A training step and sampling are compiled for the config's own mesh, the others as in the table."""
+    from ernie_vilg_jax.forecast.abstract import config_for
+    from ernie_vilg_jax.forecast.programs import build
+    from ernie_vilg_jax.forecast.report import QUICK, forecast, search
     from ernie_vilg_jax.forecast.topology import describe
     from ernie_vilg_jax.sharding.mesh import make_mesh
 
@@ -50,25 +69,56 @@ def main(argv: list[str]) -> None:
         check_writable(_OUTPUT.value, "output")
     devices, chip = describe(_TOPOLOGY.value)
     config = _CONFIG.value
+    if program not in ("training", "sampling"):
+        config = config_for(program, config, len(devices), chip)
     mesh = make_mesh(config.mesh, devices)
+    phase = config.phase if program == "training" else program.split("_")[0]
+    step = program == "training" or "step" in program
 
-    def forecast(batch: int, effort: str) -> Forecast:
-        if _PROGRAM.value == "sampling":
-            return forecast_sampling(config, mesh, chip, batch, effort)
-        config.phases[config.phase].batch_size = batch
-        return forecast_training(config, mesh, chip, effort)
+    def of(batch: int, effort: str) -> Forecast:
+        if step:
+            config.phases[phase].batch_size = batch
+        return forecast(build(program, config, mesh, batch), chip, effort)
 
-    batch = (_BATCH.value or mesh.size) if _PROGRAM.value == "sampling" else config.phases[config.phase].batch_size
+    batch = config.phases[phase].batch_size if step else _BATCH.value
     if _SEARCH.value:
-        found = largest(batch, lambda size: forecast(size, "O1"), print)
+        if not step and program != "sampling":
+            raise UserError(f"--search goes with training steps and sampling, not with --program={program}")
+        found = search(batch or mesh.size, lambda size: of(size, QUICK), print)
         if not _QUICK.value:
-            found = forecast(found.batch, "")
+            found = of(found.batch, "")
     else:
-        found = forecast(batch, "O1" if _QUICK.value else "")
+        found = of(batch, QUICK if _QUICK.value else "")
     text = found.text()
     print(text)
     if _OUTPUT.value:
         write_atomically(Path(_OUTPUT.value), f"{text}\n".encode())
+    if not found.fits:
+        raise UserError(f"the program {found.verdict}; give a smaller batch, more chips, or remat=True")
+
+
+def _all() -> None:
+    """The table."""
+    from ernie_vilg_jax.forecast.abstract import config_for
+    from ernie_vilg_jax.forecast.report import QUICK
+    from ernie_vilg_jax.forecast.table import Job, compile_all
+    from ernie_vilg_jax.forecast.topology import describe
+
+    if not _OUTPUT.value:
+        raise UserError(
+            "--program=all needs --output=FOLDER: its reports go there, and a killed run goes on from there"
+        )
+    if _SEARCH.value:
+        raise UserError("--search looks for the batch of one program: it does not go with --program=all")
+    check_writable(_OUTPUT.value, "output", "table.md")
+    devices, chip = describe(_TOPOLOGY.value)
+    effort = QUICK if _QUICK.value else ""
+    jobs = [
+        Job(name, config_for(name, _CONFIG.value, len(devices), chip), _TOPOLOGY.value, _BATCH.value, effort)
+        for name in NAMES
+    ]
+    if not compile_all(jobs, Path(_OUTPUT.value), lambda line: print(line, flush=True)):
+        raise UserError(f"not every program fits: see the rows above, and the reports in {_OUTPUT.value}")
 
 
 def run() -> None:

@@ -40,10 +40,21 @@ FORMAT = 2
 # What must agree between a checkpoint and the config that goes on with it, by the checkpoint's phase.
 AUTOENCODER = ("model.autoencoder", "model.image_size")
 BASE = ("dtype", "model", "diffusion", "tokenizer.kind", "tokenizer.vocab_size", "tokenizer.max_length")
-HOW = (".remat", ".scan_layers")  # how a model is computed: may change at every start
+# How a model is computed, and how it is trained: no part of what it is.
+HOW = (
+    ".remat",
+    ".remat_keep",
+    ".scan_layers",
+    ".precision",
+    ".two_pass_norm",
+    "diffusion.min_snr_gamma",
+)
 SAME = {"autoencoder": AUTOENCODER, "base": BASE, "experts": (*BASE, "experts.n", "experts.stages")}
 # What decides how training goes on, in each phase.
-TRAINING = ("knowledge", "optimizer", "data.weights", "data.language", "data.crop", "train.caption_dropout")
+TRAINING = (
+    *("knowledge", "optimizer", "data.weights", "data.language", "data.crop", "train.caption_dropout"),
+    "diffusion.min_snr_gamma",
+)
 _UNSEALED: set[str] = set()
 
 

@@ -9,20 +9,32 @@ class Chip:
 
     Attributes:
       hbm: bytes of memory.
+      bandwidth: of it, bytes a second.
       flops: peak of bf16 matrix products, a second.
       clock: cycles a second, with which the compiler's cycles become seconds; inferred from the peak, not published.
+      devices: how many of these a chip is.
     """
 
     name: str
     hbm: float
+    bandwidth: float
     flops: float
     clock: float
+    devices: int = 1
 
 
-# Memory and peak are from Google Cloud's pages on each TPU version.
+# Memory, bandwidth and peak are from Google Cloud's pages on each TPU version.
 CHIPS = {
-    "v5e": Chip("v5e", 16 * 2**30, 197e12, 1.5e9),
-    "v5p": Chip("v5p", 95 * 2**30, 459e12, 1.75e9),
-    "v6e": Chip("v6e", 32 * 2**30, 918e12, 1.75e9),
-    "tpu7x": Chip("half of a tpu7x", 96 * 2**30, 1153.5e12, 2.2e9),
+    "v5e": Chip("v5e", 16 * 2**30, 819e9, 197e12, 1.5e9),
+    "v5p": Chip("v5p", 95 * 2**30, 2765e9, 459e12, 1.75e9),
+    "v6e": Chip("v6e", 32 * 2**30, 1640e9, 918e12, 1.75e9),
+    "tpu7x": Chip("half of a tpu7x", 96 * 2**30, 3690e9, 1153.5e12, 2.2e9, devices=2),
 }
+
+KINDS = {
+    **dict.fromkeys(("TPU v5 lite", "TPU v5e"), CHIPS["v5e"]),
+    **dict.fromkeys(("TPU v5", "TPU v5p"), CHIPS["v5p"]),
+    **dict.fromkeys(("TPU v6 lite", "TPU v6e"), CHIPS["v6e"]),
+    "TPU7x": CHIPS["tpu7x"],
+}
+"""The name that jax has for a device (`device_kind`) -> its chip."""

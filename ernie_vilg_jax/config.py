@@ -33,6 +33,13 @@ def default_config() -> ConfigDict:
     c.model.autoencoder.latent_channels = 4  # [N]
     c.model.autoencoder.patch_size = 1  # space-to-depth before the first convolution; ours, for small machines
     c.model.autoencoder.norm_groups = 32  # of each GroupNorm [?]
+    # GroupNorm's variance as E[(x - mean)^2], not E[x^2] - mean^2, which in fp32 is off by percents where the mean is a
+    # hundred deviations. Ours; what was trained before there was a choice keeps the latter.
+    c.model.autoencoder.two_pass_norm = True
+    c.model.autoencoder.remat = False  # compute the insides of blocks again in the backward pass
+    # Of its matrix products on TPU: "default" rounds what is multiplied to bf16, "high" (3 products) and "highest" (6)
+    # keep what fp32 says. Ours; elsewhere it changes nothing.
+    c.model.autoencoder.precision = "high"
     c.model.text_encoder = ConfigDict()
     c.model.text_encoder.width = 2048  # [N]
     c.model.text_encoder.num_layers = 24  # [N]
@@ -62,6 +69,10 @@ def default_config() -> ConfigDict:
     c.diffusion.num_timesteps = 1000  # [N]
     c.diffusion.beta_start = 1e-4  # [?]
     c.diffusion.beta_end = 2e-2  # [?]
+    # What follows is ours, from later papers (docs/training.md); off.
+    c.diffusion.prediction_type = "epsilon"  # of the U-Net [N]; or "v", or "x0"
+    c.diffusion.zero_terminal_snr = False  # no signal at the last timestep; not for epsilon
+    c.diffusion.min_snr_gamma = 0.0  # the loss counts at most so many times the noise's; 0 is off, 5 is usual
 
     c.experts = ConfigDict()
     c.experts.n = 10  # [P]
@@ -84,7 +95,8 @@ def default_config() -> ConfigDict:
     c.data.verify_shards = True  # compare all shards with the manifest's sha256 at start, at over 1 GB/s a process
     c.data.workers = 0  # processes that decode images; 0 does it in threads of this one
     c.data.cache_latents = False  # encode the pictures once, at start, into this host's memory; for small data
-    c.data.language = "both"  # captions drawn: "zh", "en" or "both"
+    # Captions drawn: "zh", "en" or "both". What share of the paper's 170M pairs was Chinese is not known [?].
+    c.data.language = "both"
     c.data.crop = "center"  # of pictures that are not square; or "random", with up to 15% of zoom
     c.data.weights = ConfigDict()  # share of each source in a batch, by name; empty: as many as there are records
 
@@ -109,13 +121,18 @@ def default_config() -> ConfigDict:
     c.optimizer.weight_decay = 0.01  # [N]
     c.optimizer.mu_dtype = "float32"  # of Adam's first moment; "bfloat16" saves 2 of the 16 bytes a parameter
     c.optimizer.clip_norm = 1.0  # gradient norm above which it is scaled down; 0 is off [?]
+    # What follows is ours (docs/training.md).
+    c.optimizer.name = "adamw"  # [N]; "adafactor" keeps less, "muon" makes updates of matrices orthogonal
+    c.optimizer.spike_factor = 0.0  # gradients this many times as large as usual are left out; 0 is off
+    c.optimizer.ema_dtype = "float32"  # of the moving averages; "bfloat16" saves 2 of the 16 bytes a parameter
 
     # The phases of training: the paper for the steps and the rate, guesses for the rest.
     c.phases = ConfigDict()
     for phase, steps in (("autoencoder", 500_000), ("base", 350_000), ("experts", 90_000)):
         section = ConfigDict()
         section.steps = steps  # [N]; the autoencoder's are a guess [?]
-        section.batch_size = 2048  # global [?]; `experts` divides it evenly among the experts it trains
+        # Global [?]: 2048 is the usual guess; `experts` divides it evenly among the experts it trains, here ten.
+        section.batch_size = 2560
         section.learning_rate = 0.9e-4  # [N]
         section.warmup_steps = 1000  # [?]
         section.decay_steps = 0  # last steps, over which the rate falls linearly to 0; 0 keeps it fixed [N]
@@ -128,9 +145,14 @@ def default_config() -> ConfigDict:
     c.phases.base.autoencoder_from = ""  # in place of one trained in this run
     c.phases.base.text_encoder_from = ""
     c.phases.base.unet_from = ""
+    c.phases.autoencoder.crop_size = 256  # pixels of the squares it is trained on; 0 or larger images: whole images [?]
+    # All three are of means over the values of the pixels; up to version 0.1 the KL was a sum: 3 H W times as strong.
     c.phases.autoencoder.kl_weight = 1e-6  # of latent diffusion [?]
-    c.phases.autoencoder.l1_weight = 1.0  # [?]; no perceptual or adversarial term: no free weights to compute them with
+    c.phases.autoencoder.l1_weight = 1.0  # [?]; no adversarial term
     c.phases.autoencoder.l2_weight = 1.0  # [?]
+    # A .safetensors file of LPIPS (docs/weights.md): a loss of how things look beside that of pixels; "" is off. [?]
+    c.phases.autoencoder.perceptual_weights = ""
+    c.phases.autoencoder.perceptual_weight = 1.0
 
     c.train = ConfigDict()
     c.train.caption_dropout = 0.1  # share of captions replaced by the empty one, for guidance [?]
@@ -220,12 +242,20 @@ def plain(value: Any) -> Any:
 
 def upgraded(values: dict[str, Any]) -> dict[str, Any]:
     """The values of a config, as plain JSON, under today's names; `values` may have those of version 0.1."""
-    if "phases" in values:
-        return values
-    old = {"autoencoder": "autoencoder", **OLD_PHASES}
-    rest = {name: value for name, value in values.items() if name not in old and name != "target"}
-    phases = {new: values[name] for name, new in old.items() if name in values}
-    return {**rest, "phase": OLD_PHASES.get(values["target"], values["target"]), "phases": phases}
+    if "phases" not in values:
+        old = {"autoencoder": "autoencoder", **OLD_PHASES}
+        rest = {name: value for name, value in values.items() if name not in old and name != "target"}
+        phases = {new: values[name] for name, new in old.items() if name in values}
+        values = {**rest, "phase": OLD_PHASES.get(values["target"], values["target"]), "phases": phases}
+    autoencoder = {"two_pass_norm": False, **values["model"]["autoencoder"]}
+    values = {**values, "model": {**values["model"], "autoencoder": autoencoder}}
+    section = values["phases"].get("autoencoder", {})
+    if "kl_weight" in section and "crop_size" not in section:
+        # The KL was a sum beside means, and images were whole.
+        size = values["model"]["image_size"]
+        section = {**section, "kl_weight": 3 * size**2 * section["kl_weight"], "crop_size": max(256, size)}
+        values = {**values, "phases": {**values["phases"], "autoencoder": section}}
+    return values
 
 
 def upgraded_override(path: str) -> str:

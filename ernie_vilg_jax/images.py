@@ -71,12 +71,12 @@ def draw_crop(width: int, height: int, rng: np.random.Generator | None) -> Crop:
 
 
 def cut_square(image: Any, crop: Crop, size: int) -> np.ndarray:
-    """The square of a Pillow image, resized: [size, size, 3] float32 in [-1, 1]."""
+    """The square of a Pillow image, resized: [size, size, 3] uint8 (of an image in grey, [size, size])."""
     left, top, side = crop
     if image.size != (size, size) or side != size:
         box = (left, top, left + side, top + side)
         image = image.resize((size, size), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
-    return np.asarray(image, np.float32) / 127.5 - 1.0
+    return np.asarray(image, np.uint8)
 
 
 def square(image: Any, size: int) -> Image.Image:
@@ -87,7 +87,7 @@ def square(image: Any, size: int) -> Image.Image:
     if image.mode != "RGB":
         ground = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB")
-    return Image.fromarray(to_uint8(cut_square(image, draw_crop(image.width, image.height, None), size)))
+    return Image.fromarray(cut_square(image, draw_crop(image.width, image.height, None), size))
 
 
 def square_mask(mask: Any, image: Image.Image, size: int) -> np.ndarray:
@@ -104,7 +104,7 @@ def square_mask(mask: Any, image: Image.Image, size: int) -> np.ndarray:
         ground = Image.new("RGBA", mask.size, "black")
         mask = Image.alpha_composite(ground, mask.convert("RGBA"))
     pixels = cut_square(mask.convert("L"), draw_crop(mask.width, mask.height, None), size)
-    share = np.clip((pixels + 1) / 2, 0, 1)
+    share = pixels.astype(np.float32) / 255
     if share.max() < 0.5:
         raise UserError("the mask has no white in the picture's central square: paint white what is to be made anew")
     return share

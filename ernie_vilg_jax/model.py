@@ -5,17 +5,19 @@ tokens --text encoder--> Text (features, mask, pooled), seen by every expert
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax.config import default_config
-from ernie_vilg_jax.diffusion.schedule import Schedule, make_schedule
+from ernie_vilg_jax.diffusion.schedule import Denoised, Kind, Schedule, make_schedule
 from ernie_vilg_jax.diffusion.stages import Stages, make_stages
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.models.attention import plain_attention
 from ernie_vilg_jax.models.autoencoder import Autoencoder, Posterior
 from ernie_vilg_jax.models.text_encoder import Text, TextEncoder
 from ernie_vilg_jax.models.unet import UNet
@@ -42,12 +44,26 @@ class Model:
     schedule: Schedule
     stages: Stages
     image_size: int
+    prediction_type: Kind = "epsilon"
+    """What the U-Net predicts."""
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """[h, w, c] of one image's latents."""
         side = self.image_size // self.autoencoder.downsampling
         return side, side, self.autoencoder.latent_channels
+
+    def without_recomputation(self) -> "Model":
+        """The same functions, whose backward passes compute nothing again; for counting, as it may need more memory.
+
+        The autoencoder's attention in pieces is as it was: it has many positions above 512 pixels only.
+        """
+        return dataclasses.replace(
+            self,
+            autoencoder=self.autoencoder.clone(remat=False),
+            text_encoder=self.text_encoder.clone(remat=False),
+            unet=self.unet.clone(remat=False, attention=plain_attention),
+        )
 
     def init_autoencoder(self, key: jax.Array) -> Params:
         images = jnp.zeros((1, self.image_size, self.image_size, 3))
@@ -69,21 +85,22 @@ class Model:
         return {"params": params, "mean": channels, "std": channels}
 
     def posterior(self, autoencoder: Params, images: jax.Array) -> Posterior:
-        """Images [B, H, W, 3] in [-1, 1] -> the autoencoder's raw posterior over their latents."""
+        """Images [B, H, W, 3], uint8 or in [-1, 1] -> the autoencoder's raw posterior over their latents."""
+        images = to_float(images)
         posterior: Any = self.autoencoder.apply({"params": autoencoder["params"]}, images, method=Autoencoder.encode)
         return posterior
 
-    def draw_latents(self, autoencoder: Params, posterior: Posterior, key: jax.Array | None = None) -> jax.Array:
-        """Unit-variance latents [B, h, w, c] fp32: sampled with `key`, else the posterior's mean.
+    def draw_latents(self, autoencoder: Params, posterior: Posterior, noise: jax.Array | None = None) -> jax.Array:
+        """Unit-variance latents [B, h, w, c] fp32: drawn with `noise` [B, h, w, c], else the posterior's mean.
 
         `autoencoder` is {"params", "mean" [c], "std" [c]}; the last two make each channel zero-mean, unit-variance.
         """
-        latents = posterior.mean if key is None else posterior.sample(key)
+        latents = posterior.mean if noise is None else posterior.sample(noise)
         return (latents - autoencoder["mean"]) / autoencoder["std"]
 
-    def encode_image(self, autoencoder: Params, images: jax.Array, key: jax.Array | None = None) -> jax.Array:
-        """Images [B, H, W, 3] in [-1, 1] -> unit-variance latents [B, h, w, c] fp32; `key` as in `draw_latents`."""
-        return self.draw_latents(autoencoder, self.posterior(autoencoder, images), key)
+    def encode_image(self, autoencoder: Params, images: jax.Array, noise: jax.Array | None = None) -> jax.Array:
+        """Images [B, H, W, 3] -> unit-variance latents [B, h, w, c] fp32; `noise` as in `draw_latents`."""
+        return self.draw_latents(autoencoder, self.posterior(autoencoder, images), noise)
 
     def decode(self, autoencoder: Params, latents: jax.Array) -> jax.Array:
         """Unit-variance latents [B, h, w, c] -> images [B, H, W, 3] in [-1, 1] fp32."""
@@ -96,7 +113,7 @@ class Model:
         text: Any = self.text_encoder.apply({"params": text_encoder}, tokens, mask)
         return text
 
-    def predict(
+    def prediction(
         self,
         unet: Params,
         x: jax.Array,
@@ -106,14 +123,27 @@ class Model:
         token_weight: jax.Array | None = None,
         dropout: jax.Array | None = None,
     ) -> jax.Array:
-        """epsilon [B, h, w, c] fp32 of one expert, for noisy latents x at timesteps t [B].
+        """What one expert's network predicts, [B, h, w, c] fp32 of `prediction_type`, for noisy latents x at t [B].
 
         `token_weight` [B, L] and the key `dropout` are for training.
         """
         rngs = None if dropout is None else {"dropout": dropout}
         inputs = {"params": unet}, x, t, *text, token_weight
-        epsilon: Any = self.unet.apply(*inputs, deterministic=dropout is None, rngs=rngs)
-        return epsilon
+        prediction: Any = self.unet.apply(*inputs, deterministic=dropout is None, rngs=rngs)
+        return prediction
+
+    def predict(self, unet: Params, x: jax.Array, t: jax.Array, text: Text) -> Denoised:
+        """(x0, epsilon) [B, h, w, c] fp32 as one expert sees them in noisy latents x at timesteps t [B], unguided."""
+        return self.schedule.denoised(x, self.prediction(unet, x, t, text), t, self.prediction_type)
+
+    def target(self, latents: jax.Array, noise: jax.Array, t: jax.Array) -> jax.Array:
+        """What `prediction` should be for `schedule.add_noise(latents, noise, t)`, [B, h, w, c] fp32."""
+        return self.schedule.target(latents, noise, t, self.prediction_type)
+
+
+def to_float(images: jax.Array) -> jax.Array:
+    """uint8 images to [-1, 1] float32; others as they are. Images travel to devices as bytes, a quarter of the way."""
+    return images.astype(jnp.float32) / 127.5 - 1.0 if images.dtype == jnp.uint8 else images
 
 
 def build_model(config: ConfigDict) -> Model:
@@ -126,12 +156,16 @@ def build_model(config: ConfigDict) -> Model:
     for field, allowed in (("attention_weight_on", ("logits", "softmax")), ("loss_weight_on", ("error", "residual"))):
         if knowledge[field] not in allowed:
             raise UserError(f"--config.knowledge.{field}={knowledge[field]!r} must be {allowed[0]!r} or {allowed[1]!r}")
+    diffusion = default_config().diffusion
+    diffusion.update(config.diffusion)  # checkpoints may be older than some of its fields
+    check_diffusion(diffusion)
     try:
         schedule = make_schedule(
-            config.diffusion.schedule,
-            config.diffusion.num_timesteps,
-            config.diffusion.beta_start,
-            config.diffusion.beta_end,
+            diffusion.schedule,
+            diffusion.num_timesteps,
+            diffusion.beta_start,
+            diffusion.beta_end,
+            diffusion.zero_terminal_snr,
         )
         model = Model(
             # Always fp32: half precision in the autoencoder is what has given others black images.
@@ -152,6 +186,7 @@ def build_model(config: ConfigDict) -> Model:
             schedule=schedule,
             stages=make_stages(_stages_spec(config.experts.stages), config.experts.n, schedule),
             image_size=model.image_size,
+            prediction_type=diffusion.prediction_type,
         )
     except ValueError as error:
         raise UserError(str(error)) from error
@@ -159,6 +194,25 @@ def build_model(config: ConfigDict) -> Model:
         factor = model.autoencoder.downsampling
         raise UserError(f"--config.model.image_size={model.image_size} must be a multiple of {factor} (autoencoder)")
     return model
+
+
+def check_diffusion(section: ConfigDict) -> None:
+    """Raises UserError naming fields of `config.diffusion` that are invalid, or do not go together."""
+    kind, gamma = section.prediction_type, section.min_snr_gamma
+    if kind not in get_args(Kind):
+        raise UserError(f"--config.diffusion.prediction_type={kind!r} must be one of {', '.join(get_args(Kind))}")
+    if section.zero_terminal_snr and kind == "epsilon":
+        raise UserError(
+            "--config.diffusion.zero_terminal_snr leaves no signal at the last timestep, where noise tells nothing of "
+            "the image; add --config.diffusion.prediction_type=v"
+        )
+    if not 0 <= gamma < math.inf:
+        raise UserError(f"--config.diffusion.min_snr_gamma={gamma} must be 0 (off) or above; 5 is usual")
+    if gamma and section.zero_terminal_snr:
+        raise UserError(
+            "--config.diffusion.min_snr_gamma gives the last timestep of zero_terminal_snr, where sampling starts, "
+            "the weight 0; leave one of the two out"
+        )
 
 
 def _stages_spec(text: str) -> str | tuple[int, ...]:

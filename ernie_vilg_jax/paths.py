@@ -58,6 +58,16 @@ def reach(path: epath.PathLike, flag: str) -> epath.Path:
     return found
 
 
+def local(path: epath.PathLike, flag: str) -> Path:
+    """A path that must be on this machine. Raises UserError, naming `flag`, for a URL."""
+    if is_url(path):
+        raise UserError(
+            f"--{flag}={path} is a URL, and has to be a path on this machine: mount the bucket (gcsfuse), or take a "
+            "local folder and copy it (gcloud storage cp --recursive)"
+        )
+    return Path(path)
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes a file so that a reader (or a run after a kill, or on a full disk) sees either all of it or none."""
     if path.exists() and not path.is_file():  # /dev/stdout is not to be replaced
@@ -86,9 +96,9 @@ def discard(file: Path) -> None:
 def check_writable(path: epath.PathLike, flag: str, name: str = "") -> None:
     """Raises UserError, naming `flag`, where its file `path` cannot be written: before the work, not after it.
 
-    Makes the folders that lead there. With `name`, the flag gives a folder, and that is the file in it.
+    Makes the folders that lead there; takes no URL. With `name`, the flag gives a folder, and that is the file in it.
     """
-    file = Path(path) / name
+    file = local(path, flag) / name
     try:
         with file_errors(file.parent):
             if file.exists() and not file.is_file():  # a folder, or a device such as /dev/stdout

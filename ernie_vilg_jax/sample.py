@@ -24,7 +24,7 @@ from absl import flags, logging
 
 from ernie_vilg_jax import cli
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.paths import check_writable
+from ernie_vilg_jax.paths import check_writable, local
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoint folder, or the --workdir of a training run.")
 PROMPT = flags.DEFINE_multi_string("prompt", None, "What to show; repeat for more.")
@@ -67,8 +67,8 @@ def main(argv: list[str]) -> None:
     cli.enable_compilation_cache()
     start = time.monotonic()
     given = given_images()
+    check_writable(OUTPUT.value, "output", "grid.png")
     folder = Path(OUTPUT.value)
-    check_writable(folder, "output", "grid.png")
     pipe = load(CHECKPOINT.value, mode=MODE.value, mesh=axis_sizes(MESH.value))
     prompts = PROMPT.value if PROMPT.value is not None else list(pipe.config.train.preview_prompts)
     logging.info(
@@ -116,7 +116,7 @@ def given_images() -> dict[str, Any]:
         if flag.value is None:
             continue
         try:
-            given[name] = open_image(flag.value)
+            given[name] = open_image(local(flag.value, name))
         except ValueError as error:
             raise UserError(f"--{name}={flag.value} cannot be read: {error}; give a PNG or JPEG file") from error
     for name, flag in (("mask", MASK), ("strength", STRENGTH)):

@@ -3,7 +3,7 @@
 # up every worker, and starts training on all of them. Run the same line again to go on: what is there is kept.
 #
 #   launch/pod.sh --name=ernie --zone=us-east5-a --type=v5p-128 --spot --watch \
-#     --config=configs/paper.py:base --data=gs://my-bucket/data --workdir=gs://my-bucket/run
+#     --config=configs/paper.py:base,v5p_128 --data=gs://my-bucket/data --workdir=gs://my-bucket/run
 #   launch/pod.sh --name=ernie --zone=us-east5-a --delete
 #
 #   --name=NAME        of the queued resource and its nodes                                        required

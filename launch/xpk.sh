@@ -5,7 +5,7 @@
 #   launch/xpk.sh cluster --cluster=ernie --zone=us-east5-a --type=v5p-128 --spot
 #   launch/xpk.sh data    --cluster=ernie --zone=us-east5-a --data=gs://my-bucket/data
 #   launch/xpk.sh train   --cluster=ernie --zone=us-east5-a --type=v5p-128 --name=base \
-#     --config=configs/paper.py:base --data=gs://my-bucket/data --workdir=gs://my-bucket/run
+#     --config=configs/paper.py:base,v5p_128 --data=gs://my-bucket/data --workdir=gs://my-bucket/run
 #   launch/xpk.sh list    --cluster=ernie --zone=us-east5-a
 #   launch/xpk.sh stop    --cluster=ernie --zone=us-east5-a --name=base
 #   launch/xpk.sh delete  --cluster=ernie --zone=us-east5-a

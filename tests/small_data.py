@@ -10,6 +10,8 @@ from PIL import Image
 
 from ernie_vilg_jax.annotation.annotate import annotate
 from ernie_vilg_jax.config import default_config
+from ernie_vilg_jax.data.loader import Batch, fixed_examples
+from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.preparation.prepare import prepare
 
 
@@ -67,3 +69,11 @@ def annotated(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("annotated") / "data"
     annotate(str(prepared), str(path))
     return path
+
+
+def fixed_batch(config: ConfigDict, tokenizer: Tokenizer, split: str, n: int, seed: int) -> Batch:
+    """The fixed examples in one batch."""
+    examples = fixed_examples(config, tokenizer, split, n, seed)
+    (batch,) = examples.batches(len(examples))
+    assert batch.pop("valid").all()
+    return batch

@@ -156,7 +156,10 @@ def test_help_shows_the_docstring_and_own_flags(monkeypatch, capsys):
         (["--wrod=x"], "Unknown command line flag 'wrod'. Did you mean: word ?; --help lists the flags."),
         (["extra"], "Unexpected argument 'extra': write --flag=value; --help lists the flags."),
         (["--config=configs/dmo.py"], "there is no file configs/dmo.py; did you mean configs/demo.py."),
-        (["--config=elsewhere"], "there is no file elsewhere; configs here: configs/demo.py, ablation, demo, paper."),
+        (
+            ["--config=elsewhere"],
+            "there is no file elsewhere; configs here: configs/demo.py, ablation, demo, medium_300m, ",
+        ),
         (["--config="], "there is no file"),
         (["--config.seed=1"], "--config.seed overrides a value of a config, but no --config is given."),
         (["--config=configs/demo.py", "--config.train.setps=3"], "did you mean --config.train.steps?"),

@@ -22,7 +22,7 @@ GOLDEN = ROOT / "tests" / "launch"
 SCRIPTS = sorted((ROOT / "launch").glob("*.sh"))
 PLACE = ["--name=ernie", "--zone=us-east5-a"]
 CLUSTER = ["--cluster=ernie", "--zone=us-east5-a"]
-RUN = ["--config=configs/paper.py:base", "--data=gs://bucket/data", "--workdir=gs://bucket/run"]
+RUN = ["--config=configs/paper.py:base,v5p_128", "--data=gs://bucket/data", "--workdir=gs://bucket/run"]
 SLICE = [*PLACE, "--type=v5p-128", *RUN]
 ODD = 'gs://bucket/it\'s a "run" of $HOME; 猫'
 
@@ -40,11 +40,11 @@ def launch(script: str, *arguments: str, **environment: str) -> subprocess.Compl
 
 DRY_RUNS = {
     "tpu_vm": ["tpu_vm", *PLACE],
-    "tpu_vm_spot_with_data": ["tpu_vm", *PLACE, "--spot", "--type=v6e-8", *RUN, "--config.train.batch_size=64"],
+    "tpu_vm_spot_with_data": ["tpu_vm", *PLACE, "--spot", "--type=v6e-8", *RUN, "--config.mesh.fsdp=8"],
     "pod": ["pod", *SLICE],
     "pod_reserved_mounted": ["pod", *SLICE, "--reserved", "--data=/mnt/data", "--version=v2-alpha-tpuv5"],
     "pod_watch": ["pod", *SLICE, "--spot", "--valid_until=6h", "--watch", "--then_delete"],
-    "pod_multislice": ["pod", *SLICE, "--type=v5litepod-64", "--slices=4", "--config.train.batch_size=64"],
+    "pod_multislice": ["pod", *SLICE, "--type=v5litepod-64", "--slices=4", "--config.mesh.fsdp=64"],
     "pod_delete": ["pod", *PLACE, "--delete"],
     "pod_odd_values": ["pod", *PLACE, "--type=v4-64", "--config=a b.py:c", "--data=/my data", f"--workdir={ODD}"],
     "xpk_cluster": ["xpk", "cluster", *CLUSTER, "--type=v5p-128", "--spot"],
@@ -138,9 +138,14 @@ def test_help_tells_of_every_flag_and_verb(script: str):
     assert "--dry_run" in done.stdout
 
 
-def test_lines_of_the_readme_are_accepted():
+def readme_lines() -> list[list[str]]:
+    """The lines of launch/README.md that call a script."""
     text = (ROOT / "launch" / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    lines = [shlex.split(line) for line in text.splitlines() if line.startswith("    launch/")]
+    return [shlex.split(line) for line in text.splitlines() if line.startswith("    launch/")]
+
+
+def test_lines_of_the_readme_are_accepted():
+    lines = readme_lines()
     assert len(lines) >= 10
     for program, *arguments in lines:
         done = launch(Path(program).stem, *arguments, "--dry_run")

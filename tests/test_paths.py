@@ -12,6 +12,7 @@ import pytest
 from ernie_vilg_jax import paths
 from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.training import metrics
+from tests.commands import run_all
 from tests.disks import Disk, as_nobody
 
 
@@ -27,6 +28,55 @@ def test_what_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "gcsfs", None)  # as if it were not installed
     with pytest.raises(UserError, match=r"--workdir=gs://bucket/run needs the package gcsfs: pip install gcsfs"):
         paths.reach("gs://bucket/run", "workdir")
+
+
+URL = "gs://bucket/x"
+DEMO = "ernie_vilg_jax/assets/demo"
+SMOKE = "--config=configs/demo.py:base,smoke"
+LOCAL_ONLY = "is a URL, and has to be a path on this machine"
+NEEDS_CLIENT = "needs the package gcsfs"
+# Each command with a URL for every path that it takes, and whether it refuses that or would go there.
+URLS = [
+    (["prepare", SMOKE, f"--output={URL}"], f"--output={URL} {LOCAL_ONLY}"),
+    *(
+        (
+            ["prepare", SMOKE, f"--{name}={URL}", "--output=x"],
+            f"--config.data.sources.{name}.{option}={URL} {LOCAL_ONLY}",
+        )
+        for name, option in (("folder", "path"), ("tars", "path"), ("tfds", "dataset"))
+    ),
+    (["annotate", f"--input={URL}", "--output=x"], "Apache Beam cannot open"),
+    (["inspect_data", SMOKE, f"--config.data.path={URL}", "--output=x"], f"--config.data.path={URL} {LOCAL_ONLY}"),
+    (["inspect_data", SMOKE, "--config.data.path=x", f"--output={URL}"], f"--output={URL} {LOCAL_ONLY}"),
+    (["train", SMOKE, f"--config.data.path={URL}", "--workdir=x"], f"--config.data.path={URL} {LOCAL_ONLY}"),
+    (["train", SMOKE, "--config.data.path=x", f"--workdir={URL}"], NEEDS_CLIENT),
+    (["sample", f"--output={URL}"], f"--output={URL} {LOCAL_ONLY}"),
+    (["sample", "--output=x", f"--image={URL}"], f"--image={URL} {LOCAL_ONLY}"),
+    (["sample", "--output=x", f"--checkpoint={URL}"], NEEDS_CLIENT),
+    (["demo", f"--checkpoint={URL}"], NEEDS_CLIENT),
+    (["aot", SMOKE, "--topology=v5e:2x2", f"--output={URL}"], f"--output={URL} {LOCAL_ONLY}"),
+    (["checkpoint", "show", URL], NEEDS_CLIENT),
+    (["checkpoint", "export", DEMO, URL], NEEDS_CLIENT),
+    (["checkpoint", "import_autoencoder", URL, "x"], f"--source={URL} {LOCAL_ONLY}"),
+    (["checkpoint", "import_autoencoder", DEMO, URL], NEEDS_CLIENT),
+    (["checkpoint", "export_autoencoder", DEMO, URL], NEEDS_CLIENT),
+    (["checkpoint", "merge", URL, URL, "x"], NEEDS_CLIENT),
+    (["checkpoint", "branch", DEMO, URL, "--n=2"], NEEDS_CLIENT),
+]
+
+
+@pytest.mark.slow
+def test_no_command_takes_a_url_for_a_local_path(tmp_path: Path) -> None:
+    """Each goes to the bucket (and here lacks its client) or refuses; none makes a folder called gs:"""
+    for name in ("configs", "ernie_vilg_jax"):
+        (tmp_path / name).symlink_to(Path(__file__).parent.parent / name)
+    results = run_all([command for command, _ in URLS], cwd=tmp_path)
+    said = [
+        (" ".join(command), result.status, result.stderr) for (command, _), result in zip(URLS, results, strict=True)
+    ]
+    wrong = [one for one, (_, sentence) in zip(said, URLS, strict=True) if one[1] != 1 or sentence not in one[2]]
+    assert not wrong
+    assert "gs:" not in os.listdir(tmp_path)
 
 
 def test_metrics_go_to_a_url_as_whole_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,7 @@ def page(maker: ExampleMaker, drawn: Sequence[Drawn], *, title: str, notes: Sequ
 
 def _card(maker: ExampleMaker, drawn: Drawn) -> str:
     arrays = maker.arrays(drawn)
-    pixels = ((arrays["image"] + 1) * 127.5).round().astype(np.uint8)
+    pixels = arrays["image"]
     weights = arrays["loss_weight"]
     rectangles, names = [], []
     shown = {tuple(map(float, box)): name for box, name in zip(drawn.boxes, drawn.names, strict=True)}

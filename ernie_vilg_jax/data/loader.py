@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -27,7 +27,7 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.knowledge.words import LANGUAGES
 
 Batch = dict[str, np.ndarray]
-"""image [B, H, W, 3] float32 in [-1, 1]; tokens [B, L] int32; token_mask [B, L] bool;
+"""image [B, H, W, 3] uint8; tokens [B, L] int32; token_mask [B, L] bool;
 token_weight [B, L] float32, on the attention to each token, and loss_weight [B, h, w] float32, on the loss of each
 position of the latents: 1 where knowledge has nothing to say;
 index [B] int64, the record's position in its split (`record_id` names it)."""
@@ -195,22 +195,51 @@ def _seed32(seed: int, purpose: str) -> int:
     return random.Random(f"{seed}/{purpose}").getrandbits(32)
 
 
-def fixed_batch(config: Any, tokenizer: Tokenizer, split: str, n: int, seed: int) -> Batch:
-    """The same `n` examples at every call (fewer when the split is smaller), for validation and image grids.
+def fixed_examples(config: Any, tokenizer: Tokenizer, split: str, n: int, seed: int) -> FixedExamples:
+    """The same `n` examples at every call (fewer when the split is smaller), for validation and statistics.
 
     Spread over the split at random; no caption dropout, languages in turn (for "both"), captions drawn by seed.
     """
     example = _example(config, tokenizer, split, train=False)
     draw = random.Random(f"{seed}/fixed")
     chosen = draw.sample(range(len(example.source)), min(n, len(example.source)))
-    examples = []
-    for place, index in enumerate(chosen):
-        record = example.source[index]
+    return FixedExamples(example, chosen, seed)
+
+
+def all_examples(config: Any, tokenizer: Tokenizer, split: str) -> FixedExamples:
+    """Every record of the split, in its order."""
+    example = _example(config, tokenizer, split, train=False)
+    return FixedExamples(example, range(len(example.source)), seed=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class FixedExamples(Sequence[Batch]):
+    """Examples without the leading axis of a batch; each is read and decoded when it is asked for."""
+
+    example: ExampleMaker
+    chosen: Sequence[int]
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, place: Any) -> Any:
+        index, example = self.chosen[place], self.example
         turn = dataclasses.replace(example, language=LANGUAGES[place % 2]) if example.language == "both" else example
-        if not record.captions.get(turn.language):
+        if not example.source[index].captions.get(turn.language):
             turn = example
-        examples.append(turn(index, np.random.default_rng([_seed32(seed, "caption"), index])))
-    return {name: np.stack([one[name] for one in examples]) for name in examples[0]}
+        return turn(index, np.random.default_rng([_seed32(self.seed, "caption"), index]))
+
+    def batches(self, size: int, rows: Sequence[int] | None = None) -> Iterator[Batch]:
+        """All of them in batches of `size`, of which only `rows` (all) are read.
+
+        The last is filled up with the first examples; "valid" [b] bool says which are no repetition.
+        """
+        for start in range(0, len(self), size):
+            places = [start + row for row in (range(size) if rows is None else rows)]
+            examples = [self[place % len(self)] for place in places]
+            batch = {name: np.stack([one[name] for one in examples]) for name in examples[0]}
+            yield {**batch, "valid": np.asarray([place < len(self) for place in places])}
 
 
 def record_id(source: RecordSource, index: int) -> str:

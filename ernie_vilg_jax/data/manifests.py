@@ -17,7 +17,7 @@ from absl import logging
 
 from ernie_vilg_jax.data.files import file_sha256, sealed
 from ernie_vilg_jax.errors import UserError, file_errors
-from ernie_vilg_jax.paths import plain_name
+from ernie_vilg_jax.paths import local, plain_name
 
 SCHEMA = 1
 """Version of the record and manifest format; raised when old data can no longer be read."""
@@ -67,7 +67,7 @@ def _check_manifest(manifest: Mapping[str, Any], where: str) -> None:
 
 def read_manifest(path: str | Path) -> dict[str, Any]:
     """Reads and checks `manifest.json` of a prepared directory."""
-    directory = Path(path)
+    directory = local(path, "config.data.path")
     file = directory / MANIFEST
     fix = f"run `python -m ernie_vilg_jax.prepare --config=... --output={directory}` first"
     with file_errors(file):

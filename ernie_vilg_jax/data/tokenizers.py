@@ -20,6 +20,7 @@ from absl import logging
 from ernie_vilg_jax.data.files import digest
 from ernie_vilg_jax.data.manifests import MANIFEST, read_manifest
 from ernie_vilg_jax.errors import UserError, file_error, file_errors
+from ernie_vilg_jax.paths import local
 
 PART_OF_SPEECH_SYMBOLS = ("[n]", "[v]", "[a]", "[m]", "[q]", "[r]")
 """Reserved pieces that textual knowledge puts beside words: noun, verb, adjective, numeral, quantifier, pronoun."""
@@ -288,8 +289,8 @@ def bert_vocabulary(path: str) -> str:
     """The vocabulary's text from a vocab.txt, a directory that holds one, or a model name on the hub."""
     if not path:
         raise UserError("config.tokenizer.path is empty: give a vocab.txt, its directory or a model name on the hub")
-    local = Path(path)
-    file = local / _VOCABULARY if local.is_dir() else local
+    given = local(path, "config.tokenizer.path")
+    file = given / _VOCABULARY if given.is_dir() else given
     if file.is_file():
         return file.read_text(encoding="utf-8")
     try:
@@ -328,9 +329,9 @@ def load_tokenizer(where: Any) -> Tokenizer:
       where: the directory itself, or a config: then `tokenizer/` of `config.data.path`, with the config's max_length.
     """
     if isinstance(where, str | Path):
-        folder, max_length = Path(where), None
+        folder, max_length = local(where, "config.tokenizer.path"), None
     else:
-        folder, max_length = Path(where.data.path) / "tokenizer", int(where.tokenizer.max_length)
+        folder, max_length = local(where.data.path, "config.data.path") / "tokenizer", int(where.tokenizer.max_length)
     fix = "run the command that made it again, or take the tokenizer directory of a checkpoint"
     try:
         settings = json.loads((folder / _SETTINGS).read_bytes())

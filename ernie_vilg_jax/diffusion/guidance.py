@@ -5,8 +5,8 @@ ERNIE-ViLG 2.0 reports its best FID at a scale of 2.1.
     Guidance   what a person asks for: numbers on the host, checked
        | .numbers(stages)
     Numbers    the same as arrays for a compiled program; changing them compiles nothing
-       | guided(predict, text, null_text, numbers, schedule)
-    Denoise    what a sampler sees
+       | guided(network, text, null_text, numbers, schedule, kind)
+    Predict    what a sampler sees
 """
 
 import math
@@ -18,11 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ernie_vilg_jax.diffusion.schedule import Schedule
+from ernie_vilg_jax.diffusion.schedule import Denoised, Kind, Schedule
 from ernie_vilg_jax.diffusion.stages import Stages
 
-Denoise = Callable[[jax.Array, jax.Array], jax.Array]
-"""denoise(x [B, ...], t int32 [B] or scalar) -> epsilon [B, ...]: all that a sampler sees of a model."""
+Predict = Callable[[jax.Array, jax.Array], Denoised]
+"""predict(x [B, ...], t int32 [B] or scalar) -> (x0, epsilon) [B, ...]: all that a sampler sees of a model."""
 
 
 class Numbers(NamedTuple):
@@ -40,7 +40,8 @@ class Numbers(NamedTuple):
 class Guidance:
     """How strongly pictures follow their prompts, and what is done against the harm of a large scale.
 
-    At each timestep t: epsilon = e_null + scale(t) * (e_text - e_null), then `rescale`, then `dynamic_threshold`.
+    At each timestep t: p = p_null + scale(t) * (p_text - p_null), then `rescale`, then `dynamic_threshold`. p is the
+    network's prediction: epsilon, v and x0 are linear in each other, so that guidance of one is guidance of all.
     Raises ValueError, naming the field, for values that make no sense.
     """
 
@@ -130,25 +131,26 @@ class Guidance:
 
 
 def guided(
-    predict: Callable[[jax.Array, jax.Array, Any], jax.Array],
+    network: Callable[[jax.Array, jax.Array, Any], jax.Array],
     text: Any,
     null_text: Any,
     guidance: float | jax.Array | Numbers,
-    schedule: Schedule | None = None,
-) -> Denoise:
-    """A denoiser whose epsilon is `e_null + scale * (e_text - e_null)`, from one call on [2B].
+    schedule: Schedule,
+    kind: Kind = "epsilon",
+) -> Predict:
+    """What a sampler sees of a network whose prediction is `p_null + scale * (p_text - p_null)`, from one call on [2B].
 
     Args:
-      predict: predict(x [B', ...], t int32 [B'], text) -> epsilon [B', ...].
+      network: network(x [B', ...], t int32 [B'], text) -> its prediction of `kind`, [B', ...].
       text: pytree of arrays [B, ...], the encoded prompts.
       null_text: pytree like `text`, of the empty prompt, or of negative prompts, one for each sample; leaves may be
         [1, ...] and are then shared by the batch.
       guidance: `Numbers`; or the scale alone: a Python number, a scalar array (traced or not) or [B]. The Python number
-        1 means "no guidance": only the conditional half runs and its answer is returned untouched.
-      schedule: needed by `rescale` and `dynamic_threshold`, which look at v and x0.
+        1 means "no guidance": only the conditional half runs.
+      schedule: that of the training.
 
     Returns:
-      denoise(x [B, ...], t scalar or [B]) -> epsilon [B, ...]; float32 when guided, else as `predict` returns it.
+      predict(x [B, ...], t scalar or [B]) -> (x0, epsilon), float32 [B, ...].
     """
     if isinstance(guidance, Numbers):
         table, rescale, percentile = guidance
@@ -158,48 +160,41 @@ def guided(
         table, rescale, percentile = guidance, None, None
         unguided = isinstance(guidance, int | float) and guidance == 1
         by_time = False
-    if schedule is None and (rescale is not None or percentile is not None):
-        raise ValueError("rescale and dynamic_threshold need the schedule")
 
-    def denoise(x: jax.Array, t: jax.Array) -> jax.Array:
+    def predict(x: jax.Array, t: jax.Array) -> Denoised:
         t = _per_sample(t, x)
         if unguided:
-            epsilon = predict(x, t, text)
+            prediction, now = network(x, t, text), kind
         else:
             both = jax.tree.map(_join, null_text, text)
-            epsilon = predict(jnp.concatenate([x, x]), jnp.concatenate([t, t]), both).astype(jnp.float32)
-            without, with_text = jnp.split(epsilon, 2)
+            prediction = network(jnp.concatenate([x, x]), jnp.concatenate([t, t]), both).astype(jnp.float32)
+            without, with_text = jnp.split(prediction, 2)
             scale = jnp.asarray(table, jnp.float32)
             scale = scale[t] if by_time else scale
             if scale.ndim:
                 scale = scale.reshape((-1,) + (1,) * (x.ndim - 1))
-            epsilon = without + scale * (with_text - without)
-            if rescale is not None and schedule is not None:
-                epsilon = _rescaled(schedule, x, t, epsilon, with_text, rescale)
-        if percentile is not None and schedule is not None:
-            epsilon = _thresholded(schedule, x, t, epsilon, percentile)
-        return epsilon
+            prediction, now = without + scale * (with_text - without), kind
+            if rescale is not None:
+                v, aim = (schedule.to_v(x, one, t, kind) for one in (prediction, with_text))
+                prediction, now = _rescaled(v, aim, rescale), "v"
+        if percentile is not None:
+            prediction, now = _thresholded(schedule.to_x0(x, prediction, t, now), percentile), "x0"
+        return schedule.denoised(x, prediction, t, now)
 
-    return denoise
+    return predict
 
 
-def _rescaled(
-    schedule: Schedule, x: jax.Array, t: jax.Array, epsilon: jax.Array, with_text: jax.Array, phi: jax.Array
-) -> jax.Array:
-    axes = tuple(range(1, x.ndim))
-    v, aim = (schedule.to_v(x, one, t) for one in (epsilon, with_text))
+def _rescaled(v: jax.Array, aim: jax.Array, phi: jax.Array) -> jax.Array:
+    """v with the share phi of its way to the standard deviation of `aim`, sample by sample."""
+    axes = tuple(range(1, v.ndim))
     deviation, wanted = (jnp.std(one, axis=axes, keepdims=True) for one in (v, aim))
-    factor = phi * wanted / jnp.where(deviation > 0, deviation, 1.0) + (1 - phi)
-    return schedule.to_epsilon(x, v * factor, t, "v")
+    return v * (phi * wanted / jnp.where(deviation > 0, deviation, 1.0) + (1 - phi))
 
 
-def _thresholded(
-    schedule: Schedule, x: jax.Array, t: jax.Array, epsilon: jax.Array, percentile: jax.Array
-) -> jax.Array:
-    x0 = schedule.to_x0(x, epsilon, t)
-    bound = jnp.percentile(jnp.abs(x0), percentile, axis=tuple(range(1, x.ndim)), keepdims=True)
+def _thresholded(x0: jax.Array, percentile: jax.Array) -> jax.Array:
+    bound = jnp.percentile(jnp.abs(x0), percentile, axis=tuple(range(1, x0.ndim)), keepdims=True)
     bound = jnp.maximum(bound, 1.0)
-    return schedule.to_epsilon(x, jnp.clip(x0, -bound, bound) / bound, t, "x0")
+    return jnp.clip(x0, -bound, bound) / bound
 
 
 def _per_sample(t: jax.typing.ArrayLike, x: jax.Array) -> jax.Array:

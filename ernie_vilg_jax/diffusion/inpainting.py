@@ -1,6 +1,6 @@
-"""Inpainting: what is known of a picture is kept by telling the sampler the noise that leads there.
+"""Inpainting: what is known of a picture is kept by telling the sampler that it leads there.
 
-For x = alpha x0 + sigma e with a known x0, e = (x - alpha x0) / sigma is what the best denoiser would answer. Every
+For x = alpha x0 + sigma e with a known x0, e = (x - alpha x0) / sigma is what the best network would predict. Every
 sampler then ends at x0 there, whatever its path, its memory or its fresh noise, and the network sees the known part as
 noisy as the rest at each step.
 """
@@ -10,8 +10,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ernie_vilg_jax.diffusion.guidance import Denoise
-from ernie_vilg_jax.diffusion.schedule import Schedule
+from ernie_vilg_jax.diffusion.guidance import Predict
+from ernie_vilg_jax.diffusion.schedule import Denoised, Schedule
 
 
 class Known(NamedTuple):
@@ -20,13 +20,14 @@ class Known(NamedTuple):
     x0: jax.Array
     """[B, h, w, c] float32: its clean latents."""
     where: jax.Array
-    """[B, h, w, 1] float32: 1 where they are to be kept, 0 where they are to be made anew."""
+    """[B, h, w, 1] float32: 1 where they are to be kept, 0 where they are to be made."""
 
 
-def keeping(denoise: Denoise, schedule: Schedule, known: Known) -> Denoise:
-    """`denoise`, except for where the clean sample is known."""
+def keeping(predict: Predict, schedule: Schedule, known: Known) -> Predict:
+    """`predict`, except for where the clean sample is known."""
 
-    def denoise_rest(x: jax.Array, t: jax.Array) -> jax.Array:
-        return jnp.where(known.where > 0, schedule.to_epsilon(x, known.x0, t, "x0"), denoise(x, t))
+    def predict_rest(x: jax.Array, t: jax.Array) -> Denoised:
+        ours = schedule.denoised(x, known.x0, t, "x0")
+        return Denoised(*(jnp.where(known.where > 0, a, b) for a, b in zip(ours, predict(x, t), strict=True)))
 
-    return denoise_rest
+    return predict_rest

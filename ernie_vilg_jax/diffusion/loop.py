@@ -7,7 +7,7 @@
     |  | params = switch(n-1):     |    | params = switch(n-2):     |     |           |  |
     |  |   experts[0] ... [n-1]    |    |   experts[0] ... [n-1]    |     |           |  |
     |  | loop over its steps:      |--->| loop over its steps:      |-...-|           |--+--> latents
-    |  |   e = apply(params, x, t) |    |   e = apply(params, x, t) |     |           |  |
+    |  |   d = apply(params, x, t) |    |   d = apply(params, x, t) |     |           |  |
     |  |   carry = sampler.step(.) |    |   carry = sampler.step(.) |     |           |  |
     |  +---------------------------+    +---------------------------+     +-----------+  |
     +------------------------------------------------------------------------------------+
@@ -25,10 +25,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ernie_vilg_jax.diffusion.samplers import Sampler
+from ernie_vilg_jax.diffusion.schedule import Denoised
 from ernie_vilg_jax.diffusion.stages import Stages
 
-Apply = Callable[[Any, jax.Array, jax.Array], jax.Array]
-"""apply(params, x [B, ...], t int32 [B]) -> epsilon [B, ...]."""
+Apply = Callable[[Any, jax.Array, jax.Array], Denoised]
+"""apply(params, x [B, ...], t int32 [B]) -> (x0, epsilon) [B, ...]."""
 
 
 def sample(
@@ -45,7 +46,7 @@ def sample(
 
     Args:
       experts: n pytrees of parameters with equal structure, shapes and dtypes; expert i is in charge of stage i.
-      apply: the denoiser, with guidance and text already in it.
+      apply: the network, with guidance and text already in it.
       stages: the cut of the timesteps into n stages.
       sampler: its timesteps decide how many steps each stage holds; a stage with none costs nothing.
       latents: [B, ...] unit-variance noise.
@@ -109,8 +110,8 @@ def run_stage(
 def run_step(params: Any, apply: Apply, sampler: Sampler, carry: Any, i: jax.Array, key: jax.Array) -> Any:
     """Step i of `sampler` with one expert: carry to carry. `key` is that of all steps, one or [B] (`fresh_noise`)."""
 
-    def denoise(x: jax.Array, t: jax.Array) -> jax.Array:
+    def predict(x: jax.Array, t: jax.Array) -> Denoised:
         return apply(params, x, jnp.broadcast_to(jnp.asarray(t, jnp.int32), (x.shape[0],)))
 
     of_step = jax.vmap(jax.random.fold_in, (0, None)) if key.ndim else jax.random.fold_in
-    return sampler.step(denoise, carry, i, of_step(key, i))
+    return sampler.step(predict, carry, i, of_step(key, i))

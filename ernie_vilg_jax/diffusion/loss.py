@@ -8,6 +8,9 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from ernie_vilg_jax.diffusion.schedule import Kind, Schedule
 
 
 def loss_per_sample(
@@ -40,3 +43,13 @@ def loss_per_sample(
         weight = loss_weight.astype(jnp.float32)[..., None]
         error *= weight if weight_on == "error" else jnp.square(weight)
     return jnp.mean(error, axis=tuple(range(1, error.ndim)))
+
+
+def min_snr_weights(schedule: Schedule, gamma: float, kind: Kind) -> np.ndarray:
+    """[T] float64: what the squared error of a prediction of `kind` is multiplied by at each timestep.
+
+    Min-SNR (https://arxiv.org/abs/2303.09556): the squared error of x0 weighs min(SNR, gamma), SNR = alpha^2 / sigma^2.
+    Errors of epsilon are SNR times as large (squared), those of v SNR + 1 times.
+    """
+    snr = np.exp(schedule.log_snr)
+    return np.minimum(snr, gamma) / {"x0": np.ones_like(snr), "epsilon": snr, "v": snr + 1}[kind]

@@ -6,11 +6,14 @@ A sample at timestep t in [0, T) is `x_t = alpha_t * x_0 + sigma_t * noise` with
 The paper trains with T = 1000, linear betas and epsilon prediction (ERNIE-ViLG 2.0, https://arxiv.org/abs/2210.15257);
 it does not print the end points of the betas. 1e-4..2e-2 are those of DDPM (https://arxiv.org/abs/2006.11239);
 'scaled_linear' 0.00085..0.012 is latent diffusion's (https://arxiv.org/abs/2112.10752).
+
+The last timestep may hold no signal at all (`zero_terminal_snr`, https://arxiv.org/abs/2305.08891). Nothing here but
+`to_x0` of an epsilon divides by alpha.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +24,13 @@ Kind = Literal["epsilon", "x0", "v"]
 (https://arxiv.org/abs/2202.00512)."""
 
 
+class Denoised(NamedTuple):
+    """What a prediction says of x = alpha * x0 + sigma * epsilon; both float32 of the shape of x [B, ...]."""
+
+    x0: jax.Array
+    epsilon: jax.Array
+
+
 @dataclass(frozen=True, eq=False)
 class Schedule:
     """A variance-preserving schedule, kept in float64 on the host; arithmetic on samples is float32.
@@ -29,14 +39,14 @@ class Schedule:
     """
 
     betas: np.ndarray
-    """[T] float64: variance added by each step of the forward process, each in (0, 1)."""
+    """[T] float64: variance added by each step of the forward process, each in (0, 1); the last may be 1."""
 
     def __post_init__(self) -> None:
         betas = np.array(self.betas, np.float64)
         if betas.ndim != 1 or betas.size == 0:
             raise ValueError(f"betas must be a non-empty vector, but has shape {betas.shape}.")
-        if not np.all((betas > 0) & (betas < 1)):
-            raise ValueError("betas must all lie strictly between 0 and 1.")
+        if not np.all((betas > 0) & (betas < 1 + (np.arange(betas.size) == betas.size - 1) * (betas == 1))):
+            raise ValueError("betas must all lie strictly between 0 and 1; only the last may be 1.")
         betas.flags.writeable = False
         object.__setattr__(self, "betas", betas)
 
@@ -61,8 +71,9 @@ class Schedule:
 
     @cached_property
     def log_snr(self) -> np.ndarray:
-        """[T] float64: log(alpha^2 / sigma^2) in nats, strictly falling in t."""
-        return np.log(self.alphas_cumprod) - np.log1p(-self.alphas_cumprod)
+        """[T] float64: log(alpha^2 / sigma^2) in nats, strictly falling in t; -inf where no signal is left."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.alphas_cumprod) - np.log1p(-self.alphas_cumprod)
 
     def alpha_sigma(self, t: jax.typing.ArrayLike, ndim: int) -> tuple[jax.Array, jax.Array]:
         """Signal and noise amplitudes, float32 [B, 1, ...] (or [1, 1, ...] for a scalar t) with `ndim` dimensions.
@@ -98,7 +109,10 @@ class Schedule:
         return alpha * noise - sigma * x0
 
     def to_x0(self, x: jax.Array, prediction: jax.Array, t: jax.typing.ArrayLike, kind: Kind = "epsilon") -> jax.Array:
-        """The clean sample that a prediction of `kind` implies for x at timestep t, float32 [B, ...]."""
+        """The clean sample that a prediction of `kind` implies for x at timestep t, float32 [B, ...].
+
+        The noise says nothing of it where alpha is 0: kind 'epsilon' is not for such schedules.
+        """
         _check_kind(kind)
         x, prediction = _f32(x), _f32(prediction)
         alpha, sigma = self.alpha_sigma(t, x.ndim)
@@ -124,6 +138,12 @@ class Schedule:
             return sigma * x + alpha * prediction
         return jnp.where(sigma > 0, (x - alpha * prediction) / jnp.where(sigma > 0, sigma, 1.0), 0.0)
 
+    def denoised(
+        self, x: jax.Array, prediction: jax.Array, t: jax.typing.ArrayLike, kind: Kind = "epsilon"
+    ) -> Denoised:
+        """Both parts of x at timestep t, as a prediction of `kind` has them."""
+        return Denoised(self.to_x0(x, prediction, t, kind), self.to_epsilon(x, prediction, t, kind))
+
     def to_v(self, x: jax.Array, prediction: jax.Array, t: jax.typing.ArrayLike, kind: Kind = "epsilon") -> jax.Array:
         """The v that a prediction of `kind` implies for x at timestep t, float32 [B, ...]."""
         if kind == "v":
@@ -133,10 +153,14 @@ class Schedule:
         return self.target(x0, epsilon, t, "v")
 
 
-def make_schedule(name: str, num_timesteps: int, beta_start: float, beta_end: float) -> Schedule:
+def make_schedule(
+    name: str, num_timesteps: int, beta_start: float, beta_end: float, zero_terminal_snr: bool = False
+) -> Schedule:
     """The schedule with betas from `beta_start` at t = 0 to `beta_end` at t = num_timesteps - 1.
 
-    'linear' spaces the betas evenly, 'scaled_linear' their square roots.
+    'linear' spaces the betas evenly, 'scaled_linear' their square roots. With `zero_terminal_snr` the amplitudes of the
+    signal are then shifted to 0 at the last timestep, and scaled so that the first is as it was
+    (https://arxiv.org/abs/2305.08891, algorithm 1): training sees pure noise, which is what sampling starts from.
     """
     if num_timesteps < 1:
         raise ValueError(f"num_timesteps must be at least 1, but is {num_timesteps}.")
@@ -151,6 +175,12 @@ def make_schedule(name: str, num_timesteps: int, beta_start: float, beta_end: fl
         betas = np.linspace(beta_start**0.5, beta_end**0.5, num_timesteps, dtype=np.float64) ** 2
     else:
         raise ValueError(f"name must be 'linear' or 'scaled_linear', but is {name!r}.")
+    if zero_terminal_snr:
+        if num_timesteps < 2:
+            raise ValueError("zero_terminal_snr needs at least 2 timesteps.")
+        alphas = np.sqrt(np.cumprod(1.0 - betas))
+        alphas = (alphas - alphas[-1]) * (alphas[0] / (alphas[0] - alphas[-1]))
+        betas = 1.0 - np.square(alphas / np.append(1.0, alphas[:-1]))
     return Schedule(betas)
 
 

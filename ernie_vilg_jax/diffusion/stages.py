@@ -107,7 +107,8 @@ def make_stages(spec: str | Sequence[int], n: int, schedule: Schedule) -> Stages
     """Cuts the timesteps of `schedule` into n stages.
 
     spec 'uniform' is the paper's: the stage of t is t * n // T. 'log_snr' gives each stage an equal span of log-SNR;
-    its boundaries are the first timesteps at or below the n - 1 inner cuts between log_snr[0] and log_snr[T - 1].
+    its boundaries are the first timesteps at or below the n - 1 inner cuts between log_snr[0] and log_snr[T - 1], or
+    the last of them that is finite.
     A sequence of n - 1 ascending timesteps is taken as the boundaries.
     """
     num_timesteps = schedule.num_timesteps
@@ -120,7 +121,8 @@ def make_stages(spec: str | Sequence[int], n: int, schedule: Schedule) -> Stages
             # t * n // T >= k exactly when t >= k * T / n, so the boundary is that quotient rounded up.
             return Stages(tuple(-(-k * num_timesteps // n) for k in range(1, n)), num_timesteps)
         if spec == "log_snr":
-            cuts = np.linspace(schedule.log_snr[0], schedule.log_snr[-1], n + 1)[1:-1]
+            finite = schedule.log_snr[np.isfinite(schedule.log_snr)]
+            cuts = np.linspace(finite[0], finite[-1], n + 1)[1:-1]
             return Stages(tuple(int(np.sum(schedule.log_snr > cut)) for cut in cuts), num_timesteps)
         raise ValueError(f"stages must be 'uniform', 'log_snr' or a tuple of boundaries, but is {spec!r}.")
     if len(spec) != n - 1:

@@ -1,1 +1,10 @@
 """What `aot` prints: the real programs, compiled by the TPU's compiler for a TPU that is not there."""
+
+NAMES = (
+    *("autoencoder_step", "autoencoder_validation", "autoencoder_save"),
+    *("statistics", "encoding"),
+    *("base_step", "base_step_encoded", "base_validation", "base_preview", "base_save"),
+    *("experts_step", "experts_step_encoded", "experts_validation", "experts_preview", "experts_save"),
+    *("export", "sampling"),
+)
+"""What `programs.PROGRAMS` can build, in the order of a run; here, where it can be read without importing jax."""

@@ -8,7 +8,6 @@ two programs for the same chip, not a measurement.
 """
 
 import dataclasses
-import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,11 +15,20 @@ from functools import cached_property
 
 import numpy as np
 
-_BYTES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4}
-_BYTES |= {"s64": 8, "u64": 8, "f64": 8, "f8e4m3fn": 1, "f8e5m2": 1, "s4": 1, "u4": 1}
-_KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
+from ernie_vilg_jax.forecast.collectives import (
+    KINDS,
+    Collective,
+    Shapes,
+    bytes_of,
+    elements,
+    groups_in,
+    shapes_in,
+    split_type,
+)
+
+# What they return was there before.
+_NOTHING_NEW = ("parameter", "get-tuple-element", "tuple", "while", "conditional", "bitcast", "optimization-barrier")
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
-_SHAPE = re.compile(r"\b(\w+)\[([\d,]*)\]")
 # Matrix products in each kernel of splash attention; both of the backward pass compute the logits again.
 _PRODUCTS = {"splash_mha_fwd": 2, "splash_mha_dq": 3, "splash_mha_dkv": 4}
 _LANES = 128
@@ -37,34 +45,6 @@ class Operation:
     def attribute(self, pattern: str) -> str | None:
         found = re.search(pattern, self.rest)
         return found[1] if found else None
-
-
-@dataclasses.dataclass(frozen=True)
-class Collective:
-    """One collective operation: `trips` times, `groups` of devices (places in the mesh, in order) exchange `shapes`."""
-
-    kind: str
-    trips: int
-    shapes: tuple[tuple[str, tuple[int, ...]], ...]
-    groups: tuple[tuple[int, ...], ...]
-
-    @property
-    def bytes(self) -> int:
-        """Of its largest array, on one device, once."""
-        return max((size_of(*shape) for shape in self.shapes), default=0)
-
-    def crosses(self, mesh_shape: Iterable[int], axis: int) -> bool:
-        """Whether a group holds devices at different places along that axis of the mesh."""
-        places = np.arange(int(np.prod(tuple(mesh_shape)))).reshape(tuple(mesh_shape))
-        place_on_axis = np.empty(places.size, int)
-        for coordinates, place in np.ndenumerate(places):
-            place_on_axis[place] = coordinates[axis]
-        groups = self.groups or (tuple(range(places.size)),)
-        return any(len({int(place_on_axis[device]) for device in group}) > 1 for group in groups)
-
-
-def size_of(dtype: str, shape: tuple[int, ...]) -> int:
-    return _BYTES.get(dtype, 0) * int(np.prod(shape, dtype=np.int64))
 
 
 class Program:
@@ -85,7 +65,7 @@ class Program:
                 if head[1]:
                     self.entry = head[2]
             elif current is not None and (match := _OPERATION.match(line)):
-                result, rest = _split_type(match["rest"])
+                result, rest = split_type(match["rest"])
                 kind, _, rest = rest.partition("(")
                 current.append(Operation(match["name"], kind.strip(), result, rest))
         if not self.entry:
@@ -184,7 +164,9 @@ class Program:
                     continue
                 operands = operation.attribute(r"operand_layout_constraints=\{(.*?)\}, [a-z_]+=") or operation.rest
                 # [B, heads, positions, d], of one picture without B: the queries, then the keys.
-                q, k = [shape for dtype, shape in _shapes(operands) if dtype in ("bf16", "f32") and len(shape) > 2][:2]
+                q, k = [shape for dtype, shape in shapes_in(operands) if dtype in ("bf16", "f32") and len(shape) > 2][
+                    :2
+                ]
                 total += times * products * 2 * float(np.prod(q[:-1])) * k[-2] * max(q[-1], _LANES)
         return total
 
@@ -193,27 +175,51 @@ class Program:
         found = []
         for name, times in self.trips.items():
             for operation in self.computations[name]:
-                kind = operation.kind.removesuffix("-start")
-                inner = self._inside(operation)
-                if inner is not None:
-                    # How a reduce-scatter is written for TPU: a fusion of this name, of a sum and what is cut from it.
-                    cut = "all-reduce-scatter" in operation.rest
-                    kind = "reduce-scatter" if cut else inner.kind.removesuffix("-start")
-                    operation = inner
-                if kind in _KINDS:
-                    found.append(Collective(kind, times, _shapes(operation.result), _groups(operation.rest)))
+                inside = self._inside(operation)
+                # How a reduce-scatter is written for TPU: a fusion of this name, of a sum and what is cut from it.
+                cut = bool(inside) and "all-reduce-scatter" in operation.rest
+                for one, where in inside or [(operation, name)]:
+                    kind = "reduce-scatter" if cut else one.kind.removesuffix("-start")
+                    if kind in KINDS:
+                        found.append(Collective(kind, times, self._arrays(one, where), groups_in(one.rest)))
         return found
 
-    def _inside(self, operation: Operation) -> Operation | None:
-        """The collective that a fusion holds: the TPU compiler fuses some with what produces or consumes them."""
+    def _inside(self, operation: Operation) -> list[tuple[Operation, str]]:
+        """The collectives that a fusion holds, and where: the compiler fuses some with what makes or takes them."""
         if operation.kind != "fusion":
-            return None
+            return []
         callee = operation.attribute(r"calls=%?([\w.\-]+)") or ""
-        inside = [o for o in self.computations.get(callee, []) if o.kind.removesuffix("-start") in _KINDS]
-        return inside[0] if inside else None
+        inside = self.computations.get(callee, [])
+        return [(one, callee) for one in inside if one.kind.removesuffix("-start") in KINDS]
+
+    def _arrays(self, collective: Operation, computation: str) -> Shapes:
+        """`Collective.shapes` of an operation in that computation."""
+        result = collective.result
+        if collective.kind.endswith("-start") and collective.kind != "all-reduce-start":
+            result = elements(result)[1]  # behind the operands; what follows is the operation's own
+        results = {operation.name: operation.result for operation in self.computations[computation]}
+        names = re.findall(r"%([\w.\-]+)", split_type(f"({collective.rest}")[0])
+        operands = shapes_in(" ".join(results.get(name, "") for name in names))
+        return max(shapes_in(result), operands, key=bytes_of)
+
+    @property
+    def largest(self) -> str:
+        """The largest array that an operation makes: its type, GiB, and where in the model it comes from."""
+        made = [
+            (bytes_of((shape,)), shape, operation)
+            for name in self.trips
+            for operation in self.computations[name]
+            if operation.kind not in _NOTHING_NEW
+            for shape in shapes_in(operation.result)
+        ]
+        size, (dtype, sizes), operation = max(made, key=lambda one: one[0], default=(0, ("", ()), None))
+        if operation is None:
+            return ""
+        source = operation.attribute(r'op_name="([^"]*)"') or operation.name
+        return f"{size / 2**30:.2f} GiB, {dtype}{list(sizes)} of {source}"
 
     def traffic(self) -> dict[str, tuple[int, int]]:
-        """Kind -> (how many run, bytes of their largest arrays in all), on one device in one run."""
+        """Kind -> (how many run, bytes of all their arrays), on one device in one run; `Collective` says which."""
         kinds: dict[str, tuple[int, int]] = {}
         for one in self.collectives:
             count, size = kinds.get(one.kind, (0, 0))
@@ -225,55 +231,3 @@ def _cycles(operation: Operation) -> int:
     """The compiler's estimate. A few operations (its "unknown") carry 2^63 - 1."""
     cycles = int(operation.attribute(r'"estimated_cycles":"(\d+)"') or 0)
     return cycles if cycles < 10**15 else 0
-
-
-def _split_type(text: str) -> tuple[str, str]:
-    """'(f32[2]{0}, s32[]) while(...' -> the type and what follows it."""
-    if not text.startswith("("):
-        result, _, rest = text.partition(" ")
-        return result, rest
-    depth = 0
-    for place, character in enumerate(text):
-        depth += (character == "(") - (character == ")")
-        if depth == 0:
-            return text[: place + 1], text[place + 1 :].strip()
-    return text, ""
-
-
-def _shapes(text: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    return tuple(
-        (dtype, tuple(int(size) for size in sizes.split(",") if size))
-        for dtype, sizes in _SHAPE.findall(text)
-        if dtype in _BYTES
-    )
-
-
-def _groups(text: str) -> tuple[tuple[int, ...], ...]:
-    """replica_groups={{0,1},{2,3}}, replica_groups=[2,2]<=[4]T(1,0), or source_target_pairs; () means all devices."""
-    listed = re.search(r"(?:replica_groups|source_target_pairs)=\{(\{[\d,{}]*\})\}", text)
-    if listed:
-        return tuple(tuple(int(d) for d in group.split(",")) for group in re.findall(r"\{([\d,]+)\}", listed[1]))
-    iota = re.search(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", text)
-    if iota:
-        shape, dimensions = ([int(n) for n in name_of.split(",")] for name_of in iota.group(1, 2))
-        devices = np.arange(int(np.prod(dimensions))).reshape(dimensions)
-        if iota[3]:
-            devices = devices.transpose([int(n) for n in iota[3].split(",")])
-        return tuple(tuple(int(d) for d in row) for row in devices.reshape(shape))
-    mesh = re.search(r"replica_groups=mesh\[([^\]]*)\]\s*\{([^}]*)\}", text)
-    if mesh:
-        return _mesh_groups(mesh[1], mesh[2])
-    return ()
-
-
-def _mesh_groups(axes: str, varying: str) -> tuple[tuple[int, ...], ...]:
-    """mesh['a'=2,'b'=4] {'b'}: groups along the named axes."""
-    sizes = [(name, int(size)) for name, size in re.findall(r"'?\"?(\w+)\"?'?=(\d+)", axes)]
-    names = set(re.findall(r"\w+", varying))
-    places = np.arange(int(np.prod([size for _, size in sizes]))).reshape([size for _, size in sizes])
-    fixed = [range(1) if name in names else range(size) for name, size in sizes]
-    groups = []
-    for corner in itertools.product(*fixed):
-        index = tuple(slice(None) if name in names else at for (name, _), at in zip(sizes, corner, strict=True))
-        groups.append(tuple(int(d) for d in places[index].reshape(-1)))
-    return tuple(groups)

@@ -1,4 +1,4 @@
-"""What training and sampling would take on TPUs that are not there: the real programs, compiled by the real compiler.
+"""What a program would take on TPUs that are not there: the real program, compiled by the real compiler.
 
 The same task, mesh and sharding rules as in a run; only the arrays are missing. Memory is the compiler's own account of
 one chip; the time is its cycle estimate without communication (see forecast/hlo.py), so it is a lower bound. Attention
@@ -6,33 +6,24 @@ kernels, for which the compiler has no estimate, are charged what their matrix p
 """
 
 import dataclasses
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from ml_collections import ConfigDict
+from jax.sharding import Mesh
 
 from ernie_vilg_jax.chips import Chip
-from ernie_vilg_jax.config import latent_size
-from ernie_vilg_jax.diffusion.loop import visits
-from ernie_vilg_jax.diffusion.samplers import make_sampler
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.forecast.hlo import Program
-from ernie_vilg_jax.model import ModelParams, build_model
-from ernie_vilg_jax.models.autoencoder import Posterior
-from ernie_vilg_jax.sampling.generator import generate
-from ernie_vilg_jax.sampling.modes import check_mode
-from ernie_vilg_jax.sampling.streamed import working
-from ernie_vilg_jax.sharding import rules
-from ernie_vilg_jax.training.diffusion import DiffusionTask
-from ernie_vilg_jax.training.flops import count_flops
+from ernie_vilg_jax.sharding.rules import local_bytes
+from ernie_vilg_jax.training.flops import jaxpr_flops
 
 GIB = 2**30
+QUICK = "O1"
+"""XLA's optimization level of a first look at the memory; "" is its default, everything."""
 # What the time goes to -> how the operations are named.
 WORK = {
     "projections": r"/(qkv|text_kv|out)/",
@@ -45,17 +36,22 @@ WORK = {
 
 @dataclasses.dataclass(frozen=True)
 class Forecast:
-    """One compiled program, per chip. Bytes and FLOPs are plain numbers; seconds are estimates but `compile_seconds`.
+    """One program, per chip. Bytes and FLOPs are plain numbers; seconds are estimates but `compile_seconds`.
 
     Attributes:
-      state: name -> bytes of what stays between steps: parameters, averages, optimizer moments, by part.
-      temporary: bytes beside it while a step runs: activations, gathered weights, gradients.
-      peak: bytes of arguments and temporaries together, by the compiler's account.
-      flops: of the model, all chips together.
+      state: name -> bytes of what stays between calls: parameters, averages, optimizer moments, by part.
+      temporary: bytes beside it while the program runs: activations, gathered weights, gradients. Where the compiler
+        refuses the program, all that it needs beside its arguments.
+      peak: bytes that the program needs, by the compiler's account: its arguments, results that do not take their
+        place, temporaries and the program's own code (`peak_of`).
+      flops: of the model, all chips together: what is computed again in the backward pass counts once.
+      executed: FLOPs with what is computed again, where that is known.
       seconds: the compiler's cycles, as time, and the kernels'; None where it wrote no program text that can be read.
       kernel_seconds: of them, those of attention kernels.
       shares: part of the U-Net's work -> its share of the compiler's cycles (`WORK`; by name, so roughly).
       traffic: kind of collective -> (how many, bytes).
+      largest: the largest array of the program, for people.
+      refused: what the compiler says of a program for which it finds no room.
     """
 
     title: str
@@ -66,23 +62,44 @@ class Forecast:
     temporary: float
     peak: float
     flops: float
-    seconds: float | None
-    kernel_seconds: float
-    shares: Mapping[str, float]
-    traffic: Mapping[str, tuple[int, int]]
     compile_seconds: float
+    executed: float = 0.0
+    effort: str = ""
+    seconds: float | None = None
+    kernel_seconds: float = 0.0
+    shares: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    traffic: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    largest: str = ""
+    refused: str = ""
 
     @property
     def fits(self) -> bool:
-        return self.peak <= self.chip.hbm
+        return self.peak <= self.chip.hbm and not self.refused
+
+    @property
+    def because(self) -> str:
+        """The part that takes most of the memory."""
+        parts = {**self.state, "temporary": self.temporary}
+        name = max(parts, key=lambda part: parts[part])
+        return f"{name} {_gib(parts[name])}"
+
+    @property
+    def compiled(self) -> str:
+        return f"{self.compile_seconds:.0f} s{', quick' if self.effort else ''}"
 
     def text(self) -> str:
         """The report, as people read it."""
-        rows = [f"{self.title}: {self.chips} x {self.chip.name}, {self.batch} pictures"]
-        rows += [f"  {name:28s} {size / GIB:8.2f} GiB a chip" for name, size in self.state.items()]
-        rows.append(f"  {'temporary':28s} {self.temporary / GIB:8.2f} GiB a chip")
-        rows.append(f"  {'peak':28s} {self.peak / GIB:8.2f} GiB of {self.chip.hbm / GIB:.0f}")
+        images = f", {self.batch} images" if self.batch else ""
+        rows = [f"{self.title}: {self.chips} x {self.chip.name}{images}"]
+        rows += [f"  {name:28s} {_gib(size, 8)} a chip" for name, size in self.state.items()]
+        rows.append(f"  {'temporary':28s} {_gib(self.temporary, 8)} a chip")
+        rows.append(f"  {'peak':28s} {_gib(self.peak, 8)} of {self.chip.hbm / GIB:.0f}")
+        if self.largest:
+            rows.append(f"  {'largest array':28s} {self.largest}")
         rows.append(f"  {'model':28s} {self.flops / self.chips / 1e12:8.2f} TFLOP a chip")
+        if self.executed > self.flops:
+            again = self.executed / self.flops
+            rows.append(f"  {'executed':28s} {again:8.2f} times as many: some are computed again in the backward pass")
         if self.seconds:
             mfu = self.flops / self.chips / self.seconds / self.chip.flops
             rows.append(
@@ -96,197 +113,85 @@ class Forecast:
             rows.append(f"  {'of its cycles':28s} {', '.join(shares)}")
             for kind, (count, size) in sorted(self.traffic.items()):
                 rows.append(f"  {kind:28s} {size / GIB:8.2f} GiB in {count}")
-        rows.append(f"  verdict: {self.verdict}; compiled in {self.compile_seconds:.0f} s")
+        if self.refused:
+            rows.append(f"  {'the compiler says':28s} {self.refused}")
+        rows.append(f"  verdict: {self.verdict}; compiled in {self.compiled}")
         return "\n".join(rows)
 
     @property
     def verdict(self) -> str:
         if self.fits:
             return f"fits, with {(self.chip.hbm - self.peak) / GIB:.1f} GiB to spare"
-        return f"does not fit: {(self.peak - self.chip.hbm) / GIB:.1f} GiB too much a chip"
+        return f"does not fit: {_gib(self.peak)} of {self.chip.hbm / GIB:.0f}, most of it {self.because}"
 
 
-def forecast_training(config: ConfigDict, mesh: Mesh, chip: Chip, effort: str = "") -> Forecast:
-    """Compiles one training step of `config.phase` (base or experts) for `mesh`; `effort` as in `_compile`."""
-    if config.phase == "autoencoder":
-        raise UserError("--config names the phase autoencoder; aot compiles base and experts")
-    config = config.copy_and_resolve_references()
-    model = build_model(config)
-    cached = Posterior(np.zeros(0), np.zeros(0)) if config.data.cache_latents else None  # type: ignore[arg-type]
-    task = DiffusionTask(config, model, mesh, {}, posteriors=cached)
-    shapes = batch_shapes(config, task)
-    batch: Any = {
-        name: jax.ShapeDtypeStruct(shape, dtype, sharding=rules.batch_sharding(mesh))
-        for name, (shape, dtype) in shapes.items()
+def _gib(size: float, width: int = 0) -> str:
+    return f"{size / GIB:{width}.2f} GiB" if math.isfinite(size) else f"{'?':>{width}} GiB"
+
+
+@dataclasses.dataclass(frozen=True)
+class Built:
+    """A program that can be compiled.
+
+    Attributes:
+      title: what it is, on which mesh.
+      batch: images that it works on at once, over all chips.
+      jitted: the function.
+      args: its abstract arguments, placed.
+      state: name -> what of them stays between calls.
+      flops: under the mesh, counts the FLOPs of one call without what is computed again; None: no such thing in it.
+      turns: how often a loop runs whose trips are data, as in `Program`.
+    """
+
+    title: str
+    mesh: Mesh
+    batch: int
+    jitted: Any
+    args: tuple[Any, ...]
+    state: Mapping[str, Any]
+    flops: Callable[[], float] | None = None
+    turns: int = 1
+
+    def lower(self) -> tuple[Any, float]:
+        """The program as the compiler gets it, and the FLOPs that it executes."""
+        with jax.set_mesh(self.mesh):
+            traced = self.jitted.trace(*self.args)
+            return traced.lower(), jaxpr_flops(traced.jaxpr)
+
+
+def forecast(built: Built, chip: Chip, effort: str = "", lowered: tuple[Any, float] | None = None) -> Forecast:
+    """Compiles a program for `chip`; `effort` is "" or `QUICK`. `lowered` is `built.lower()`, where it is known."""
+    program, executed = lowered or built.lower()
+    with jax.set_mesh(built.mesh):
+        flops = built.flops() if built.flops else executed
+    known: dict[str, Any] = {
+        "state": {name: local_bytes(tree) for name, tree in built.state.items()},
+        **{"title": built.title, "chip": chip, "chips": built.mesh.size, "batch": built.batch, "effort": effort},
+        **{"flops": flops, "executed": executed},
     }
-    with jax.set_mesh(mesh):
-        flops = task.flops_per_step(batch)
-        compiled, seconds = _compile(task.train_step.lower(task.abstract, batch), effort)
-    params = {"autoencoder": task.abstract["autoencoder"], "text encoder": task.abstract["text_encoder"]}
-    names = {"params": "parameters", "ema": "average", "opt": "optimizer"}
-    state = {name: local_bytes(tree) for name, tree in params.items()}
-    state |= {f"experts, {names[name]}": local_bytes(tree) for name, tree in task.abstract["experts"].items()}
-    return report(
-        compiled,
-        title=f"{_title(config, mesh)}, training step of {config.phase}",
-        chip=chip,
-        chips=mesh.size,
-        batch=task.batch_size,
-        state=state,
-        flops=flops,
-        compile_seconds=seconds,
-    )
-
-
-def forecast_sampling(config: ConfigDict, mesh: Mesh, chip: Chip, batch: int, effort: str = "") -> Forecast:
-    """Compiles prompts -> pictures with all experts resident: text encoder, the whole loop with guidance, decoder.
-
-    Pictures go over the mesh's `data` and `fsdp`; experts are whole on every chip, or cut along `tensor`.
-    """
-    config = config.copy_and_resolve_references()
-    check_mode("resident", config.experts.n, mesh)
-    across = mesh.shape["data"] * mesh.shape["fsdp"]
-    if batch % across:
-        raise UserError(f"--batch={batch} must be a multiple of {across}, the chips that pictures go over")
-    model = build_model(config)
-    settings = config.sample
-    sampler = make_sampler(settings.sampler, model.schedule, settings.steps)
-    key, half = jax.random.key(0), jnp.dtype(config.dtype)
-
-    def abstract(tree: Any, dtype: Any) -> Any:
-        tree = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), tree)
-        return rules.placed(tree, working(tree, mesh))
-
-    expert = abstract(jax.eval_shape(model.init_unet, key), half)
-    text_encoder = abstract(jax.eval_shape(model.init_text_encoder, key), half)
-    params = ModelParams(abstract(model.abstract_autoencoder(), jnp.float32), text_encoder, (expert,) * model.stages.n)
-    words = [jax.ShapeDtypeStruct((batch, config.tokenizer.max_length), t) for t in (jnp.int32, jnp.bool_)]
-    null = tuple(jax.ShapeDtypeStruct((1, *word.shape[1:]), word.dtype) for word in words)
-    noise = jax.ShapeDtypeStruct((batch, *model.latent_shape), jnp.float32)
-    over = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
-    tokens, mask, noise = (jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=over) for x in (*words, noise))
-
-    def run(params: ModelParams, tokens: Any, mask: Any, null: Any, noise: Any, scale: Any) -> jax.Array:
-        return generate(model, params, model.stages, sampler, tokens, mask, null, noise, scale, key)
-
-    def step(params: ModelParams, tokens: Any, mask: Any, noise: Any) -> Any:
-        text = model.encode_text(params.text_encoder, tokens, mask)
-        return model.predict(params.experts[0], noise, jnp.zeros(batch, jnp.int32), text)
-
-    with jax.set_mesh(mesh):
-        # With guidance each step looks at every picture twice.
-        flops = 2 * settings.steps * count_flops(step, params, tokens, mask, noise)
-        flops += count_flops(model.decode, params.autoencoder, noise)
-        scale = jax.ShapeDtypeStruct((), jnp.float32)
-        jitted = jax.jit(run, out_shardings=over)
-        compiled, seconds = _compile(jitted.lower(params, tokens, mask, null, noise, scale), effort)
-    names = {"autoencoder": params.autoencoder, "text encoder": text_encoder}
-    state = {name: local_bytes(tree) for name, tree in names.items()}
-    return report(
-        compiled,
-        title=f"{_title(config, mesh)}, {settings.steps} steps of {settings.sampler} with guidance",
-        chip=chip,
-        chips=mesh.size,
-        batch=batch,
-        state=state | {f"experts ({model.stages.n})": model.stages.n * local_bytes(expert)},
-        flops=flops,
-        compile_seconds=seconds,
-        # How many steps a stage has is data to the program.
-        turns=round(settings.steps / len(visits(model.stages, sampler.timesteps))),
-    )
-
-
-class TooBig(UserError):
-    """The compiler found no way to fit the program into a chip's memory."""
-
-
-def largest(batch: int, forecast: Callable[[int], Forecast], tell: Callable[[str], Any]) -> Forecast:
-    """Of the largest multiple of `batch` that fits. Raises UserError if not even the first does.
-
-    Memory grows by about as much with each multiple, so that two tries say where the limit lies, and a third is there.
-    """
-    fitting: dict[int, Forecast] = {}
-    above, multiple = 10**9, 1
-    while True:
-        try:
-            found = forecast(multiple * batch)
-        except TooBig as error:
-            tell(f"batch {multiple * batch}: {error}")
-            above = multiple
-        else:
-            tell(f"batch {multiple * batch}: {found.verdict}")
-            if found.fits:
-                fitting[multiple] = found
-            else:
-                above = multiple
-        if not fitting:
-            raise TooBig(
-                f"a batch of {batch} does not fit: give a smaller one, more chips, or --config.model.unet.remat=True"
-            )
-        best = max(fitting)
-        if best + 1 == above:
-            return fitting[best]
-        if len(fitting) == 1:
-            multiple = 2 * best if 2 * best < above else (best + above) // 2
-            continue
-        before = max(count for count in fitting if count < best)
-        each = max((fitting[best].peak - fitting[before].peak) / (best - before), 1.0)
-        more = int((fitting[best].chip.hbm - fitting[best].peak) / each)
-        if not more:
-            return fitting[best]
-        multiple = best + more if best + more < above else (best + above) // 2
-
-
-def _title(config: ConfigDict, mesh: Mesh) -> str:
-    axes = ", ".join(f"{axis}={size}" for axis, size in mesh.shape.items() if size > 1)
-    side = config.model.image_size
-    return f"{config.name}, {side} x {side} pixels, mesh {axes or 'of one chip'}"
-
-
-def _compile(lowered: Any, effort: str) -> tuple[Any, float]:
-    """The compiled program, and the seconds it took. `effort` is XLA's optimization level: "" its default, or "O1"."""
     started = time.monotonic()
     before = jax.config.jax_optimization_level  # type: ignore[attr-defined]
     jax.config.update("jax_optimization_level", effort or before)
     try:
-        return lowered.compile(), time.monotonic() - started
+        with jax.set_mesh(built.mesh):
+            compiled = program.compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        used = re.search(r"Used \S+ of \S+ hbm", str(error))
-        raise TooBig(f"does not fit: {used[0] if used else str(error).splitlines()[0][:200]} on each chip") from error
+        peak = needed(str(error))
+        temporary = peak - local_bytes(built.args)
+        refused = str(error).strip().splitlines()[0]
+        seconds = time.monotonic() - started
+        return Forecast(**known, temporary=temporary, peak=peak, compile_seconds=seconds, refused=refused)
     finally:
         jax.config.update("jax_optimization_level", before)
+    return report(compiled, built.turns, **known, compile_seconds=time.monotonic() - started)
 
 
-def batch_shapes(config: ConfigDict, task: DiffusionTask) -> dict[str, tuple[tuple[int, ...], Any]]:
-    """Shape and type of every array that a training step is given."""
-    batch, length, side, size = (
-        task.batch_size,
-        config.tokenizer.max_length,
-        latent_size(config),
-        config.model.image_size,
-    )
-    every: dict[str, tuple[tuple[int, ...], Any]] = {
-        "tokens": ((batch, length), jnp.int32),
-        "token_mask": ((batch, length), jnp.bool_),
-        "token_weight": ((batch, length), jnp.float32),
-        "loss_weight": ((batch, side, side), jnp.float32),
-    }
-    shapes = {name: every[name] for name in task.words}
-    if config.data.cache_latents:
-        latents = (batch, side, side, config.model.autoencoder.latent_channels)
-        return {**shapes, "mean": (latents, jnp.float32), "log_variance": (latents, jnp.float32)}
-    return {**shapes, "image": ((batch, size, size, 3), jnp.float32)}
-
-
-def local_bytes(tree: Any) -> float:
-    """Bytes of an abstract, placed tree on one device."""
-    total = 0.0
-    for leaf in jax.tree.leaves(tree):
-        shape = leaf.sharding.shard_shape(leaf.shape)
-        total += float(np.prod(shape, dtype=np.float64)) * getattr(leaf.dtype, "itemsize", 4)
-    return total
+def needed(refusal: str) -> float:
+    """Bytes that a program would need, from what the compiler says as it refuses it; infinity if that is not said."""
+    found = re.search(r"(?:Used|temporaries \()\s*([\d.]+)([KMGT]?)", refusal)
+    return float(found[1]) * 2.0 ** (10 * " KMGT".index(found[2] or " ")) if found else math.inf
 
 
 def report(compiled: Any, turns: int = 1, **known: Any) -> Forecast:
@@ -302,9 +207,53 @@ def report(compiled: Any, turns: int = 1, **known: Any) -> Forecast:
     return Forecast(
         **known,
         temporary=memory.temp_size_in_bytes,
-        peak=memory.argument_size_in_bytes + memory.temp_size_in_bytes,
+        peak=peak_of(memory),
         seconds=program.cycles / chip.clock + kernels if program and program.cycles else None,
         kernel_seconds=kernels,
         shares=program.shares(WORK) if program else {},
         traffic=program.traffic() if program else {},
+        largest=program.largest if program else "",
     )
+
+
+def peak_of(memory: Any) -> float:
+    """Bytes that a program needs, of `compiled.memory_analysis()`.
+
+    The compiler's own peak is of arrays alive at once. Where there is room it lays them out with gaps, so that what it
+    sets aside for all temporaries can be more. The program's code lies beside both.
+    """
+    held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    peak = max(getattr(memory, "peak_memory_in_bytes", 0), held + memory.temp_size_in_bytes)
+    return float(peak + memory.generated_code_size_in_bytes)
+
+
+def search(batch: int, forecast: Callable[[int], Forecast], tell: Callable[[str], Any]) -> Forecast:
+    """Of the largest multiple of `batch` that fits. Raises UserError if not even the first does.
+
+    Memory grows by about as much with each multiple, so that two tries say where the limit lies, and a third is there.
+    """
+    fitting: dict[int, Forecast] = {}
+    above, multiple = 10**9, 1
+    while True:
+        found = forecast(multiple * batch)
+        tell(f"batch {multiple * batch}: {found.verdict}")
+        if found.fits:
+            fitting[multiple] = found
+        else:
+            above = multiple
+        if not fitting:
+            raise UserError(
+                f"a batch of {batch} does not fit: give a smaller one, more chips, or --config.model.unet.remat=True"
+            )
+        best = max(fitting)
+        if best + 1 == above:
+            return fitting[best]
+        if len(fitting) == 1:
+            multiple = 2 * best if 2 * best < above else (best + above) // 2
+            continue
+        before = max(count for count in fitting if count < best)
+        each = max((fitting[best].peak - fitting[before].peak) / (best - before), 1.0)
+        more = int((fitting[best].chip.hbm - fitting[best].peak) / each)
+        if not more:
+            return fitting[best]
+        multiple = best + more if best + more < above else (best + above) // 2

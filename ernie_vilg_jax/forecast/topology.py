@@ -7,8 +7,10 @@ What it compiles cannot be run here, but its memory is what a TPU would need, an
 """
 
 import os
+import re
 from collections.abc import Sequence
-from typing import Any
+from math import prod
+from typing import Any, NamedTuple
 
 from ernie_vilg_jax.chips import CHIPS, Chip
 from ernie_vilg_jax.errors import UserError
@@ -20,6 +22,28 @@ _ENVIRONMENT = {
     "TPU_WORKER_HOSTNAMES": "localhost",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
+
+
+class Slice(NamedTuple):
+    """A slice, or several, by name."""
+
+    devices: int
+    slices: int
+    chip: Chip | None
+    """None where only the kind of device is known: its memory is not."""
+
+
+def parse(topology: str) -> Slice:
+    """What "v5p:4x4x8", "2*v5p:4x4x8" (two slices), "gpu:8" or "cpu:1" names; needs no compiler."""
+    found = re.fullmatch(r"(?:([1-9]\d*)\*)?(\w+):([1-9]\d*(?:x[1-9]\d*)*)", topology)
+    if found is None or found[2] not in (*CHIPS, "gpu", "cpu"):
+        raise UserError(
+            f"--topology={topology} is of no known chip: give {', '.join(CHIPS)} and a shape, such as v5p:4x4x8, "
+            "2*v5p:4x4x8 for two slices, or gpu or cpu and how many, such as gpu:8"
+        )
+    slices, chip = int(found[1] or 1), CHIPS.get(found[2])
+    each = prod(map(int, found[3].split("x"))) * (chip.devices if chip else 1)
+    return Slice(slices * each, slices, chip)
 
 
 def describe(topology: str) -> tuple[Sequence[Any], Chip]:

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ernie_vilg_jax.errors import UserError, file_error, file_errors
-from ernie_vilg_jax.paths import plain_name, replacing
+from ernie_vilg_jax.paths import local, plain_name, replacing
 
 FILES = ("diffusion_pytorch_model.safetensors", "model.safetensors")
 READABLE = ("F64", "F32", "F16", "BF16")
@@ -53,7 +53,7 @@ def open_tensors(source: str | Path) -> Tensors:
 
     Raises UserError where there is none, or where a file is damaged. Reads the headers only.
     """
-    files = _files(Path(source))
+    files = _files(local(source, "source"))
     opened: dict[str, Any] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     for file in files:
@@ -127,7 +127,7 @@ def _convert(source: Path) -> str:
 
 def read_config(source: str | Path, config_json: str | Path | None = None) -> dict[str, Any]:
     """The config.json of a folder, or beside a file, or `config_json`. Raises UserError where it is none."""
-    source = Path(source)
+    source = local(source, "source")
     file = Path(config_json) if config_json else (source if source.is_dir() else source.parent) / "config.json"
     if not file.is_file():
         raise UserError(f"there is no {file}, which says how the network was built: name it with --config_json=FILE")

@@ -38,6 +38,7 @@ class GroupNorm(nn.Module):
 
     num_groups: int = 32
     epsilon: float = 1e-5
+    fast_variance: bool = True
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -45,7 +46,8 @@ class GroupNorm(nn.Module):
         groups = self.num_groups
         while x.shape[-1] % groups:
             groups //= 2
-        y = nn.GroupNorm(groups, epsilon=self.epsilon, dtype=jnp.float32, name="norm")(x.astype(jnp.float32))
+        how: Any = {"epsilon": self.epsilon, "use_fast_variance": self.fast_variance, "dtype": jnp.float32}
+        y = nn.GroupNorm(groups, **how, name="norm")(x.astype(jnp.float32))
         return y.astype(self.dtype)
 
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from ernie_vilg_jax.models.attention import GroupNorm
 
 Dtype = Any
+PRECISIONS = ("default", "high", "highest")
 
 
 class Posterior(NamedTuple):
@@ -23,8 +24,9 @@ class Posterior(NamedTuple):
     mean: jax.Array
     log_variance: jax.Array
 
-    def sample(self, key: jax.Array) -> jax.Array:
-        return self.mean + jnp.exp(0.5 * self.log_variance) * jax.random.normal(key, self.mean.shape)
+    def sample(self, noise: jax.Array) -> jax.Array:
+        """A draw, from unit-variance noise of the shape of the mean."""
+        return self.mean + jnp.exp(0.5 * self.log_variance) * noise
 
     def kl(self) -> jax.Array:
         """KL divergence to N(0, 1) of each sample, summed over its latents, in nats: [B]."""
@@ -32,19 +34,26 @@ class Posterior(NamedTuple):
         return 0.5 * terms.sum((1, 2, 3))
 
 
+def _norm(module: Any, name: str) -> GroupNorm:
+    """A GroupNorm with the settings of the module that it is part of."""
+    fast = not module.two_pass_norm
+    return GroupNorm(module.norm_groups, epsilon=1e-6, fast_variance=fast, dtype=module.dtype, name=name)
+
+
 class Resnet(nn.Module):
     """Norm, SiLU, conv, twice, with a skip: [B, h, w, C] -> [B, h, w, channels]."""
 
     channels: int
     norm_groups: int = 32
+    two_pass_norm: bool = True
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        norm = partial(GroupNorm, self.norm_groups, epsilon=1e-6, dtype=self.dtype)
-        h = nn.silu(norm(name="norm_0")(x))
+        norm = partial(_norm, self)
+        h = nn.silu(norm("norm_0")(x))
         h = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_0")(h)
-        h = nn.silu(norm(name="norm_1")(h))
+        h = nn.silu(norm("norm_1")(h))
         h = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_1")(h)
         if x.shape[-1] != self.channels:
             x = nn.Conv(self.channels, (1, 1), dtype=self.dtype, name="skip")(x)
@@ -55,15 +64,29 @@ class SelfAttention(nn.Module):
     """Single-head attention over image positions, with its residual connection: [B, h, w, C] -> same."""
 
     norm_groups: int = 32
+    two_pass_norm: bool = True
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         b, h, w, c = x.shape
-        y = GroupNorm(self.norm_groups, epsilon=1e-6, dtype=self.dtype, name="norm")(x).reshape(b, h * w, 1, c)
+        y = _norm(self, "norm")(x).reshape(b, h * w, 1, c)
         q, k, v = (nn.Dense(c, dtype=self.dtype, name=name)(y) for name in ("query", "key", "value"))
-        y = jax.nn.dot_product_attention(q, k, v).reshape(b, h, w, c)
+        y = attention_in_pieces(q, k, v).reshape(b, h, w, c)
         return x + nn.Dense(c, dtype=self.dtype, name="out")(y)
+
+
+def attention_in_pieces(q: jax.Array, k: jax.Array, v: jax.Array, queries: int = 1024) -> jax.Array:
+    """Attention [B, N, heads, d] that holds the logits of so many queries at a time, where there are many more.
+
+    At 1024 pixels there are 16,384 positions, and the logits of one image would take 1 GiB.
+    """
+    positions = q.shape[1]
+    if positions <= 4 * queries or positions % queries:
+        return jax.nn.dot_product_attention(q, k, v)
+    pieces = q.reshape(q.shape[0], -1, queries, *q.shape[2:]).swapaxes(0, 1)
+    some = jax.checkpoint(lambda piece: jax.nn.dot_product_attention(piece, k, v))
+    return jax.lax.map(some, pieces).swapaxes(0, 1).reshape(q.shape)
 
 
 class Encoder(nn.Module):
@@ -73,11 +96,14 @@ class Encoder(nn.Module):
     num_res_blocks: int
     latent_channels: int
     norm_groups: int = 32
+    two_pass_norm: bool = True
+    remat: bool = False
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        res = partial(Resnet, norm_groups=self.norm_groups, dtype=self.dtype)
+        settings: Any = {"norm_groups": self.norm_groups, "two_pass_norm": self.two_pass_norm, "dtype": self.dtype}
+        res = partial(nn.remat(Resnet) if self.remat else Resnet, **settings)
         h = nn.Conv(self.channels[0], (3, 3), dtype=self.dtype, name="conv_in")(x)
         for level, channels in enumerate(self.channels):
             for i in range(self.num_res_blocks):
@@ -87,9 +113,9 @@ class Encoder(nn.Module):
                 name, pad = f"down_{level}_conv", ((0, 1), (0, 1))
                 h = nn.Conv(channels, (3, 3), (2, 2), padding=pad, dtype=self.dtype, name=name)(h)
         h = res(self.channels[-1], name="mid_res_0")(h)
-        h = SelfAttention(self.norm_groups, self.dtype, name="mid_attn")(h)
+        h = SelfAttention(**settings, name="mid_attn")(h)
         h = res(self.channels[-1], name="mid_res_1")(h)
-        h = nn.silu(GroupNorm(self.norm_groups, epsilon=1e-6, dtype=self.dtype, name="norm_out")(h))
+        h = nn.silu(_norm(self, "norm_out")(h))
         h = nn.Conv(2 * self.latent_channels, (3, 3), dtype=jnp.float32, name="conv_out")(h)
         return nn.Conv(2 * self.latent_channels, (1, 1), dtype=jnp.float32, name="quant")(h)
 
@@ -102,15 +128,18 @@ class Decoder(nn.Module):
     out_channels: int
     latent_channels: int
     norm_groups: int = 32
+    two_pass_norm: bool = True
+    remat: bool = False
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, latents: jax.Array) -> jax.Array:
-        res = partial(Resnet, norm_groups=self.norm_groups, dtype=self.dtype)
+        settings: Any = {"norm_groups": self.norm_groups, "two_pass_norm": self.two_pass_norm, "dtype": self.dtype}
+        res = partial(nn.remat(Resnet) if self.remat else Resnet, **settings)
         h = nn.Conv(self.latent_channels, (1, 1), dtype=self.dtype, name="post_quant")(latents)
         h = nn.Conv(self.channels[-1], (3, 3), dtype=self.dtype, name="conv_in")(h)
         h = res(self.channels[-1], name="mid_res_0")(h)
-        h = SelfAttention(self.norm_groups, self.dtype, name="mid_attn")(h)
+        h = SelfAttention(**settings, name="mid_attn")(h)
         h = res(self.channels[-1], name="mid_res_1")(h)
         for level, channels in reversed(list(enumerate(self.channels))):
             for i in range(self.num_res_blocks + 1):
@@ -118,7 +147,7 @@ class Decoder(nn.Module):
             if level:
                 h = jnp.repeat(jnp.repeat(h, 2, axis=1), 2, axis=2)
                 h = nn.Conv(channels, (3, 3), dtype=self.dtype, name=f"up_{level}_conv")(h)
-        h = nn.silu(GroupNorm(self.norm_groups, epsilon=1e-6, dtype=self.dtype, name="norm_out")(h))
+        h = nn.silu(_norm(self, "norm_out")(h))
         return nn.Conv(self.out_channels, (3, 3), dtype=jnp.float32, name="conv_out")(h)
 
 
@@ -133,9 +162,14 @@ class Autoencoder(nn.Module):
     latent_channels: int = 4
     patch_size: int = 1
     norm_groups: int = 32
+    two_pass_norm: bool = True
+    remat: bool = False
+    precision: str = "high"
     dtype: Dtype = jnp.float32
 
     def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"model.autoencoder.precision={self.precision!r} must be one of {', '.join(PRECISIONS)}")
         if self.norm_groups < 1:
             raise ValueError(f"model.autoencoder.norm_groups={self.norm_groups} must be at least 1")
         super().__post_init__()
@@ -145,24 +179,28 @@ class Autoencoder(nn.Module):
         return self.patch_size * 2 ** (len(self.channels) - 1)
 
     def setup(self) -> None:
-        sizes = {"latent_channels": self.latent_channels, "norm_groups": self.norm_groups, "dtype": self.dtype}
+        sizes: dict[str, Any] = {
+            name: getattr(self, name) for name in ("latent_channels", "norm_groups", "two_pass_norm", "remat", "dtype")
+        }
         self.encoder = Encoder(self.channels, self.num_res_blocks, **sizes)
         self.decoder = Decoder(self.channels, self.num_res_blocks, out_channels=3 * self.patch_size**2, **sizes)
 
     def encode(self, images: jax.Array) -> Posterior:
         if images.shape[1] % self.downsampling or images.shape[2] % self.downsampling:
             raise ValueError(f"images of {images.shape[1:3]} must be multiples of {self.downsampling} (autoencoder)")
-        moments = self.encoder(_to_patches(images.astype(self.dtype), self.patch_size))
+        with jax.default_matmul_precision(self.precision):
+            moments = self.encoder(_to_patches(images.astype(self.dtype), self.patch_size))
         mean, log_variance = jnp.split(moments.astype(jnp.float32), 2, axis=-1)
         return Posterior(mean, jnp.clip(log_variance, -30.0, 20.0))
 
     def decode(self, latents: jax.Array) -> jax.Array:
-        return _from_patches(self.decoder(latents.astype(self.dtype)), self.patch_size)
+        with jax.default_matmul_precision(self.precision):
+            return _from_patches(self.decoder(latents.astype(self.dtype)), self.patch_size)
 
     def __call__(self, images: jax.Array, key: jax.Array) -> tuple[jax.Array, Posterior]:
         """Reconstruction [B, H, W, 3] fp32 through a sampled latent, and the posterior."""
         posterior = self.encode(images)
-        return self.decode(posterior.sample(key)), posterior
+        return self.decode(posterior.sample(jax.random.normal(key, posterior.mean.shape))), posterior
 
 
 def _to_patches(x: jax.Array, p: int) -> jax.Array:

@@ -1,6 +1,6 @@
 """The knowledge-enhanced U-Net: ADM blocks with joint text-image attention.
 
-    x, t, text -> conv_in -> down levels -> middle -> up levels (skips) -> norm, SiLU, conv_out -> epsilon
+    x, t, text -> conv_in -> down levels -> middle -> up levels (skips) -> norm, SiLU, conv_out -> prediction
 
 Sizes, as the paper gives them: 512 base channels, multipliers (1, 2, 3, 4), 3 residual blocks a
 level, attention at down-samplings 2, 4 and 8, 64 channels a head: 2.238B parameters (see tests/models/test_sizes.py).
@@ -71,7 +71,7 @@ class UNet(nn.Module):
       timesteps: [B] int, in [0, T).
       text: text features [B, L, D]; text_mask: [B, L] bool, False on padding; pooled: [B, D].
       token_weight: [B, L], by which the attention to each token is multiplied (training only); see `token_weight_on`.
-    Returns epsilon [B, h, w, latent_channels] in fp32.
+    Returns the prediction [B, h, w, latent_channels] in fp32.
 
     `remat` keeps the inputs of the blocks for the backward pass and computes what is in between again; `remat_keep`
     'heavy' keeps the results of convolutions and projections, too, and repeats only the cheap rest.
@@ -158,6 +158,8 @@ class UNet(nn.Module):
                 h = res(h, h.shape[-1], f"up_{level}_resample", "up")
 
         h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
-        # The last layer in fp32: epsilon is compared with unit-variance noise, bf16 would round at 1/256 of it.
-        conv_out = nn.Conv(self.latent_channels, (3, 3), dtype=jnp.float32, kernel_init=zeros, name="conv_out")
+        # The last layer in fp32: the prediction is compared with unit-variance noise, bf16 would round at 1/256 of it.
+        # On TPU fp32 alone would still round what is multiplied to bf16.
+        exact: Any = {"dtype": jnp.float32, "precision": "highest"}
+        conv_out = nn.Conv(self.latent_channels, (3, 3), **exact, kernel_init=zeros, name="conv_out")
         return conv_out(h.astype(jnp.float32))

@@ -16,6 +16,7 @@ from ernie_vilg_jax.checkpointing import expert_name
 from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.interop import components
 from ernie_vilg_jax.model import Model, ModelParams, Params, build_model
 from ernie_vilg_jax.pipeline.pipeline import Pipeline
 from ernie_vilg_jax.sampling.modes import check_mode
@@ -110,9 +111,7 @@ def export(
 
     `prompts` are the examples that `sample` shows when it is given none.
     """
-    target = Path(output)
-    if target.exists() and not paths.is_empty(target) and not overwrite:
-        raise UserError(f"{target} is not empty; name another folder, or give --overwrite")
+    target = components.free(output, path, overwrite)
     found = checkpointing.find(path)
     metadata = checkpointing.read_metadata(found)
     # Folders of the machine that trained it mean nothing elsewhere.
@@ -132,4 +131,4 @@ def export(
     }
     with paths.replacing(target) as fresh:
         checkpointing.save_once(fresh, items, metadata)
-    return sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
+    return sum((folder / file).stat().length for folder, _, files in target.walk() for file in files)

@@ -27,7 +27,7 @@ from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.data.tokenizers import prepare_tokenizer, tokenizer_files, tokenizer_sha256
 from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.knowledge.words import LANGUAGES
-from ernie_vilg_jax.paths import write_atomically
+from ernie_vilg_jax.paths import local, write_atomically
 from ernie_vilg_jax.preparation.progress import PROGRESS, Progress, split_summaries, whole_note
 from ernie_vilg_jax.preparation.sources import Licence, Source, make_source
 from ernie_vilg_jax.preparation.splits import Slot, plan_shards
@@ -74,7 +74,7 @@ def prepare(config: Any, output: str | Path, *, own_data: bool = False) -> dict[
       own_data: the sources are not the config's own but were chosen for this directory, so the loader need not find
         them in the config it trains.
     """
-    directory = Path(output)
+    directory = local(output, "output")
     if config.data.num_shards < 1:
         raise UserError(f"config.data.num_shards={config.data.num_shards} must be at least 1")
     if not 0 <= config.data.holdout_fraction < 1:

@@ -14,6 +14,7 @@ from ernie_vilg_jax.diffusion.guidance import Numbers, guided
 from ernie_vilg_jax.diffusion.inpainting import Known, keeping
 from ernie_vilg_jax.diffusion.loop import sample
 from ernie_vilg_jax.diffusion.samplers import Sampler
+from ernie_vilg_jax.diffusion.schedule import Denoised
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.model import Model, ModelParams, Params
 from ernie_vilg_jax.models.text_encoder import Text
@@ -31,13 +32,14 @@ def guided_prediction(
     text: Text,
     shared: tuple[Text, float | jax.Array | Numbers],
     known: Known | None = None,
-) -> jax.Array:
-    """`predict` with guidance; `shared` is the null text and the guidance (`guided` has the rules).
+) -> Denoised:
+    """`Model.predict` with guidance; `shared` is the null text and the guidance (`guided` has the rules).
 
     `known` is what the clean latents are known to be, in inpainting.
     """
-    answer = guided(lambda x, t, text: model.predict(unet, x, t, text), text, *shared, model.schedule)
-    return answer(x, t) if known is None else keeping(answer, model.schedule, known)(x, t)
+    network = lambda x, t, text: model.prediction(unet, x, t, text)  # noqa: E731
+    predict = guided(network, text, *shared, model.schedule, model.prediction_type)
+    return predict(x, t) if known is None else keeping(predict, model.schedule, known)(x, t)
 
 
 def generate(
@@ -69,7 +71,7 @@ def generate(
     text = model.encode_text(params.text_encoder, tokens, mask)
     null_text = model.encode_text(params.text_encoder, *null)
 
-    def apply(unet: Params, x: jax.Array, t: jax.Array) -> jax.Array:
+    def apply(unet: Params, x: jax.Array, t: jax.Array) -> Denoised:
         return guided_prediction(model, unet, x, t, text, (null_text, guidance), known)
 
     return model.decode(params.autoencoder, sample(params.experts, apply, stages, sampler, noise, key))
@@ -100,7 +102,7 @@ class Generator:
         mesh: Mesh | None = None,
         look: Callable[[Params, jax.Array, jax.Array, Text], Any] | None = None,
     ) -> None:
-        def predict(unet: Params, x: jax.Array, t: jax.Array, text: tuple[Text, Text | None], shared: Any) -> jax.Array:
+        def predict(unet: Params, x: jax.Array, t: jax.Array, text: tuple[Text, Text | None], shared: Any) -> Denoised:
             words, negative = text
             null_text, guidance, known = shared
             null_text = null_text if negative is None else negative
@@ -112,7 +114,7 @@ class Generator:
         # What is cut over a mesh is gathered by the chips themselves: nothing to overlap.
         prefetch = mesh is None or mesh.shape["fsdp"] == 1
         self.sampling = make_sampling(mode, predict, stages, sampler, mesh=mesh, prefetch=prefetch)
-        self.stepped = Stepped(predict, model.schedule, stages, sampler, mesh, mode == "streamed", look_at)
+        self.stepped = Stepped(predict, stages, sampler, mesh, mode == "streamed", look_at)
         self.mesh = mesh
         self._hold: Any = partial(fetched, mesh=mesh) if mode == "streamed" else contextlib.nullcontext
         self._encode_text, self._decode = partial(_encode_text, model), partial(_decode, model)

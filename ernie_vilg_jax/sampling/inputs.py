@@ -7,9 +7,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ernie_vilg_jax.diffusion.schedule import Denoised
+
 Params = Any
-Predict = Callable[[Params, jax.Array, jax.Array, Any, Any], jax.Array]
-"""predict(params, x [b, ...], t int32 [b], text, shared) -> epsilon [b, ...]: an expert's answer, guided."""
+Predict = Callable[[Params, jax.Array, jax.Array, Any, Any], Denoised]
+"""predict(params, x [b, ...], t int32 [b], text, shared) -> (x0, epsilon) [b, ...]: what an expert sees, guided."""
 
 
 class Inputs(NamedTuple):

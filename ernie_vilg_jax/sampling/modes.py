@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from ernie_vilg_jax.diffusion.loop import sample
 from ernie_vilg_jax.diffusion.samplers import Sampler
+from ernie_vilg_jax.diffusion.schedule import Denoised
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.sampling.inputs import Inputs, Params, Predict
@@ -74,7 +75,7 @@ def check_mode(mode: str, n: int, mesh: Mesh | None) -> None:
 def _resident(predict: Predict, stages: Stages, sampler: Sampler) -> Sampling:
     @jax.jit
     def one(experts: Any, latents: jax.Array, text: Any, shared: Any, key: jax.Array) -> jax.Array:
-        def apply(params: Params, x: jax.Array, t: jax.Array) -> jax.Array:
+        def apply(params: Params, x: jax.Array, t: jax.Array) -> Denoised:
             return predict(params, x, t, text, shared)
 
         return sample(experts, apply, stages, sampler, latents, key)

@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 
 from ernie_vilg_jax.diffusion.loop import run_step, visits
 from ernie_vilg_jax.diffusion.samplers import Sampler
-from ernie_vilg_jax.diffusion.schedule import Schedule
+from ernie_vilg_jax.diffusion.schedule import Denoised
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.sampling.inputs import Inputs, Params, Predict
 from ernie_vilg_jax.sampling.streamed import LazyParams, fetch, finishing, release, starting
@@ -35,7 +35,7 @@ class Step(NamedTuple):
     stage: int
     """Whose expert did it."""
     x0: list[jax.Array]
-    """M batches [b, ...]: the clean latents that the expert's last answer in the step implies."""
+    """M batches [b, ...]: the clean latents that the expert's last prediction in the step implies."""
     seen: list[Any]
     """M times what `look` returned."""
 
@@ -49,7 +49,6 @@ class Stepped:
     """Samples like `Streamed`, or with experts that stay where they are, and calls `on_step` after each step."""
 
     predict: Predict
-    schedule: Schedule
     stages: Stages
     sampler: Sampler
     mesh: Mesh | None = None
@@ -65,10 +64,10 @@ class Stepped:
             # A sampler may ask from within a loop of its own, so what it was told is kept in a mutable array.
             x0 = jax.new_ref(jnp.zeros_like(carry.x))
 
-            def apply(params: Params, x: jax.Array, t: jax.Array) -> jax.Array:
-                epsilon = self.predict(params, x, t, text, shared)
-                x0[...] = self.schedule.to_x0(x, epsilon, t)
-                return epsilon
+            def apply(params: Params, x: jax.Array, t: jax.Array) -> Denoised:
+                denoised = self.predict(params, x, t, text, shared)
+                x0[...] = denoised.x0
+                return denoised
 
             t = jnp.broadcast_to(jnp.asarray(self.sampler.timesteps)[i], carry.x.shape[:1])
             seen = None if self.look is None else self.look(params, carry.x, t, text, shared)

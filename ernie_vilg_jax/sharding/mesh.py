@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 from jax.experimental import mesh_utils
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AbstractMesh, AxisType, Mesh
 
 from ernie_vilg_jax.errors import UserError
 
@@ -27,23 +27,39 @@ def make_mesh(sizes: Mapping[str, int], devices: Sequence[Any] | None = None) ->
     Raises UserError, naming the nearest possible mesh, when the sizes do not fit the devices.
     """
     devices = list(jax.devices()) if devices is None else list(devices)
-    shape = [int(sizes.get(axis, 1)) for axis in AXES]
-    if sum(size == -1 for size in shape) > 1 or any(size < 1 and size != -1 for size in shape):
-        raise UserError(f"--config.mesh ({_named(shape)}): sizes are at least 1, and at most one of them is -1")
-    fixed = math.prod(size for size in shape if size != -1)
-    if len(devices) % fixed or (-1 not in shape and fixed != len(devices)):
-        raise UserError(
-            f"--config.mesh ({_named(shape)}) needs {'a multiple of ' if -1 in shape else ''}{fixed} devices, but "
-            f"there are {len(devices)}; the nearest that fits: {_named(nearest(shape, len(devices)))}"
-        )
-    shape = [len(devices) // fixed if size == -1 else size for size in shape]
     slices = len({getattr(device, "slice_index", 0) for device in devices})
+    shape = shape_of(sizes, len(devices), slices)
     if slices > 1:
         placed = _over_slices(shape, slices, devices)
     else:
         # An axis may take part of a side of the torus: fsdp=64 of 4 x 4 x 8 chips is 4 x 4 x half of 8.
         placed = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
     return Mesh(placed, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def abstract_mesh(sizes: Mapping[str, int], count: int, slices: int = 1) -> AbstractMesh:
+    """The mesh of `count` devices that are not here: for shapes and shardings, not to compute on.
+
+    Raises UserError as `make_mesh` would on `count` devices of so many slices.
+    """
+    return AbstractMesh(tuple(shape_of(sizes, count, slices)), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def shape_of(sizes: Mapping[str, int], count: int, slices: int = 1) -> list[int]:
+    """Devices along each of AXES. Raises UserError where the sizes do not fit `count` devices of so many slices."""
+    shape = [int(sizes.get(axis, 1)) for axis in AXES]
+    if sum(size == -1 for size in shape) > 1 or any(size < 1 and size != -1 for size in shape):
+        raise UserError(f"--config.mesh ({_named(shape)}): sizes are at least 1, and at most one of them is -1")
+    fixed = math.prod(size for size in shape if size != -1)
+    if count % fixed or (-1 not in shape and fixed != count):
+        raise UserError(
+            f"--config.mesh ({_named(shape)}) needs {'a multiple of ' if -1 in shape else ''}{fixed} devices, but "
+            f"there are {count}; the nearest that fits: {_named(nearest(shape, count))}"
+        )
+    shape = [count // fixed if size == -1 else size for size in shape]
+    if slices > 1:
+        _between(shape, slices)
+    return shape
 
 
 def nearest(shape: Sequence[int], count: int) -> tuple[int, ...]:
@@ -69,12 +85,17 @@ def _factorings(count: int, parts: int) -> Iterator[tuple[int, ...]]:
 
 
 def _over_slices(shape: Sequence[int], slices: int, devices: Sequence[Any]) -> Any:
+    between = _between(shape, slices)
+    within = [size // step for size, step in zip(shape, between, strict=True)]
+    return mesh_utils.create_hybrid_device_mesh(within, between, devices)
+
+
+def _between(shape: Sequence[int], slices: int) -> list[int]:
+    """Slices along each axis: all along one of ACROSS_SLICES."""
     for axis in ACROSS_SLICES:
         place = AXES.index(axis)
         if shape[place] % slices == 0:
-            between = [slices if i == place else 1 for i in range(len(shape))]
-            within = [size // step for size, step in zip(shape, between, strict=True)]
-            return mesh_utils.create_hybrid_device_mesh(within, between, devices)
+            return [slices if i == place else 1 for i in range(len(shape))]
     raise UserError(
         f"--config.mesh ({_named(shape)}) on {slices} slices: only expert or data may lie between slices, so one of "
         f"them must be a multiple of {slices}"

@@ -3,11 +3,14 @@
 Models carry no sharding annotations; paths are the plain-dict paths of Flax parameters, joined by '/'.
 """
 
+import math
 import re
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ernie_vilg_jax.errors import UserError
@@ -92,6 +95,14 @@ def placed(tree: Any, shardings: Any) -> Any:
     return jax.tree.map(lambda leaf, s: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=s), tree, shardings)
 
 
+def local_bytes(tree: Any) -> float:
+    """Bytes of an abstract, placed tree on one device."""
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * float(getattr(leaf.dtype, "itemsize", 4))
+        for leaf in jax.tree.leaves(tree)
+    )
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
@@ -99,6 +110,15 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Pictures over all axes but `tensor`; the first of the batch to the first expert group, and so on."""
     return NamedSharding(mesh, BATCH)
+
+
+def to_devices(batch: Mapping[str, np.ndarray], mesh: Mesh, size: int) -> dict[str, jax.Array]:
+    """This process's rows of a batch of `size` as global arrays, their first axis over the mesh."""
+    sharding = batch_sharding(mesh)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, array, (size, *array.shape[1:]))
+        for name, array in batch.items()
+    }
 
 
 def over_batch_axes(tree: Any, lead: tuple[str, ...] = ()) -> Any:
@@ -109,6 +129,11 @@ def over_batch_axes(tree: Any, lead: tuple[str, ...] = ()) -> Any:
     """
     spec = PartitionSpec(*lead, ("data", "fsdp"))
     return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, spec), tree)
+
+
+def spread(tree: Any) -> Any:
+    """The same over all axes but `tensor`, outside of expert groups: as `batch_sharding` places what comes in."""
+    return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, BATCH), tree)
 
 
 def check_batch(size: int, pieces: int, mesh: Mesh, flag: str) -> None:

@@ -1,20 +1,19 @@
 """Model FLOPs: counted from the program's own matrix products and convolutions, so that no formula can go stale."""
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 
-from ernie_vilg_jax.chips import CHIPS
+from ernie_vilg_jax.chips import KINDS
+from ernie_vilg_jax.training.task import Batch, Task
 
 # Peak dense bf16 multiply-add x 2 a second of one chip, by the name its devices give it, from the makers' tables.
 PEAK_FLOPS = {
     "TPU v4": 275e12,
-    **dict.fromkeys(("TPU v5 lite", "TPU v5e"), CHIPS["v5e"].flops),
-    **dict.fromkeys(("TPU v5", "TPU v5p"), CHIPS["v5p"].flops),
-    **dict.fromkeys(("TPU v6 lite", "TPU v6e"), CHIPS["v6e"].flops),
-    "TPU7x": CHIPS["tpu7x"].flops,
+    **{kind: chip.flops for kind, chip in KINDS.items()},
     "NVIDIA H100 80GB HBM3": 989e12,
     "NVIDIA H200": 989e12,
     "NVIDIA A100-SXM4-80GB": 312e12,
@@ -26,6 +25,22 @@ def peak_flops() -> float | None:
     """Peak of all devices together; None where the device is not in the table (a CPU, say)."""
     peak = PEAK_FLOPS.get(jax.devices()[0].device_kind)
     return peak * jax.device_count() if peak else None
+
+
+def model_flops(task: Task, batch: Batch) -> float:
+    """What a step of `task` needs, over all devices; what remat or kernels compute a second time is no part of it.
+
+    It is what MFU is the share of; `batch` may be shapes.
+    """
+    plain: Any = copy.copy(task)
+    plain.model = plain.model.without_recomputation()
+    plain.__dict__.pop("train_step", None)  # the compiled one of before
+    return computed_flops(plain, batch)
+
+
+def computed_flops(task: Task, batch: Batch) -> float:
+    """What a step of `task` computes: with what is computed a second time. It is what HFU is the share of."""
+    return jaxpr_flops(task.train_step.trace(task.abstract, batch).jaxpr)
 
 
 def count_flops(function: Callable[..., Any], *args: Any) -> float:

@@ -12,18 +12,19 @@ from ml_collections import ConfigDict
 from ernie_vilg_jax import checkpointing
 from ernie_vilg_jax.checkpointing import expert_name
 from ernie_vilg_jax.config import default_config
-from ernie_vilg_jax.data.loader import fixed_batch, make_loader
+from ernie_vilg_jax.data.loader import all_examples, fixed_examples
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import components
+from ernie_vilg_jax.interop.lpips import read_lpips
 from ernie_vilg_jax.model import Model
 from ernie_vilg_jax.models.autoencoder import Posterior
-from ernie_vilg_jax.sharding import processes, rules
+from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.training.autoencoder import AutoencoderTask
 from ernie_vilg_jax.training.diffusion import DiffusionTask
-from ernie_vilg_jax.training.task import Batch, Task
-
-STATISTICS_BATCH = 64
+from ernie_vilg_jax.training.latents import Encoder, measure, pieces_of
+from ernie_vilg_jax.training.task import Task
+from ernie_vilg_jax.training.validation import make_validation
 
 
 def build_task(
@@ -39,18 +40,14 @@ def build_task(
     Or `base` starts from what `config.phases.base.init_from` or `config.phases.base.*_from` name. `resumed`, the
     checkpoint that the run goes on from, brings all it needs.
     """
-    validation = _validation_batch(config, tokenizer, mesh)
+    validation = make_validation(config, model, tokenizer, mesh)
     if config.phase == "autoencoder":
-        return AutoencoderTask(config, model, mesh, validation)
+        path = config.phases.autoencoder.perceptual_weights
+        return AutoencoderTask(config, model, mesh, validation, read_lpips(path) if path else None)
     start = None
     if resumed is None:
-        if config.phase == "experts":
-            start = _branch(_run_checkpoint(workdir, "base", config, "experts"), model, tokenizer, mesh)
-        elif config.phases.base.init_from:
-            check_alone(config)
-            path = checkpointing.find(config.phases.base.init_from, "config.phases.base.init_from")
-            checkpointing.check_same(path, config, "base")
-            start = _branch(path, model, tokenizer, mesh)
+        if config.phase == "experts" or config.phases.base.init_from:
+            start = _branch(_whole_beginning(config, workdir), model, tokenizer, mesh)
         else:
             start = read_components(config, model, tokenizer, mesh)
             if "autoencoder" not in start:
@@ -74,35 +71,20 @@ def _all_posteriors(config: ConfigDict, model: Model, tokenizer: Tokenizer, auto
 
     Every host holds them all: which of them it needs is drawn again in each epoch.
     """
-    if config.data.crop != "center":
-        raise UserError("--config.data.cache_latents sees each picture once, so it cannot go with data.crop='random'")
-    loader = make_loader(config, tokenizer, batch_size=STATISTICS_BATCH, seed=0, epochs=1, workers=0, train=False)
-    encode = jax.jit(model.posterior, out_shardings=rules.replicated(mesh))
-    pieces = []
-    for batch in loader:
-        images = batch["image"]
-        count = len(images)
-        full = np.concatenate([images, np.zeros((STATISTICS_BATCH - count, *images.shape[1:]), np.float32)])
-        pieces.append(jax.tree.map(lambda leaf, count=count: np.asarray(leaf)[:count], encode(autoencoder, full)))
-    posteriors = jax.tree.map(lambda *leaves: np.concatenate(leaves), *pieces)
+    check_cache(config)
+    examples, encoder, pieces = all_examples(config, tokenizer, "train"), Encoder(model, mesh), []
+    for _, batch in pieces_of(examples, model, mesh):
+        # The host decodes these images while the devices encode those before them.
+        pieces = [*pieces[:-1], *jax.device_get(pieces[-1:]), encoder.posterior(autoencoder, batch["image"])]
+    posteriors = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(examples)], *jax.device_get(pieces))
     logging.info("latents of %d pictures cached: %.1f MB", len(posteriors.mean), 2 * posteriors.mean.nbytes / 2**20)
     return posteriors
 
 
-def _validation_batch(config: ConfigDict, tokenizer: Tokenizer, mesh: Mesh) -> Batch:
-    """Fixed held-out pictures with their captions, and the prompts of the previews."""
-    batch = fixed_batch(config, tokenizer, "holdout", config.train.validation_samples, config.seed)
-    prompts = [tokenizer.encode(prompt)[:2] for prompt in config.train.preview_prompts]
-    tokens, masks = zip(*(prompts or [tokenizer.encode("")[:2]]), strict=True)
-    null_tokens, null_mask = tokenizer.encode("")[:2]
-    more = {
-        "preview_tokens": np.stack(tokens),
-        "preview_mask": np.stack(masks),
-        "null_tokens": null_tokens[None],
-        "null_mask": null_mask[None],
-    }
-    batch = {name: array for name, array in {**batch, **more}.items() if name != "index"}
-    return processes.to_all(batch, rules.replicated(mesh))
+def check_cache(config: ConfigDict) -> None:
+    """Raises UserError where latents are to be computed once of images that are cropped at random."""
+    if config.data.cache_latents and config.data.crop != "center":
+        raise UserError("--config.data.cache_latents sees each picture once, so it cannot go with data.crop='random'")
 
 
 def _run_checkpoint(workdir: epath.Path, phase: str, config: ConfigDict, needed_by: str) -> epath.Path:
@@ -129,32 +111,50 @@ def _trained_autoencoder(
     abstract = jax.eval_shape(model.init_autoencoder, jax.random.key(0))
     abstract = rules.placed(abstract, rules.shardings(abstract, mesh))
     params = checkpointing.read_items(path, {"autoencoder": {"ema": abstract}})["autoencoder"]["ema"]
-    channels = model.autoencoder.latent_channels
-    raw = {"params": params, "mean": np.zeros(channels, np.float32), "std": np.ones(channels, np.float32)}
-    encode = jax.jit(model.encode_image, out_shardings=rules.replicated(mesh))
-    batch = fixed_batch(config, tokenizer, "train", config.train.latent_statistics_samples, config.seed)
-    images = np.asarray(batch["image"])
-    pieces = [
-        encode(raw, images[i : i + STATISTICS_BATCH])
-        for i in range(0, max(len(images) - STATISTICS_BATCH + 1, 1), STATISTICS_BATCH)
-    ]
-    latents = np.concatenate([np.asarray(piece, np.float64) for piece in pieces])
-    mean, std = latents.mean((0, 1, 2)), latents.std((0, 1, 2))
-    if not np.all(std > 1e-6):
-        dead = np.flatnonzero(std <= 1e-6).tolist()
-        logging.warning("latent channels %s carry nothing; their deviation is taken as 1", dead)
-        std = np.where(std > 1e-6, std, 1.0)
-    logging.info("latents: mean %s, std %s (of %d pictures)", mean.round(2), std.round(2), len(latents))
-    return {**raw, "mean": mean.astype(np.float32), "std": std.astype(np.float32)}
+    examples = fixed_examples(config, tokenizer, "train", config.train.latent_statistics_samples, config.seed)
+    pieces = (batch for _, batch in pieces_of(examples, model, mesh))
+    return measure(Encoder(model, mesh), params, pieces, config.seed)
 
 
-def _branch(path: epath.Path, model: Model, tokenizer: Tokenizer, mesh: Mesh) -> dict[str, Any]:
-    """The averages of a checkpoint of `base`, with its autoencoder."""
+def beginnings(config: ConfigDict, workdir: epath.Path, tokenizer: Tokenizer | None) -> dict[str, epath.Path]:
+    """Part -> the checkpoint that a run takes it from at its first step; reads no arrays.
+
+    Raises UserError as `build_task` would; without `tokenizer` vocabularies are not compared.
+    """
+    if config.phase == "autoencoder":
+        return {}
+    if config.phase == "experts" or config.phases.base.init_from:
+        path = _whole_beginning(config, workdir)
+        if tokenizer is not None:
+            _check_branch(path, tokenizer)
+        return {"all parts": path}
+    found = {name: _find_component(name, path, config, tokenizer) for name, path in _chosen(config).items()}
+    if "autoencoder" not in found:
+        found["autoencoder"] = _run_checkpoint(workdir, "autoencoder", config, "base")
+    return found
+
+
+def _whole_beginning(config: ConfigDict, workdir: epath.Path) -> epath.Path:
+    """The checkpoint of the phase `base` that a run of `experts`, or of `base` by init_from, begins as."""
+    if config.phase == "experts":
+        return _run_checkpoint(workdir, "base", config, "experts")
+    check_alone(config)
+    path = checkpointing.find(config.phases.base.init_from, "config.phases.base.init_from")
+    checkpointing.check_same(path, config, "base")
+    return path
+
+
+def _check_branch(path: epath.Path, tokenizer: Tokenizer) -> None:
     if not checkpointing.same_tokenizer(checkpointing.read_tokenizer(path), tokenizer):
         raise UserError(
             f"checkpoint {path} has another tokenizer than the data; prepare the data with "
             "--config.tokenizer.path=FOLDER, the tokenizer/ folder of the data that the checkpoint was trained on"
         )
+
+
+def _branch(path: epath.Path, model: Model, tokenizer: Tokenizer, mesh: Mesh) -> dict[str, Any]:
+    """The averages of a checkpoint of `base`, with its autoencoder."""
+    _check_branch(path, tokenizer)
     key = jax.random.key(0)
     abstract = {
         "autoencoder": model.abstract_autoencoder(),
@@ -189,7 +189,8 @@ def _chosen(config: ConfigDict) -> dict[str, str]:
     return {name: path for name in components.ITEMS if (path := config.phases.base[f"{name}_from"])}
 
 
-def _read(component: str, given: str, config: ConfigDict, model: Model, tokenizer: Tokenizer, mesh: Mesh) -> Any:
+def _find_component(component: str, given: str, config: ConfigDict, tokenizer: Tokenizer | None) -> epath.Path:
+    """The checkpoint of a component. Raises UserError where it is not that of the config and the data."""
     flag, item = f"config.phases.base.{component}_from", components.ITEMS[component]
     path = checkpointing.find(given, flag)
     metadata = checkpointing.read_metadata(path, item)
@@ -203,8 +204,13 @@ def _read(component: str, given: str, config: ConfigDict, model: Model, tokenize
     different = {name: value for name, value in theirs.items() if ours.get(name) != value}
     if different:
         raise UserError(f"--{flag}={given} is of other sizes than the config; give {components.flags_of(different)}")
-    if component == "text_encoder":
+    if component == "text_encoder" and tokenizer is not None:
         _check_tokenizer(path, given, tokenizer)
+    return path
+
+
+def _read(component: str, given: str, config: ConfigDict, model: Model, tokenizer: Tokenizer, mesh: Mesh) -> Any:
+    path, item = _find_component(component, given, config, tokenizer), components.ITEMS[component]
     key = jax.random.key(0)
     abstract: Any = {
         "autoencoder": model.abstract_autoencoder,

@@ -9,9 +9,8 @@ stop after the same step, and losses are means over all rows. Only process 0 wri
 
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import jax
@@ -28,10 +27,11 @@ from ernie_vilg_jax.data.records import open_split, read_manifest
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.sharding import processes, rules
-from ernie_vilg_jax.training.flops import peak_flops
-from ernie_vilg_jax.training.metrics import MetricWriter, duration
+from ernie_vilg_jax.sharding.rules import to_devices
+from ernie_vilg_jax.training.metrics import Meter, MetricWriter
+from ernie_vilg_jax.training.profile import Profile
 from ernie_vilg_jax.training.resume import Start
-from ernie_vilg_jax.training.task import Batch, State, Task
+from ernie_vilg_jax.training.task import State, Task
 
 
 class Stopped(Exception):
@@ -49,9 +49,11 @@ def train(
     mesh: Mesh,
     directory: epath.Path,
     start: Start | None = None,
+    profile_steps: tuple[int, int] | None = None,
 ) -> State:
     """Trains `task` to its last step in `directory`, from the checkpoint `start` if there is one.
 
+    A trace of `profile_steps` goes to the folder `profile` in it (`profile.parse_window`).
     Returns the final state. Raises Stopped after SIGTERM or SIGINT (a checkpoint is saved), NonFinite when a loss is
     not finite (nothing is saved), UserError for a checkpoint that is damaged.
     Whatever ends it, a save under way is finished first.
@@ -65,7 +67,7 @@ def train(
         if start is not None:
             metadata["changes"] = list(start.changes)
         state, seen = _start(task, config, mesh, start)
-        return _run(task, config, tokenizer, mesh, directory, saved, state, seen, metadata, words)
+        return _run(task, config, tokenizer, mesh, directory, saved, state, seen, metadata, words, profile_steps)
 
 
 def _run(
@@ -79,13 +81,14 @@ def _run(
     seen: int,
     metadata: dict[str, Any],
     words: dict[str, np.ndarray],
+    profile_steps: tuple[int, int] | None,
 ) -> State:
     """The loop itself, from a state that has seen so many examples."""
     settings = config.train
     step = int(state["step"])
     rows = processes.own_rows(rules.batch_sharding(mesh), task.batch_size)
     # Compiled before the first step: a machine that is taken away leaves no time for it.
-    items_of = jax.jit(task.items, out_shardings=_item_shardings(task, mesh))
+    items_of = jax.jit(task.items, out_shardings=item_shardings(task, mesh))
     items_of = items_of.lower(rules.placed(task.abstract, task.shardings)).compile()
     data = iter(make_loader(config, tokenizer, batch_size=task.batch_size, rows=rows, start=seen, seed=config.seed))
 
@@ -93,12 +96,17 @@ def _run(
         closing(data),  # ends its worker processes
         MetricWriter(directory, enabled=processes.index() == 0) as writer,
         stop_requests() as asked_to_stop,
+        ExitStack() as ending,
     ):
-        meter = _Meter(task, config.phase, step)
+        meter = Meter(task, config, step)
+        profile = Profile(profile_steps, directory / "profile", step, task.steps)
+        ending.callback(profile.close)
+        profile.at(step, state)
         waiting: tuple[int, dict[str, jax.Array], np.ndarray] | None = None
         while step < task.steps:
-            numpy_batch = next(data)
-            batch = to_devices(task.host_batch(numpy_batch), mesh, task.batch_size)
+            with meter.reading():
+                numpy_batch = next(data)
+                batch = to_devices(task.host_batch(numpy_batch), mesh, task.batch_size)
             state, metrics = task.train_step(state, batch)
             # The step before is looked at while this one runs: the device never waits for the host.
             if waiting is not None:
@@ -115,6 +123,7 @@ def _run(
                 if due(settings.log_every):
                     writer.scalars(step, meter.report(step, batch))
             with meter.paused():
+                profile.at(step, metrics)
                 # Saved first: what validation and previews run into loses nothing.
                 if due(settings.checkpoint_every):
                     items = {**items_of(state), "tokenizer": words}
@@ -149,14 +158,14 @@ def _start(task: Task, config: ConfigDict, mesh: Mesh, start: Start | None) -> t
     if start is None:
         return task.init(jax.random.key(config.seed)), 0
     path, step, _ = start
-    abstract = rules.placed(jax.eval_shape(task.items, task.abstract), _item_shardings(task, mesh))
+    abstract = rules.placed(jax.eval_shape(task.items, task.abstract), item_shardings(task, mesh))
     restored = checkpointing.read_items(path, abstract)
     logging.info("going on from step %d (%s)", step, path)
     seen = checkpointing.examples_seen(checkpointing.read_metadata(path), step, task.batch_size)
     return jax.jit(task.state, out_shardings=task.shardings)(restored), seen
 
 
-def _item_shardings(task: Task, mesh: Mesh) -> Any:
+def item_shardings(task: Task, mesh: Mesh) -> Any:
     """How the items of a checkpoint lie on the devices while they are saved or restored.
 
     In the state each group of devices along the mesh axis `expert` has its own experts. An item is one expert, and if
@@ -175,15 +184,6 @@ def _item_shardings(task: Task, mesh: Mesh) -> Any:
     items = jax.eval_shape(task.items, task.abstract)
     shardings = rules.shardings(items, mesh)
     return shardings if groups == 1 else jax.tree.map(over_groups, items, shardings)
-
-
-def to_devices(batch: dict[str, np.ndarray], mesh: Mesh, size: int) -> Batch:
-    """This process's rows of a batch of `size` as global arrays, their first axis over the mesh."""
-    sharding = rules.batch_sharding(mesh)
-    return {
-        name: jax.make_array_from_process_local_data(sharding, array, (size, *array.shape[1:]))
-        for name, array in batch.items()
-    }
 
 
 def _validate(task: Task, state: State, phase: str, step: int) -> dict[str, float]:
@@ -250,47 +250,3 @@ def stop_requests() -> Iterator[Callable[[int], bool]]:
     finally:
         for number, old in before.items():
             signal.signal(number, old)
-
-
-class _Meter:
-    """Means over the steps since the last report, and the rate at which they went."""
-
-    def __init__(self, task: Task, phase: str, step: int) -> None:
-        self.task, self.phase = task, phase
-        self.sums: dict[str, float] = {}
-        self.count = 0
-        self.flops: float | None = None
-        self.step, self.mark = step, time.monotonic()
-
-    def add(self, values: dict[str, float]) -> None:
-        self.count += 1
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Time spent in here does not count towards the rate."""
-        start = time.monotonic()
-        yield
-        self.mark += time.monotonic() - start
-
-    def report(self, step: int, batch: Batch) -> dict[str, float]:
-        if self.flops is None:
-            self.flops = self.task.flops_per_step(batch)
-        seconds = max(time.monotonic() - self.mark, 1e-9)
-        steps = max(step - self.step, 1)
-        means = {name: total / max(self.count, 1) for name, total in self.sums.items()}
-        rate = steps * self.task.batch_size / seconds
-        work = steps * self.flops / seconds
-        peak = peak_flops()
-        speed = {"images_per_second": rate, "tflop_per_second": work / 1e12}
-        if peak:
-            speed["mfu"] = work / peak
-        used = f"{speed['mfu']:.1%} MFU" if peak else f"{work / 1e9:.0f} GFLOP/s"
-        logging.info(
-            "%s step %d/%d  loss %.4f  gradient %.3f  %.1f images/s  %s  %s left",
-            *(self.phase, step, self.task.steps, means["loss"], means["grad_norm"], rate, used),
-            duration((self.task.steps - step) * seconds / steps),
-        )
-        self.sums, self.count, self.step, self.mark = {}, 0, step, time.monotonic()
-        return {**{f"train/{name}": value for name, value in means.items()}, **speed}

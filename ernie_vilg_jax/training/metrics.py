@@ -4,19 +4,26 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from absl import logging
 from etils import epath
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
 from PIL import Image
 from tensorboardX import SummaryWriter
 
 from ernie_vilg_jax import paths
 from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.grid import labelled_grid
+from ernie_vilg_jax.sharding import processes
+from ernie_vilg_jax.training import flops
+from ernie_vilg_jax.training.optimizer import learning_rate
+from ernie_vilg_jax.training.task import Batch, Task
 
 UPLOAD_EVERY = 60.0
 """Seconds between copies to a URL: storage buckets cannot append, so that each copy is of the whole files."""
@@ -102,6 +109,90 @@ class MetricWriter:
             if error is None:
                 raise
             logging.warning("%s", also)  # what ended the block is what is said
+
+
+class Meter:
+    """Means over the steps since the last report, and the rate at which they went.
+
+    Every process has one; they report at the same steps, and then exchange their times.
+    """
+
+    TOTALS = ("skipped_updates",)
+    """Metrics that are counts since the start of the run, not means."""
+
+    def __init__(self, task: Task, config: ConfigDict, step: int) -> None:
+        self.task, self.phase = task, config.phase
+        self.learning_rate = learning_rate(config.phases[config.phase])
+        self.flops: tuple[float, float] | None = None
+        self.skipped: float | None = None
+        self._restart(step)
+
+    def _restart(self, step: int) -> None:
+        self.sums: dict[str, float] = {}
+        self.count, self.read, self.step, self.mark = 0, 0.0, step, time.monotonic()
+
+    def add(self, values: dict[str, float]) -> None:
+        """The metrics of one step."""
+        self.count += 1
+        for name, value in values.items():
+            self.sums[name] = value if name in self.TOTALS else self.sums.get(name, 0.0) + value
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time spent in here does not count towards the rate."""
+        start = time.monotonic()
+        yield
+        self.mark += time.monotonic() - start
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Time spent in here is that of reading data."""
+        start = time.monotonic()
+        yield
+        self.read += time.monotonic() - start
+
+    def report(self, step: int, batch: Batch) -> dict[str, float]:
+        """All that is known of the steps since the last report, for `MetricWriter.scalars`; logs a line."""
+        with self.paused():
+            if self.flops is None:
+                self.flops = self.task.flops_per_step(batch), flops.computed_flops(self.task, batch)
+        seconds = max(time.monotonic() - self.mark, 1e-9)
+        steps = max(step - self.step, 1)
+        means = {
+            name: total if name in self.TOTALS else total / max(self.count, 1) for name, total in self.sums.items()
+        }
+        rate, work = steps * self.task.batch_size / seconds, steps * self.flops[0] / seconds
+        speed = {"images_per_second": rate, "tflop_per_second": work / 1e12, **self._times(seconds / steps, steps)}
+        if peak := flops.peak_flops():
+            speed |= {"mfu": work / peak, "hfu": steps * self.flops[1] / seconds / peak}
+        used = f"{speed['mfu']:.1%} MFU" if peak else f"{work / 1e9:.0f} GFLOP/s"
+        logging.info(
+            "%s step %d/%d  loss %.4f  gradient %.3f  %.1f images/s  %s  %s left",
+            *(self.phase, step, self.task.steps, means["loss"], means["grad_norm"], rate, used),
+            duration((self.task.steps - step) * seconds / steps),
+        )
+        skipped = means.get("skipped_updates", 0.0)
+        if self.skipped is not None and skipped > self.skipped:
+            logging.warning(
+                "%s: %d updates were skipped by step %d, %d of them lately, as their gradients were spikes",
+                *(self.phase, skipped, step, skipped - self.skipped),
+            )
+        self.skipped = skipped
+        means["learning_rate"] = float(np.asarray(self.learning_rate(step - 1)))
+        self._restart(step)
+        return {**{f"train/{name}": value for name, value in means.items()}, **speed}
+
+    def _times(self, seconds: float, steps: int) -> dict[str, float]:
+        """Of a step, and of reading its data; with several processes also how far they are apart.
+
+        Processes wait for each other in every step, so that the slowest shows by the time that it reads.
+        """
+        if processes.count() == 1:
+            return {"step_seconds": seconds, "data_seconds": self.read / steps}
+        times = np.asarray(multihost_utils.process_allgather(np.asarray([seconds, self.read / steps], np.float32)))
+        (mean, _), (slowest, data), (fastest, _) = times.mean(0), times.max(0), times.min(0)
+        spread = {"step_seconds_spread": slowest / max(fastest, 1e-9)}
+        return {name: float(value) for name, value in {"step_seconds": mean, "data_seconds": data, **spread}.items()}
 
 
 def duration(seconds: float) -> str:

@@ -1,11 +1,27 @@
-"""AdamW and the moving average of the parameters."""
+"""Optimizers by name, the guard against spikes, and the moving average of the parameters."""
 
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
+from optax.contrib import MuonDimensionNumbers, muon
+
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.sharding.rules import path_of
+
+NAMES = ("adamw", "adafactor", "muon")
+EMA_DTYPES = ("float32", "bfloat16")
+FACTOR_FROM = 128
+"""Adafactor keeps sums over rows and columns of matrices from so many rows and columns on; optax's default."""
+MUON_RMS = 0.2
+"""Of Muon's updates before the learning rate: about AdamW's, so that both take the same (arXiv 2502.16982)."""
+ENDS = re.compile(r"^(/encoder|/decoder)?/(conv_in|conv_out|quant|post_quant)/kernel$")
+"""First and last layers, which are left to AdamW beside Muon, as its author advises."""
+WATCH_AFTER = 100
+"""Updates before the guard against spikes skips any: at the start gradients change by orders of magnitude."""
 
 
 def learning_rate(section: ConfigDict) -> optax.Schedule:
@@ -20,16 +36,137 @@ def learning_rate(section: ConfigDict) -> optax.Schedule:
 
 
 def make_optimizer(config: ConfigDict, section: ConfigDict) -> optax.GradientTransformation:
-    """AdamW as in the paper, after clipping by the global norm (a guess; optimizer.clip_norm=0 is off)."""
+    """AdamW as in the paper, after clipping by the global norm (a guess; optimizer.clip_norm=0 is off).
+
+    Or another of `NAMES`, all with the same learning rate, decoupled weight decay and clipping; docs/training.md says
+    what they are and keep. Raises UserError naming the field that is invalid.
+    """
     settings = config.optimizer
+    # Checkpoints may be older than some fields.
+    name, factor = settings.get("name", "adamw"), settings.get("spike_factor", 0.0)
+    for field, value, known in (("name", name, NAMES), ("ema_dtype", ema_dtype(config), EMA_DTYPES)):
+        if value not in known:
+            raise UserError(f"--config.optimizer.{field}={value!r} must be one of {', '.join(known)}")
+    if factor and not 1 < factor < jnp.inf:
+        raise UserError(f"--config.optimizer.spike_factor={factor} must be 0 (off) or above 1; 3 to 10 are usual")
+    rate, decay = learning_rate(section), settings.weight_decay
+    if name == "adafactor":
+        # Without its own scaling by the size of the parameters: the rate is AdamW's (arXiv 2106.04560, section 3.5).
+        optimizer = optax.adafactor(
+            rate,
+            min_dim_size_to_factor=FACTOR_FROM,
+            multiply_by_parameter_scale=False,
+            momentum=settings.b1 or None,
+            dtype_momentum=settings.mu_dtype,
+            weight_decay_rate=lambda count: decay * rate(count),
+        )
+    elif name == "muon":
+        optimizer = muon(
+            rate,
+            weight_decay=decay,
+            mu_dtype=settings.mu_dtype,
+            adam_b1=settings.b1,
+            adam_b2=settings.b2,
+            adam_weight_decay=decay,
+            muon_weight_dimension_numbers=_matrices,
+            consistent_rms=MUON_RMS,
+        )
+    else:
+        optimizer = optax.adamw(rate, settings.b1, settings.b2, weight_decay=decay, mu_dtype=settings.mu_dtype)
     clip = [optax.clip_by_global_norm(settings.clip_norm)] if settings.clip_norm else []
-    adamw = optax.adamw(
-        learning_rate(section), settings.b1, settings.b2, weight_decay=settings.weight_decay, mu_dtype=settings.mu_dtype
-    )
-    return optax.chain(*clip, adamw)
+    chain = optax.chain(*clip, optimizer)
+    return skip_spikes(chain, factor) if factor else chain
+
+
+def _matrices(params: Any) -> Any:
+    """For each parameter the axes that Muon takes for rows and columns; None is left to AdamW."""
+
+    def one(path: tuple[Any, ...], leaf: Any) -> MuonDimensionNumbers | None:
+        name = path_of(path)
+        if not name.endswith("/kernel") or ENDS.search(name):
+            return None
+        return MuonDimensionNumbers(tuple(range(leaf.ndim - 1)), leaf.ndim - 1)
+
+    return jax.tree_util.tree_map_with_path(one, params)
+
+
+class SpikeState(NamedTuple):
+    norm: jax.Array
+    """float32: the running mean of gradient norms."""
+    updates: jax.Array
+    """int32: how many were seen."""
+    skipped: jax.Array
+    """int32: how many of them were skipped."""
+    inner: Any
+
+
+def skip_spikes(optimizer: optax.GradientTransformation, factor: float) -> optax.GradientTransformation:
+    """`optimizer`, except that a gradient whose norm exceeds `factor` times the running mean changes nothing.
+
+    The mean is that of the last 100 norms or so, a spike counted as `factor` times the mean: where gradients stay large
+    it follows them. What is skipped is decided in the step, from the state alone, so that a resumed run decides alike.
+    """
+
+    def init(params: Any) -> SpikeState:
+        return SpikeState(jnp.float32(0), jnp.int32(0), jnp.int32(0), optimizer.init(params))
+
+    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        norm = optax.tree.norm(grads)
+        limit = jnp.where(state.updates < WATCH_AFTER, jnp.inf, factor * state.norm)
+        spike = ~(norm <= limit)
+        updates, inner = optimizer.update(grads, state.inner, params)
+        keep = lambda old, new: jnp.where(spike, old, new)  # noqa: E731
+        updates = jax.tree.map(lambda new: keep(jnp.zeros_like(new), new), updates)
+        inner = jax.tree.map(keep, state.inner, inner)
+        share = jnp.maximum(1 / (state.updates + 1), 1 / WATCH_AFTER)
+        mean = state.norm + share * (keep(limit, norm) - state.norm)
+        return updates, SpikeState(mean, state.updates + 1, state.skipped + spike, inner)
+
+    return optax.GradientTransformation(init, update)  # type: ignore[arg-type]
+
+
+def update_ratio(updates: Any, params: Any) -> jax.Array:
+    """The norm of the updates over that of the parameters, float32."""
+    return optax.tree.norm(updates) / optax.tree.norm(params)
+
+
+def skipped_updates(*states: Any) -> dict[str, jax.Array]:
+    """{"skipped_updates": updates skipped so far, over all of these optimizers' states}; empty without the guard."""
+    counts = [jnp.sum(count) for _, count in optax.tree.get_all_with_path(states, "skipped")]
+    return {"skipped_updates": jnp.sum(jnp.stack(counts))} if counts else {}
+
+
+def ema_dtype(config: ConfigDict) -> str:
+    return config.optimizer.get("ema_dtype", "float32")
+
+
+def ema_init(params: Any, dtype: str) -> Any:
+    """The average before the first step: a copy of `params` in `dtype`."""
+    return jax.tree.map(lambda leaf: jnp.array(leaf, dtype, copy=True), params)
 
 
 def ema_update(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
-    """Moving average of `params`; the decay rises with `step` so that the start is forgotten quickly."""
+    """Moving average of `params`; the decay rises with `step` so that the start is forgotten quickly.
+
+    Computed in float32. An average that is kept in bfloat16 is rounded up or down by chance: with a decay of 0.9999 an
+    update is far below bfloat16's steps, and rounding to the nearest would freeze it.
+    """
     decay_now = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda e, p: e + (1.0 - decay_now) * (p - e), ema, params)
+    leaves, structure = jax.tree.flatten(ema)
+
+    def one(index: int, e: jax.Array, p: jax.Array) -> jax.Array:
+        if e.dtype == jnp.float32:
+            return e + (1.0 - decay_now) * (p - e)
+        old = e.astype(jnp.float32)
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), step), index)
+        return _rounded_by_chance(old + (1.0 - decay_now) * (p - old), key)
+
+    new = [one(index, e, p) for index, (e, p) in enumerate(zip(leaves, structure.flatten_up_to(params), strict=True))]
+    return jax.tree.unflatten(structure, new)
+
+
+def _rounded_by_chance(x: jax.Array, key: jax.Array) -> jax.Array:
+    """float32 as bfloat16: the neighbour above or below, each as likely as `x` is near it, so that the mean is x."""
+    chance = jax.random.bits(key, x.shape, jnp.uint16).astype(jnp.uint32)
+    bits = jax.lax.bitcast_convert_type(x, jnp.uint32) + chance
+    return jax.lax.bitcast_convert_type((bits >> 16).astype(jnp.uint16), jnp.bfloat16)

@@ -48,23 +48,30 @@ def find_start(
       resume_from: the step to go back to, with the checkpoints after it set aside; None is the newest.
       allow_changes: fields that may differ from those of the checkpoint (`check`).
     """
-    step = _choose(directory, resume_from)
+    step = chosen_step(directory, resume_from)
     if step is None:
         return None
+    if resume_from is not None:
+        _set_aside_after(directory, step)
     path = directory / str(step)
     changed = check(path, config, tokenizer, allow_changes)
     before = checkpointing.read_metadata(path).get("changes", [])
     return Start(path, step, (*before, *([{"step": step, "fields": changed}] if changed else [])))
 
 
-def _choose(directory: epath.Path, resume_from: int | None) -> int | None:
+def chosen_step(directory: epath.Path, resume_from: int | None) -> int | None:
+    """The step that a run goes on from. Raises UserError where there is no checkpoint of `resume_from`."""
     found = checkpointing.steps(directory)
     if resume_from is None:
         return found[-1] if found else None
     if resume_from not in found:
         known = ", ".join(map(str, found)) or "none"
         raise UserError(f"--resume_from={resume_from}: {directory} has no checkpoint of that step; there are {known}")
-    for step in (step for step in found if step > resume_from):
+    return resume_from
+
+
+def _set_aside_after(directory: epath.Path, last: int) -> None:
+    for step in (step for step in checkpointing.steps(directory) if step > last):
         if processes.index() == 0:
             aside = directory.parent / "set_aside"
             aside.mkdir(parents=True, exist_ok=True)
@@ -72,7 +79,6 @@ def _choose(directory: epath.Path, resume_from: int | None) -> int | None:
             (directory / str(step)).rename(place)
             logging.warning("checkpoint %s is set aside as %s", directory / str(step), place)
     processes.wait_for_all("set_aside")
-    return resume_from
 
 
 def check(path: epath.Path, config: ConfigDict, tokenizer: Tokenizer, allowed: Sequence[str]) -> dict[str, Any]:

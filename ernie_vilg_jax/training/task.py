@@ -60,5 +60,5 @@ class Task(Protocol):
         ...
 
     def flops_per_step(self, batch: Batch) -> float:
-        """Multiply-adds x 2 of one step's matrix products and convolutions, over all devices."""
+        """Multiply-adds x 2 of one step's matrix products and convolutions, over all devices; none counts twice."""
         ...

@@ -20,6 +20,7 @@ from ernie_vilg_jax.sharding import processes
 from ernie_vilg_jax.sharding.mesh import make_mesh
 from ernie_vilg_jax.training import lock, loop
 from ernie_vilg_jax.training.init import build_task
+from ernie_vilg_jax.training.profile import parse_window
 from ernie_vilg_jax.training.resume import find_start
 from ernie_vilg_jax.training.task import State
 
@@ -31,13 +32,15 @@ def run(
     *,
     resume_from: int | None = None,
     allow_changes: Sequence[str] = (),
+    profile_steps: str | None = None,
 ) -> State:
     """Trains `config.phase` in `workdir` from wherever it stands, on `devices` (all), and returns the final state.
 
-    `workdir` may be a gs:// URL; `resume_from` and `allow_changes` are those of `resume.find_start`. With several
-    processes (see sharding/processes.py) all of them call this.
+    `workdir` may be a gs:// URL; `resume_from` and `allow_changes` are those of `resume.find_start`; `profile_steps`,
+    such as "100:105", are traced. With several processes (see sharding/processes.py) all of them call this.
     Raises UserError for what users can fix, loop.Stopped after SIGTERM or SIGINT.
     """
+    window = parse_window(profile_steps) if profile_steps is not None else None
     workdir = paths.reach(workdir, "workdir")
     tokenizer = load_tokenizer(config)
     config = config.copy_and_resolve_references()
@@ -59,7 +62,7 @@ def run(
         logging.info("%s on %d x %s", config.phase, mesh.size, mesh.devices.flat[0].device_kind)
         for name, tree in task.parameters.items():
             logging.info("%s: %.1fM parameters", name, parameter_overview.count_parameters(tree) / 1e6)
-        return loop.train(task, config, tokenizer, mesh, folder, start)
+        return loop.train(task, config, tokenizer, mesh, folder, start, window)
 
 
 def _check_processes(config: ConfigDict, workdir: epath.Path) -> None:

@@ -1,7 +1,7 @@
 """What training shows of itself: the loss of each stage on fixed pictures, and previews of fixed prompts."""
 
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,16 +9,48 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax.data.loader import fixed_examples
+from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.diffusion.loss import loss_per_sample
 from ernie_vilg_jax.diffusion.samplers import make_sampler
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.images import to_uint8
 from ernie_vilg_jax.model import Model, ModelParams
 from ernie_vilg_jax.sampling.generator import generate
-from ernie_vilg_jax.sharding import rules
+from ernie_vilg_jax.sharding import processes, rules
+from ernie_vilg_jax.training.latents import pieces_of
 from ernie_vilg_jax.training.task import Batch, State
 
 PREVIEW_STEPS = 25
+
+
+class Validation(NamedTuple):
+    """Fixed held-out pictures with their captions, cut over the mesh piece by piece; and the prompts of the previews.
+
+    Attributes:
+      count: pictures in all.
+      pieces: place of its first picture -> piece: image uint8 [b, H, W, 3], tokens and token_mask [b, L], valid [b].
+      prompts: tokens, mask [n, L] of the previews, null_tokens, null_mask [1, L] of the empty caption; on all devices.
+    """
+
+    count: int
+    pieces: dict[int, Batch]
+    prompts: Batch
+
+
+def make_validation(config: ConfigDict, model: Model, tokenizer: Tokenizer, mesh: Mesh) -> Validation:
+    """Reads each process's part of the pictures and puts them onto its devices."""
+    examples = fixed_examples(config, tokenizer, "holdout", config.train.validation_samples, config.seed)
+    prompts = [tokenizer.encode(prompt)[:2] for prompt in config.train.preview_prompts]
+    tokens, masks = zip(*(prompts or [tokenizer.encode("")[:2]]), strict=True)
+    null_tokens, null_mask = tokenizer.encode("")[:2]
+    words = {"tokens": np.stack(tokens), "mask": np.stack(masks)}
+    words |= {"null_tokens": null_tokens[None], "null_mask": null_mask[None]}
+    return Validation(
+        len(examples),
+        dict(pieces_of(examples, model, mesh, ("image", "tokens", "token_mask"))),
+        processes.to_all(words, rules.replicated(mesh)),
+    )
 
 
 class Validator:
@@ -41,54 +73,67 @@ class Validator:
         else:
             self._validated, self._slots = trained, tuple(range(len(trained)))
 
-    def losses(self, state: State, batch: Batch) -> dict[str, float]:
+    def losses(self, state: State, validation: Validation) -> dict[str, float]:
         """Unweighted loss on plain captions, for each stage and their mean over timesteps."""
-        losses = np.asarray(self._losses(state, batch))
+        total = np.zeros(len(self._validated))
+        for start, batch in validation.pieces.items():
+            total += np.asarray(self.losses_of(state, batch, np.int32(start), validation.count), np.float64)
+        losses = total / validation.count
         names = [f"loss_stage_{stage:02d}" for stage in self._validated]
         spans = (self.model.stages.ends - self.model.stages.starts)[list(self._validated)]
         return {**dict(zip(names, losses.tolist(), strict=True)), "loss": float(np.average(losses, weights=spans))}
 
     @cached_property
-    def _losses(self) -> Any:
-        def run(state: State, batch: Batch) -> jax.Array:
-            """Loss of each stage of the config [stages]: every picture at its own fixed (t, noise)."""
-            latents = self.model.encode_image(state["autoencoder"], batch["image"])
-            count = latents.shape[0]
-            text = self.model.encode_text(state["text_encoder"]["ema"], batch["tokens"], batch["token_mask"])
+    def losses_of(self) -> Any:
+        """Jitted (state, piece, its first place, count) -> the sum of its pictures' losses in each stage [stages].
+
+        Every picture has its own fixed (t, noise), which depend on its place among `count` (static) pictures alone.
+        """
+
+        def run(state: State, batch: Batch, start: jax.Array, count: int) -> jax.Array:
+            batch = rules.spread(batch)
+            latents = rules.spread(self.model.encode_image(state["autoencoder"], batch["image"]))
+            text_encoder = rules.gather(state["text_encoder"]["ema"], self.mesh, self.config.dtype)
+            text = self.model.encode_text(text_encoder, batch["tokens"], batch["token_mask"])
+            places = (start + jnp.arange(latents.shape[0])) % count
             key = jax.random.key(20221015)
 
             def one(xs: tuple[jax.Array, jax.Array]) -> jax.Array:
                 stage, slot = xs
                 expert = jax.tree.map(lambda leaf: leaf[slot], state["experts"]["ema"])
+                expert = rules.gather(expert, self.mesh, self.config.dtype)
                 low, high = self.model.stages.range_of(stage)
                 # Timesteps evenly over the stage; the noise is the same at every call and for every model.
-                t = (low + (jnp.arange(count) + 0.5) / count * (high - low)).astype(jnp.int32)
-                noise = jax.random.normal(jax.random.fold_in(key, stage), latents.shape)
-                epsilon = self.model.predict(expert, self.model.schedule.add_noise(latents, noise, t), t, text)
-                return loss_per_sample(epsilon, noise).mean()
+                t = (low + (places + 0.5) / count * (high - low)).astype(jnp.int32)
+                noise = jax.random.normal(jax.random.fold_in(key, stage), (count, *latents.shape[1:]))[places]
+                noise = rules.spread(noise)
+                prediction = self.model.prediction(expert, self.model.schedule.add_noise(latents, noise, t), t, text)
+                target = self.model.target(latents, noise, t)
+                return loss_per_sample(prediction, target).sum(where=batch["valid"])
 
             return jax.lax.map(one, (jnp.asarray(self._validated), jnp.asarray(self._slots)))
 
-        return jax.jit(run, out_shardings=rules.replicated(self.mesh))
+        return jax.jit(run, static_argnums=3, out_shardings=rules.replicated(self.mesh))
 
-    def preview(self, state: State, batch: Batch) -> tuple[np.ndarray, list[str]]:
+    def preview(self, state: State, validation: Validation) -> tuple[np.ndarray, list[str]]:
         """Pictures [n, H, W, 3] uint8 of the preview prompts, and these; none while experts are missing."""
         labels = list(self.config.train.preview_prompts)
         if len(self.trained) < self.stages.n or not labels:
             return np.zeros((0, 1, 1, 3), np.uint8), []
-        return to_uint8(self._sample(state, batch)), labels
+        return to_uint8(self.sample(state, validation.prompts)), labels
 
     @cached_property
-    def _sample(self) -> Any:
+    def sample(self) -> Any:
+        """Jitted (state, prompts) -> pictures of them [n, H, W, 3] in [-1, 1]."""
         schedule = self.model.schedule
         sampler = make_sampler("ddim", schedule, PREVIEW_STEPS, grid="trailing")
 
-        def run(state: State, batch: Batch) -> jax.Array:
+        def run(state: State, prompts: Batch) -> jax.Array:
             bank = state["experts"]["ema"]
             experts = [jax.tree.map(lambda leaf, k=k: leaf[k], bank) for k in range(len(self.trained))]
             params = ModelParams(state["autoencoder"], state["text_encoder"]["ema"], experts)
-            words = batch["preview_tokens"], batch["preview_mask"]
-            null = batch["null_tokens"], batch["null_mask"]
+            words = prompts["tokens"], prompts["mask"]
+            null = prompts["null_tokens"], prompts["null_mask"]
             key = jax.random.key(1)
             noise = jax.random.normal(key, (words[0].shape[0], *self.model.latent_shape))
             scale = self.config.sample.guidance_scale

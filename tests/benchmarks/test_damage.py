@@ -108,6 +108,7 @@ def test_verdict(change: str, status: int, expected: str, why: str, small_world:
 
 
 @pytest.mark.slow
+@pytest.mark.hosts
 def test_twenty_cases_end_well(small_world: Path, whole_run: Path, tmp_path: Path) -> None:
     """Correct or refused, all of them; in forks of a process of their own, since this one has used its devices."""
     home = tmp_path / "world"

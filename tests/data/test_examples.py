@@ -10,11 +10,11 @@ from ml_collections import ConfigDict
 
 from ernie_vilg_jax.config import latent_size
 from ernie_vilg_jax.data.examples import ExampleMaker
-from ernie_vilg_jax.data.loader import fixed_batch, make_loader
+from ernie_vilg_jax.data.loader import make_loader
 from ernie_vilg_jax.data.records import Record, open_split
 from ernie_vilg_jax.data.tokenizers import Tokenizer, load_tokenizer
 from ernie_vilg_jax.errors import UserError
-from tests.small_data import make_config, picture
+from tests.small_data import fixed_batch, make_config, picture
 
 ALWAYS = {"text_rate": 1.0, "image_rate": 1.0, "append_rate": 1.0, "generated_rate": 0.0}
 

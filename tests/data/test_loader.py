@@ -12,14 +12,14 @@ from PIL import Image
 
 from ernie_vilg_jax.data import loader, records
 from ernie_vilg_jax.data.files import sealed_json
-from ernie_vilg_jax.data.loader import fixed_batch, make_loader, record_id
+from ernie_vilg_jax.data.loader import fixed_examples, make_loader, record_id
 from ernie_vilg_jax.data.manifests import MANIFEST, SCHEMA
 from ernie_vilg_jax.data.records import Record, open_split
 from ernie_vilg_jax.data.tokenizers import Tokenizer, load_tokenizer
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.images import cut_square, decode_image, draw_crop
 from ernie_vilg_jax.preparation.prepare import prepare
-from tests.small_data import make_config, picture
+from tests.small_data import fixed_batch, make_config, picture
 
 
 @pytest.fixture
@@ -45,19 +45,18 @@ def assert_equal(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
 def test_a_batch_has_the_stated_shapes_and_types(ready: ConfigDict, tokenizer: Tokenizer):
     (batch,) = take(make_loader(ready, tokenizer, batch_size=4, seed=0), 1)
     assert {name: (value.shape, value.dtype.name) for name, value in batch.items()} == {
-        "image": ((4, 16, 16, 3), "float32"),
+        "image": ((4, 16, 16, 3), "uint8"),
         "tokens": ((4, 24), "int32"),
         "token_mask": ((4, 24), "bool"),
         "token_weight": ((4, 24), "float32"),
         "loss_weight": ((4, 4, 4), "float32"),
         "index": ((4,), "int64"),
     }
-    assert batch["image"].min() >= -1 and batch["image"].max() <= 1
     source = open_split(ready.data.path, "train")
     for row, index in enumerate(batch["index"]):
         record = source[int(index)]
         assert record_id(source, index) == record.id
-        pixels = np.asarray(Image.open(io.BytesIO(record.image)), np.float32) / 127.5 - 1
+        pixels = np.asarray(Image.open(io.BytesIO(record.image)))
         np.testing.assert_array_equal(batch["image"][row], pixels)
         spoken = [tokenizer.decode(tokenizer.encode(c)[0]) for cs in record.captions.values() for c in cs]
         assert tokenizer.decode(batch["tokens"][row]) in spoken
@@ -141,15 +140,25 @@ def test_language_restricts_captions(ready: ConfigDict, tokenizer: Tokenizer):
     assert all(text.isascii() for text in texts)
 
 
-def test_fixed_batch_is_fixed_and_alternates_languages(ready: ConfigDict, tokenizer: Tokenizer):
+def test_fixed_examples_are_fixed_and_alternate_languages(ready: ConfigDict, tokenizer: Tokenizer):
     ready.train.caption_dropout = 1.0  # must not matter
-    a = fixed_batch(ready, tokenizer, "train", 8, seed=1)
-    assert_equal(a, fixed_batch(ready, tokenizer, "train", 8, seed=1))
+    a, again, other = (fixed_batch(ready, tokenizer, "train", 8, seed) for seed in (1, 1, 2))
+    assert_equal(a, again)
     assert len(set(a["index"].tolist())) == 8
     assert [tokenizer.decode(row).isascii() for row in a["tokens"]] == [False, True] * 4
-    assert set(a["index"].tolist()) != set(fixed_batch(ready, tokenizer, "train", 8, seed=2)["index"].tolist())
+    assert set(a["index"].tolist()) != set(other["index"].tolist())
     whole = fixed_batch(ready, tokenizer, "holdout", 10_000, seed=1)
     assert sorted(whole["index"]) == list(range(len(open_split(ready.data.path, "holdout"))))
+
+
+def test_batches_of_fixed_examples_are_filled_up_and_read_by_rows(ready: ConfigDict, tokenizer: Tokenizer):
+    examples = fixed_examples(ready, tokenizer, "train", 10, seed=1)
+    whole = list(examples.batches(4))
+    assert [batch["valid"].tolist() for batch in whole] == [[True] * 4, [True] * 4, [True, True, False, False]]
+    places = np.concatenate([batch["index"] for batch in whole])
+    np.testing.assert_array_equal(places, [*examples.chosen, *examples.chosen[:2]])
+    for batch, part in zip(whole, examples.batches(4, rows=(1, 3)), strict=True):
+        assert_equal({name: array[[1, 3]] for name, array in batch.items()}, part)
 
 
 @pytest.mark.slow
@@ -283,9 +292,9 @@ def test_every_mode_becomes_rgb(mode: str):
 def test_the_cut_takes_the_centre_and_random_crops_stay_inside():
     wide = Image.new("RGB", (30, 10), "black")
     wide.paste((255, 255, 255), (10, 0, 20, 10))
-    np.testing.assert_array_equal(cut_square(wide, draw_crop(30, 10, None), 10), np.ones((10, 10, 3), np.float32))
+    np.testing.assert_array_equal(cut_square(wide, draw_crop(30, 10, None), 10), np.full((10, 10, 3), 255, np.uint8))
     crops = [cut_square(wide, draw_crop(30, 10, np.random.default_rng(n)), 10) for n in range(20)]
-    assert all(crop.shape == (10, 10, 3) and np.abs(crop).max() <= 1 for crop in crops)
+    assert all(crop.shape == (10, 10, 3) and crop.dtype == np.uint8 for crop in crops)
     assert len({float(crop.mean()) for crop in crops}) > 10
 
 

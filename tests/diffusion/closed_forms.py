@@ -7,14 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ernie_vilg_jax.diffusion.guidance import Predict
 from ernie_vilg_jax.diffusion.loop import run_stage
 from ernie_vilg_jax.diffusion.samplers import Sampler
-from ernie_vilg_jax.diffusion.schedule import Schedule, make_schedule
+from ernie_vilg_jax.diffusion.schedule import Denoised, Schedule, make_schedule
 
 LINEAR = make_schedule("linear", 1000, 1e-4, 2e-2)
 SCALED = make_schedule("scaled_linear", 1000, 0.00085, 0.012)
 FINE = make_schedule("linear", 20_000, 1e-7, 1e-3)
 """Nearly continuous: room for orders of convergence."""
+ZERO = make_schedule("linear", 1000, 1e-4, 2e-2, zero_terminal_snr=True)
+"""No signal at all at the last timestep: alpha = 0."""
+FINE_ZERO = make_schedule("linear", 20_000, 1e-7, 1e-3, zero_terminal_snr=True)
 MU, S = 0.7, 0.4
 CENTRES = np.random.default_rng(0).standard_normal((6, 8))
 SPREAD = 0.4
@@ -38,15 +42,30 @@ def mixture(namespace: Any, x: Any, alpha: Any, sigma: Any) -> Any:
     return sigma * (weights[..., None] * away).sum(1) / variance
 
 
-def in_jax(epsilon: Epsilon, schedule: Schedule) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """denoise(x, t) for samplers."""
+def gaussian_v(x: jax.Array, alpha: jax.Array, sigma: jax.Array, s: float = S) -> jax.Array:
+    """What a network that predicts v should say of `gaussian`'s data, without dividing by alpha or sigma."""
+    from_mean = (x - alpha * MU) / (alpha**2 * s**2 + sigma**2)
+    return alpha * sigma * from_mean - sigma * (MU + alpha * s**2 * from_mean)
 
-    def denoise(x: jax.Array, t: jax.Array) -> jax.Array:
-        t = jnp.asarray(t).reshape(-1)[0]
-        alpha, sigma = (jnp.asarray(table, jnp.float32)[t] for table in (schedule.alphas, schedule.sigmas))
-        return epsilon(jnp, x, alpha, sigma)
 
-    return denoise
+def in_jax(epsilon: Epsilon, schedule: Schedule) -> Predict:
+    """predict(x, t) for samplers, from a network that predicts epsilon."""
+
+    def predict(x: jax.Array, t: jax.Array) -> Denoised:
+        alpha, sigma = (a.reshape(()) for a in schedule.alpha_sigma(jnp.asarray(t).reshape(-1)[0], 1))
+        return schedule.denoised(x, epsilon(jnp, x, alpha, sigma), t)
+
+    return predict
+
+
+def v_in_jax(schedule: Schedule, s: float = S) -> Predict:
+    """predict(x, t) for samplers, from a network that predicts v of `gaussian`'s data."""
+
+    def predict(x: jax.Array, t: jax.Array) -> Denoised:
+        alpha, sigma = (a.reshape(()) for a in schedule.alpha_sigma(jnp.asarray(t).reshape(-1)[0], 1))
+        return schedule.denoised(x, gaussian_v(x, alpha, sigma, s), t, "v")
+
+    return predict
 
 
 def in_numpy(epsilon: Epsilon, schedule: Schedule) -> Callable[[np.ndarray, int], np.ndarray]:
@@ -62,11 +81,13 @@ def flow(schedule: Schedule, x: np.ndarray, t: int) -> np.ndarray:
 
 def run(sampler: Sampler, epsilon: Epsilon, schedule: Schedule, latents: Any, *, end: int | None = None) -> np.ndarray:
     """Latents after `end` steps (all of them without it), by the loop of `sampling`."""
-    denoise = in_jax(epsilon, schedule)
+    return run_predict(sampler, in_jax(epsilon, schedule), latents, end=end)
 
+
+def run_predict(sampler: Sampler, predict: Predict, latents: Any, *, end: int | None = None) -> np.ndarray:
     @jax.jit
     def steps(latents: jax.Array, end: int) -> jax.Array:
         carry = sampler.init(latents)
-        return run_stage(None, lambda _, x, t: denoise(x, t), sampler, carry, 0, end, jax.random.key(4)).x
+        return run_stage(None, lambda _, x, t: predict(x, t), sampler, carry, 0, end, jax.random.key(4)).x
 
     return np.asarray(steps(jnp.asarray(latents, jnp.float32), len(sampler.timesteps) if end is None else end))

@@ -8,7 +8,7 @@ import pytest
 
 from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.diffusion.guidance import Guidance, Numbers, guided
-from ernie_vilg_jax.diffusion.schedule import make_schedule
+from ernie_vilg_jax.diffusion.schedule import Denoised, Kind, make_schedule
 from ernie_vilg_jax.diffusion.stages import Stages
 
 SCHEDULE = make_schedule("linear", 1000, 1e-4, 2e-2)
@@ -47,13 +47,15 @@ def formula(scale: Any, t: jax.Array = T, null: Any = NULL) -> np.ndarray:
 
 @pytest.mark.parametrize("scale", [0.0, 2.1, jnp.float32(1.0), jnp.float32(7.5), jnp.array([0.5, 1.0, 4.0])])
 def test_formula_in_separate_calls(scale) -> None:
-    np.testing.assert_allclose(guided(predict, TEXT, NULL, scale)(X, T), formula(scale), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        guided(predict, TEXT, NULL, scale, SCHEDULE)(X, T).epsilon, formula(scale), rtol=1e-6, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("one", [1, 1.0, Guidance(1.0).numbers(STAGES), Guidance(1.0, rescale=0.7).numbers(STAGES)])
 def test_scale_one_is_the_conditional_model_exactly(one: Any) -> None:
     batches: list[int] = []
-    got = guided(counting(batches), TEXT, NULL, one, SCHEDULE)(X, T)
+    got = guided(counting(batches), TEXT, NULL, one, SCHEDULE)(X, T).epsilon
     np.testing.assert_array_equal(got, predict(X, T, TEXT))
     assert batches == [3]
 
@@ -66,20 +68,21 @@ def test_guidance_is_one_call_on_twice_the_batch(guidance: Any) -> None:
 
 
 def test_scale_may_be_traced_and_t_a_scalar() -> None:
-    run = jax.jit(lambda scale, t: guided(predict, TEXT, NULL, scale)(X, t))
-    expected = guided(predict, TEXT, NULL, 2.1)(X, jnp.full((3,), 7))
+    run = jax.jit(lambda scale, t: guided(predict, TEXT, NULL, scale, SCHEDULE)(X, t).epsilon)
+    expected = guided(predict, TEXT, NULL, 2.1, SCHEDULE)(X, jnp.full((3,), 7)).epsilon
     np.testing.assert_allclose(run(2.1, jnp.int32(7)), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_one_empty_prompt_serves_the_whole_batch() -> None:
     shared = jax.tree.map(lambda leaf: leaf[:1], NULL)
-    np.testing.assert_array_equal(guided(predict, TEXT, shared, 2.1)(X, T), guided(predict, TEXT, NULL, 2.1)(X, T))
+    one, each = (guided(predict, TEXT, null, 2.1, SCHEDULE)(X, T) for null in (shared, NULL))
+    jax.tree.map(np.testing.assert_array_equal, one, each)
 
 
 def test_negative_prompts_are_each_samples_own() -> None:
     negative = {"features": jax.random.normal(jax.random.key(2), (3, 5, 2)), "mask": NULL["mask"]}
     numbers = Guidance(4.0).numbers(STAGES)
-    got = guided(predict, TEXT, negative, numbers)(X, T)
+    got = guided(predict, TEXT, negative, numbers, SCHEDULE)(X, T).epsilon
     np.testing.assert_allclose(got, formula(4.0, null=negative), rtol=1e-5, atol=1e-5)
 
 
@@ -90,7 +93,7 @@ def test_a_plain_scale_is_the_program_it_was() -> None:
     """No table, no look-up, nothing of what is off."""
     assert Guidance(2.1).numbers(STAGES) == Numbers(np.float32(2.1), None, None)
     programs = [
-        jax.jit(lambda scale, x, t, guide=guide: guided(predict, TEXT, NULL, guide(scale))(x, t))
+        jax.jit(lambda scale, x, t, guide=guide: guided(predict, TEXT, NULL, guide(scale), SCHEDULE)(x, t))
         .lower(2.1, X, T)
         .compile()
         .as_text()
@@ -114,13 +117,13 @@ def test_scales_by_time(guidance: Guidance, expected: dict[int, float]) -> None:
     numbers = guidance.numbers(STAGES)
     for t, scale in expected.items():
         times = jnp.full(3, t)
-        got = guided(predict, TEXT, NULL, numbers)(X, times)
+        got = guided(predict, TEXT, NULL, numbers, SCHEDULE)(X, times).epsilon
         np.testing.assert_allclose(got, formula(float(scale), times), rtol=1e-5, atol=1e-5, err_msg=f"t = {t}")
     # Each sample by its own t, too.
     mixed = jnp.array([0, 555, 999])
     own = jnp.asarray(numbers.scale)[mixed]
     np.testing.assert_allclose(
-        guided(predict, TEXT, NULL, numbers)(X, mixed), formula(own, mixed), rtol=1e-5, atol=1e-5
+        guided(predict, TEXT, NULL, numbers, SCHEDULE)(X, mixed).epsilon, formula(own, mixed), rtol=1e-5, atol=1e-5
     )
 
 
@@ -133,7 +136,7 @@ def test_other_numbers_do_not_compile_again() -> None:
     traces: list[None] = []
 
     @jax.jit
-    def run(numbers: Numbers) -> jax.Array:
+    def run(numbers: Numbers) -> Denoised:
         traces.append(None)
         return guided(predict, TEXT, NULL, numbers, SCHEDULE)(X, T)
 
@@ -161,7 +164,7 @@ def test_rescaled_guidance_has_the_contrast_it_should(phi: float, t: int) -> Non
     v_text, v_guided = v_of(np.asarray(predict(X, times, TEXT), np.float64)), v_of(formula(6.0, times).astype(float))
     deviation = lambda v: v.std(axis=(1, 2, 3), keepdims=True)  # noqa: E731
     v = phi * v_guided * deviation(v_text) / deviation(v_guided) + (1 - phi) * v_guided
-    got = guided(predict, TEXT, NULL, numbers, SCHEDULE)(X, times)
+    got = guided(predict, TEXT, NULL, numbers, SCHEDULE)(X, times).epsilon
     np.testing.assert_allclose(got, alpha * v + sigma * x, rtol=2e-4, atol=2e-4)
     if phi == 1:
         back = deviation(v_of(np.asarray(got, np.float64)))
@@ -170,7 +173,7 @@ def test_rescaled_guidance_has_the_contrast_it_should(phi: float, t: int) -> Non
 
 def test_rescaling_of_a_constant_is_finite() -> None:
     flat = lambda x, t, text: SCHEDULE.sigmas[500] * x  # noqa: E731  v = 0 everywhere
-    got = guided(flat, TEXT, NULL, Guidance(3.0, rescale=1.0).numbers(STAGES), SCHEDULE)(X, jnp.full(3, 500))
+    got = guided(flat, TEXT, NULL, Guidance(3.0, rescale=1.0).numbers(STAGES), SCHEDULE)(X, jnp.full(3, 500)).epsilon
     assert np.all(np.isfinite(got))
 
 
@@ -189,7 +192,7 @@ def test_dynamic_threshold_clips_each_sample_at_its_percentile(percentile: float
     assert (bound > 1).any()
     wanted = np.clip(x0, -bound, bound) / bound
     numbers = Guidance(scale, dynamic_threshold=percentile).numbers(STAGES)
-    got = guided(predict, TEXT, NULL, numbers, SCHEDULE)(X, times)
+    got = guided(predict, TEXT, NULL, numbers, SCHEDULE)(X, times).epsilon
     np.testing.assert_allclose((x - sigma * np.asarray(got, np.float64)) / alpha, wanted, atol=2e-4)
     np.testing.assert_array_less(np.abs(wanted), 1 + 1e-6)
 
@@ -198,14 +201,42 @@ def test_an_estimate_within_bounds_is_left_alone() -> None:
     times = jnp.full(3, 300)
     alpha, sigma = SCHEDULE.alphas[300], SCHEDULE.sigmas[300]
     small = lambda x, t, text: (x - alpha * 0.5 * jnp.tanh(x)) / sigma  # noqa: E731  x0 = tanh(x) / 2
-    got = guided(small, TEXT, NULL, Guidance(1.0, dynamic_threshold=99.0).numbers(STAGES), SCHEDULE)(X, times)
+    got = guided(small, TEXT, NULL, Guidance(1.0, dynamic_threshold=99.0).numbers(STAGES), SCHEDULE)(X, times).epsilon
     np.testing.assert_allclose(got, small(X, times, TEXT), atol=1e-5)
 
 
-def test_what_needs_the_schedule_says_so() -> None:
-    for guidance in (Guidance(2.0, rescale=0.5), Guidance(2.0, dynamic_threshold=99.0)):
-        with pytest.raises(ValueError, match="need the schedule"):
-            guided(predict, TEXT, NULL, guidance.numbers(STAGES))
+# ---- what the network predicts -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["v", "x0"])
+@pytest.mark.parametrize(
+    "guidance",
+    [Guidance(1.0), Guidance(3.0), Guidance(3.0, (200, 800), rescale=0.7), Guidance(2.0, dynamic_threshold=90.0)],
+    ids=["none", "scale", "rescaled", "threshold"],
+)
+def test_guidance_is_the_same_whatever_is_predicted(kind: Kind, guidance: Guidance) -> None:
+    """Where epsilon, v and x0 of the two halves agree, so does what is made of them."""
+    t = jnp.array([3, 500, 900])
+
+    def other(x: jax.Array, t: jax.Array, text: Any) -> jax.Array:
+        epsilon = predict(x, t, text)
+        return SCHEDULE.target(SCHEDULE.to_x0(x, epsilon, t), epsilon, t, kind)
+
+    numbers = guidance.numbers(STAGES)
+    wanted = guided(predict, TEXT, NULL, numbers, SCHEDULE)(X, t)
+    got = guided(other, TEXT, NULL, numbers, SCHEDULE, kind)(X, t)
+    alpha, sigma = SCHEDULE.alpha_sigma(t, 4)
+    np.testing.assert_allclose(alpha * got.x0, alpha * wanted.x0, atol=2e-5)
+    np.testing.assert_allclose(sigma * got.epsilon, sigma * wanted.epsilon, atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", ["v", "x0"])
+@pytest.mark.parametrize("options", [{}, {"rescale": 0.7}, {"dynamic_threshold": 90.0}])
+def test_guidance_is_finite_where_no_signal_is_left(kind: Kind, options: dict[str, Any]) -> None:
+    schedule = make_schedule("linear", 1000, 1e-4, 2e-2, zero_terminal_snr=True)
+    numbers = Guidance(5.0, **options).numbers(STAGES)
+    got = guided(predict, TEXT, NULL, numbers, schedule, kind)(X, jnp.array([0, 998, 999]))
+    assert all(np.all(np.isfinite(part)) for part in got)
 
 
 # ---- settings ------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 from ernie_vilg_jax.diffusion.inpainting import Known, keeping
 from ernie_vilg_jax.diffusion.loop import sample
 from ernie_vilg_jax.diffusion.samplers import SAMPLERS, make_sampler
-from ernie_vilg_jax.diffusion.schedule import make_schedule
+from ernie_vilg_jax.diffusion.schedule import Denoised, make_schedule
 from ernie_vilg_jax.diffusion.stages import make_stages
 
 SCHEDULE = make_schedule("linear", 1000, 1e-4, 2e-2)
@@ -18,15 +18,15 @@ X0 = jnp.asarray(RNG.standard_normal((1, 4, 4, 2)), jnp.float32)
 WHERE = jnp.asarray(np.arange(16).reshape(1, 4, 4, 1) % 3 == 0, jnp.float32)
 
 
-def towards(value: jax.Array, x: jax.Array, t: jax.Array) -> jax.Array:
-    """The best denoiser where every clean sample is `value`."""
-    return SCHEDULE.to_epsilon(x, jnp.full_like(x, value), t, "x0")
+def towards(value: jax.Array, x: jax.Array, t: jax.Array) -> Denoised:
+    """The best prediction where every clean sample is `value`."""
+    return SCHEDULE.denoised(x, jnp.full_like(x, value), t, "x0")
 
 
 def paint(name: str, known: Known) -> np.ndarray:
     """Three pictures by two experts whose pictures are all 2 or all 3."""
 
-    def apply(params: jax.Array, x: jax.Array, t: jax.Array) -> jax.Array:
+    def apply(params: jax.Array, x: jax.Array, t: jax.Array) -> Denoised:
         return keeping(lambda x, t: towards(params, x, t), SCHEDULE, known)(x, t)
 
     noise = jnp.asarray(RNG.standard_normal((3, 4, 4, 2)), jnp.float32)

@@ -10,7 +10,7 @@ import pytest
 
 from ernie_vilg_jax.diffusion.loop import run_stage, sample, visits
 from ernie_vilg_jax.diffusion.samplers import DDIM, Sampler, time_grid
-from ernie_vilg_jax.diffusion.schedule import make_schedule
+from ernie_vilg_jax.diffusion.schedule import Denoised, make_schedule
 from ernie_vilg_jax.diffusion.stages import Stages, make_stages
 
 SCHEDULE = make_schedule("linear", 1000, 1e-4, 2e-2)
@@ -25,9 +25,10 @@ def make_experts(n: int) -> tuple[dict[str, jax.Array], ...]:
     )
 
 
-def apply(params: dict[str, jax.Array], x: jax.Array, t: jax.Array) -> jax.Array:
+def apply(params: dict[str, jax.Array], x: jax.Array, t: jax.Array) -> Denoised:
     assert t.shape == (x.shape[0],)
-    return jnp.tanh(params["scale"] * x + params["shift"]) + t[:, None, None, None] / 5000
+    epsilon = jnp.tanh(params["scale"] * x + params["shift"]) + t[:, None, None, None] / 5000
+    return SCHEDULE.denoised(x, epsilon, t)
 
 
 def sample_reference(experts, apply, stages: Stages, sampler: Sampler, latents: jax.Array, key: jax.Array) -> jax.Array:
@@ -57,10 +58,10 @@ class TwoStep:
     def init(self, latents: jax.Array) -> History:
         return History(latents, jnp.zeros_like(latents), jnp.zeros((), jnp.int32))
 
-    def step(self, denoise, carry: History, i: jax.Array, key: jax.Array) -> History:
-        epsilon = denoise(carry.x, jnp.asarray(self.timesteps)[i])
+    def step(self, predict, carry: History, i: jax.Array, key: jax.Array) -> History:
+        epsilon = predict(carry.x, jnp.asarray(self.timesteps)[i]).epsilon
         used = jnp.where(carry.used > 0, 1.5 * epsilon - 0.5 * carry.epsilon, epsilon)
-        x = self.ddim.step(lambda x, t: used, self.ddim.init(carry.x), i, key).x
+        x = self.ddim.step(lambda x, t: SCHEDULE.denoised(x, used, t), self.ddim.init(carry.x), i, key).x
         return History(x, epsilon, carry.used + 1)
 
     def finish(self, carry: History) -> jax.Array:
@@ -73,7 +74,7 @@ class Trace(NamedTuple):
 
 
 class Recorder:
-    """No sampler at all: writes down what the denoiser said at each step."""
+    """No sampler at all: writes down what was predicted at each step."""
 
     def __init__(self, timesteps: np.ndarray) -> None:
         self.timesteps = timesteps
@@ -81,8 +82,8 @@ class Recorder:
     def init(self, latents: jax.Array) -> Trace:
         return Trace(latents, jnp.full((len(self.timesteps), 2), -1.0))
 
-    def step(self, denoise, carry: Trace, i: jax.Array, key: jax.Array) -> Trace:
-        answer = denoise(carry.x, jnp.asarray(self.timesteps)[i])
+    def step(self, predict, carry: Trace, i: jax.Array, key: jax.Array) -> Trace:
+        answer = predict(carry.x, jnp.asarray(self.timesteps)[i])
         return Trace(carry.x, carry.answers.at[i].set(answer))
 
     def finish(self, carry: Trace) -> jax.Array:
@@ -95,7 +96,7 @@ def test_each_step_gets_the_expert_and_timestep_it_should(spec, n: int, steps: i
     stages = make_stages(spec, n, SCHEDULE)
     timesteps = time_grid("uniform", steps, SCHEDULE)
 
-    def say_who_and_when(params: jax.Array, x: jax.Array, t: jax.Array) -> jax.Array:
+    def say_who_and_when(params: jax.Array, x: jax.Array, t: jax.Array) -> Any:
         return jnp.stack([params, t[0].astype(jnp.float32)])
 
     experts = tuple(jnp.float32(k) for k in range(n))

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ernie_vilg_jax.diffusion.loss import loss_per_sample
+from ernie_vilg_jax.diffusion.loss import loss_per_sample, min_snr_weights
+from ernie_vilg_jax.diffusion.schedule import Kind, make_schedule
 
 SHAPE = (2, 3, 4, 5)
 
@@ -65,3 +66,27 @@ def test_wrong_shapes_and_options_are_refused() -> None:
         loss_per_sample(x, x, x)
     with pytest.raises(ValueError, match="weight_on"):
         loss_per_sample(x, x, None, "both")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v", "x0"])
+def test_min_snr_weighs_the_error_of_x0_alike_whatever_is_predicted(kind: Kind) -> None:
+    """min(SNR, gamma) times the squared error of x0, from predictions that are off by a known amount."""
+    schedule, gamma = make_schedule("linear", 1000, 1e-4, 2e-2), 5.0
+    t, rng = np.array([0, 100, 250, 600, 999]), np.random.default_rng(0)
+    x0, noise, off = (rng.standard_normal((5, 8)) for _ in range(3))
+    alpha, sigma = (table[t][:, None] for table in (schedule.alphas, schedule.sigmas))
+    x, wrong_x0 = alpha * x0 + sigma * noise, x0 + off
+    wrong_noise = (x - alpha * wrong_x0) / sigma
+    said = {"epsilon": wrong_noise, "x0": wrong_x0, "v": alpha * wrong_noise - sigma * wrong_x0}[kind]
+    target = {"epsilon": noise, "x0": x0, "v": alpha * noise - sigma * x0}[kind]
+    got = min_snr_weights(schedule, gamma, kind)[t] * np.mean((said - target) ** 2, axis=1)
+    snr = (alpha / sigma)[:, 0] ** 2
+    np.testing.assert_allclose(got, np.minimum(snr, gamma) * np.mean(off**2, axis=1), rtol=1e-9)
+
+
+def test_min_snr_leaves_noisy_timesteps_of_epsilon_alone() -> None:
+    schedule = make_schedule("linear", 1000, 1e-4, 2e-2)
+    weights = min_snr_weights(schedule, 5.0, "epsilon")
+    noisy = np.exp(schedule.log_snr) <= 5.0
+    np.testing.assert_array_equal(weights[noisy], 1.0)
+    assert 0 < noisy.sum() < 1000 and np.all(weights[~noisy] < 1)

@@ -52,6 +52,34 @@ def test_add_noise_is_float32_and_per_sample(pair: tuple[jax.Array, jax.Array]) 
     np.testing.assert_array_equal(LINEAR.add_noise(x0, noise, -1), x0)
 
 
+@pytest.mark.parametrize("name", ["linear", "scaled_linear"])
+def test_no_signal_is_left_at_the_end_if_asked(name: str) -> None:
+    """Algorithm 1 of arXiv 2305.08891: shifted to 0, scaled so that the first is as it was."""
+    before = make_schedule(name, 1000, 1e-3, 2e-2)
+    after = make_schedule(name, 1000, 1e-3, 2e-2, zero_terminal_snr=True)
+    assert (after.alphas[-1], after.sigmas[-1], after.betas[-1]) == (0.0, 1.0, 1.0)
+    assert after.log_snr[-1] == -np.inf
+    np.testing.assert_allclose(after.alphas[0], before.alphas[0], rtol=1e-12)
+    np.testing.assert_allclose(
+        np.diff(after.alphas) / np.diff(before.alphas),
+        before.alphas[0] / (before.alphas[0] - before.alphas[-1]),
+        rtol=1e-9,
+    )
+    assert np.all(np.diff(after.log_snr) < 0)
+
+
+@pytest.mark.parametrize("kind", ["x0", "v"])
+def test_both_parts_are_known_where_no_signal_is_left(kind, pair) -> None:
+    x0, noise = pair
+    schedule = make_schedule("linear", 1000, 1e-4, 2e-2, zero_terminal_snr=True)
+    x = schedule.add_noise(x0, noise, T_BATCH)
+    np.testing.assert_array_equal(x[3], noise[3])
+    denoised = schedule.denoised(x, schedule.target(x0, noise, T_BATCH, kind), T_BATCH, kind)
+    np.testing.assert_allclose(denoised.x0, x0, atol=2e-6)
+    sigma = schedule.alpha_sigma(T_BATCH, 4)[1]
+    np.testing.assert_allclose(sigma * denoised.epsilon, sigma * noise, atol=2e-6)
+
+
 @pytest.mark.parametrize("kind", ["epsilon", "x0", "v"])
 @pytest.mark.parametrize("schedule", [LINEAR, SCALED])
 def test_conversions_recover_both_parts_from_each_kind(schedule: Schedule, kind, pair) -> None:
@@ -89,6 +117,7 @@ def test_works_with_traced_timesteps(pair: tuple[jax.Array, jax.Array]) -> None:
         (("linear", 10, 1e-4, 1.0), "beta_end"),
         (("linear", 10, float("nan"), 0.1), "beta_start"),
         (("linear", 10, 0.2, 0.1), "beta_end"),
+        (("linear", 1, 0.1, 0.2, True), "zero_terminal_snr"),
     ],
 )
 def test_bad_values_name_the_field(arguments: tuple[str, int, float, float], field: str) -> None:
@@ -101,5 +130,6 @@ def test_bad_calls_are_refused(pair: tuple[jax.Array, jax.Array]) -> None:
         LINEAR.target(*pair, T_BATCH, "score")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="integer timesteps"):
         LINEAR.add_noise(*pair, jnp.array(0.5))
-    with pytest.raises(ValueError, match="betas"):
-        Schedule(np.array([0.1, 1.5]))
+    for betas in ([0.1, 1.5], [1.0, 0.1], [0.1, 0.0], [0.1, np.nan]):
+        with pytest.raises(ValueError, match="betas"):
+            Schedule(np.array(betas))

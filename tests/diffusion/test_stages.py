@@ -64,6 +64,15 @@ def test_uniform_is_the_papers_formula_for_every_t_and_many_n() -> None:
             np.testing.assert_array_equal(stages.stage_of(every), every * n // num_timesteps)
 
 
+def test_equal_spans_of_log_snr_where_the_last_timestep_has_no_signal() -> None:
+    zero = make_schedule("linear", 1000, 1e-4, 2e-2, zero_terminal_snr=True)
+    stages = make_stages("log_snr", 5, zero)
+    cuts = zero.log_snr[np.array(stages.boundaries)]
+    np.testing.assert_allclose(
+        np.diff([zero.log_snr[0], *cuts, zero.log_snr[-2]]), (zero.log_snr[-2] - zero.log_snr[0]) / 5, atol=0.5
+    )
+
+
 def test_stage_of_keeps_kind_and_shape() -> None:
     stages = make_stages("uniform", 4, LINEAR)
     assert type(stages.stage_of(999)) is int

@@ -1,6 +1,10 @@
 """What is read from the text of a compiled program, on a program short enough to count by hand."""
 
+import json
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -87,6 +91,117 @@ def test_attention_kernels_are_counted_by_their_matrix_products(pictures: tuple[
 
 def test_traffic_counts_loops_too() -> None:
     assert Program(TEXT, turns=12).traffic() == {"all-reduce": (17, 17 * 8 * 4), "reduce-scatter": (1, 8 * 4)}
+
+
+SPLIT = """HloModule combined, is_scheduled=true
+
+%all-reduce-scatter.2 (a: f32[8], b: f32[6]) -> (f32[4], f32[3]) {
+  %a = f32[8]{0} parameter(0)
+  %b = f32[6]{0} parameter(1)
+  %sums = (f32[8]{0:T(8,128)(2,1)}, f32[6]{0}) all-reduce(%a, %b), replica_groups={{0,1}}, to_apply=%add
+  ROOT %cut = (f32[4]{0}, f32[3]{0}) tuple(%sums, %sums)
+}
+
+%wrapped (c: bf16[8]) -> bf16[32] {
+  %c = bf16[8]{0} parameter(0)
+  ROOT %inner = bf16[32]{0} all-gather(%c), replica_groups={{0,1,2,3}}, dimensions={0}
+}
+
+ENTRY %main (p: f32[8], q: f32[6], r: bf16[8]) -> f32[8] {
+  %p = f32[8]{0:T(8,128)} parameter(0)
+  %q = f32[6]{0} parameter(1)
+  %r = bf16[8]{0} parameter(2)
+  LINE
+}
+"""
+FLOAT, HALF = 4, 2
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "size"),
+    [
+        ("%s = (f32[8]{0}, f32[6]{0}) all-reduce(%p, %q), to_apply=%add", "all-reduce", (8 + 6) * FLOAT),
+        ("%s = (f32[8]{0}, f32[6]{0}) all-reduce-start(%p, %q), to_apply=%add", "all-reduce", (8 + 6) * FLOAT),
+        ("%s = bf16[32]{0} all-gather(%r), dimensions={0}", "all-gather", 32 * HALF),
+        # A start returns its operands, too, and may hold counters of its own behind its results.
+        ("%s = (bf16[8]{0}, bf16[32]{0}) all-gather-start(%r), dimensions={0}", "all-gather", 32 * HALF),
+        (
+            "%s = ((f32[8]{0:T(8,128)}, bf16[8]{0}), (f32[32]{0:T(8,128)}, bf16[32]{0})) all-gather-start(%p, %r)",
+            *("all-gather", 32 * FLOAT + 32 * HALF),
+        ),
+        (
+            "%s = (f32[8]{0}, f32[8]{0}, u32[]{:S(2)}, u32[]{:S(2)}) collective-permute-start(%p), "
+            "source_target_pairs={{0,1}}",
+            *("collective-permute", 8 * FLOAT),
+        ),
+        ("%s = (bf16[2]{0}, f32[2]{0}) reduce-scatter(%r, %p), to_apply=%add", "reduce-scatter", 8 * (HALF + FLOAT)),
+        ("%s = (f32[2]{0}, f32[2]{0}) all-to-all(%p, %p), dimensions={0}", "all-to-all", 2 * 8 * FLOAT),
+        (
+            "%s = (f32[4]{0}, f32[3]{0}) fusion(%p, %q), kind=kCustom, calls=%all-reduce-scatter.2",
+            *("reduce-scatter", (8 + 6) * FLOAT),
+        ),
+        ("%s = ((bf16[8]{0}), bf16[32]{0}, u32[]) async-start(%r), calls=%wrapped", "all-gather", 32 * HALF),
+    ],
+    ids=lambda value: value.split(") ")[-1].split("(")[0] if isinstance(value, str) else None,
+)
+def test_a_collective_counts_all_arrays_that_it_takes_or_makes(line: str, kind: str, size: int) -> None:
+    done = kind + "-done(%s)"  # is no collective of its own
+    text = SPLIT.replace("LINE", f"{line}\n  ROOT %done = f32[8]{{0}} {done}")
+    assert Program(text).traffic() == {kind: (1, size)}
+
+
+def test_a_fusion_counts_every_collective_in_it() -> None:
+    second = "%more = f32[8]{0} all-reduce(%a), replica_groups={{0,1}}, to_apply=%add\n  ROOT %cut"
+    line = "%s = (f32[4]{0}, f32[3]{0}) fusion(%p, %q), kind=kCustom, calls=%all-reduce-scatter.2"
+    text = SPLIT.replace("ROOT %cut", second).replace("LINE", f"{line}\n  ROOT %end = f32[8]{{0}} copy(%p)")
+    assert Program(text).traffic() == {"reduce-scatter": (2, (8 + 6 + 8) * FLOAT)}
+
+
+def test_the_largest_array_and_where_it_comes_from() -> None:
+    made = '%made = (f32[2]{0}, f32[1024,1024,256]{2,1,0}) fusion(%p), calls=%sum, metadata={op_name="jit(f)/conv"}'
+    given = "%given = f32[4096,1024,256]{2,1,0} parameter(3)"
+    text = SPLIT.replace("LINE", f"{given}\n  {made}\n  ROOT %end = f32[8]{{0}} copy(%p)")
+    assert Program(text).largest == "1.00 GiB, f32[1024, 1024, 256] of jit(f)/conv"
+
+
+# Run in a process of its own: the flags of the tests are for CPU, and libtpu stops at those that it does not know.
+REAL = """
+import json
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+from ernie_vilg_jax.forecast.hlo import Program
+from ernie_vilg_jax.forecast.report import peak_of
+from ernie_vilg_jax.forecast.topology import devices_of
+
+mesh = Mesh(np.asarray(devices_of("v5e:2x2")), ("data",))
+shapes = [(256, 256)] * 6 + [(256, 128), (128, 256)]
+whole, over = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+params = [jax.ShapeDtypeStruct(shape, jnp.float32, sharding=whole) for shape in shapes]
+x = jax.ShapeDtypeStruct((64, 256), jnp.float32, sharding=over)
+
+def loss(params, x):
+    for w in params:
+        x = jnp.tanh(x @ w)
+    return x.sum()
+
+def step(params, x):
+    return jax.tree.map(lambda p, g: p - g, params, jax.grad(loss)(params, x))
+
+compiled = jax.jit(step, donate_argnums=0, out_shardings=whole).lower(params, x).compile()
+print(json.dumps([Program(compiled.as_text()).traffic(), peak_of(compiled.memory_analysis())]))
+"""
+
+
+@pytest.mark.slow
+def test_traffic_and_peak_of_a_real_program_are_what_one_would_compute() -> None:
+    """Data-parallel training: each gradient is summed once, however the compiler combines the sums."""
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    done = subprocess.run([sys.executable, "-c", REAL], capture_output=True, text=True, check=True, env=environment)
+    traffic, peak = json.loads(done.stdout)
+    gradients = 4 * (6 * 256 * 256 + 2 * 256 * 128)
+    assert traffic["all-reduce"][1] == gradients
+    assert traffic["all-reduce"][0] < 8  # some were combined
+    assert gradients + 4 * 64 * 256 / 4 <= peak < 20 * gradients
 
 
 def test_what_crosses_an_axis() -> None:

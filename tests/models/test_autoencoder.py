@@ -44,7 +44,7 @@ def test_kl_against_the_closed_form() -> None:
 
 def test_posterior_samples_have_its_moments() -> None:
     posterior = Posterior(jnp.full((1, 64, 64, 4), 2.0), jnp.full((1, 64, 64, 4), np.log(0.09)))
-    latents = posterior.sample(jax.random.key(3))
+    latents = posterior.sample(jax.random.normal(jax.random.key(3), posterior.mean.shape))
     assert float(latents.mean()) == pytest.approx(2.0, abs=0.01)
     assert float(latents.std()) == pytest.approx(0.3, abs=0.01)
 

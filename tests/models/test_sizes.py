@@ -34,10 +34,14 @@ def test_paper_unet_without_pooled_text_is_the_published_count() -> None:
     assert billions(model.init_unet) == pytest.approx(2.238, rel=0.0005)
 
 
-def test_ablation_sizes() -> None:
-    model, _ = model_of("ablation")
-    assert billions(model.init_unet) == pytest.approx(0.870, rel=0.01)
-    assert billions(model.init_text_encoder) == pytest.approx(0.500, rel=0.005)
+@pytest.mark.parametrize(
+    ("name", "unet", "text_encoder"),
+    [("ablation", 0.870, 0.500), ("medium_300m", 0.2437, 0.1013), ("small_100m", 0.1084, 0.0487)],
+)
+def test_smaller_sizes(name: str, unet: float, text_encoder: float) -> None:
+    model, _ = model_of(name)
+    assert billions(model.init_unet) == pytest.approx(unet, rel=0.01)
+    assert billions(model.init_text_encoder) == pytest.approx(text_encoder, rel=0.005)
 
 
 def test_paper_latents_are_an_eighth_of_the_image() -> None:
@@ -49,7 +53,7 @@ def test_paper_latents_are_an_eighth_of_the_image() -> None:
         import jax.numpy as jnp
 
         text = model.encode_text(model.init_text_encoder(key), jnp.zeros((2, 77), int), jnp.ones((2, 77), bool))
-        return model.predict(model.init_unet(key), x, jnp.zeros(2, int), text)
+        return model.prediction(model.init_unet(key), x, jnp.zeros(2, int), text)
 
-    epsilon = jax.eval_shape(forward, jax.random.key(0), x)
-    assert (epsilon.shape, epsilon.dtype) == (x.shape, "float32")
+    prediction = jax.eval_shape(forward, jax.random.key(0), x)
+    assert (prediction.shape, prediction.dtype) == (x.shape, "float32")

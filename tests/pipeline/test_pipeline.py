@@ -84,7 +84,7 @@ def test_more_prompts_than_a_batch(pipe: Pipeline, monkeypatch: pytest.MonkeyPat
 def by_hand(pipe: Pipeline, prompt: str, negative: str, scale: float) -> Image.Image:
     """DDIM with guidance, written out: picture number 0 of seed 0, in three steps."""
     model, params = pipe.model, pipe.params
-    predict, read, decode = jax.jit(model.predict), jax.jit(model.encode_text), jax.jit(model.decode)
+    predict, read, decode = jax.jit(model.prediction), jax.jit(model.encode_text), jax.jit(model.decode)
     texts = [[leaf[None] for leaf in pipe.tokenizer.encode(text)[:2]] for text in (prompt, negative)]
     wanted, unwanted = (read(params.text_encoder, *words) for words in texts)
     x = np.asarray(jax.random.normal(jax.random.fold_in(jax.random.key(0), 0), model.latent_shape))[None]

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from ernie_vilg_jax.diffusion.guidance import Guidance, guided
 from ernie_vilg_jax.diffusion.loop import visits
 from ernie_vilg_jax.diffusion.samplers import DDIM, SAMPLERS, Sampler, make_sampler, time_grid
-from ernie_vilg_jax.diffusion.schedule import make_schedule
+from ernie_vilg_jax.diffusion.schedule import Denoised, make_schedule
 from ernie_vilg_jax.diffusion.stages import Stages, make_stages
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.forecast.hlo import Program
@@ -47,11 +47,11 @@ class TwoStep:
     def init(self, latents: jax.Array) -> History:
         return History(latents, jnp.zeros_like(latents), jnp.zeros((), jnp.int32))
 
-    def step(self, denoise: Callable, carry: History, i: jax.Array, key: jax.Array) -> History:
-        epsilon = denoise(carry.x, jnp.asarray(STEPS)[i])
+    def step(self, predict: Callable, carry: History, i: jax.Array, key: jax.Array) -> History:
+        epsilon = predict(carry.x, jnp.asarray(STEPS)[i]).epsilon
         used = jnp.where(carry.used > 0, 1.5 * epsilon - 0.5 * carry.epsilon, epsilon)
-        ddim = DDIM(SCHEDULE, STEPS)
-        return History(ddim.step(lambda x, t: used, ddim.init(carry.x), i, key).x, epsilon, carry.used + 1)
+        ddim, told = DDIM(SCHEDULE, STEPS), lambda x, t: SCHEDULE.denoised(x, used, t)
+        return History(ddim.step(told, ddim.init(carry.x), i, key).x, epsilon, carry.used + 1)
 
     def finish(self, carry: History) -> jax.Array:
         return carry.x
@@ -75,15 +75,17 @@ def unet_experts(module: UNet) -> tuple[Any, ...]:
     return tuple(jax.tree.map(partial(draw, np.random.default_rng(k)), shapes["params"]) for k in range(4))
 
 
-def ask(module: UNet, params: Any, x: jax.Array, t: jax.Array, text: Text, shared: Any) -> jax.Array:
+def ask(module: UNet, params: Any, x: jax.Array, t: jax.Array, text: Text, shared: Any) -> Denoised:
     predict: Any = lambda x, t, text: module.apply({"params": params}, x, t, *text)  # noqa: E731
-    return guided(predict, text, *shared)(x, t)
+    null_text, scale = shared
+    return guided(predict, text, null_text, scale, SCHEDULE)(x, t)
 
 
-def ask_toy(params: Any, x: jax.Array, t: jax.Array, text: Text, shared: Any) -> jax.Array:
+def ask_toy(params: Any, x: jax.Array, t: jax.Array, text: Text, shared: Any) -> Denoised:
     null, scale = shared
     push = scale * (text.pooled[:, :3] - null.pooled[:, :3])
-    return jnp.tanh(x @ params["w"] + push[:, None, None]) + t[:, None, None, None] / 5000
+    epsilon = jnp.tanh(x @ params["w"] + push[:, None, None]) + t[:, None, None, None] / 5000
+    return SCHEDULE.denoised(x, epsilon, t)
 
 
 TOYS = [{"w": np.random.default_rng(k).standard_normal((3, 3)).astype(np.float32)} for k in range(4)]
@@ -178,7 +180,7 @@ def test_guidance_in_three_modes(guidance: Guidance, other: Guidance) -> None:
         push = text.pooled[:, None, None, :3]
         return 0.5 * jnp.tanh(x @ params["w"] + push) + 0.5 * x + t[:, None, None, None] / 5000
 
-    def ask(params: Any, x: jax.Array, t: jax.Array, text: tuple[Text, Text], shared: Any) -> jax.Array:
+    def ask(params: Any, x: jax.Array, t: jax.Array, text: tuple[Text, Text], shared: Any) -> Denoised:
         return guided(partial(predict, params), *text, shared, SCHEDULE)(x, t)
 
     plain, negative = make_inputs(2), make_inputs(3)

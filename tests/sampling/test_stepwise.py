@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ernie_vilg_jax.diffusion.samplers import SAMPLERS, make_sampler
-from ernie_vilg_jax.diffusion.schedule import make_schedule
+from ernie_vilg_jax.diffusion.schedule import Denoised, make_schedule
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.sampling.inputs import Inputs
 from ernie_vilg_jax.sampling.modes import make_sampling
@@ -20,8 +20,9 @@ UNEVEN = Stages((150, 250, 750), 1000)
 EXPERTS = [{"w": np.random.default_rng(k).standard_normal((3, 3)).astype(np.float32)} for k in range(4)]
 
 
-def ask(params: Any, x: jax.Array, t: jax.Array, text: jax.Array, shared: jax.Array) -> jax.Array:
-    return jnp.tanh(x @ params["w"] + shared * text[:, None, None]) + t[:, None, None, None] / 5000
+def ask(params: Any, x: jax.Array, t: jax.Array, text: jax.Array, shared: jax.Array) -> Denoised:
+    epsilon = jnp.tanh(x @ params["w"] + shared * text[:, None, None]) + t[:, None, None, None] / 5000
+    return SCHEDULE.denoised(x, epsilon, t)
 
 
 def make_batches(count: int = 2, pictures: int = 3) -> Inputs:
@@ -34,7 +35,7 @@ def make_batches(count: int = 2, pictures: int = 3) -> Inputs:
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_steps_are_those_of_the_whole_program(name: str) -> None:
     sampler, inputs, steps = make_sampler(name, SCHEDULE, 7), make_batches(), []
-    stepped = Stepped(ask, SCHEDULE, UNEVEN, sampler, streamed=True)
+    stepped = Stepped(ask, UNEVEN, sampler, streamed=True)
     got = stepped(EXPERTS, inputs, steps.append)
     expected = make_sampling("resident", ask, UNEVEN, sampler)(EXPERTS, inputs)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
@@ -50,8 +51,8 @@ def test_steps_are_those_of_the_whole_program(name: str) -> None:
 def test_a_look_is_asked_of_the_expert_at_work_and_changes_nothing() -> None:
     sampler, inputs, steps = make_sampler("ddim", SCHEDULE, 5), make_batches(), []
     look = lambda params, x, t, text, shared: (params["w"][0, 0], t, x.mean())  # noqa: E731
-    got = Stepped(ask, SCHEDULE, UNEVEN, sampler, look=look)(EXPERTS, inputs, steps.append)
-    np.testing.assert_array_equal(got, Stepped(ask, SCHEDULE, UNEVEN, sampler)(EXPERTS, inputs, lambda step: None))
+    got = Stepped(ask, UNEVEN, sampler, look=look)(EXPERTS, inputs, steps.append)
+    np.testing.assert_array_equal(got, Stepped(ask, UNEVEN, sampler)(EXPERTS, inputs, lambda step: None))
     for step in steps:
         corner, t, _ = step.seen[1]
         assert float(corner) == EXPERTS[step.stage]["w"][0, 0]
@@ -84,7 +85,7 @@ def test_streamed_experts_are_freed_even_when_on_step_raises(fails_at: int | Non
         if step.index == fails_at:
             raise KeyboardInterrupt
 
-    stepped = Stepped(ask, SCHEDULE, UNEVEN, make_sampler("ddim", SCHEDULE, 7), streamed=True)
+    stepped = Stepped(ask, UNEVEN, make_sampler("ddim", SCHEDULE, 7), streamed=True)
     run = partial(stepped, [partial(experts.source, k) for k in range(4)], make_batches(), on_step)
     if fails_at is None:
         run()
@@ -98,7 +99,7 @@ def test_streamed_experts_are_freed_even_when_on_step_raises(fails_at: int | Non
 
 def test_resident_experts_stay() -> None:
     experts = [jax.device_put(expert) for expert in EXPERTS]
-    stepped = Stepped(ask, SCHEDULE, UNEVEN, make_sampler("unipc", SCHEDULE, 7))
+    stepped = Stepped(ask, UNEVEN, make_sampler("unipc", SCHEDULE, 7))
     inputs = make_batches()
     first = stepped(experts, inputs, lambda step: None)
     np.testing.assert_array_equal(first, stepped(experts, inputs, lambda step: None))

@@ -6,7 +6,7 @@ import pytest
 
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.sharding import mesh as meshes
-from ernie_vilg_jax.sharding.mesh import AXES, make_mesh, nearest
+from ernie_vilg_jax.sharding.mesh import AXES, abstract_mesh, make_mesh, nearest
 
 
 @pytest.mark.parametrize(
@@ -71,4 +71,13 @@ def test_only_expert_or_data_lies_between_slices(shape: tuple[int, ...], axis: s
 
 def test_a_mesh_that_would_tear_fsdp_over_slices_is_refused() -> None:
     with pytest.raises(UserError, match="only expert or data may lie between slices"):
-        meshes._over_slices((1, 1, 8, 1), 2, devices(2, 4))
+        make_mesh({"fsdp": 8}, devices(2, 4))
+    with pytest.raises(UserError, match="only expert or data may lie between slices"):
+        abstract_mesh({"fsdp": 8}, 8, slices=2)
+
+
+def test_devices_that_are_not_here() -> None:
+    mesh = abstract_mesh({"expert": 2, "data": -1, "fsdp": 4}, 16, slices=2)
+    assert dict(mesh.shape) == {"expert": 2, "data": 2, "fsdp": 4, "tensor": 1}
+    with pytest.raises(UserError, match="needs a multiple of 6 devices, but there are 16"):
+        abstract_mesh({"expert": 2, "data": -1, "fsdp": 3}, 16)

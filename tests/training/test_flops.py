@@ -4,7 +4,8 @@ import pytest
 
 from ernie_vilg_jax.models.attention import plain_attention
 from ernie_vilg_jax.sharding.splash_attention import splash
-from ernie_vilg_jax.training.flops import count_flops
+from ernie_vilg_jax.training.flops import computed_flops, count_flops
+from tests.training.test_meshes import a_batch, mesh_of, task_on, tiny
 
 
 def test_matrix_product() -> None:
@@ -39,3 +40,19 @@ def test_a_kernel_counts_at_every_place_of_its_grid() -> None:
 
     # Forward two products of six; both backward kernels compute the logits again: nine of six.
     assert count_flops(jax.grad(loss), q) == pytest.approx(9 / 2 * plain, rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keep", ["nothing", "heavy"])
+def test_what_remat_computes_again_is_no_part_of_what_the_model_needs(keep: str) -> None:
+    """MFU is the same with remat and without; HFU is larger with it."""
+    mesh = mesh_of({"data": 1})
+    needed, computed = {}, {}
+    for remat in (False, True):
+        config = tiny(**{"model.unet.remat": remat, "model.unet.remat_keep": keep, "model.text_encoder.remat": remat})
+        with jax.set_mesh(mesh):
+            task = task_on(mesh, config)
+            batch = a_batch(config, mesh)
+            needed[remat], computed[remat] = task.flops_per_step(batch), computed_flops(task, batch)
+    assert needed[False] == needed[True] == computed[False]
+    assert 1.01 * needed[True] < computed[True] < 4 / 3 * needed[True], "at most a second forward pass"

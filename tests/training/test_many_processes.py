@@ -131,6 +131,9 @@ def test_processes_train_like_one(count: int, start: Start, whole_run: Path, tmp
     assert "experts step 8/8" in group.log(0)
     assert [group.log(number) for number in range(1, count)] == [""] * (count - 1)
     assert (tmp_path / "experts" / "previews" / "00000008.png").is_file()
+    rows = [json.loads(line) for line in group.metrics.read_text().splitlines()]
+    assert all(row["step_seconds_spread"] >= 1 for row in rows if "step_seconds" in row)
+    assert any("step_seconds" in row for row in rows)
 
 
 @pytest.mark.parametrize("killed", [1, pytest.param(0, marks=pytest.mark.hosts)])

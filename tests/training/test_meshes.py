@@ -20,6 +20,7 @@ from ernie_vilg_jax.models.autoencoder import Posterior
 from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.sharding.mesh import AXES, make_mesh
 from ernie_vilg_jax.training.diffusion import DiffusionTask
+from ernie_vilg_jax.training.validation import Validation
 
 pytestmark = pytest.mark.slow
 
@@ -74,7 +75,8 @@ def task_on(mesh: Mesh, config: ConfigDict) -> DiffusionTask:
         "unet": draw(jax.eval_shape(model.init_unet, key)),
     }
     # Cached latents: the autoencoder is no part of the step, which then compiles faster.
-    return DiffusionTask(config, model, mesh, {}, start, Posterior(np.zeros(0), np.zeros(0)))  # type: ignore[arg-type]
+    cached: Any = Posterior(np.zeros(0), np.zeros(0))  # type: ignore[arg-type]
+    return DiffusionTask(config, model, mesh, Validation(0, {}, {}), start, cached)
 
 
 def a_batch(config: ConfigDict, mesh: Mesh) -> dict[str, jax.Array]:

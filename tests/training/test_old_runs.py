@@ -16,7 +16,7 @@ from etils import epath
 
 from configs.demo import get_config
 from ernie_vilg_jax import checkpointing
-from ernie_vilg_jax.config import default_config, upgraded_override
+from ernie_vilg_jax.config import default_config, upgraded, upgraded_override
 from ernie_vilg_jax.pipeline import load
 from tests.tiny_run import MakeConfig, train
 
@@ -94,3 +94,13 @@ def test_every_old_path_is_one_of_today(old: str, new: str) -> None:
     value = default_config()
     for name in new.split("."):
         value = value[name]
+
+
+@pytest.mark.parametrize(("size", "weight", "crop"), [(64, 0.012288, 256), (1024, 3.145728, 1024)])
+def test_the_kl_of_before_was_a_sum(size: int, weight: float, crop: int) -> None:
+    values = default_config().to_dict()
+    values["model"]["image_size"] = size
+    del values["phases"]["autoencoder"]["crop_size"]
+    section = upgraded(values)["phases"]["autoencoder"]
+    assert section["kl_weight"] == pytest.approx(weight) and section["crop_size"] == crop
+    assert upgraded(upgraded(values)) == upgraded(values)

@@ -272,19 +272,19 @@ def stop_at(workdir: Path, config: Any, steps: int) -> None:
 
 
 def run_with_batches(config: Any, workdir: Path, spoil: bool = False, poison: int = 0) -> State:
-    """Runs with batches changed on their way to the devices."""
-    original, count = loop.to_devices, [0]
+    """Runs with batches changed on their way to the devices: images, or with `poison` the latents of that step."""
+    original, steps = loop.to_devices, [0]
 
     def changed(batch: dict[str, np.ndarray], *where: Any) -> Any:
-        count[0] += 1
-        image = batch["image"].copy()
+        steps[0] += 1
         if spoil:
-            image[: len(image) // 2] *= -1
-        if count[0] == poison:
-            image[2] = np.nan
-        return original({**batch, "image": image}, *where)
+            half = len(batch["image"]) // 2
+            batch = {**batch, "image": np.concatenate([255 - batch["image"][:half], batch["image"][half:]])}
+        if steps[0] == poison:
+            batch["mean"][2] = np.nan
+        return original(batch, *where)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "to_devices", changed)
-        config.data.cache_latents = False
+        config.data.cache_latents = bool(poison)
         return train(config, workdir)

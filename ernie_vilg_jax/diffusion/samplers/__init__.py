@@ -1,8 +1,8 @@
-"""Samplers: how the answers of a denoiser become a picture. A sampler sees `denoise(x, t) -> epsilon` and nothing else.
+"""Samplers: how predictions become a picture. A sampler sees `predict(x, t) -> (x0, epsilon)` and nothing else.
 
 A sampler owns the list of timesteps that it visits and whatever it must remember from step to step, its carry. It may
-call `denoise` once a step, several times (Heun), or use earlier answers kept in the carry (multi-step solvers).
-Which expert answers is not its business: see `sampling`.
+call `predict` once a step, several times (Heun), or use earlier predictions kept in the carry (multi-step solvers).
+Which expert predicts is not its business: see `sampling`.
 """
 
 from dataclasses import fields
@@ -49,7 +49,7 @@ def make_sampler(
     Args:
       name: one of `SAMPLERS`.
       schedule: that of the training.
-      steps: 1..T; one answer of the denoiser each, two with Heun.
+      steps: 1..T; one prediction each, two with Heun.
       grid: one of `GRIDS`; "" is the sampler's own choice.
       start: in (0, 1]; below 1 only this last share of the steps is left, and sampling begins with a picture that was
         noised to `timesteps[0]` of what is returned.

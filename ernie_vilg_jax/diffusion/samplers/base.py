@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ernie_vilg_jax.diffusion.guidance import Denoise
+from ernie_vilg_jax.diffusion.guidance import Predict
 from ernie_vilg_jax.diffusion.schedule import Schedule
 
 
@@ -22,7 +22,7 @@ class Carry(Protocol):
 
 
 class Sampler(Protocol):
-    """The loop, in plain Python: `c = init(x); for i in range(S): c = step(denoise, c, i, key_i); x = finish(c)`.
+    """The loop, in plain Python: `c = init(x); for i in range(S): c = step(predict, c, i, key_i); x = finish(c)`.
 
     All methods are traceable, with `i` an int32 scalar that may be traced.
     """
@@ -40,7 +40,7 @@ class Sampler(Protocol):
         """
         ...
 
-    def step(self, denoise: Denoise, carry: Any, i: jax.Array, key: jax.Array) -> Any:
+    def step(self, predict: Predict, carry: Any, i: jax.Array, key: jax.Array) -> Any:
         """Step i, with a key of its own: from timesteps[i] to timesteps[i + 1], or to clean after the last.
 
         Fresh noise comes from `fresh_noise(key, x)`: the key may be one for all samples, or one for each.
@@ -62,7 +62,8 @@ class Latents(NamedTuple):
 class Discrete:
     """A sampler on a list of training timesteps. Coefficients are float64 tables on the host, one row for each step.
 
-    x = alpha x0 + sigma e throughout; after the last step x is clean, with alpha = 1 and sigma = 0.
+    x = alpha x0 + sigma e throughout; after the last step x is clean, with alpha = 1 and sigma = 0. Before the first,
+    alpha may be 0 (`zero_terminal_snr`): tables divide by no alpha that x starts a step with.
     """
 
     schedule: Schedule
@@ -93,7 +94,7 @@ class Discrete:
     def init(self, latents: jax.Array) -> Any:
         return Latents(latents.astype(jnp.float32))
 
-    def step(self, denoise: Denoise, carry: Any, i: jax.Array, key: jax.Array) -> Any:
+    def step(self, predict: Predict, carry: Any, i: jax.Array, key: jax.Array) -> Any:
         raise NotImplementedError
 
     def finish(self, carry: Any) -> jax.Array:
@@ -102,11 +103,6 @@ class Discrete:
     def time(self, i: jax.typing.ArrayLike) -> jax.Array:
         """timesteps[i], int32; i may be traced."""
         return jnp.asarray(self.timesteps)[i]
-
-    def epsilon_and_x0(self, denoise: Denoise, x: jax.Array, i: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The noise in x at the start of step i, as `denoise` sees it, and the clean sample that this implies."""
-        epsilon = denoise(x, self.time(i)).astype(jnp.float32)
-        return epsilon, (x - row(self.sigmas, i) * epsilon) / row(self.alphas, i)
 
 
 def fresh_noise(key: jax.Array, x: jax.Array) -> jax.Array:

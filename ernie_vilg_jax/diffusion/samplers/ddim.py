@@ -1,4 +1,4 @@
-"""DDPM and DDIM: one answer of the denoiser a step, and nothing remembered."""
+"""DDPM and DDIM: one prediction a step, and nothing remembered."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ernie_vilg_jax.diffusion.guidance import Denoise
+from ernie_vilg_jax.diffusion.guidance import Predict
 from ernie_vilg_jax.diffusion.samplers.base import Discrete, Latents, check_clip, fresh_noise, row
 
 
@@ -16,7 +16,7 @@ from ernie_vilg_jax.diffusion.samplers.base import Discrete, Latents, check_clip
 class DDIM(Discrete):
     """Denoising diffusion implicit models, https://arxiv.org/abs/2010.02502 (equation 12); the paper's, in 50 steps.
 
-    One step from t to s: x0 = (x - sigma_t * e) / alpha_t, then x' = alpha_s * x0 + sqrt(sigma_s^2 - d^2) * e + d * z
+    One step from t to s: x' = alpha_s * x0 + sqrt(sigma_s^2 - d^2) * e + d * z
     with fresh noise z and d = eta * sigma_s / sigma_t * sqrt(1 - alpha_t^2 / alpha_s^2).
     """
 
@@ -42,8 +42,8 @@ class DDIM(Discrete):
         """[S] float64: amplitude of the predicted noise after each step."""
         return np.sqrt(self.sigmas[1:] ** 2 - self.fresh**2)
 
-    def step(self, denoise: Denoise, carry: Latents, i: jax.Array, key: jax.Array) -> Latents:
-        epsilon, x0 = self.epsilon_and_x0(denoise, carry.x, i)
+    def step(self, predict: Predict, carry: Latents, i: jax.Array, key: jax.Array) -> Latents:
+        x0, epsilon = predict(carry.x, self.time(i))
         if self.clip_x0 is not None:
             x0 = jnp.clip(x0, -self.clip_x0, self.clip_x0)
             epsilon = (carry.x - row(self.alphas, i) * x0) / row(self.sigmas, i)
@@ -83,8 +83,8 @@ class DDPM(Discrete):
         fresh[-1] = 0.0
         return self.alphas[1:] * added / self.sigmas[:-1] ** 2, ratio * shrunk, fresh
 
-    def step(self, denoise: Denoise, carry: Latents, i: jax.Array, key: jax.Array) -> Latents:
-        _, x0 = self.epsilon_and_x0(denoise, carry.x, i)
+    def step(self, predict: Predict, carry: Latents, i: jax.Array, key: jax.Array) -> Latents:
+        x0, _ = predict(carry.x, self.time(i))
         if self.clip_x0 is not None:
             x0 = jnp.clip(x0, -self.clip_x0, self.clip_x0)
         of_x0, of_x, fresh = (row(table, i) for table in self.coefficients)

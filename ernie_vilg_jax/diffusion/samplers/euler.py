@@ -1,7 +1,7 @@
 """Euler and Heun: the probability flow as an ordinary differential equation, in the noise level k = sigma / alpha.
 
 With y = x / alpha the flow is dy / dk = e(x, t) (Karras et al., https://arxiv.org/abs/2206.00364, with s(t) = alpha).
-Clean is k = 0, where alpha = 1.
+Clean is k = 0, where alpha = 1. A step y' = y + (k' - k) * e is x' = alpha' * x0 + sigma' * e, without any division.
 """
 
 from dataclasses import dataclass
@@ -11,58 +11,58 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ernie_vilg_jax.diffusion.guidance import Denoise
+from ernie_vilg_jax.diffusion.guidance import Predict
 from ernie_vilg_jax.diffusion.samplers.base import Discrete, Latents, row
 
 
 @dataclass(frozen=True, eq=False)
 class Euler(Discrete):
-    """y' = y + (k' - k) * e: the same map as DDIM without fresh noise, written in the noise level. First order."""
+    """y' = y + (k' - k) * e: the same map as DDIM without fresh noise. First order."""
 
-    @cached_property
-    def moves(self) -> np.ndarray:
-        """[S] float64: k' - k of each step."""
-        return np.diff(self.sigmas / self.alphas)
-
-    def step(self, denoise: Denoise, carry: Latents, i: jax.Array, key: jax.Array) -> Latents:
-        epsilon = denoise(carry.x, self.time(i)).astype(jnp.float32)
-        y = carry.x / row(self.alphas, i) + row(self.moves, i) * epsilon
-        return Latents(row(self.alphas[1:], i) * y)
+    def step(self, predict: Predict, carry: Latents, i: jax.Array, key: jax.Array) -> Latents:
+        x0, epsilon = predict(carry.x, self.time(i))
+        return Latents(row(self.alphas[1:], i) * x0 + row(self.sigmas[1:], i) * epsilon)
 
 
 @dataclass(frozen=True, eq=False)
 class Heun(Discrete):
-    """Euler, then again with the mean of the slopes at both ends: two answers of the denoiser a step. Second order.
+    """Euler, then again with the mean of the slopes at both ends: two predictions a step. Second order.
 
     Karras et al., algorithm 1, without its fresh noise. At clean no network knows the slope, so the last step is plain
-    Euler, as in the paper; its second answer is for where the first was, and changes nothing.
+    Euler, as in the paper; its second prediction is for where the first was, and changes nothing. So is a first step
+    from where no signal is left: k is infinite there. It is one step only, which leaves the order as it is.
 
-    A step runs whole with the expert of the timestep that it starts at. Its second answer is for the next timestep,
-    which may lie in the next stage; the same expert gives it.
+    A step runs whole with the expert of the timestep that it starts at. Its second prediction is for the next timestep,
+    which may lie in the next stage; the same expert makes it.
     """
 
     @cached_property
-    def moves(self) -> np.ndarray:
-        """[S] float64: k' - k of each step."""
-        return np.diff(self.sigmas / self.alphas)
+    def corrections(self) -> np.ndarray:
+        """[S] float64: alpha' * (k' - k) / 2, by which the change of the slope over a step moves x'."""
+        alphas, sigmas = self.alphas, self.sigmas
+        signal = alphas[:-1] > 0
+        back = np.where(signal, sigmas[:-1] / np.where(signal, alphas[:-1], 1.0), 0.0) * alphas[1:]
+        corrections = np.where(signal, (sigmas[1:] - back) / 2, 0.0)
+        corrections[-1] = 0.0
+        return corrections
 
     @cached_property
     def seconds(self) -> np.ndarray:
-        """[S] int: where the second answer of each step lies, as a place in `timesteps`."""
+        """[S] int: where the second prediction of each step lies, as a place in `timesteps`."""
         return np.minimum(np.arange(len(self.timesteps)) + 1, len(self.timesteps) - 1)
 
-    def step(self, denoise: Denoise, carry: Latents, i: jax.Array, key: jax.Array) -> Latents:
-        y, move = carry.x / row(self.alphas, i), row(self.moves, i)
+    def step(self, predict: Predict, carry: Latents, i: jax.Array, key: jax.Array) -> Latents:
         second = jnp.asarray(self.seconds)[i]
         last = second == i
 
         # A loop of two turns, so that the network is compiled once.
-        def ask(turn: jax.Array, held: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
-            x, _, slope = held
-            epsilon = denoise(x, self.time(jnp.where(turn == 0, i, second))).astype(jnp.float32)
-            guess = row(self.alphas, second) * (y + move * epsilon)
-            return jnp.where(last, x, guess), slope, epsilon
+        def ask(turn: jax.Array, held: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+            x, end, _, slope = held
+            x0, epsilon = predict(x, self.time(jnp.where(turn == 0, i, second)))
+            guess = row(self.alphas[1:], i) * x0 + row(self.sigmas[1:], i) * epsilon
+            end = jnp.where(turn == 0, guess, end)
+            return jnp.where(last, x, end), end, slope, epsilon
 
-        nothing = jnp.zeros_like(y)
-        _, slope, slope_there = jax.lax.fori_loop(0, 2, ask, (carry.x, nothing, nothing))
-        return Latents(row(self.alphas[1:], i) * (y + move * (slope + slope_there) / 2))
+        nothing = jnp.zeros_like(carry.x)
+        _, end, slope, slope_there = jax.lax.fori_loop(0, 2, ask, (carry.x, nothing, nothing, nothing))
+        return Latents(end + row(self.corrections, i) * (slope_there - slope))

@@ -1,11 +1,12 @@
-"""DPM-Solver++ and UniPC: one answer of the denoiser a step, joined with those of earlier steps.
+"""DPM-Solver++ and UniPC: one prediction a step, joined with those of earlier steps.
 
 Both take the flow in l = log(alpha / sigma), where it has an exact solution but for the estimate x0(l): from a to b,
 
     x_b = sigma_b / sigma_a * x_a + alpha_b * integral from l_a to l_b of exp(l - l_b) * x0(l) dl
 
 and put a polynomial through the estimates of several steps in place of x0(l). In the last step, to clean, l_b is
-infinite and what is left is x = x0: that is exact, and takes no earlier estimates.
+infinite and what is left is x = x0: that is exact, and takes no earlier estimates. In a first step from where no signal
+is left, l_a is minus infinity: an estimate so far away is no part of later polynomials.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ernie_vilg_jax.diffusion.guidance import Denoise
+from ernie_vilg_jax.diffusion.guidance import Predict
 from ernie_vilg_jax.diffusion.samplers.base import Discrete, row
 
 
@@ -27,8 +28,9 @@ class Solver(Discrete):
 
     @cached_property
     def logs(self) -> np.ndarray:
-        """[S] float64: log(alpha / sigma) before each step."""
-        return np.log(self.alphas[:-1] / self.sigmas[:-1])
+        """[S] float64: log(alpha / sigma) before each step; -inf before the first, where alpha may be 0."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.alphas[:-1] / self.sigmas[:-1])
 
     @cached_property
     def kept(self) -> np.ndarray:
@@ -62,15 +64,15 @@ class DPMSolverPP2M(Solver):
         latents = latents.astype(jnp.float32)
         return WithLast(latents, jnp.zeros_like(latents))
 
-    def step(self, denoise: Denoise, carry: WithLast, i: jax.Array, key: jax.Array) -> WithLast:
-        _, x0 = self.epsilon_and_x0(denoise, carry.x, i)
+    def step(self, predict: Predict, carry: WithLast, i: jax.Array, key: jax.Array) -> WithLast:
+        x0, _ = predict(carry.x, self.time(i))
         ahead = x0 + row(self.reach, i) * (x0 - carry.x0)
         return WithLast(row(self.kept, i) * carry.x + row(self.gained, i) * ahead, x0)
 
 
 class WithHistory(NamedTuple):
     x: jax.Array
-    """As predicted; the next step's answer corrects it."""
+    """As predicted; the next step's prediction corrects it."""
     before: jax.Array
     """x at the start of the step before, corrected."""
     x0: tuple[jax.Array, ...]
@@ -82,7 +84,7 @@ class UniPC(Solver):
     """The unified predictor-corrector, https://arxiv.org/abs/2302.04867, for x0 and with its B_2(h).
 
     Each step begins with a correction of the x that the step before predicted, from the estimate made at that very x:
-    one order more, with no further answer of the denoiser. Orders are lower where there is not enough history, at the
+    one order more, with no further prediction. Orders are lower where there is not enough history, at the
     beginning, and in the last steps.
     """
 
@@ -104,7 +106,8 @@ class UniPC(Solver):
         correct, predict = np.zeros((count, self.order + 1)), np.zeros((count, self.order))
         predict[-1, 0] = 1.0
         for i in range(count - 1):
-            order = min(self.order, i + 1, count - i)
+            known = i + 1 if i == 0 or np.isfinite(self.logs[0]) else i
+            order = min(self.order, known, count - i)
             length = self.logs[i + 1] - self.logs[i]
             moments = _moments(length, order)
             # Where the older estimates lie, in lengths of this step from its start.
@@ -121,13 +124,13 @@ class UniPC(Solver):
         latents = latents.astype(jnp.float32)
         return WithHistory(latents, jnp.zeros_like(latents), (jnp.zeros_like(latents),) * self.order)
 
-    def step(self, denoise: Denoise, carry: WithHistory, i: jax.Array, key: jax.Array) -> WithHistory:
-        _, x0 = self.epsilon_and_x0(denoise, carry.x, i)
+    def step(self, predict: Predict, carry: WithHistory, i: jax.Array, key: jax.Array) -> WithHistory:
+        x0, _ = predict(carry.x, self.time(i))
         estimates = (x0, *carry.x0)
-        correct, predict = (row(table, i) for table in self.weights)
+        correct, ahead = (row(table, i) for table in self.weights)
         corrected = row(np.append(0.0, self.kept[:-1]), i) * carry.before + _sum(correct, estimates)
         x = jnp.where(jnp.asarray(i) > 0, corrected, carry.x)
-        return WithHistory(row(self.kept, i) * x + _sum(predict, estimates), x, estimates[:-1])
+        return WithHistory(row(self.kept, i) * x + _sum(ahead, estimates), x, estimates[:-1])
 
 
 def _moments(length: float, count: int) -> np.ndarray:

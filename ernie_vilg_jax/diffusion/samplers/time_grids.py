@@ -54,8 +54,12 @@ def karras(schedule: Schedule, steps: int) -> np.ndarray:
     """Evenly in the seventh root of the noise level sigma / alpha, from T - 1 to 0, each at its nearest timestep.
 
     https://arxiv.org/abs/2206.00364, equation 5. Nearest in the logarithm of the noise level; where several would fall
-    on one timestep, they take the next ones.
+    on one timestep, they take the next ones. Where no signal is left at T - 1, the level there is infinite: it comes
+    first, and the others are those of the timesteps before it.
     """
+    if schedule.alphas[-1] == 0:
+        rest = karras(Schedule(schedule.betas[:-1]), steps - 1) if steps > 1 else np.zeros(0)
+        return np.append(schedule.num_timesteps - 1, rest)
     levels = schedule.sigmas / schedule.alphas
     roots = np.linspace(levels[-1] ** (1 / RHO), levels[0] ** (1 / RHO), steps)
     return _distinct(np.interp(RHO * np.log(roots), np.log(levels), np.arange(schedule.num_timesteps)))

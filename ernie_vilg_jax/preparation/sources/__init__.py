@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.paths import local
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +90,8 @@ def make_source(options: Mapping[str, Any], *, size: int) -> Source:
     for option in settings:
         if option not in known:
             raise UserError(f"source {name!r} has no option {option!r}: it has {', '.join(sorted(known))}")
+        if option in ("path", "dataset"):  # others may hold the URL of a licence
+            local(settings[option], f"config.data.sources.{name}.{option}")
     return constructor(**{option: _plain(value) for option, value in settings.items()})
 
 

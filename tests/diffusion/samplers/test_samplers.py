@@ -8,9 +8,25 @@ import numpy as np
 import pytest
 
 from ernie_vilg_jax.diffusion.loop import run_stage
-from ernie_vilg_jax.diffusion.samplers import DDIM, DDPM, SAMPLERS, make_sampler, time_grid
-from ernie_vilg_jax.diffusion.schedule import Schedule
-from tests.diffusion.closed_forms import FINE, LINEAR, MU, SCALED, S, flow, gaussian, in_jax, in_numpy, mixture, run
+from ernie_vilg_jax.diffusion.samplers import DDIM, DDPM, GRIDS, SAMPLERS, make_sampler, time_grid
+from ernie_vilg_jax.diffusion.schedule import Denoised, Schedule
+from tests.diffusion.closed_forms import (
+    FINE,
+    FINE_ZERO,
+    LINEAR,
+    MU,
+    SCALED,
+    ZERO,
+    S,
+    flow,
+    gaussian,
+    in_jax,
+    in_numpy,
+    mixture,
+    run,
+    run_predict,
+    v_in_jax,
+)
 from tests.diffusion.references import REFERENCES
 
 CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
@@ -67,6 +83,22 @@ def test_few_steps_end_clean(name: str, steps: int) -> None:
     np.testing.assert_allclose(end, np.full_like(end, MU), atol=2e-4)
 
 
+@pytest.mark.parametrize("name", sorted(SAMPLERS))
+@pytest.mark.parametrize("grid", sorted(GRIDS))
+@pytest.mark.parametrize("steps", [1, 2, 3, 8])
+def test_from_pure_noise_to_a_point(name: str, grid: str, steps: int) -> None:
+    latents = np.random.default_rng(2).standard_normal((4, 3))
+    end = run_predict(make_sampler(name, ZERO, steps, grid=grid), v_in_jax(ZERO, s=0.0), latents)
+    np.testing.assert_allclose(end, np.full_like(end, MU), atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"eta": 0.5}, {"eta": 1.0}, {"clip_x0": 5.0}])
+def test_from_pure_noise_to_a_point_with_options_of_ddim(options: dict[str, Any]) -> None:
+    latents = np.random.default_rng(2).standard_normal((4, 3))
+    end = run_predict(make_sampler("ddim", ZERO, 8, **options), v_in_jax(ZERO, s=0.0), latents)
+    np.testing.assert_allclose(end, np.full_like(end, MU), atol=1e-5)
+
+
 # Steps between which errors are compared, and the order that they must show: the least of the methods' own.
 ORDERS: list[tuple[str, dict[str, Any], float, float]] = [
     ("ddim", {}, 0.9, 1.1),
@@ -80,16 +112,19 @@ ORDERS: list[tuple[str, dict[str, Any], float, float]] = [
 ]
 
 
+@pytest.mark.parametrize("zero", [False, True], ids=["", "from no signal"])
 @pytest.mark.parametrize(("name", "options", "least", "most"), ORDERS)
 def test_errors_fall_with_the_order_of_the_method(
-    name: str, options: dict[str, Any], least: float, most: float
+    name: str, options: dict[str, Any], least: float, most: float, zero: bool
 ) -> None:
     """Of a Gaussian, whose flow is known exactly; on the quadratic grid, where all lengths shrink together."""
+    schedule = FINE_ZERO if zero else FINE
+    predict = v_in_jax(schedule) if zero else in_jax(gaussian, schedule)
     latents = np.linspace(-2, 2, 32)[:, None]
-    exact = flow(FINE, latents, FINE.num_timesteps - 1)
+    exact = flow(schedule, latents, schedule.num_timesteps - 1)
     steps = (40, 80, 160) if least < 3 else (40, 80)
-    samplers = [make_sampler(name, FINE, count, grid="quadratic", **options) for count in steps]
-    errors = np.array([np.abs(run(sampler, gaussian, FINE, latents) - exact).max() for sampler in samplers])
+    samplers = [make_sampler(name, schedule, count, grid="quadratic", **options) for count in steps]
+    errors = np.array([np.abs(run_predict(sampler, predict, latents) - exact).max() for sampler in samplers])
     orders = np.log2(errors[:-1] / errors[1:])
     assert np.all((least < orders) & (orders < most)), (errors, orders)
 
@@ -211,9 +246,9 @@ def test_answers_of_the_denoiser_a_step(name: str, asked: int) -> None:
     sampler = make_sampler(name, LINEAR, 3, grid="trailing")
     seen: list[int] = []
 
-    def apply(params: None, x: jax.Array, t: jax.Array) -> jax.Array:
+    def apply(params: None, x: jax.Array, t: jax.Array) -> Denoised:
         jax.debug.callback(lambda t: seen.append(int(t)), t[0], ordered=True)
-        return jnp.zeros_like(x)
+        return Denoised(x, jnp.zeros_like(x))
 
     run_stage(None, apply, sampler, sampler.init(jnp.ones((2, 3))), 0, 3, jax.random.key(0))
     jax.effects_barrier()

@@ -41,9 +41,9 @@ def test_karras_is_even_in_the_seventh_root_of_the_noise_level(schedule: Any) ->
 
 
 @pytest.mark.parametrize("name", sorted(GRIDS))
-@pytest.mark.parametrize("num_timesteps", [1, 2, 13, 100])
-def test_grids_never_repeat_a_timestep(name: str, num_timesteps: int) -> None:
-    schedule = make_schedule("linear", num_timesteps, 1e-4, 2e-2)
+@pytest.mark.parametrize(("num_timesteps", "zero"), [(1, False), (2, False), (2, True), (13, False), (100, True)])
+def test_grids_never_repeat_a_timestep(name: str, num_timesteps: int, zero: bool) -> None:
+    schedule = make_schedule("linear", num_timesteps, 1e-4, 2e-2, zero)
     for steps in range(1, num_timesteps + 1):
         check(time_grid(name, steps, schedule), steps, num_timesteps)
     np.testing.assert_array_equal(time_grid(name, num_timesteps, schedule), np.arange(num_timesteps)[::-1])

@@ -1,0 +1,94 @@
+"""The paper's config with every size divided, all the way: does the run that nobody here can afford fit together?
+
+    python -m benchmarks.mini --work=/tmp/mini                 # one process with eight pretended devices
+    python -m benchmarks.mini --work=/tmp/mini --processes=2   # two, of four each
+
+prepare -> annotate -> autoencoder -> base -> experts 0 and 1, experts 2 and 3 in another job -> merge -> sample,
+by the commands that people type, on `configs/paper.py:…,mini`: knowledge, remat, accumulation, groups of experts, cut
+parameters are on. It ends with the seconds of each and exit status 0, or with the log of what failed.
+"""
+
+import argparse
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ernie_vilg_jax import checkpointing
+
+ROOT = Path(__file__).parents[1]
+DEVICES = 8
+CONFIG = "configs/paper.py"
+JOBS = {"one": (0, 1), "two": (2, 3)}
+
+
+def command(work: Path, module: str, *arguments: str, processes: int = 1) -> None:
+    """Runs `python -m ernie_vilg_jax.<module>`, in all processes at once. Exits with the log of one that fails."""
+    line = [sys.executable, "-m", f"ernie_vilg_jax.{module}", *arguments]
+    env = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(work / "xla")}
+    # Optimizing what runs for a second takes longer than it saves.
+    devices = f"--xla_force_host_platform_device_count={DEVICES // processes}"
+    env["XLA_FLAGS"] = f"{devices} --xla_backend_optimization_level=0"
+    if processes > 1:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        line += [f"--coordinator=127.0.0.1:{port}", f"--num_processes={processes}"]
+    logs = [work / f"process_{number}.log" for number in range(processes)]
+    running = []
+    for number, log in enumerate(logs):
+        more = [f"--process_id={number}"] if processes > 1 else []
+        with log.open("w") as file:
+            running.append(subprocess.Popen([*line, *more], cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT))
+    statuses = [process.wait() for process in running]
+    if any(statuses):
+        raise SystemExit(f"{' '.join(line)}\nended with {statuses}:\n" + "\n".join(log.read_text() for log in logs))
+
+
+def whole_way(work: Path, processes: int) -> dict[str, float]:
+    """Seconds of each command, by name."""
+    run, seconds = work / f"run_{processes}", {}
+    shutil.rmtree(run, ignore_errors=True)
+    work.mkdir(parents=True, exist_ok=True)
+
+    def timed(name: str, module: str, *arguments: str, processes: int = 1) -> None:
+        started = time.monotonic()
+        command(work, module, *arguments, processes=processes)
+        seconds[name] = time.monotonic() - started
+        print(f"{name:12s} {seconds[name]:6.1f} s", flush=True)
+
+    def train(name: str, phase: str, workdir: Path, *more: str) -> None:
+        settings = [f"--config={CONFIG}:{phase},mini", f"--config.data.path={run / 'annotated'}"]
+        timed(name, "train", *settings, f"--workdir={workdir}", *more, processes=processes)
+
+    timed("prepare", "prepare", f"--config={CONFIG}:base,mini", f"--output={run / 'data'}")
+    timed("annotate", "annotate", f"--input={run / 'data'}", f"--output={run / 'annotated'}")
+    train("autoencoder", "autoencoder", run / "one")
+    train("base", "base", run / "one")
+    shutil.copytree(run / "one" / "base", run / "two" / "base")
+    for name, experts in JOBS.items():
+        train(f"experts {name}", "experts", run / name, f"--config.experts.train={experts}")
+    timed("merge", "checkpoint", "merge", *(str(run / name) for name in JOBS), str(run / "merged"))
+    timed("sample", "sample", f"--checkpoint={run / 'merged'}", f"--output={run / 'samples'}", "--prompt=红色的圆形")
+    merged = checkpointing.item_names(checkpointing.find(run / "merged"))
+    assert [name for name in merged if name.startswith("expert_")] == [f"expert_0{k}" for k in range(4)], merged
+    assert (run / "samples" / "000.png").is_file()
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        "benchmarks.mini", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", required=True, type=Path, help="folder for everything, 50 MB")
+    parser.add_argument("--processes", type=int, default=1, choices=(1, 2), help="processes of the training runs")
+    arguments = parser.parse_args()
+    seconds = whole_way(arguments.work.absolute(), arguments.processes)
+    print(f"the whole way, {arguments.processes} process(es), {DEVICES} devices: {sum(seconds.values()):.0f} s")
+
+
+if __name__ == "__main__":
+    main()

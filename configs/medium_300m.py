@@ -1,0 +1,64 @@
+"""A medium ERNIE-ViLG 2.0 for one TPU VM or one GPU: U-Nets of 244M, a text encoder of 101M, 256 x 256 pixels.
+
+  python -m ernie_vilg_jax.prepare --config=configs/medium_300m.py --folder=my_images --output=data/mine
+  python -m ernie_vilg_jax.train --config=configs/medium_300m.py:autoencoder --config.data.path=data/mine \\
+    --workdir=runs/medium
+  python -m ernie_vilg_jax.train --config=configs/medium_300m.py:base --config.data.path=data/mine \\
+    --workdir=runs/medium
+  python -m ernie_vilg_jax.train --config=configs/medium_300m.py:experts --config.data.path=data/mine \\
+    --workdir=runs/medium
+
+On one GPU add `one_gpu` (configs/medium_300m.py:base,one_gpu): the same batch, in micro-batches. `knowledge`: for data
+that `annotate` went over.
+
+Hardware: eight chips of v5e or v6e (v5litepod-8, v6e-8), or a GPU of 80 GB or more. What a step takes of the 16 GiB
+of a v5e chip, by its compiler: experts 7.1 GiB, base 6.8 GiB
+(`python -m ernie_vilg_jax.aot --topology=v5e:2x4 --config=medium_300m:experts --quick`; the autoencoder's step was not
+compiled). On one GPU base and experts keep 5.5 and 37.0 GiB between steps; what they take beside that was not measured.
+
+Not yet trained by anyone: the steps are guesses, and neither hours nor results can be told. Try it first:
+`python -m ernie_vilg_jax.doctor --config=medium_300m` measures a step, `train --dry_run` checks a command.
+"""
+
+from ml_collections import ConfigDict
+
+from ernie_vilg_jax.config import default_config, parse_argument
+
+
+def get_config(argument: str | None = None) -> ConfigDict:
+    phase, variants = parse_argument(argument, VARIANTS)
+    c = default_config()
+    c.name = "medium_300m"
+    c.phase = phase or c.phase
+
+    c.model.image_size = 256
+    c.model.autoencoder.remat = True
+    c.model.text_encoder.width = 768
+    c.model.text_encoder.num_layers = 12
+    c.model.text_encoder.num_heads = 12
+    c.model.unet.base_channels = 192
+    c.model.unet.num_res_blocks = 2
+
+    c.knowledge.enabled = False  # see the variant `knowledge`
+    c.mesh.data, c.mesh.fsdp = 1, -1  # ten experts are cut over all devices
+
+    c.phases.autoencoder.steps, c.phases.autoencoder.batch_size = 100_000, 64
+    c.phases.base.steps, c.phases.base.batch_size = 200_000, 320
+    c.phases.experts.steps, c.phases.experts.batch_size = 50_000, 320
+    for variant in variants:
+        VARIANTS[variant](c)
+    return c
+
+
+def one_gpu(c: ConfigDict) -> None:
+    """The same batches in micro-batches, for one device."""
+    c.phases.base.accumulation_steps = 8
+    c.phases.autoencoder.batch_size = 16  # it has no micro-batches
+
+
+def knowledge(c: ConfigDict) -> None:
+    """Key words and objects get more attention and more loss: for data that `annotate` went over."""
+    c.knowledge.enabled = True
+
+
+VARIANTS = {"one_gpu": one_gpu, "knowledge": knowledge}

@@ -1,0 +1,123 @@
+"""What programs are built from without any array: tasks without data, abstract batches and parameters, meshes."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from ernie_vilg_jax.chips import Chip
+from ernie_vilg_jax.config import latent_size
+from ernie_vilg_jax.diffusion.loop import visits
+from ernie_vilg_jax.diffusion.samplers import Sampler
+from ernie_vilg_jax.diffusion.stages import Stages
+from ernie_vilg_jax.model import Model, ModelParams, build_model
+from ernie_vilg_jax.models.autoencoder import Posterior
+from ernie_vilg_jax.sharding import rules
+from ernie_vilg_jax.training.autoencoder import AutoencoderTask
+from ernie_vilg_jax.training.diffusion import DiffusionTask
+from ernie_vilg_jax.training.flops import count_flops
+from ernie_vilg_jax.training.validation import Validation
+
+Shape = tuple[tuple[int, ...], Any]
+
+
+def make_task(phase: str, encoded: bool, config: ConfigDict, mesh: Mesh) -> Any:
+    """The task of a phase, without data."""
+    config = config.copy_and_resolve_references()
+    config.phase = phase
+    model, nothing = build_model(config), Validation(0, {}, {})
+    if phase == "autoencoder":
+        return AutoencoderTask(config, model, mesh, nothing)
+    cached: Any = Posterior(np.zeros(0), np.zeros(0)) if encoded else None  # type: ignore[arg-type]
+    return DiffusionTask(config, model, mesh, nothing, posteriors=cached)
+
+
+def sampling_flops(model: Model, steps: int, params: ModelParams, words: Any, null: Any, noise: Any) -> float:
+    """FLOPs of sampling with guidance, by parts: how many steps a stage has is data to the program.
+
+    Each step looks at every image twice; the prompts and the empty one are read once.
+    """
+    model = model.without_recomputation()
+    text = jax.eval_shape(model.encode_text, params.text_encoder, *words)
+    at = jax.ShapeDtypeStruct(noise.shape[:1], jnp.int32)
+    total = 2 * steps * count_flops(model.prediction, params.experts[0], noise, at, text)
+    total += count_flops(model.encode_text, params.text_encoder, *words)
+    total += count_flops(model.encode_text, params.text_encoder, *null)
+    return total + count_flops(model.decode, params.autoencoder, noise)
+
+
+def turns(stages: Stages, sampler: Sampler) -> int:
+    """Steps that a stage has, on average."""
+    return round(len(sampler.timesteps) / len(visits(stages, sampler.timesteps)))
+
+
+def parts(task: Any) -> dict[str, Any]:
+    """The state of a task, by the names that people read."""
+    names = {"params": "parameters", "ema": "average", "opt": "optimizer"}
+    state = task.abstract
+    if "experts" not in state:
+        return {f"autoencoder, {names[name]}": state[name] for name in names}
+    whole = {"autoencoder": state["autoencoder"], "text encoder": state["text_encoder"]}
+    return whole | {f"experts, {names[name]}": tree for name, tree in state["experts"].items()}
+
+
+def batch_shapes(config: ConfigDict, task: Any) -> dict[str, Shape]:
+    """Shape and type of every array that a training step is given."""
+    batch, length, side = task.batch_size, config.tokenizer.max_length, latent_size(config)
+    image = {"image": ((batch, config.model.image_size, config.model.image_size, 3), jnp.uint8)}
+    if isinstance(task, AutoencoderTask):
+        return image
+    every: dict[str, Shape] = {
+        "tokens": ((batch, length), jnp.int32),
+        "token_mask": ((batch, length), jnp.bool_),
+        "token_weight": ((batch, length), jnp.float32),
+        "loss_weight": ((batch, side, side), jnp.float32),
+    }
+    shapes = {name: every[name] for name in task.words}
+    if task.posteriors is None:
+        return shapes | image
+    latents = ((batch, side, side, config.model.autoencoder.latent_channels), jnp.float32)
+    return shapes | {"mean": latents, "log_variance": latents}
+
+
+def placed_batch(shapes: Mapping[str, Shape], mesh: Mesh) -> Any:
+    over = rules.batch_sharding(mesh)
+    return {name: jax.ShapeDtypeStruct(*shape, sharding=over) for name, shape in shapes.items()}
+
+
+def sampling_params(model: Model, dtype: Any, place: Callable[[Any], Any]) -> ModelParams:
+    """Abstract parameters as sampling reads them: in `dtype`, but for the autoencoder."""
+    key = jax.random.key(0)
+    half = lambda tree: place(jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), tree))  # noqa: E731
+    expert = half(jax.eval_shape(model.init_unet, key))
+    text_encoder = half(jax.eval_shape(model.init_text_encoder, key))
+    return ModelParams(place(model.abstract_autoencoder()), text_encoder, (expert,) * model.stages.n)
+
+
+def config_for(program: str, config: ConfigDict, chips: int, chip: Chip) -> ConfigDict:
+    """`config`, which has the mesh of the phase `experts`, with a mesh for `program`.
+
+    What has no experts takes images along `data` on those chips, as the commands of configs/paper.py do. Sampling takes
+    along `tensor` as few chips as leave a quarter of their memory to images.
+    """
+    config = config.copy_and_resolve_references()
+    if program == "sampling":
+        params = sampling_params(build_model(config), jnp.dtype(config.dtype), lambda tree: tree)
+        size, tensor = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params)), 1
+        while size / tensor > 0.75 * chip.hbm and chips % (2 * tensor) == 0:
+            tensor *= 2
+        config.mesh = ConfigDict({"data": chips // tensor, "fsdp": 1, "tensor": tensor, "expert": 1})
+    elif not program.startswith("experts"):
+        config.mesh.data *= config.mesh.expert if config.mesh.data > 0 else 1
+        config.mesh.expert = 1
+    return config
+
+
+def title(config: ConfigDict, mesh: Mesh) -> str:
+    axes = ", ".join(f"{axis}={size}" for axis, size in mesh.shape.items() if size > 1)
+    side = config.model.image_size
+    return f"{config.name}, {side} x {side} pixels, mesh {axes or 'of one chip'}"

@@ -1,0 +1,234 @@
+"""Every program that a run executes, from its config: what `aot` compiles.
+
+`PROGRAMS` has them by name, in the order of a run. One more is one more function here, and its name in `NAMES`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from ernie_vilg_jax.diffusion.samplers import make_sampler
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.forecast.abstract import (
+    Shape,
+    batch_shapes,
+    make_task,
+    parts,
+    placed_batch,
+    sampling_flops,
+    sampling_params,
+    title,
+    turns,
+)
+from ernie_vilg_jax.forecast.report import Built
+from ernie_vilg_jax.model import ModelParams, build_model
+from ernie_vilg_jax.sampling.generator import generate
+from ernie_vilg_jax.sampling.modes import check_mode
+from ernie_vilg_jax.sampling.streamed import working
+from ernie_vilg_jax.sharding import rules
+from ernie_vilg_jax.training.diffusion import DiffusionTask
+from ernie_vilg_jax.training.latents import Encoder, piece_of
+from ernie_vilg_jax.training.loop import item_shardings
+from ernie_vilg_jax.training.validation import PREVIEW_STEPS, Validator
+
+Builder = Callable[[ConfigDict, Mesh, int], Built]
+"""(config, mesh, images at once in sampling) -> the program. Raises UserError where the config and the mesh differ."""
+
+
+def step(phase: str, encoded: bool, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
+    """A training step: of images that it encodes itself, or of latents that are `encoded` already."""
+    task = make_task(phase, encoded, config, mesh)
+    example = placed_batch(batch_shapes(config, task), mesh)
+
+    data = "" if phase == "autoencoder" else f", of {'latents' if encoded else 'images, encoded in it'}"
+    return Built(
+        f"{title(config, mesh)}, training step of {phase}{data}",
+        mesh,
+        task.batch_size,
+        task.train_step,
+        (task.abstract, example),
+        {**parts(task), "batch": example},
+        partial(task.flops_per_step, example),
+    )
+
+
+def save(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
+    """The copy of the state, cut into items, that a checkpoint is written from."""
+    task = make_task(phase, False, config, mesh)
+    jitted = jax.jit(task.items, out_shardings=item_shardings(task, mesh))
+    name = f"{title(config, mesh)}, copy for a checkpoint of {phase}"
+    return Built(name, mesh, 0, jitted, (task.abstract,), parts(task))
+
+
+def encoding(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
+    """A piece of the images that are encoded once, at the start (data.cache_latents)."""
+    encoder, autoencoder, images = _frozen(config, mesh)
+    name = f"{title(config, mesh)}, encoding of images"
+    return Built(name, mesh, encoder.piece, encoder.posterior, (autoencoder, images), {"autoencoder": autoencoder})
+
+
+def statistics(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
+    """A piece of the images that the mean and deviation of latents are measured on, before the phase `base`."""
+    encoder, autoencoder, images = _frozen(config, mesh)
+    valid = placed_batch({"valid": ((encoder.piece,), jnp.bool_)}, mesh)["valid"]
+    name = f"{title(config, mesh)}, latent statistics"
+    key = rules.placed(jax.eval_shape(jax.random.key, 0), rules.replicated(mesh))
+    args = autoencoder, images, valid, key
+    return Built(name, mesh, encoder.piece, encoder.moments, args, {"autoencoder": autoencoder})
+
+
+def validation(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
+    """A piece of the validation, beside the whole state."""
+    task = make_task(phase, False, config, mesh)
+    size, image = piece_of(task.model, mesh), task.model.image_size
+    shapes: dict[str, Shape] = {"image": ((size, image, image, 3), jnp.uint8), "valid": ((size,), jnp.bool_)}
+    if phase == "autoencoder":
+        run: Callable[..., Any] = lambda state, piece: task.errors_of(state["ema"], piece)  # noqa: E731
+    else:
+        words = size, config.tokenizer.max_length
+        shapes |= {"tokens": (words, jnp.int32), "token_mask": (words, jnp.bool_)}
+        losses_of, count = _validator(task).losses_of, config.train.validation_samples
+        run = lambda state, piece: losses_of(state, piece, jnp.int32(0), count)  # noqa: E731
+    piece = placed_batch(shapes, mesh)
+    name = f"{title(config, mesh)}, validation of {phase}"
+    return Built(name, mesh, size, _beside(run, mesh), (task.abstract, piece), {**parts(task), "batch": piece})
+
+
+def preview(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
+    """Images of the preview prompts, beside the whole state."""
+    task = make_task(phase, False, config, mesh)
+    count, length = len(config.train.preview_prompts) or 1, config.tokenizer.max_length
+    rows = {"tokens": count, "mask": count, "null_tokens": 1, "null_mask": 1}
+    prompts = {
+        name: jax.ShapeDtypeStruct((n, length), jnp.bool_ if "mask" in name else jnp.int32) for name, n in rows.items()
+    }
+    prompts = rules.placed(prompts, jax.tree.map(lambda _: rules.replicated(mesh), prompts))
+    validator, (model, state) = _validator(task), (task.model, task.abstract)
+    one = jax.eval_shape(lambda bank: jax.tree.map(lambda leaf: leaf[0], bank), state["experts"]["ema"])
+    params = ModelParams(state["autoencoder"], state["text_encoder"]["ema"], (one,))
+    words, null = (prompts["tokens"], prompts["mask"]), (prompts["null_tokens"], prompts["null_mask"])
+    noise = jax.ShapeDtypeStruct((count, *model.latent_shape), jnp.float32)
+    return Built(
+        f"{title(config, mesh)}, preview of {phase}",
+        mesh,
+        count,
+        _beside(validator.sample, mesh),
+        (state, prompts),
+        parts(task),
+        partial(sampling_flops, model, PREVIEW_STEPS, params, words, null, noise),
+        turns(task.stages, make_sampler("ddim", model.schedule, PREVIEW_STEPS, grid="trailing")),
+    )
+
+
+def sampling(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
+    """Prompts -> images with all experts resident: text encoder, the whole loop with guidance, decoder.
+
+    Images go over the mesh's `data` and `fsdp`; experts are whole on every chip, or cut along `tensor`.
+    """
+    check_mode("resident", config.experts.n, mesh)
+    across = mesh.shape["data"] * mesh.shape["fsdp"]
+    batch = batch or across
+    if batch % across:
+        raise UserError(f"--batch={batch} must be a multiple of {across}, the chips that images go over")
+    model = build_model(config)
+    settings = config.sample
+    sampler = make_sampler(settings.sampler, model.schedule, settings.steps)
+    key = jax.random.key(0)
+    params = sampling_params(model, jnp.dtype(config.dtype), lambda tree: rules.placed(tree, working(tree, mesh)))
+    words = [jax.ShapeDtypeStruct((batch, config.tokenizer.max_length), t) for t in (jnp.int32, jnp.bool_)]
+    whole = rules.replicated(mesh)
+    null = tuple(jax.ShapeDtypeStruct((1, *word.shape[1:]), word.dtype, sharding=whole) for word in words)
+    noise = jax.ShapeDtypeStruct((batch, *model.latent_shape), jnp.float32)
+    over = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+    tokens, mask, noise = (jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=over) for x in (*words, noise))
+
+    def run(params: ModelParams, tokens: Any, mask: Any, null: Any, noise: Any, scale: Any) -> jax.Array:
+        return generate(model, params, model.stages, sampler, tokens, mask, null, noise, scale, key)
+
+    return Built(
+        f"{title(config, mesh)}, {settings.steps} steps of {settings.sampler} with guidance",
+        mesh,
+        batch,
+        jax.jit(run, out_shardings=over),
+        (params, tokens, mask, null, noise, jax.ShapeDtypeStruct((), jnp.float32, sharding=whole)),
+        {
+            **{"autoencoder": params.autoencoder, "text encoder": params.text_encoder},
+            f"experts ({model.stages.n})": params.experts,
+        },
+        partial(sampling_flops, model, settings.steps, params, (tokens, mask), null, noise),
+        turns(model.stages, sampler),
+    )
+
+
+def export(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
+    """`checkpoint export`: reads the averages in the compute dtype, and makes bfloat16 of them, all on one device."""
+    one = Mesh(mesh.devices.reshape(-1)[:1], ("one",), axis_types=mesh.axis_types[:1])
+    model = build_model(config)
+    place = lambda tree: rules.placed(tree, jax.tree.map(lambda _: rules.replicated(one), tree))  # noqa: E731
+    params = sampling_params(model, jnp.dtype(config.dtype), place)
+
+    def run(params: ModelParams) -> Any:
+        """What is bfloat16 already is not copied."""
+        trees = params.autoencoder["params"], params.text_encoder, params.experts
+        return [leaf.astype(jnp.bfloat16) for leaf in jax.tree.leaves(trees) if leaf.dtype != jnp.bfloat16]
+
+    return Built(
+        f"{config.name}, export of all averages on one chip",
+        one,
+        0,
+        jax.jit(run, keep_unused=True),
+        (params,),
+        {"autoencoder": params.autoencoder, "text encoder": params.text_encoder, "experts": params.experts},
+    )
+
+
+PROGRAMS: dict[str, Builder] = {
+    "autoencoder_step": partial(step, "autoencoder", False),
+    "autoencoder_validation": partial(validation, "autoencoder"),
+    "autoencoder_save": partial(save, "autoencoder"),
+    "statistics": statistics,
+    "encoding": encoding,
+    "base_step": partial(step, "base", False),
+    "base_step_encoded": partial(step, "base", True),
+    "base_validation": partial(validation, "base"),
+    "base_preview": partial(preview, "base"),
+    "base_save": partial(save, "base"),
+    "experts_step": partial(step, "experts", False),
+    "experts_step_encoded": partial(step, "experts", True),
+    "experts_validation": partial(validation, "experts"),
+    "experts_preview": partial(preview, "experts"),
+    "experts_save": partial(save, "experts"),
+    "export": export,
+    "sampling": sampling,
+}
+
+
+def build(name: str, config: ConfigDict, mesh: Mesh, batch: int = 0) -> Built:
+    """The program of that name in `PROGRAMS`; or "training", the step of `config.phase` as its data are."""
+    if name == "training":
+        name = f"{config.phase}_step"
+        name += "_encoded" if config.data.cache_latents and config.phase != "autoencoder" else ""
+    return PROGRAMS[name](config.copy_and_resolve_references(), mesh, batch)
+
+
+def _frozen(config: ConfigDict, mesh: Mesh) -> tuple[Encoder, Any, Any]:
+    """The encoder, an autoencoder for it, and a piece of images."""
+    encoder = Encoder(build_model(config), mesh)
+    abstract = encoder.model.abstract_autoencoder()
+    size = config.model.image_size
+    images = placed_batch({"image": ((encoder.piece, size, size, 3), jnp.uint8)}, mesh)["image"]
+    return encoder, rules.placed(abstract, rules.shardings(abstract, mesh)), images
+
+
+def _validator(task: DiffusionTask) -> Validator:
+    return Validator(task.config, task.model, task.mesh, task.stages, task.trained)
+
+
+def _beside(function: Callable[..., Any], mesh: Mesh) -> Any:
+    """Jitted so that arguments which are not used take their memory, as they do in a run."""
+    return jax.jit(lambda *args: function(*args), keep_unused=True, out_shardings=rules.replicated(mesh))

@@ -1,0 +1,196 @@
+"""All programs of a run as rows of one table: one after the other, each compiled in a process of its own.
+
+A report and a small record are kept for each in one folder, so that a run that was killed goes on, and what has not
+changed is not compiled again: not where code, config, slice and compiler are the same, and not where the program that
+they come to is.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from ernie_vilg_jax.config import plain
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.forecast import programs
+from ernie_vilg_jax.forecast.report import GIB, Forecast, forecast
+from ernie_vilg_jax.forecast.topology import describe
+from ernie_vilg_jax.paths import write_atomically
+from ernie_vilg_jax.sharding.compiler_options import compiler_options
+from ernie_vilg_jax.sharding.mesh import make_mesh
+
+FORMAT = 1
+"""Of a record. To be raised when more, or something else, is read of a compiled program."""
+HEADS = ("program", "images", "peak a chip", "of", "estimate", "verdict", "compiled in")
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One row: a program of `programs.PROGRAMS`, its config, and what to compile it for, as `describe` takes it."""
+
+    program: str
+    config: ConfigDict
+    topology: str
+    batch: int
+    effort: str
+
+    @property
+    def inputs(self) -> str:
+        """A digest of everything that the program and its report come from."""
+        values = json.loads(self.config.to_json_best_effort())
+        return _digest(self.program, plain(values), self.topology, self.batch, self.effort, _source(), *_compiler())
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What is kept of a report; a program that was not compiled has a `verdict` only.
+
+    Attributes:
+      inputs, lowered: digests of what it was made from, and of the program that was given to the compiler.
+      peak, of: bytes of one chip.
+      estimate: seconds, of a full compilation.
+    """
+
+    program: str
+    verdict: str
+    fits: bool = False
+    images: int = 0
+    peak: float | None = None
+    of: float | None = None
+    estimate: float | None = None
+    compiled: str = "not"
+    inputs: str = ""
+    lowered: str = ""
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        peak = f"{self.peak / GIB:.2f} GiB" if self.peak else ""
+        of = f"{self.of / GIB:.0f} GiB" if self.of else ""
+        estimate = f"{self.estimate * 1e3:.0f} ms" if self.estimate else ""
+        return self.program, str(self.images or ""), peak, of, estimate, self.verdict, self.compiled
+
+
+def compile_all(jobs: Sequence[Job], folder: Path, tell: Callable[[str], Any]) -> bool:
+    """Compiles what is not compiled yet, and tells the table line by line. Returns whether every program fits.
+
+    Writes for each PROGRAM.txt, its report, and PROGRAM.json, its record; and table.md, as far as it got.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lines: list[str] = []
+
+    def add(cells: Sequence[str]) -> None:
+        lines.append(f"| {' | '.join(cells)} |\n")
+        tell(lines[-1].rstrip())
+        write_atomically(folder / "table.md", "".join(lines).encode())
+
+    add(HEADS)
+    add(["---"] * len(HEADS))
+    rows = []
+    for job in jobs:
+        row = read(folder, job.program)
+        if row is None or row.inputs != job.inputs:
+            row = _in_its_process(job, folder)
+        rows.append(row)
+        add(row.cells)
+    return all(row.fits for row in rows)
+
+
+def read(folder: Path, program: str) -> Row | None:
+    """The record of a program; None where there is none, or one that this version does not know."""
+    try:
+        values = json.loads((folder / f"{program}.json").read_text())
+        return Row(**values["row"]) if values["format"] == FORMAT else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _in_its_process(job: Job, folder: Path) -> Row:
+    """Of a process: it gives all memory back, and where it dies (libtpu can abort) the others go on."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    process = context.Process(target=_work, args=(job, folder))
+    process.start()
+    process.join()
+    row = read(folder, job.program)
+    if process.exitcode == 0 and row is not None:
+        return row
+    return Row(job.program, f"the compiler's process ended with status {process.exitcode}")
+
+
+def _work(job: Job, folder: Path) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the compiler would not hear Python's
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        row, report = _row(job, read(folder, job.program))
+    except UserError as error:
+        row, report = Row(job.program, f"cannot run: {error}"), str(error)
+    except Exception as error:
+        traceback.print_exc()
+        row, report = Row(job.program, f"failed: {type(error).__name__}"), traceback.format_exc()
+    if report:
+        write_atomically(folder / f"{job.program}.txt", f"{report}\n".encode())
+    record = {"format": FORMAT, "row": dataclasses.asdict(row)}
+    write_atomically(folder / f"{job.program}.json", f"{json.dumps(record, indent=1)}\n".encode())
+
+
+def _end_with_parent() -> None:
+    """Ends this process with the one that waits for it: what it would still compile, nobody reads."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _row(job: Job, before: Row | None) -> tuple[Row, str]:
+    """The row and its report; none where the report that is there is of the same program."""
+    devices, chip = describe(job.topology)
+    built = programs.build(job.program, job.config, make_mesh(job.config.mesh, devices), job.batch)
+    lowered = built.lower()
+    options = compiler_options(built.mesh)
+    digest = _digest(lowered[0].as_text(), job.topology, repr(chip), job.effort, options, *_compiler())
+    if before is not None and before.lowered == digest:
+        return dataclasses.replace(before, inputs=job.inputs), ""
+    found = forecast(built, chip, job.effort, lowered)
+    return _of(job, found, digest), found.text()
+
+
+def _of(job: Job, found: Forecast, digest: str) -> Row:
+    return Row(
+        program=job.program,
+        verdict="fits" if found.fits else f"does not fit: {found.because}",
+        fits=found.fits,
+        images=found.batch,
+        peak=found.peak if math.isfinite(found.peak) else None,
+        of=found.chip.hbm,
+        estimate=None if found.effort else found.seconds,
+        compiled=found.compiled,
+        inputs=job.inputs,
+        lowered=digest,
+    )
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@functools.cache
+def _source() -> str:
+    """A digest of this package's code."""
+    root = Path(__file__).parents[1]
+    return _digest({str(path.relative_to(root)): path.read_text() for path in sorted(root.rglob("*.py"))})
+
+
+def _compiler() -> list[str]:
+    return [f"{package} {version(package)}" for package in ("jax", "jaxlib", "libtpu")]

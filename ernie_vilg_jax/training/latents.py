@@ -1,0 +1,91 @@
+"""From images to latents before training begins, in pieces over the mesh: no device ever encodes more than a few."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from jax.sharding import Mesh
+
+from ernie_vilg_jax.data.loader import FixedExamples
+from ernie_vilg_jax.model import Model, Params
+from ernie_vilg_jax.models.autoencoder import Posterior
+from ernie_vilg_jax.sharding import processes, rules
+from ernie_vilg_jax.training.task import Batch
+
+PIXELS = 2**20
+"""A device encodes or decodes so many pixels at once: one image of 1024 x 1024, where activations take some GiB."""
+
+
+def piece_of(model: Model, mesh: Mesh) -> int:
+    """How many images make a piece, over all devices."""
+    each = max(1, min(64, PIXELS // model.image_size**2))
+    return each * mesh.shape["expert"] * mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def pieces_of(
+    examples: FixedExamples, model: Model, mesh: Mesh, names: Sequence[str] = ("image",)
+) -> Iterator[tuple[int, Batch]]:
+    """The place of the first image of each piece, and the piece: what of the examples is named, and "valid", cut over
+    the mesh. Each process reads its own part."""
+    size = piece_of(model, mesh)
+    for number, batch in enumerate(examples.batches(size, processes.own_rows(rules.batch_sharding(mesh), size))):
+        yield number * size, rules.to_devices({name: batch[name] for name in (*names, "valid")}, mesh, size)
+
+
+class Encoder:
+    """Encodes pieces of `piece` images; `autoencoder` is always {"params", "mean" [c], "std" [c]}, on the mesh."""
+
+    def __init__(self, model: Model, mesh: Mesh) -> None:
+        self.model = model
+        self.mesh = mesh
+        self.piece = piece_of(model, mesh)
+
+    @cached_property
+    def posterior(self) -> Any:
+        """Jitted (autoencoder, images uint8 [piece, H, W, 3]) -> Posterior of them, whole on every device."""
+
+        def run(autoencoder: Params, images: jax.Array) -> Posterior:
+            return rules.spread(self.model.posterior(autoencoder, rules.spread(images)))
+
+        return jax.jit(run, out_shardings=rules.replicated(self.mesh))
+
+    @cached_property
+    def moments(self) -> Any:
+        """Jitted (autoencoder, images, valid [piece] bool, key) -> (count, mean [c], variance [c]) of drawn latents.
+
+        They are in the units of `autoencoder`; only images that are `valid` count.
+        """
+
+        def run(autoencoder: Params, images: jax.Array, valid: jax.Array, key: jax.Array) -> tuple[jax.Array, ...]:
+            noise = jax.random.normal(key, (images.shape[0], *self.model.latent_shape))
+            latents = self.model.encode_image(autoencoder, rules.spread(images), rules.spread(noise))
+            latents, where = rules.spread(latents), valid[:, None, None, None]
+            return valid.sum(), latents.mean((0, 1, 2), where=where), latents.var((0, 1, 2), where=where)
+
+        return jax.jit(run, out_shardings=rules.replicated(self.mesh))
+
+
+def measure(encoder: Encoder, params: Params, pieces: Iterable[Batch], seed: int) -> dict[str, Any]:
+    """A frozen autoencoder {"params", "mean" [c], "std" [c]} from its parameters and the images of `pieces`.
+
+    Mean and deviation are those of latents as training draws them, not of the posteriors' means: a channel that carries
+    nothing has deviation 1 then, like the noise it is, and is not blown up.
+    """
+    channels = encoder.model.autoencoder.latent_channels
+    raw = {"params": params, "mean": np.zeros(channels, np.float32), "std": np.ones(channels, np.float32)}
+    found = []
+    for number, batch in enumerate(pieces):
+        key = jax.random.fold_in(jax.random.key(seed), number)
+        found.append(encoder.moments(raw, batch["image"], batch["valid"], key))
+    counts, means, variances = (np.asarray(column, np.float64) for column in zip(*jax.device_get(found), strict=True))
+    mean = np.average(means, axis=0, weights=counts)
+    spread = np.average(variances + np.square(means - mean), axis=0, weights=counts)
+    std = np.sqrt(spread)
+    if not np.all(std > 1e-6):
+        logging.warning("latent channels %s carry nothing; their deviation is taken as 1", np.flatnonzero(std <= 1e-6))
+        std = np.where(std > 1e-6, std, 1.0)
+    logging.info("latents: mean %s, std %s (of %d images)", mean.round(2), std.round(2), int(sum(counts)))
+    return {**raw, "mean": mean.astype(np.float32), "std": std.astype(np.float32)}

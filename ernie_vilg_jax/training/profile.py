@@ -1,0 +1,64 @@
+"""A trace of some training steps, for TensorBoard's profiler or Perfetto: where the time of a step goes."""
+
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import logging
+from etils import epath
+
+from ernie_vilg_jax.errors import UserError, file_errors
+from ernie_vilg_jax.sharding import processes
+
+
+def parse_window(text: str) -> tuple[int, int]:
+    """ "100:105" -> (100, 105): the five steps from when 100 are done until 105 are. Raises UserError for others."""
+    match = re.fullmatch(r"(\d{1,18}):(\d{1,18})", text, re.ASCII)
+    if match is None or int(match[1]) >= int(match[2]):
+        raise UserError(f"--profile_steps={text} must be two numbers of steps, the lower first, such as 100:105")
+    return int(match[1]), int(match[2])
+
+
+class Profile:
+    """Traces the steps of a window into `folder`; every process calls it, and the first one traces."""
+
+    def __init__(self, window: tuple[int, int] | None, folder: epath.Path, first: int, last: int) -> None:
+        """`first` and `last` are the steps that the run begins and ends with."""
+        self.window, self.folder = window, folder
+        self.running: Path | None = None
+        if window and not (first < window[1] and window[0] < last):
+            logging.warning(
+                "--profile_steps=%d:%d: nothing is traced, this run goes from step %d to %d", *window, first, last
+            )
+
+    def at(self, step: int, results: Any) -> None:
+        """To be called when `step` steps were begun, with what the last of them returns."""
+        if self.window is None or processes.index():
+            return
+        low, high = self.window
+        if self.running is None and low <= step < high:
+            jax.block_until_ready(results)  # what came before is no part of the trace
+            self.running = Path(tempfile.mkdtemp(prefix="ernie_vilg_jax_profile_"))
+            jax.profiler.start_trace(str(self.running))
+        elif self.running is not None and step >= high:
+            self.close(results)
+
+    def close(self, results: Any = None) -> None:
+        """Ends the trace, if there is one, and puts it into the folder."""
+        if self.running is None:
+            return
+        trace, self.running = self.running, None
+        try:
+            jax.block_until_ready(results)
+            jax.profiler.stop_trace()
+            with file_errors(self.folder):
+                for file in (file for file in trace.rglob("*") if file.is_file()):
+                    target = self.folder / str(file.relative_to(trace))
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(file.read_bytes())
+        finally:
+            shutil.rmtree(trace, ignore_errors=True)
+        logging.info("profile written: tensorboard --logdir=%s (with tensorboard-plugin-profile)", self.folder)

@@ -19,13 +19,14 @@ from ernie_vilg_jax.sharding.mesh import make_mesh
 from ernie_vilg_jax.sharding.splash_attention import splash
 from tests.commands import run_all
 
+pytestmark = pytest.mark.slow
+
 SMOKE = "--config=configs/demo.py:base,smoke"
 TWO = {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"}
 NAMES = ["Versions and devices", "Arithmetic and memory", "Attention kernel", "Training step of base"]
 NAMES += ["Against the compiler's estimate", "Sampling", "Save and restore"]
 
 
-@pytest.mark.slow
 def test_the_command_on_two_devices(tmp_path: Path) -> None:
     arguments = [f"--output={tmp_path}/report.md", f"--workdir={tmp_path}/run", "--config.mesh.fsdp=2", "--each=4"]
     well, ill = run_all(

@@ -86,6 +86,7 @@ def test_it_is_what_the_paper_says(tensors: dict[str, np.ndarray], file: Path, i
     assert min(expected) > 0.1
 
 
+@pytest.mark.slow
 def test_the_same_images_are_no_distance_apart_and_the_gradient_is_finite(file: Path, images: np.ndarray) -> None:
     params = read_lpips(str(file))
     black = jnp.zeros((1, 32, 32, 3))
@@ -104,6 +105,7 @@ def test_a_file_without_them_is_one_sentence(tensors: dict[str, np.ndarray], tmp
         read_lpips(str(tmp_path / "a.safetensors"))
 
 
+@pytest.mark.slow
 def test_training_adds_it_to_the_loss_and_keeps_it_out_of_checkpoints(file: Path) -> None:
     config = get_config("autoencoder,smoke")
     config.phases.autoencoder.batch_size = 2

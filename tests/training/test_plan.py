@@ -32,6 +32,7 @@ def listing(folder: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != lock.NAME}
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on(make_config: MakeConfig, whole_run: Path) -> None:
     before = listing(whole_run)
     config = make_config("experts", **{"phases.experts.steps": 12, "phases.experts.accumulation_steps": 2})
@@ -45,6 +46,7 @@ def test_a_run_that_goes_on(make_config: MakeConfig, whole_run: Path) -> None:
     assert listing(whole_run) == before
 
 
+@pytest.mark.slow
 def test_a_fresh_run_and_its_sizes(make_config: MakeConfig, whole_run: Path, tmp_path: Path) -> None:
     shutil.copytree(whole_run / "base", tmp_path / "base")
     found = make_plan(make_config("experts"), tmp_path, here())
@@ -101,6 +103,7 @@ def test_it_refuses_what_a_start_would(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_it_refuses_a_run_of_other_settings_or_in_use(make_config: MakeConfig, whole_run: Path) -> None:
     with pytest.raises(UserError, match=r"seed \(0 in the checkpoint, 1 now\)"):
         make_plan(make_config("base", seed=1), whole_run, here())
@@ -111,6 +114,7 @@ def test_it_refuses_a_run_of_other_settings_or_in_use(make_config: MakeConfig, w
         make_plan(held, whole_run, here())
 
 
+@pytest.mark.slow
 def test_it_refuses_too_little_room(make_config: MakeConfig, whole_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"the state of base takes .* GiB of each cpu, which has 0: cut it over more"):
         make_plan(make_config("base"), whole_run, here(memory=10_000.0))

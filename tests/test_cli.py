@@ -238,6 +238,40 @@ def test_a_thread_of_a_library_that_fails_is_one_line():
     )
 
 
+FALLS = """
+import sys
+from ernie_vilg_jax import cli
+from ernie_vilg_jax.errors import UserError
+
+class Handle:
+    def __del__(self): raise OSError("handle is closed")
+
+def main(argv):
+    handle = Handle()
+    del handle
+    if "fail" in argv:
+        raise UserError("the cause")
+
+def late(*_):
+    handle = Handle()
+    del handle
+
+import atexit
+atexit.register(late)
+cli.run(main, ["p", *sys.argv[1:]], positional=True)
+"""
+
+
+def test_what_falls_at_exit_is_one_line_and_after_an_error_none():
+    """Python prints what nothing can catch, such as an error in __del__, with a traceback."""
+    for arguments, told in (
+        ([], ["warning: handle is closed (in a thread of a library)"] * 2),
+        (["fail"], ["warning: handle is closed (in a thread of a library)", "error: the cause"]),
+    ):
+        done = subprocess.run([sys.executable, "-c", FALLS, *arguments], capture_output=True, text=True)
+        assert done.stderr.splitlines() == told
+
+
 def test_logs_are_short_and_libraries_are_silent_below_warning(monkeypatch):
     log = io.StringIO()
     monkeypatch.setattr(absl_logging.get_absl_handler().python_handler, "stream", log)

@@ -1,5 +1,7 @@
 """One training at a time in a working directory, also after its owner was killed."""
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -59,3 +61,14 @@ def test_a_damaged_mark_stops_nobody(content: str, tmp_path: Path) -> None:
     for way in (lock._flocked, lambda folder: lock._beating(folder, 0.05)):
         with way(epath.Path(tmp_path)):
             pass
+
+
+def test_a_file_system_without_locks_is_trained_on_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with lock.locked(epath.Path(tmp_path)):
+        assert tmp_path.is_dir()

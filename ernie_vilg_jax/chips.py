@@ -23,7 +23,8 @@ class Chip:
     devices: int = 1
 
 
-# Memory, bandwidth and peak are from Google Cloud's pages on each TPU version.
+# Memory and peak are from Google Cloud's pages on each TPU version, and so is the bandwidth of v5e; that of the others
+# was not looked up there.
 CHIPS = {
     "v5e": Chip("v5e", 16 * 2**30, 819e9, 197e12, 1.5e9),
     "v5p": Chip("v5p", 95 * 2**30, 2765e9, 459e12, 1.75e9),

@@ -130,14 +130,14 @@ class AutoencoderTask:
 
     @cached_property
     def errors_of(self) -> Any:
-        """Jitted (params, piece) -> the sum of its pictures' mean squared errors, and 8 reconstructions in [-1, 1]."""
+        """Jitted (params, piece) -> the sum of its mean squared errors; 8 of its pictures, and these reconstructed."""
 
-        def run(params: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        def run(params: Any, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
             images = to_float(rules.spread(batch["image"]))
             posterior: Any = self.model.autoencoder.apply({"params": params}, images, method="encode")
             decoded: Any = self.model.autoencoder.apply({"params": params}, posterior.mean, method="decode")
             errors = jnp.square(rules.spread(decoded) - images).mean((1, 2, 3))
-            return errors.sum(where=batch["valid"]), decoded[:PREVIEWS]
+            return errors.sum(where=batch["valid"]), batch["image"][:PREVIEWS], decoded[:PREVIEWS]
 
         return jax.jit(run, out_shardings=rules.replicated(self.mesh))
 
@@ -148,11 +148,9 @@ class AutoencoderTask:
         return {"mse": mse, "psnr_db": 10 * math.log10(4.0 / mse)}
 
     def preview(self, state: State) -> tuple[np.ndarray, list[str]]:
-        first = self.validation.pieces[0]
-        whole = jax.jit(lambda images: images[:PREVIEWS], out_shardings=rules.replicated(self.mesh))
-        images, decoded = np.asarray(whole(first["image"])), to_uint8(self.errors_of(state["ema"], first)[1])
+        _, images, decoded = self.errors_of(state["ema"], self.validation.pieces[0])
         count = min(self.validation.count, len(images))
-        pairs = np.stack([images, decoded], axis=1)[:count]
+        pairs = np.stack([np.asarray(images), to_uint8(decoded)], axis=1)[:count]
         return pairs.reshape(-1, *pairs.shape[2:]), ["original", "reconstructed"] * count
 
     def flops_per_step(self, batch: Batch) -> float:

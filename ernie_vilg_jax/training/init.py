@@ -75,7 +75,8 @@ def _all_posteriors(config: ConfigDict, model: Model, tokenizer: Tokenizer, auto
     examples, encoder, pieces = all_examples(config, tokenizer, "train"), Encoder(model, mesh), []
     for _, batch in pieces_of(examples, model, mesh):
         # The host decodes these images while the devices encode those before them.
-        pieces = [*pieces[:-1], *jax.device_get(pieces[-1:]), encoder.posterior(autoencoder, batch["image"])]
+        pieces[-1:] = jax.device_get(pieces[-1:])
+        pieces.append(encoder.posterior(autoencoder, batch["image"]))
     posteriors = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(examples)], *jax.device_get(pieces))
     logging.info("latents of %d pictures cached: %.1f MB", len(posteriors.mean), 2 * posteriors.mean.nbytes / 2**20)
     return posteriors

@@ -87,9 +87,10 @@ def _run(
     settings = config.train
     step = int(state["step"])
     rows = processes.own_rows(rules.batch_sharding(mesh), task.batch_size)
-    # Compiled before the first step: a machine that is taken away leaves no time for it.
-    items_of = jax.jit(task.items, out_shardings=item_shardings(task, mesh))
-    items_of = items_of.lower(rules.placed(task.abstract, task.shardings)).compile()
+    items_of: Any = jax.jit(task.items, out_shardings=item_shardings(task, mesh))
+    if step < task.steps:
+        # Compiled before the first step: a machine that is taken away leaves no time for it.
+        items_of = items_of.lower(task.abstract).compile()
     data = iter(make_loader(config, tokenizer, batch_size=task.batch_size, rows=rows, start=seen, seed=config.seed))
 
     with (

@@ -125,7 +125,7 @@ def reports(folder: Path) -> dict[str, int]:
         ),
         (("--topology=v5e:2x2", "--program=all"), "--program=all needs --output=FOLDER"),
         (("--topology=v5e:2x2", "--program=all", "--output=x", "--search"), "--search looks for the batch of one"),
-        (("--topology=v5e:2x2", "--program=export", "--search"), "--search goes with training steps and sampling"),
+        (("--topology=v5e:2x2", "--program=base_save", "--search"), "--search goes with training steps and sampling"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(arguments: tuple[str, ...], sentence: str) -> None:

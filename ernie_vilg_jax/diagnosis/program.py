@@ -28,7 +28,7 @@ from ernie_vilg_jax.sampling.generator import generate
 from ernie_vilg_jax.sharding import processes, rules
 from ernie_vilg_jax.training.diffusion import DiffusionTask
 from ernie_vilg_jax.training.flops import peak_flops
-from ernie_vilg_jax.training.loop import item_shardings
+from ernie_vilg_jax.training.items import Cutter
 from ernie_vilg_jax.training.task import Batch, State
 from ernie_vilg_jax.training.validation import Validation
 
@@ -207,9 +207,9 @@ class Examination:
         with ExitStack() as stack:
             place = self.workdir or stack.enter_context(tempfile.TemporaryDirectory())
             folder = paths.reach(place, "workdir") / "doctor_checkpoint"
-            yield from self._save_into(folder)
+            yield from self._save_into(self.state, folder)
 
-    def _save_into(self, folder: epath.Path) -> Iterator[str]:
+    def _save_into(self, state: State, folder: epath.Path) -> Iterator[str]:
         def clear() -> None:
             processes.wait_for_all("doctor")
             if processes.index() == 0 and folder.exists():
@@ -217,8 +217,8 @@ class Examination:
             processes.wait_for_all("doctor")
 
         clear()
-        shardings = item_shardings(self.task, self.mesh)
-        items = jax.jit(self.task.items, out_shardings=shardings)(self.state)
+        cutter = Cutter(self.task, self.mesh)
+        items = cutter.items(state)
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(items))
         saved = checkpointing.Checkpoints(folder, keep=1)
         try:
@@ -230,8 +230,7 @@ class Examination:
 
             _, seconds = timed(write)
             yield f"{size / GIB:.3f} GiB written to {folder.parent} in {seconds:.1f} s, {size / seconds / 1e6:.0f} MB/s"
-            abstract = rules.placed(jax.eval_shape(self.task.items, self.task.abstract), shardings)
-            read, seconds = timed(checkpointing.read_items, saved.path(1), abstract)
+            read, seconds = timed(checkpointing.read_items, saved.path(1), cutter.abstract)
             yield f"read and compared with its checksums in {seconds:.1f} s, {size / seconds / 1e6:.0f} MB/s"
             if not jax.jit(_same)(items, read):
                 raise ArithmeticError("what was read is not what was written")

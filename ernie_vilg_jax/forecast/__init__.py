@@ -5,6 +5,6 @@ NAMES = (
     *("statistics", "encoding"),
     *("base_step", "base_step_encoded", "base_validation", "base_preview", "base_save"),
     *("experts_step", "experts_step_encoded", "experts_validation", "experts_preview", "experts_save"),
-    *("export", "sampling"),
+    "sampling",
 )
 """What `programs.PROGRAMS` can build, in the order of a run; here, where it can be read without importing jax."""

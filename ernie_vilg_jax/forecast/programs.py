@@ -32,8 +32,8 @@ from ernie_vilg_jax.sampling.modes import check_mode
 from ernie_vilg_jax.sampling.streamed import working
 from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.training.diffusion import DiffusionTask
+from ernie_vilg_jax.training.items import Cutter
 from ernie_vilg_jax.training.latents import Encoder, piece_of
-from ernie_vilg_jax.training.loop import item_shardings
 from ernie_vilg_jax.training.validation import PREVIEW_STEPS, Validator
 
 Builder = Callable[[ConfigDict, Mesh, int], Built]
@@ -58,11 +58,15 @@ def step(phase: str, encoded: bool, config: ConfigDict, mesh: Mesh, batch: int) 
 
 
 def save(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
-    """The copy of the state, cut into items, that a checkpoint is written from."""
+    """The last part of the copy that a checkpoint is written from, beside the state and the other parts."""
     task = make_task(phase, False, config, mesh)
-    jitted = jax.jit(task.items, out_shardings=item_shardings(task, mesh))
+    cutter = Cutter(task, mesh)
+    copy, arguments = cutter.programs()[-1]
+    last = task.experts[-mesh.shape["expert"] :] if task.experts else tuple(cutter.abstract)
+    copied = {name: item for name, item in cutter.abstract.items() if name not in last}
+    jitted = jax.jit(lambda copied, *arguments: copy(*arguments), keep_unused=True)
     name = f"{title(config, mesh)}, copy for a checkpoint of {phase}"
-    return Built(name, mesh, 0, jitted, (task.abstract,), parts(task))
+    return Built(name, mesh, 0, jitted, (copied, *arguments), {**parts(task), "copied before": copied})
 
 
 def encoding(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
@@ -165,28 +169,6 @@ def sampling(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
     )
 
 
-def export(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
-    """`checkpoint export`: reads the averages in the compute dtype, and makes bfloat16 of them, all on one device."""
-    one = Mesh(mesh.devices.reshape(-1)[:1], ("one",), axis_types=mesh.axis_types[:1])
-    model = build_model(config)
-    place = lambda tree: rules.placed(tree, jax.tree.map(lambda _: rules.replicated(one), tree))  # noqa: E731
-    params = sampling_params(model, jnp.dtype(config.dtype), place)
-
-    def run(params: ModelParams) -> Any:
-        """What is bfloat16 already is not copied."""
-        trees = params.autoencoder["params"], params.text_encoder, params.experts
-        return [leaf.astype(jnp.bfloat16) for leaf in jax.tree.leaves(trees) if leaf.dtype != jnp.bfloat16]
-
-    return Built(
-        f"{config.name}, export of all averages on one chip",
-        one,
-        0,
-        jax.jit(run, keep_unused=True),
-        (params,),
-        {"autoencoder": params.autoencoder, "text encoder": params.text_encoder, "experts": params.experts},
-    )
-
-
 PROGRAMS: dict[str, Builder] = {
     "autoencoder_step": partial(step, "autoencoder", False),
     "autoencoder_validation": partial(validation, "autoencoder"),
@@ -203,7 +185,6 @@ PROGRAMS: dict[str, Builder] = {
     "experts_validation": partial(validation, "experts"),
     "experts_preview": partial(preview, "experts"),
     "experts_save": partial(save, "experts"),
-    "export": export,
     "sampling": sampling,
 }
 

@@ -45,19 +45,24 @@ def load(
     found = checkpointing.find(DEMO if path is None else path)
     config = checkpointing.read_config(found, default_config())
     model = build_model(config)
-    # The phase `base` has one U-Net in charge of all timesteps.
-    single = checkpointing.read_metadata(found)["phase"] == "base"
-    stages = Stages((), model.schedule.num_timesteps) if single else model.stages
-    names = [expert_name(stage) for stage in range(stages.n)]
-    missing = set(names) - set(checkpointing.item_names(found))
-    if missing:
-        raise UserError(
-            f"checkpoint {found} has no {', '.join(sorted(missing))}: sampling needs the expert of every stage"
-        )
+    stages, names = _experts(found, model)
     devices = None if mesh is None else _mesh(mesh)
     check_mode(mode, stages.n, devices)
     params = _read_params(found, model, names, jnp.dtype(config.dtype), mode, devices)
     return Pipeline(config, model, stages, params, checkpointing.read_tokenizer(found), mode=mode, mesh=devices)
+
+
+def _experts(found: epath.Path, model: Model) -> tuple[Stages, list[str]]:
+    """The stages of a checkpoint, and the item that holds the expert of each."""
+    # The phase `base` has one U-Net in charge of all timesteps.
+    single = checkpointing.read_metadata(found)["phase"] == "base"
+    stages = Stages((), model.schedule.num_timesteps) if single else model.stages
+    names = [expert_name(stage) for stage in range(stages.n)]
+    if missing := set(names) - set(checkpointing.item_names(found)):
+        raise UserError(
+            f"checkpoint {found} has no {', '.join(sorted(missing))}: sampling needs the expert of every stage"
+        )
+    return stages, names
 
 
 def _mesh(sizes: Mapping[str, int]) -> Mesh:
@@ -75,11 +80,7 @@ def _read_params(
     path: epath.Path, model: Model, names: Sequence[str], dtype: jnp.dtype, mode: str, mesh: Mesh | None
 ) -> ModelParams:
     """The parameters as `mode` wants them: on the devices, as functions that read them, or as a bank."""
-    key = jax.random.key(0)
-    half = lambda tree: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), tree)  # noqa: E731
-    unet = {"ema": half(jax.eval_shape(model.init_unet, key))}
-    text_encoder = {"ema": half(jax.eval_shape(model.init_text_encoder, key))}
-    shapes = {"autoencoder": model.abstract_autoencoder(), "text_encoder": text_encoder, **dict.fromkeys(names, unet)}
+    shapes = _shapes(model, names, dtype)
 
     def read(name: str, place: Callable[[Any], Any]) -> Params:
         tree = checkpointing.read_items(path, {name: place(shapes[name])})[name]
@@ -97,11 +98,23 @@ def _read_params(
     if mode == "pipelined":
         assert mesh is not None
         # As numpy: a device has room for its own experts only.
-        in_numpy = lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)  # noqa: E731
-        experts: Any = stack_experts([partial(read, name, partial(jax.tree.map, in_numpy)) for name in names], mesh)
+        experts: Any = stack_experts([partial(read, name, _in_numpy) for name in names], mesh)
     else:
         experts = tuple(read(name, at_work) for name in names)
     return ModelParams(read("autoencoder", at_work), read("text_encoder", at_work), experts)
+
+
+def _shapes(model: Model, names: Sequence[str], dtype: Any) -> dict[str, Any]:
+    """What sampling reads of a checkpoint: abstract items, all but the autoencoder in `dtype`."""
+    key = jax.random.key(0)
+    averages = lambda tree: {"ema": jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), tree)}  # noqa: E731
+    unet, text_encoder = (averages(jax.eval_shape(init, key)) for init in (model.init_unet, model.init_text_encoder))
+    return {"autoencoder": model.abstract_autoencoder(), "text_encoder": text_encoder, **dict.fromkeys(names, unet)}
+
+
+def _in_numpy(tree: Any) -> Any:
+    """Says to `read_items` that arrays shall be in the host's memory."""
+    return jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), tree)
 
 
 def export(
@@ -109,6 +122,7 @@ def export(
 ) -> int:
     """Writes what sampling needs of a checkpoint or run to `output`, in bf16; returns its size in bytes.
 
+    It goes through the host's memory, which must hold all of it; no device does.
     `prompts` are the examples that `sample` shows when it is given none.
     """
     target = components.free(output, path, overwrite)
@@ -120,15 +134,12 @@ def export(
         metadata["config"]["phases"]["base"][field] = ""
     if prompts:
         metadata["config"]["train"]["preview_prompts"] = list(prompts)
-    pipe = load(found)
-    half = lambda tree: jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), tree)  # noqa: E731
-    autoencoder = {**pipe.params.autoencoder, "params": half(pipe.params.autoencoder["params"])}
-    items = {
-        "autoencoder": autoencoder,
-        "text_encoder": {"ema": half(pipe.params.text_encoder)},
-        **{expert_name(stage): {"ema": half(expert)} for stage, expert in enumerate(pipe.params.experts)},
-        "tokenizer": checkpointing.pack_tokenizer(pipe.tokenizer),
-    }
+    model = build_model(checkpointing.read_config(found, default_config()))
+    shapes = _shapes(model, _experts(found, model)[1], jnp.bfloat16)
+    half = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16)  # noqa: E731
+    shapes["autoencoder"]["params"] = jax.tree.map(half, shapes["autoencoder"]["params"])
+    items = checkpointing.read_items(found, _in_numpy(shapes))
+    items["tokenizer"] = checkpointing.pack_tokenizer(checkpointing.read_tokenizer(found))
     with paths.replacing(target) as fresh:
         checkpointing.save_once(fresh, items, metadata)
     return sum((folder / file).stat().length for folder, _, files in target.walk() for file in files)

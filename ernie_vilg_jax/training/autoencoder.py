@@ -56,6 +56,7 @@ class AutoencoderTask:
         self.optimizer = make_optimizer(config, self.section)
         self.steps: int = self.section.steps
         self.batch_size: int = self.section.batch_size
+        self.experts: tuple[str, ...] = ()
         size, factor = self.section.crop_size, model.autoencoder.downsampling
         if size % factor:
             raise UserError(

@@ -86,6 +86,7 @@ class DiffusionTask:
         unknown = [stage for stage in self.trained if not 0 <= stage < self.stages.n]
         if unknown or len(set(self.trained)) < len(self.trained):
             raise UserError(f"--config.experts.train={self.trained} must name different stages in [0, {self.stages.n})")
+        self.experts = tuple(expert_name(stage) for stage in self.trained)
         groups = mesh.shape["expert"]
         if len(self.trained) % groups:
             fitting = [g for g in range(1, len(self.trained) + 1) if len(self.trained) % g == 0]
@@ -139,21 +140,11 @@ class DiffusionTask:
         return jax.jit(self._new, out_shardings=self.shardings)(key, self.start)
 
     def items(self, state: State) -> Items:
-        experts = {
-            expert_name(stage): jax.tree.map(lambda leaf, k=k: leaf[k], state["experts"])
-            for k, stage in enumerate(self.trained)
-        }
         train = {"step": state["step"], "key": state["key"]}
-        return {"train": train, "autoencoder": state["autoencoder"], "text_encoder": state["text_encoder"], **experts}
+        return {"train": train, "autoencoder": state["autoencoder"], "text_encoder": state["text_encoder"]}
 
     def state(self, items: Items) -> State:
-        experts = [items[expert_name(stage)] for stage in self.trained]
-        return {
-            **items["train"],
-            "autoencoder": items["autoencoder"],
-            "text_encoder": items["text_encoder"],
-            "experts": jax.tree.map(lambda *leaves: jnp.stack(leaves), *experts),
-        }
+        return {**items["train"], "autoencoder": items["autoencoder"], "text_encoder": items["text_encoder"]}
 
     def host_batch(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         words = {name: batch[name] for name in self.words}

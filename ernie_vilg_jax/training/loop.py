@@ -18,7 +18,7 @@ import numpy as np
 from absl import logging
 from etils import epath
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax import checkpointing
@@ -28,6 +28,7 @@ from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.sharding import processes, rules
 from ernie_vilg_jax.sharding.rules import to_devices
+from ernie_vilg_jax.training.items import Cutter
 from ernie_vilg_jax.training.metrics import Meter, MetricWriter
 from ernie_vilg_jax.training.profile import Profile
 from ernie_vilg_jax.training.resume import Start
@@ -66,8 +67,9 @@ def train(
     with finishing(saved):
         if start is not None:
             metadata["changes"] = list(start.changes)
-        state, seen = _start(task, config, mesh, start)
-        return _run(task, config, tokenizer, mesh, directory, saved, state, seen, metadata, words, profile_steps)
+        cutter = Cutter(task, mesh)
+        going = _start(task, config, cutter, start)
+        return _run(task, config, tokenizer, mesh, directory, saved, cutter, going, metadata, words, profile_steps)
 
 
 def _run(
@@ -77,20 +79,18 @@ def _run(
     mesh: Mesh,
     directory: epath.Path,
     saved: checkpointing.Checkpoints,
-    state: State,
-    seen: int,
+    cutter: Cutter,
+    going: tuple[State, int],
     metadata: dict[str, Any],
     words: dict[str, np.ndarray],
     profile_steps: tuple[int, int] | None,
 ) -> State:
     """The loop itself, from a state that has seen so many examples."""
-    settings = config.train
+    settings, (state, seen) = config.train, going
     step = int(state["step"])
     rows = processes.own_rows(rules.batch_sharding(mesh), task.batch_size)
-    items_of: Any = jax.jit(task.items, out_shardings=item_shardings(task, mesh))
     if step < task.steps:
-        # Compiled before the first step: a machine that is taken away leaves no time for it.
-        items_of = items_of.lower(task.abstract).compile()
+        cutter.compile()
     data = iter(make_loader(config, tokenizer, batch_size=task.batch_size, rows=rows, start=seen, seed=config.seed))
 
     with (
@@ -127,7 +127,7 @@ def _run(
                 profile.at(step, metrics)
                 # Saved first: what validation and previews run into loses nothing.
                 if due(settings.checkpoint_every):
-                    items = {**items_of(state), "tokenizer": words}
+                    items = {**cutter.items(state), "tokenizer": words}
                     saved.save(step, items, {**metadata, "examples": seen})
                     del items  # the device has room for one such copy
                 if due(settings.validate_every) and not stop:
@@ -154,37 +154,15 @@ def finishing(saved: checkpointing.Checkpoints) -> Iterator[None]:
     saved.close()
 
 
-def _start(task: Task, config: ConfigDict, mesh: Mesh, start: Start | None) -> tuple[State, int]:
+def _start(task: Task, config: ConfigDict, cutter: Cutter, start: Start | None) -> tuple[State, int]:
     """The state of a checkpoint, or a fresh one where there is none; and how many examples it has seen."""
     if start is None:
         return task.init(jax.random.key(config.seed)), 0
     path, step, _ = start
-    abstract = rules.placed(jax.eval_shape(task.items, task.abstract), item_shardings(task, mesh))
-    restored = checkpointing.read_items(path, abstract)
+    restored = checkpointing.read_items(path, cutter.abstract)
     logging.info("going on from step %d (%s)", step, path)
     seen = checkpointing.examples_seen(checkpointing.read_metadata(path), step, task.batch_size)
-    return jax.jit(task.state, out_shardings=task.shardings)(restored), seen
-
-
-def item_shardings(task: Task, mesh: Mesh) -> Any:
-    """How the items of a checkpoint lie on the devices while they are saved or restored.
-
-    In the state each group of devices along the mesh axis `expert` has its own experts. An item is one expert, and if
-    it lay on all groups they would hold n copies of it: here each group holds a part.
-    """
-    groups = mesh.shape["expert"]
-
-    def over_groups(leaf: jax.ShapeDtypeStruct, sharding: NamedSharding) -> NamedSharding:
-        spec = [*sharding.spec, *[None] * (leaf.ndim - len(sharding.spec))]
-        for place, (axis, size) in enumerate(zip(spec, leaf.shape, strict=True)):
-            if axis is None and size % groups == 0:
-                spec[place] = "expert"
-                break
-        return NamedSharding(mesh, PartitionSpec(*spec))
-
-    items = jax.eval_shape(task.items, task.abstract)
-    shardings = rules.shardings(items, mesh)
-    return shardings if groups == 1 else jax.tree.map(over_groups, items, shardings)
+    return cutter.state(restored), seen
 
 
 def _validate(task: Task, state: State, phase: str, step: int) -> dict[str, float]:

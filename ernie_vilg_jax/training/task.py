@@ -21,6 +21,8 @@ class Task(Protocol):
     """The state's shapes, dtypes and shardings."""
     shardings: Any
     """A NamedSharding for each array of the state."""
+    experts: tuple[str, ...]
+    """Items that are not in `items`: the experts, in the order of the stack `state["experts"]`; () without one."""
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -32,7 +34,7 @@ class Task(Protocol):
         ...
 
     def items(self, state: State) -> Items:
-        """The state cut into checkpoint items: one per expert and role."""
+        """The state, but for the experts, cut into items of a checkpoint (`items.Cutter` cuts all)."""
         ...
 
     def state(self, items: Items) -> State:

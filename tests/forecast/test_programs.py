@@ -35,7 +35,7 @@ def test_every_program_is_built_from_one_config(name: str) -> None:
     held = local_bytes(program.args)
     assert 0 < sum(local_bytes(tree) for tree in program.state.values()) <= held * (1 + 1e-6)
     on = {leaf.sharding.mesh.size for leaf in jax.tree.leaves(program.state) if leaf.sharding}
-    assert on == {1 if name == "export" else 8}  # export is done on one chip
+    assert on == {8}
 
 
 @pytest.mark.parametrize(("phase", "cached"), [("autoencoder", True), ("base", True), ("base", False)])

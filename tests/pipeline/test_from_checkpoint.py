@@ -4,9 +4,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
+from ernie_vilg_jax import checkpointing
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.pipeline import Pipeline, export, load
 from tests.disks import Disk
@@ -140,3 +142,18 @@ def test_damaged_checkpoint(whole_run: Path, tmp_path: Path) -> None:
             file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(UserError, match=r"cannot be read .*: it is damaged"):
         load(tmp_path / "8")
+
+
+def test_an_export_holds_the_averages_in_half_precision_and_needs_no_device(
+    pipe: Pipeline, whole_run: Path, tmp_path: Path
+) -> None:
+    before = sum(array.nbytes for array in jax.live_arrays())
+    export(whole_run, tmp_path / "small")
+    assert sum(array.nbytes for array in jax.live_arrays()) == before
+    found = checkpointing.find(tmp_path / "small")
+    averages = {"text_encoder": pipe.params.text_encoder, "expert_01": pipe.params.experts[1]}
+    for name, tree in averages.items():
+        half = jax.tree.map(lambda leaf: np.asarray(leaf.astype("bfloat16")).tobytes(), tree)
+        kept = checkpointing.read_whole(found, name)
+        assert set(kept) == {"ema"}
+        assert jax.tree.map(lambda leaf: np.asarray(leaf).tobytes(), kept["ema"]) == half

@@ -1,7 +1,8 @@
 """The paper's config with every size divided, all the way: does the run that nobody here can afford fit together?
 
-    python -m benchmarks.mini --work=/tmp/mini                 # one process with eight pretended devices
-    python -m benchmarks.mini --work=/tmp/mini --processes=2   # two, of four each
+    python -m benchmarks.mini --work=/tmp/mini                   # one process with eight fake devices
+    python -m benchmarks.mini --work=/tmp/mini --processes=2     # two, of four each
+    python -m benchmarks.mini --work=/tmp/mini --processes=1,2   # one, but two for the second job: CI does this
 
 prepare -> annotate -> autoencoder -> base -> experts 0 and 1, experts 2 and 3 in another job -> merge -> sample,
 by the commands that people type, on `configs/paper.py:…,mini`: knowledge, remat, accumulation, groups of experts, cut
@@ -48,9 +49,9 @@ def command(work: Path, module: str, *arguments: str, processes: int = 1) -> Non
         raise SystemExit(f"{' '.join(line)}\nended with {statuses}:\n" + "\n".join(log.read_text() for log in logs))
 
 
-def whole_way(work: Path, processes: int) -> dict[str, float]:
-    """Seconds of each command, by name."""
-    run, seconds = work / f"run_{processes}", {}
+def whole_way(work: Path, processes: tuple[int, int]) -> dict[str, float]:
+    """Seconds of each command, by name; `processes` of all training runs but the last, and of the last."""
+    run, seconds = work / "run_{}_{}".format(*processes), {}
     shutil.rmtree(run, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
 
@@ -60,7 +61,7 @@ def whole_way(work: Path, processes: int) -> dict[str, float]:
         seconds[name] = time.monotonic() - started
         print(f"{name:12s} {seconds[name]:6.1f} s", flush=True)
 
-    def train(name: str, phase: str, workdir: Path, *more: str) -> None:
+    def train(name: str, phase: str, workdir: Path, *more: str, processes: int = processes[0]) -> None:
         settings = [f"--config={CONFIG}:{phase},mini", f"--config.data.path={run / 'annotated'}"]
         timed(name, "train", *settings, f"--workdir={workdir}", *more, processes=processes)
 
@@ -69,8 +70,8 @@ def whole_way(work: Path, processes: int) -> dict[str, float]:
     train("autoencoder", "autoencoder", run / "one")
     train("base", "base", run / "one")
     shutil.copytree(run / "one" / "base", run / "two" / "base")
-    for name, experts in JOBS.items():
-        train(f"experts {name}", "experts", run / name, f"--config.experts.train={experts}")
+    for (name, experts), count in zip(JOBS.items(), processes, strict=True):
+        train(f"experts {name}", "experts", run / name, f"--config.experts.train={experts}", processes=count)
     timed("merge", "checkpoint", "merge", *(str(run / name) for name in JOBS), str(run / "merged"))
     timed("sample", "sample", f"--checkpoint={run / 'merged'}", f"--output={run / 'samples'}", "--prompt=红色的圆形")
     merged = checkpointing.item_names(checkpointing.find(run / "merged"))
@@ -84,10 +85,13 @@ def main() -> None:
         "benchmarks.mini", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--work", required=True, type=Path, help="folder for everything, 50 MB")
-    parser.add_argument("--processes", type=int, default=1, choices=(1, 2), help="processes of the training runs")
+    parser.add_argument(
+        "--processes", default="1", choices=("1", "2", "1,2"), help="processes of a training run; of the last, too"
+    )
     arguments = parser.parse_args()
-    seconds = whole_way(arguments.work.absolute(), arguments.processes)
-    print(f"the whole way, {arguments.processes} process(es), {DEVICES} devices: {sum(seconds.values()):.0f} s")
+    count = [int(count) for count in arguments.processes.split(",")]
+    seconds = whole_way(arguments.work.absolute(), (count[0], count[-1]))
+    print(f"the whole way, processes {arguments.processes}, {DEVICES} devices: {sum(seconds.values()):.0f} s")
 
 
 if __name__ == "__main__":

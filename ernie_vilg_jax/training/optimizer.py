@@ -25,14 +25,14 @@ WATCH_AFTER = 100
 
 
 def learning_rate(section: ConfigDict) -> optax.Schedule:
-    """Linear warm-up, then fixed (the paper), then optionally a linear fall to 0 over the last `decay_steps`."""
-
-    def rate(count: Any) -> Any:
-        warm = jnp.minimum(1.0, (count + 1) / max(section.warmup_steps, 1))
-        left = (section.steps - count) / section.decay_steps if section.decay_steps else 1.0
-        return section.learning_rate * warm * jnp.clip(left, 0.0, 1.0)
-
-    return rate
+    """Linear warm-up, then constant (the paper), then optionally a linear decay to 0 over the last `decay_steps`."""
+    peak, warmup, decay = section.learning_rate, max(section.warmup_steps, 1), section.decay_steps
+    then = optax.constant_schedule(peak)
+    if decay:
+        then = optax.linear_schedule(peak, 0.0, decay, transition_begin=max(section.steps - decay - warmup, 0))
+    # The first step already moves.
+    rise = optax.linear_schedule(peak / warmup, peak, warmup - 1) if warmup > 1 else optax.constant_schedule(peak)
+    return optax.join_schedules([rise, then], [warmup])
 
 
 def make_optimizer(config: ConfigDict, section: ConfigDict) -> optax.GradientTransformation:
@@ -148,21 +148,18 @@ def ema_init(params: Any, dtype: str) -> Any:
 def ema_update(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
     """Moving average of `params`; the decay rises with `step` so that the start is forgotten quickly.
 
-    Computed in float32. An average that is kept in bfloat16 is rounded up or down by chance: with a decay of 0.9999 an
+    An average that is kept in bfloat16 is rounded up or down by chance: with a decay of 0.9999 an
     update is far below bfloat16's steps, and rounding to the nearest would freeze it.
     """
-    decay_now = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    leaves, structure = jax.tree.flatten(ema)
-
-    def one(index: int, e: jax.Array, p: jax.Array) -> jax.Array:
-        if e.dtype == jnp.float32:
-            return e + (1.0 - decay_now) * (p - e)
-        old = e.astype(jnp.float32)
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), step), index)
-        return _rounded_by_chance(old + (1.0 - decay_now) * (p - old), key)
-
-    new = [one(index, e, p) for index, (e, p) in enumerate(zip(leaves, structure.flatten_up_to(params), strict=True))]
-    return jax.tree.unflatten(structure, new)
+    step_size = 1.0 - jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    new = optax.incremental_update(params, optax.tree.cast(ema, jnp.float32), step_size)
+    leaves, structure = jax.tree.flatten(new)
+    key = jax.random.fold_in(jax.random.key(0), step)
+    kept = [
+        leaf if old.dtype == jnp.float32 else _rounded_by_chance(leaf, jax.random.fold_in(key, index))
+        for index, (leaf, old) in enumerate(zip(leaves, jax.tree.leaves(ema), strict=True))
+    ]
+    return jax.tree.unflatten(structure, kept)
 
 
 def _rounded_by_chance(x: jax.Array, key: jax.Array) -> jax.Array:

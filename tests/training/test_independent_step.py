@@ -18,7 +18,7 @@ from configs.demo import get_config
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.model import Model, build_model
 from ernie_vilg_jax.sharding.mesh import make_mesh
-from ernie_vilg_jax.training import diffusion
+from ernie_vilg_jax.training import diffusion, step
 from ernie_vilg_jax.training.diffusion import DiffusionTask
 from ernie_vilg_jax.training.validation import Validation
 
@@ -238,17 +238,17 @@ def halve_t(patch: pytest.MonkeyPatch) -> None:
 
 
 def triple_accumulated(patch: pytest.MonkeyPatch) -> None:
-    whole = DiffusionTask._expert_gradients
+    whole = step.gradients
 
-    def tripled(self: Any, *args: Any) -> Any:
-        losses, grads, more = whole(self, *args)
+    def tripled(*args: Any) -> Any:
+        losses, grads, more = whole(*args)
         return losses, jax.tree.map(lambda leaf: 3 * leaf, grads), more
 
-    patch.setattr(DiffusionTask, "_expert_gradients", tripled)
+    patch.setattr(step, "gradients", tripled)
 
 
 def freeze_average(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(diffusion, "ema_update", lambda ema, *_: ema)
+    patch.setattr(step, "ema_update", lambda ema, *_: ema)
 
 
 def widen_latents(patch: pytest.MonkeyPatch) -> None:

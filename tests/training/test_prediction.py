@@ -1,5 +1,6 @@
 """What a U-Net is trained to predict: the loss against its target, weighted or not, and what checkpoints agree in."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ernie_vilg_jax.data.tokenizers import train_sentencepiece
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.model import build_model, check_diffusion
 from ernie_vilg_jax.sharding.mesh import make_mesh
+from ernie_vilg_jax.training.step import loss
 from tests.training.test_meshes import task_on, tiny
 
 
@@ -34,7 +36,7 @@ def losses(**changes: Any) -> tuple[np.ndarray, ...]:
             "token_mask": jnp.ones((4, length), bool),
         }
         inputs = task.start["unet"], task.start["text_encoder"], _unit(task), batch, jax.random.key(0)
-        _, per_sample = jax.jit(task._losses)(*inputs)
+        _, per_sample = jax.jit(partial(loss, task.setup))(*inputs)
         text = task.model.encode_text(task.start["text_encoder"], batch["tokens"], batch["token_mask"])
         schedule, t = task.model.schedule, np.asarray(batch["t"])
         alpha, sigma = (table[t].reshape(4, 1, 1, 1) for table in (schedule.alphas, schedule.sigmas))

@@ -11,6 +11,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax.sampling_params import DEFAULTS
+
 PHASES = ("autoencoder", "base", "experts")
 """What `train` trains, in this order: the autoencoder; text encoder and one U-Net; a U-Net for each stage."""
 OLD_PHASES = {"stage1": "base", "stage2": "experts"}
@@ -165,16 +167,7 @@ def default_config() -> ConfigDict:
     c.train.preview_prompts = ("一只猫", "a red apple", "一辆蓝色的汽车", "a house by the sea")
     c.train.latent_statistics_samples = 4096  # images that the mean and deviation of latents are measured on
 
-    c.sample = ConfigDict()
-    c.sample.sampler = "ddim"  # [N]; docs/samplers.md has the others
-    c.sample.steps = 50  # [N]
-    c.sample.grid = ""  # the timesteps visited; "" is the sampler's own choice ("trailing" for ddim) [?]
-    c.sample.guidance_scale = 2.1  # best for FID [N]
-    # What else guidance can do, all off; ours, from later papers (docs/samplers.md).
-    c.sample.guidance_interval = ()  # (low, high): guidance only for timesteps low <= t < high
-    c.sample.guidance_rescale = 0.0  # 0 to 1: how much of the contrast that guidance adds is taken back
-    c.sample.dynamic_threshold = 0.0  # percentile at which the estimated x0 is clipped; for pixels, not latents
-    c.sample.stage_scales = ()  # a scale for each stage, the least noisy first, in place of guidance_scale
+    c.sample = ConfigDict(dict(DEFAULTS))  # what `sample` takes, and what it means: sampling_params.py
 
     c.mesh = ConfigDict()  # devices along each axis; at most one may be -1, "all that are left"
     c.mesh.data = -1

@@ -15,7 +15,7 @@ Writes one PNG per picture (its prompt, seed and settings are inside) and grid.p
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -25,34 +25,27 @@ from absl import flags, logging
 from ernie_vilg_jax import cli
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.paths import check_writable, local
+from ernie_vilg_jax.sampling_params import ACCEPTS, DEFAULTS, parse
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoint folder, or the --workdir of a training run.")
 PROMPT = flags.DEFINE_multi_string("prompt", None, "What to show; repeat for more.")
-NEGATIVE_PROMPT = flags.DEFINE_multi_string(
-    "negative_prompt", None, "What not to show: one for all prompts, or one for each. Needs --guidance_scale above 1."
-)
-NUM_IMAGES = flags.DEFINE_integer("num_images", 1, "Pictures of each prompt.")
-SEED = flags.DEFINE_integer("seed", 0, "The same seed gives the same pictures.")
 OUTPUT = flags.DEFINE_string("output", "samples", "Folder for the pictures.")
 MODE = flags.DEFINE_string(
     "mode", "resident", "Where the experts are: resident, streamed or pipelined; see docs/sampling.md."
 )
 MESH = flags.DEFINE_list("mesh", None, "Devices along each axis, such as expert=4,data=2; one device without it.")
-# The defaults of what follows are those of the checkpoint's config.
-STEPS = flags.DEFINE_integer("steps", None, "Denoising steps.")
-SAMPLER = flags.DEFINE_string("sampler", None, "How to step: ddpm, ddim, euler, heun, dpmpp_2m or unipc.")
-GRID = flags.DEFINE_string(
-    "grid", None, "Which timesteps: trailing, leading, uniform, quadratic or karras; the sampler's own without it."
-)
-GUIDANCE_SCALE = flags.DEFINE_float("guidance_scale", None, "1: none; larger follows the prompt more closely.")
-GUIDANCE_RESCALE = flags.DEFINE_float("guidance_rescale", None, "0 to 1: how much added contrast is taken back.")
-GUIDANCE_INTERVAL = flags.DEFINE_list(
-    "guidance_interval", None, "LOW,HIGH: guidance only for timesteps in [LOW, HIGH)."
-)
-DYNAMIC_THRESHOLD = flags.DEFINE_float(
-    "dynamic_threshold", None, "Percentile at which the estimate is clipped; 0: off."
-)
-STAGE_SCALES = flags.DEFINE_list("stage_scales", None, "A guidance scale for each stage, the least noisy first.")
+for _name, _accepts in ACCEPTS.items():
+    _default = f"{DEFAULTS[_name]!r}" if DEFAULTS[_name] not in ("", ()) else "none"
+    _help = f"{_accepts.help} (default: the checkpoint's, else {_default})"
+    if _accepts.choices:
+        flags.DEFINE_string(_name, None, f"{_help} One of {', '.join(filter(None, _accepts.choices))}.")
+    elif _name == "negative_prompt":
+        flags.DEFINE_multi_string(_name, None, _help)
+    elif isinstance(DEFAULTS[_name], tuple):
+        flags.DEFINE_list(_name, None, _help)
+    else:
+        define = flags.DEFINE_integer if isinstance(DEFAULTS[_name], int) else flags.DEFINE_float
+        define(_name, None, _help)
 IMAGE = flags.DEFINE_string("image", None, "A picture to begin from; its central square is taken.")
 STRENGTH = flags.DEFINE_float(
     "strength", None, "With --image: 0 leaves it as it is, 1 leaves nothing of it. (default: 0.6, with --mask 1)"
@@ -69,13 +62,13 @@ def main(argv: list[str]) -> None:
     given = given_images()
     check_writable(OUTPUT.value, "output", "grid.png")
     folder = Path(OUTPUT.value)
+    with naming_flags():
+        options = options_of_flags()
     pipe = load(CHECKPOINT.value, mode=MODE.value, mesh=axis_sizes(MESH.value))
     prompts = PROMPT.value if PROMPT.value is not None else list(pipe.config.train.preview_prompts)
-    logging.info(
-        "checkpoint read in %.1f s; sampling %d pictures", time.monotonic() - start, len(prompts) * NUM_IMAGES.value
-    )
+    logging.info("checkpoint read in %.1f s; sampling images of %d prompts", time.monotonic() - start, len(prompts))
     start = time.monotonic()
-    options = {**options_of_flags(), **given}
+    options |= given
     if sys.stderr.isatty() and MODE.value != "pipelined":
         options["on_step"] = ProgressLine(sys.stderr)
     ask = pipe.inpaint if "mask" in given else pipe.image_to_image if "image" in given else pipe
@@ -85,26 +78,15 @@ def main(argv: list[str]) -> None:
     files = {name: Path(flag.value).name for name, flag in (("image", IMAGE), ("mask", MASK)) if flag.value}
     for number, image in enumerate(images):
         save_png(image, folder / f"{number:03d}.png", {**image.info, **files})
-    labels = [prompt for prompt in prompts for _ in range(NUM_IMAGES.value)]
-    save_png(labelled_grid(images, labels), folder / "grid.png", {"seed": SEED.value})
+    labels = [prompt for prompt in prompts for _ in range(len(images) // len(prompts))]
+    save_png(labelled_grid(images, labels), folder / "grid.png", {"seed": images[0].info["seed"]})
     logging.info("%d pictures in %.1f s, compiling included; see %s", len(images), seconds, folder / "grid.png")
 
 
 def options_of_flags() -> dict[str, Any]:
-    """What the flags say of `pipeline.request.Options`."""
-    return {
-        "num_images": NUM_IMAGES.value,
-        "negative_prompt": NEGATIVE_PROMPT.value,
-        "seed": SEED.value,
-        "steps": STEPS.value,
-        "sampler": SAMPLER.value,
-        "grid": GRID.value,
-        "guidance_scale": GUIDANCE_SCALE.value,
-        "guidance_rescale": GUIDANCE_RESCALE.value,
-        "guidance_interval": numbers("guidance_interval", GUIDANCE_INTERVAL.value, int, "100,900"),
-        "dynamic_threshold": DYNAMIC_THRESHOLD.value,
-        "stage_scales": numbers("stage_scales", STAGE_SCALES.value, float, "2,3,4,5"),
-    }
+    """The `SamplingParams` that flags were given for; each is checked."""
+    values = {name: flags.FLAGS[name].value for name in ACCEPTS}
+    return {name: parse(name, value) for name, value in values.items() if value is not None}
 
 
 def given_images() -> dict[str, Any]:
@@ -123,20 +105,6 @@ def given_images() -> dict[str, Any]:
         if flag.value is not None and IMAGE.value is None:
             raise UserError(f"--{name} is for a picture to begin from; give one with --image=FILE")
     return given if STRENGTH.value is None else {**given, "strength": STRENGTH.value}
-
-
-def numbers(
-    name: str, values: Sequence[str] | None, kind: Callable[[str], Any], example: str
-) -> tuple[Any, ...] | None:
-    """(100, 900) of ["100", "900"]; an empty flag is ()."""
-    if values is None:
-        return None
-    try:
-        return tuple(kind(part) for part in values)
-    except ValueError as error:
-        raise UserError(
-            f"--{name}={','.join(values)} must be numbers with commas, such as --{name}={example}"
-        ) from error
 
 
 def axis_sizes(values: Sequence[str] | None) -> dict[str, int] | None:

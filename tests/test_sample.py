@@ -120,12 +120,12 @@ def test_the_rate_does_not_count_compiling(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--steps=0"], "^--steps=0 must be at least 1"),
+        (["--steps=0"], "^--steps=0 must be a whole number from 1 up"),
         (["--guidance_scale=nan"], "^--guidance_scale=nan must be a number"),
-        (["--guidance_scale=-1"], "^--guidance_scale: -1.0 must be a number from 0 up"),
+        (["--guidance_scale=-1"], "^--guidance_scale=-1.0 must be a number from 0 up"),
         (["--guidance_interval=low"], "^--guidance_interval=low must be numbers with commas, such as --guidance_int"),
         (["--stage_scales=1,2,3"], "^--stage_scales: 3 scales were given, but the model has 2 stages"),
-        (["--sampler=magic"], "^--sampler='magic' is not one of ddpm"),
+        (["--sampler=magic"], "^--sampler='magic' must be one of ddpm"),
         (["--negative_prompt=a", "--negative_prompt=b"], "^--negative_prompt: 2 were given for 1 prompts"),
         (["--mask=mask.png"], "^--mask is for a picture to begin from; give one with --image=FILE"),
         (["--strength=0.5"], "^--strength is for a picture to begin from"),
@@ -142,7 +142,7 @@ def test_the_rate_does_not_count_compiling(monkeypatch: pytest.MonkeyPatch) -> N
         (["--output=blocked"], "^--output=blocked cannot be written .blocked/grid.png: is a directory; a file belongs"),
         (["--image=cat.png", "--mask=small.png"], "^--mask: the mask is 8x8 pixels and the image 16x16"),
         (["--image=cat.png", "--strength=2"], "^--strength=2.0 must be a number above 0"),
-        (["--prompt="], "^a prompt is empty; say what the picture should show, such as --prompt="),
+        (["--prompt="], "^a prompt is empty; say what the image should show, such as --prompt="),
     ],
 )
 def test_mistakes_name_the_flag(

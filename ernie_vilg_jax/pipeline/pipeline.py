@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Unpack
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +20,7 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.images import to_uint8
 from ernie_vilg_jax.model import Model, ModelParams
 from ernie_vilg_jax.pipeline.attention_maps import AttentionMaps, stack, tokens_of
-from ernie_vilg_jax.pipeline.request import Options, Request, make_request
+from ernie_vilg_jax.pipeline.request import Request, make_request
 from ernie_vilg_jax.pipeline.runner import NOTHING, Decode, Given, Runner
 from ernie_vilg_jax.sampling.stepwise import Step
 
@@ -86,15 +86,15 @@ class Pipeline:
         return Runner(self.model, self.stages, self.params, self.mode, self.mesh)
 
     def __call__(
-        self, prompts: str | Sequence[str], *, on_step: OnStep | None = None, **options: Unpack[Options]
+        self, prompts: str | Sequence[str], *, on_step: OnStep | None = None, **options: Any
     ) -> list[Image.Image]:
         """Pictures of the prompts: `num_images` of the first, then of the second, and so on.
 
         Args:
           prompts: Chinese or English. Longer ones than the tokenizer's limit are cut, with a warning that says where.
           on_step: called with a `Progress` after each step; not in the pipelined mode, where no step is everybody's.
-          options: num_images, negative_prompt, seed, steps, sampler, grid, guidance_scale, guidance_rescale,
-            guidance_interval, dynamic_threshold, stage_scales: see `request.Options`.
+          options: fields of `SamplingParams`, such as num_images, seed, steps or guidance_scale; those that are left
+            out, or None, are the checkpoint's.
 
         Returns:
           PIL images, RGB; `image.info` says how each was made.
@@ -110,7 +110,7 @@ class Pipeline:
         *,
         strength: float = 0.6,
         on_step: OnStep | None = None,
-        **options: Unpack[Options],
+        **options: Any,
     ) -> list[Image.Image]:
         """Pictures of the prompts that begin with `image`, noised to the start of the last `strength` of the steps.
 
@@ -133,7 +133,7 @@ class Pipeline:
         *,
         strength: float = 1.0,
         on_step: OnStep | None = None,
-        **options: Unpack[Options],
+        **options: Any,
     ) -> list[Image.Image]:
         """`image` with what is white in the mask painted anew, to match the prompts and the rest.
 
@@ -154,9 +154,7 @@ class Pipeline:
             one.info.update(source.info)
         return pasted
 
-    def attention_maps(
-        self, prompt: str, word: str, *, on_step: OnStep | None = None, **options: Unpack[Options]
-    ) -> AttentionMaps:
+    def attention_maps(self, prompt: str, word: str, *, on_step: OnStep | None = None, **options: Any) -> AttentionMaps:
         """Makes one picture of the prompt and notes at each step how much each position looks at `word`.
 
         The word must occur in the prompt; `options` are as in `__call__`, for one picture. Takes half as long again.
@@ -177,8 +175,13 @@ class Pipeline:
         """What the model sees of a picture: its central square, RGB, at the model's size."""
         return images.square(image, self.model.image_size)
 
-    def _request(self, prompts: str | Sequence[str], options: Options, strength: float = 1.0) -> Request:
-        return make_request(self.config.sample, self.stages, prompts, options, strength=strength)
+    def _request(self, prompts: str | Sequence[str], options: dict[str, Any], strength: float = 1.0) -> Request:
+        request = make_request(self.config.sample, self.stages, prompts, options, strength=strength)
+        try:
+            request.sampler(self.model.schedule)
+        except ValueError as error:  # options that this sampler does not have
+            raise UserError(str(error)) from error
+        return request
 
     def _make(
         self,
@@ -196,7 +199,7 @@ class Pipeline:
                 "different steps; load with mode='streamed' or 'resident'"
             )
         words, negative = self._tokens(request.prompts), self._tokens(request.negative)
-        total, each = len(request.prompts), len(self.runner.sampler(request).timesteps)
+        total, each = len(request.prompts), len(request.sampler(self.model.schedule).timesteps)
         cuts = list(self._cut(total))
         made: list[np.ndarray] = []
         for place, rows in enumerate(cuts):

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ernie_vilg_jax.diffusion.inpainting import Known
-from ernie_vilg_jax.diffusion.samplers import Sampler, make_sampler
+from ernie_vilg_jax.diffusion.samplers import Sampler
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.model import Model, ModelParams
 from ernie_vilg_jax.pipeline.attention_maps import look
@@ -85,11 +85,6 @@ class Runner:
         with hold(self.params.autoencoder) as params:
             return jax.block_until_ready(_encode(self.model, params, image[None]))[0]
 
-    def sampler(self, request: Request) -> Sampler:
-        """That of a request; it has the steps that `strength` leaves."""
-        schedule = self.model.schedule
-        return make_sampler(request.sampler, schedule, request.steps, grid=request.grid, start=request.strength)
-
     def __call__(
         self,
         request: Request,
@@ -106,15 +101,16 @@ class Runner:
         `words` are of all pictures, `negative` of all or of one for all. With `on_step` the steps are run one by one;
         with `attention` also, each `Step.seen` is then what the expert looks at (`attention.look`).
         """
-        sampler = self.sampler(request)
+        sampler, params = request.sampler(self.model.schedule), request.params
         filled = np.minimum(rows, len(words[0]) - 1)
         tokens, mask = (leaf[filled] for leaf in words)
         null = negative if len(negative[0]) == 1 else (negative[0][filled], negative[1][filled])
         guidance = request.guidance.numbers(self.stages)
-        inputs = ProgramInputs(tokens, mask, rows, null, np.uint32(request.seed % 2**32), guidance, given)
-        key = request.sampler, sampler.timesteps.tobytes(), on_step is not None, attention
+        inputs = ProgramInputs(tokens, mask, rows, null, np.uint32(params.seed % 2**32), guidance, given)
+        how = params.sampler, *params.of_sampler.items(), sampler.timesteps.tobytes()
+        key = how, on_step is not None, attention
         steps, count = len(sampler.timesteps), rows.size
-        what = f"{count} picture{'s' * (count > 1)}, {steps} step{'s' * (steps > 1)} of {request.sampler}"
+        what = f"{count} picture{'s' * (count > 1)}, {steps} step{'s' * (steps > 1)} of {params.sampler}"
         # Attention asks the mesh where it will run, while it is traced (sharding/splash_attention.py).
         here = contextlib.nullcontext() if self.mesh is None else jax.set_mesh(self.mesh)
         with here, self._announced((key, str(jax.tree.map(np.shape, inputs))), what):
@@ -126,7 +122,7 @@ class Runner:
             if len(self._programs) == MOST_PROGRAMS:
                 dropped, _ = self._programs.popitem(last=False)
                 self._compiled = {(name, shapes) for name, shapes in self._compiled if name != dropped}
-            self._programs[key] = self._make(sampler, stepped=key[2], attention=key[3])
+            self._programs[key] = self._make(sampler, stepped=key[1], attention=key[2])
         self._programs.move_to_end(key)
         return self._programs[key]
 

@@ -52,7 +52,7 @@ class Setup:
     trains_text_encoder: bool
     dtype: str
     dropout: bool
-    loss_weight_on: str
+    loss_weight_on: Any
     time_weights: np.ndarray | None
     encodes: bool
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from ernie_vilg_jax.diffusion.samplers import SAMPLERS
 from ernie_vilg_jax.preparation.sources.everyday import EVERYDAY
 from ernie_vilg_jax.preparation.sources.styles import STYLES
+from ernie_vilg_jax.sampling_params import SamplingParams, make_params
 
 HANZI = re.compile("[\u3400-\u9fff]")
 
@@ -54,25 +54,19 @@ class Choices:
     examples: tuple[str, ...]
     """Prompts that the model has learned to draw."""
     steps: tuple[int, ...]
-    default_steps: int
-    samplers: tuple[str, ...]
-    default_sampler: str
-    default_guidance: float
+    params: SamplingParams
 
 
 def choices_for(config: ConfigDict) -> Choices:
     """The choices for the config that a checkpoint was trained with."""
     sources = {source["name"]: source for source in config.data.sources}
-    settings = config.sample
+    params = make_params(config.sample, {})
     styles = _styles(sources.get("emoji"))
     return Choices(
         styles={style.en: style for style in styles},
         examples=_examples(config, sources),
-        steps=tuple(sorted({*STEPS, int(settings.steps)})),
-        default_steps=int(settings.steps),
-        samplers=tuple(SAMPLERS),
-        default_sampler=settings.sampler,
-        default_guidance=float(settings.guidance_scale),
+        steps=tuple(sorted({*STEPS, params.steps})),
+        params=params,
     )
 
 

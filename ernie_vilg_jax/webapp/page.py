@@ -18,14 +18,17 @@ from gradio.themes import Default
 from starlette.middleware import Middleware
 
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.sampling_params import ACCEPTS
 from ernie_vilg_jax.webapp.guard import BODY_LIMIT, Guard
+from ernie_vilg_jax.webapp.options import Choices
 from ernie_vilg_jax.webapp.request import (
-    MOST_GUIDANCE,
+    FIELDS,
     MOST_IMAGES,
     NO_STYLE,
     PROMPT_LIMIT,
     SEEDS,
     Request,
+    limits,
     read_request,
 )
 from ernie_vilg_jax.webapp.worker import Update, Worker
@@ -93,28 +96,26 @@ class Page:
         num_images: Any = None,
         random_seed: Any = None,
         seed: Any = None,
-        steps: Any = None,
-        guidance_scale: Any = None,
         negative_prompt: Any = None,
-        sampler: Any = None,
+        *fields: Any,
     ) -> Iterator[tuple[Any, str, Any]]:
         """Yields what the gallery, the note and the field of the seed show. Every failure is one sentence."""
         try:
             request = read_request(
-                self.worker.choices, prompt, style, num_images, random_seed, seed, steps, guidance_scale,
-                negative_prompt, sampler, translate=self.translate,
+                self.worker.choices, prompt, style, num_images, random_seed, seed, negative_prompt,
+                translate=self.translate, **dict(zip(FIELDS, fields, strict=False)),
             )  # fmt: skip
             wait = (
                 "Compiling for these settings, which takes up to a minute or two…"
                 if self.worker.is_new(request)
                 else ""
             )
-            yield None, _bar(0, request.steps, wait or "Starting…"), request.seed
+            yield None, _bar(0, request.params.steps, wait or "Starting…"), request.params.seed
             for update in self.worker.make(request):
                 yield self._shown(request, update)
         except UserError as error:
             # gradio shows the message as HTML.
-            raise gr.Error(html.escape(str(error)), print_exception=False) from error
+            raise gr.Error(html.escape(f"{error}".rstrip(".") + "."), print_exception=False) from error
         except Exception as error:
             log.exception("a request failed")
             message = "Something went wrong on the server; its log says what. Other settings may work."
@@ -124,15 +125,14 @@ class Page:
         if not update.done:
             note = _bar(update.step, update.steps, f"Step {update.step} of {update.steps}")
             return update.images or gr.skip(), note, gr.skip()
-        note = (
-            f"<b>{html.escape(request.prompt)}</b><br>seed {request.seed}, {request.steps} steps of {request.sampler}, "
-        )
-        note += f"guidance {request.guidance_scale:g}"
-        if request.negative_prompt:
-            note += f", without {html.escape(request.negative_prompt)}"
+        params = request.params
+        note = f"<b>{html.escape(request.prompt)}</b><br>seed {params.seed}, {params.steps} steps of {params.sampler}, "
+        note += f"guidance {params.guidance_scale:g}"
+        if params.negative_prompt:
+            note += f", without {html.escape(params.negative_prompt[0])}"
         if unseen := self.worker.unseen(request):
             note += f"<br>The prompt is too long for the model, which did not see: <i>{html.escape(unseen)}</i>"
-        return update.images, note, request.seed
+        return update.images, note, params.seed
 
     def _lay_out(self) -> gr.Blocks:
         choices = self.worker.choices
@@ -156,12 +156,8 @@ class Page:
                     with gr.Accordion("More · 更多", open=False):
                         random_seed = gr.Checkbox(True, label="Random seed · 随机种子")
                         seed = gr.Number(0, precision=0, minimum=0, maximum=SEEDS - 1, label="Seed · 种子")
-                        steps = gr.Radio(list(choices.steps), value=choices.default_steps, label="Steps · 步数")
-                        guidance = gr.Slider(1, MOST_GUIDANCE, choices.default_guidance, step=0.1,
-                                             label="Guidance scale · 引导强度")  # fmt: skip
                         negative = gr.Textbox(label="Negative prompt · 不要出现", max_length=PROMPT_LIMIT)
-                        sampler = gr.Dropdown(list(choices.samplers), value=choices.default_sampler,
-                                              label="Sampler · 采样器")  # fmt: skip
+                        fields = [_control(choices, name) for name in FIELDS]
                 with gr.Column(min_width=280):
                     with gr.Row():
                         go = gr.Button("Generate · 生成", variant="primary", elem_id="generate", min_width=120, scale=2)
@@ -174,7 +170,7 @@ class Page:
             event = gr.on(
                 [go.click, prompt.submit],
                 self.generate,
-                [prompt, style, count, random_seed, seed, steps, guidance, negative, sampler],
+                [prompt, style, count, random_seed, seed, negative, *fields],
                 [gallery, note, seed],
                 preprocess=False,
                 api_name="generate",
@@ -185,6 +181,16 @@ class Page:
             )
             stop.click(None, cancels=[event], api_visibility="private")
         return blocks
+
+
+def _control(choices: Choices, name: str) -> Any:
+    """The control of a field of `SamplingParams`."""
+    accepts, value, (least, most) = ACCEPTS[name], getattr(choices.params, name), limits(name)
+    if name == "steps":  # few, because each is a program to compile
+        return gr.Radio(list(choices.steps), value=value, label=accepts.label)
+    if accepts.choices:
+        return gr.Dropdown(list(accepts.choices), value=value, label=accepts.label)
+    return gr.Slider(least, most, value, step=1 if isinstance(value, int) else 0.1, label=accepts.label)
 
 
 def _bar(step: int, steps: int, text: str) -> str:

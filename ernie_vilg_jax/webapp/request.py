@@ -3,21 +3,26 @@
 Nothing is trusted: types, lengths and ranges are checked here, whatever the page itself would let pass.
 """
 
-import math
+import dataclasses
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ernie_vilg_jax import checks
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.sampling_params import ACCEPTS, DEFAULTS, SamplingParams
 from ernie_vilg_jax.webapp.options import Choices
 
 PROMPT_LIMIT = 2000
 """Characters of a prompt, and of a negative prompt."""
 MOST_IMAGES = 8
-MOST_GUIDANCE = 20.0
 SEEDS = 2**32
 NO_STYLE = ""
+FIELDS = tuple(name for name, accepts in ACCEPTS.items() if accepts.label)
+"""Of `SamplingParams`: those that the page offers as they are."""
+LIMITS = {"guidance_scale": (1.0, 20.0)}
+"""Where the page offers less than `SamplingParams` takes."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +31,7 @@ class Request:
 
     prompt: str
     """With the style."""
-    negative_prompt: str
-    num_images: int
-    seed: int
-    steps: int
-    guidance_scale: float
-    sampler: str
+    params: SamplingParams
 
 
 def read_request(
@@ -41,12 +41,10 @@ def read_request(
     num_images: Any = None,
     random_seed: Any = None,
     seed: Any = None,
-    steps: Any = None,
-    guidance_scale: Any = None,
     negative_prompt: Any = None,
-    sampler: Any = None,
     *,
     translate: Callable[[str], str] = str,
+    **fields: Any,
 ) -> Request:
     """The request of these values, of any JSON type; None is the default.
 
@@ -54,70 +52,57 @@ def read_request(
       choices: what the page offers.
       random_seed: true draws a seed, and `seed` is not looked at.
       translate: what is done with the checked prompts before the style is added.
+      fields: of `FIELDS`.
 
     Raises UserError with one sentence for people who see the page, not the program.
     """
     text = _text("The prompt", prompt)
     if not text:
-        raise UserError("The prompt is empty: say what the picture should show, such as 一只熊猫.")
-    look = _one_of("style", style, ("", *choices.styles), NO_STYLE)
-    count = _whole("The number of pictures", num_images, 1, MOST_IMAGES, default=1)
+        raise UserError("The prompt is empty: say what the picture should show, such as 一只熊猫")
+    look = NO_STYLE if style is None else checks.one_of("The style", style, ("", *choices.styles))
+    count = 1 if num_images is None else checks.whole("The number of images", num_images, 1, MOST_IMAGES)
     if random_seed not in (True, False, None) or isinstance(random_seed, (int, float)) != isinstance(random_seed, bool):
-        raise UserError("The choice of a random seed must be true or false.")
-    number = secrets.randbelow(SEEDS) if random_seed else _whole("The seed", seed, 0, SEEDS - 1, default=0)
-    scale = _number("The guidance scale", guidance_scale, 1.0, MOST_GUIDANCE, default=choices.default_guidance)
-    chosen_steps = _whole("The number of steps", steps, 1, max(choices.steps), default=choices.default_steps)
-    chosen_steps = _one_of("number of steps", chosen_steps, choices.steps, choices.default_steps)
+        raise UserError("The choice of a random seed must be true or false")
+    number = 0 if seed is None or random_seed else checks.whole("The seed", seed, 0, SEEDS - 1)
     negative = _text("The negative prompt", negative_prompt)
-    chosen_sampler = _one_of("sampler", sampler, choices.samplers, choices.default_sampler)
+    values = {name: _field(choices, name, value) for name, value in fields.items() if value is not None}
+    params = dataclasses.replace(choices.params, **values)
     text, negative = translate(text), translate(negative) if negative else ""
     return Request(
         prompt=choices.styles[look].after(text) if look else text,
-        negative_prompt=negative if scale > 1 else "",
-        num_images=count,
-        seed=number,
-        steps=chosen_steps,
-        guidance_scale=scale,
-        sampler=chosen_sampler,
+        params=dataclasses.replace(
+            params,
+            num_images=count,
+            seed=secrets.randbelow(SEEDS) if random_seed else number,
+            negative_prompt=(negative,) if negative and params.guidance_scale > 1 else (),
+        ),
     )
+
+
+def limits(name: str) -> tuple[float, float]:
+    """Least and most of a field on the page."""
+    return LIMITS.get(name, (ACCEPTS[name].least, ACCEPTS[name].most))
+
+
+def _field(choices: Choices, name: str, value: Any) -> Any:
+    said = f"The {name.replace('_', ' ')}"
+    if name == "steps":
+        return checks.one_of("The number of steps", checks.whole("The number of steps", value), choices.steps)
+    if ACCEPTS[name].choices:
+        return checks.one_of(said, value, ACCEPTS[name].choices)
+    return (checks.whole if isinstance(DEFAULTS[name], int) else checks.number)(said, value, *limits(name))
 
 
 def _text(name: str, value: Any) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise UserError(f"{name} must be text.")
+        raise UserError(f"{name} must be text")
     if len(value) > PROMPT_LIMIT:
-        raise UserError(f"{name} has {len(value)} characters; at most {PROMPT_LIMIT} are taken.")
+        raise UserError(f"{name} has {len(value)} characters; at most {PROMPT_LIMIT} are taken")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise UserError(f"{name} holds half a character (a lone surrogate), which is not text.") from None
+        raise UserError(f"{name} holds half a character (a lone surrogate), which is not text") from None
     printable = "".join(letter if letter.isprintable() else " " for letter in value)
     return " ".join(printable.split())
-
-
-def _number(name: str, value: Any, least: float, most: float, *, default: float) -> float:
-    if value is None:
-        return default
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise UserError(f"{name} must be a number.")
-    # Compared before anything is computed: whole numbers in JSON may have thousands of digits.
-    if (isinstance(value, float) and math.isnan(value)) or not least <= value <= most:
-        raise UserError(f"{name} must be from {least:g} to {most:.15g}.")
-    return float(value)
-
-
-def _whole(name: str, value: Any, least: int, most: int, *, default: int) -> int:
-    number = _number(name, value, least, most, default=default)
-    if number != int(number):
-        raise UserError(f"{name} must be a whole number.")
-    return int(number)
-
-
-def _one_of(name: str, value: Any, known: tuple[Any, ...], default: Any) -> Any:
-    if value is None:
-        return default
-    if not isinstance(value, (str, int)) or value not in known:
-        raise UserError(f"There is no such {name}; choose from {', '.join(str(one) for one in known if one)}.")
-    return value

@@ -1,5 +1,6 @@
 """One request after the other through the model, with previews. Knows nothing of pages."""
 
+import dataclasses
 import json
 import logging
 import queue
@@ -54,15 +55,10 @@ class Worker:
         choices = self.choices
         request = Request(
             prompt=choices.examples[0] if choices.examples else "a cat",
-            negative_prompt="",
-            num_images=num_images,
-            seed=0,
-            steps=choices.default_steps,
-            guidance_scale=choices.default_guidance,
-            sampler=choices.default_sampler,
+            params=dataclasses.replace(choices.params, num_images=num_images),
         )
         start = time.monotonic()
-        what = f"{num_images} pictures, {request.steps} steps of {request.sampler}"
+        what = f"{num_images} pictures, {request.params.steps} steps of {request.params.sampler}"
         log.info("compiling the settings that the page begins with (%s), for the first visitor", what)
         for _ in self.make(request):
             pass
@@ -113,12 +109,7 @@ class Worker:
                     raise _Stopped
                 images = self._pipe_for(request)(
                     request.prompt,
-                    num_images=request.num_images,
-                    negative_prompt=request.negative_prompt,
-                    seed=request.seed,
-                    steps=request.steps,
-                    sampler=request.sampler,
-                    guidance_scale=request.guidance_scale,
+                    **dataclasses.asdict(request.params),
                     # Nobody's steps, where groups of devices are at different ones.
                     on_step=None if self.pipe.mode == "pipelined" else on_step,
                 )
@@ -126,7 +117,7 @@ class Worker:
                 # PNGs carry text only.
                 image.info = {name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
                               for name, value in image.info.items()}  # fmt: skip
-            updates.put(Update(request.steps, request.steps, images, done=True))
+            updates.put(Update(request.params.steps, request.params.steps, images, done=True))
         except BaseException as error:  # handed to the reader, who raises it
             updates.put(error)
 
@@ -148,5 +139,6 @@ class Worker:
 
 def _key(request: Request) -> tuple[Any, ...]:
     """Requests of the same key are made by the same program."""
-    size = next(size for size in (1, 2, 4, 8) if size >= request.num_images)
-    return request.sampler, request.steps, size, request.guidance_scale > 1
+    params = request.params
+    size = next(size for size in (1, 2, 4, 8) if size >= params.num_images)
+    return params.sampler, params.steps, size, params.guidance_scale > 1

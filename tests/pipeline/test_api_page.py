@@ -8,7 +8,7 @@ import pytest
 
 import ernie_vilg_jax
 from ernie_vilg_jax.pipeline import Pipeline
-from ernie_vilg_jax.pipeline.request import Options
+from ernie_vilg_jax.sampling_params import DEFAULTS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 
@@ -28,4 +28,4 @@ def test_the_page_of_the_api_runs(pipe: Pipeline, tmp_path: Path, monkeypatch: p
 
 def test_the_page_names_every_option() -> None:
     table = PAGE.split("## Options")[1].split("##")[0]
-    assert {name for name in Options.__annotations__ if f"`{name}`" not in table} == set()
+    assert {name for name in DEFAULTS if f"`{name}`" not in table} == set()

@@ -287,28 +287,28 @@ def test_what_on_step_raises_ends_the_call(pipe: Pipeline) -> None:
         ({"prompts": []}, "there is no prompt"),
         ({"prompts": 7}, "prompts must be a string or a list of strings, but holds a int: 7"),
         ({"prompts": ["猫", None]}, "prompts must be a string or a list of strings, but holds a NoneType"),
-        ({"num_images": 0}, "num_images=0 must be at least 1"),
+        ({"num_images": 0}, "num_images=0 must be a whole number from 1 up"),
         ({"num_images": "two"}, "num_images='two' must be a whole number"),
         ({"num_images": 1.5}, "num_images=1.5 must be a whole number"),
         ({"num_images": True}, "num_images=True must be a whole number"),
-        ({"num_images": 1001}, "1001 pictures, and one call makes at most 1000; ask for fewer"),
-        ({"prompts": ["猫", "狗"], "num_images": 600}, "num_images=600 of 2 prompts are 1200 pictures"),
-        ({"seed": None, "steps": 0}, "steps=0 must be at least 1"),
-        ({"steps": 1001}, "steps=1001 must be at most 1000, the number of timesteps in training"),
+        ({"num_images": 1001}, "1001 images, and one call makes at most 1000; ask for fewer"),
+        ({"prompts": ["猫", "狗"], "num_images": 600}, "num_images=600 of 2 prompts are 1200 images"),
+        ({"seed": None, "steps": 0}, "steps=0 must be a whole number from 1 up"),
+        ({"steps": 1001}, "steps=1001 must be a whole number from 1 to 1000"),
         ({"seed": "now"}, "seed='now' must be a whole number"),
         ({"seed": float("inf")}, "seed=inf must be a whole number"),
         ({"guidance_scale": float("nan")}, "guidance_scale=nan must be a number"),
         ({"guidance_scale": "high"}, "guidance_scale='high' must be a number"),
-        ({"guidance_scale": -1.0}, r"guidance_scale: -1.0 must be a number from 0 up; 1 is no guidance"),
-        ({"guidance_rescale": 2.0}, r"guidance_rescale: 2.0 must lie between 0 \(off\) and 1"),
+        ({"guidance_scale": -1.0}, "guidance_scale=-1.0 must be a number from 0 up"),
+        ({"guidance_rescale": 2.0}, "guidance_rescale=2.0 must be a number from 0 to 1"),
         ({"guidance_interval": (900, 200)}, r"guidance_interval: \(900, 200\) must be two timesteps, the lower first"),
         ({"guidance_interval": (200, 2000)}, r"guidance_interval: \(200, 2000\) must end at 1000"),
         ({"guidance_interval": 200}, "guidance_interval=200 must be numbers, such as"),
-        ({"dynamic_threshold": 101.0}, "dynamic_threshold: 101.0 must be a percentile"),
+        ({"dynamic_threshold": 101.0}, "dynamic_threshold=101.0 must be a number from 0 to 100"),
         ({"stage_scales": (2.0,)}, "stage_scales: 1 scales were given, but the model has 2 stages"),
         ({"stage_scales": "2,3"}, "stage_scales='2,3' must be numbers"),
-        ({"sampler": "magic"}, "sampler='magic' is not one of ddpm, ddim, euler, heun, dpmpp_2m, unipc"),
-        ({"grid": "cubic"}, "grid='cubic' is not one of trailing, leading"),
+        ({"sampler": "magic"}, "sampler='magic' must be one of ddpm, ddim, euler, heun, dpmpp_2m, unipc"),
+        ({"grid": "cubic"}, "grid='cubic' must be one of trailing, leading"),
         ({"negative_prompt": ["a", "b", "c"]}, "negative_prompt: 3 were given for 1 prompts; give one for all, or one"),
         ({"negative_prompt": 3}, "negative_prompt must be a string or a list of strings"),
     ],
@@ -321,12 +321,12 @@ def test_impossible_requests_say_why(pipe: Pipeline, arguments: dict[str, Any], 
 
 def test_an_unknown_option_is_named_with_its_neighbour(pipe: Pipeline) -> None:
     with pytest.raises(TypeError, match="there is no option 'step'; did you mean steps"):
-        pipe("猫", step=3)  # type: ignore[call-arg]
+        pipe("猫", step=3)
 
 
 def test_numbers_of_sliders_and_of_numpy_will_do(pipe: Pipeline) -> None:
     plain = pipe(PROMPTS[0], steps=3, seed=-1, guidance_scale=2)
-    made = pipe(PROMPTS[0], num_images=np.int64(1), steps=3.0, seed=2**32 - 1, guidance_scale=np.float32(2))  # type: ignore[arg-type]
+    made = pipe(PROMPTS[0], num_images=np.int64(1), steps=3.0, seed=2**32 - 1, guidance_scale=np.float32(2))
     assert furthest(plain, made) == 0
 
 

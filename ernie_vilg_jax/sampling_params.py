@@ -1,0 +1,163 @@
+"""What people can set when they sample: declared once, for the config, the API, the flags and the web page.
+
+A field here is a field of `config.sample`, an option of `Pipeline`, a flag of `sample`; with a `label` it is a field of
+the page, too. What a value means is in its help, and what is accepted beside it.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from ernie_vilg_jax import checks
+from ernie_vilg_jax.errors import UserError
+
+SAMPLERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m", "unipc")
+"""Names in `diffusion.samplers.SAMPLERS`; here, where they can be read without importing jax."""
+GRIDS = ("", "trailing", "leading", "uniform", "power", "quadratic", "karras")
+"""Names in `diffusion.samplers.GRIDS`; "" is the sampler's own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Accepts:
+    """What a field takes, and what people read of it.
+
+    Attributes:
+      choices: all values; empty if any.
+      example: of numbers with commas, as one writes them.
+      label: on the web page, English and Chinese; "" leaves the field out there.
+      always: whether the metadata of an image name it even where it is the default.
+    """
+
+    help: str
+    least: float = -float("inf")
+    most: float = float("inf")
+    choices: tuple[str, ...] = ()
+    example: str = ""
+    label: str = ""
+    always: bool = False
+
+
+def _field(default: Any, help: str, **accepts: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"accepts": Accepts(help, **accepts)})
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingParams:
+    """How images are made of prompts. Defaults are the paper's where it says so: [N]; [?] is a guess of ours."""
+
+    num_images: int = _field(1, "Images of each prompt; they differ in their noise.", least=1)
+    negative_prompt: tuple[str, ...] = _field(
+        (),
+        "What the images should not show: one text for all prompts, or one for each. It takes the place of the empty "
+        "prompt in guidance, and does nothing at guidance_scale 1.",
+    )
+    seed: int = _field(0, "The same seed gives the same images; image k of a call has noise of its own.", always=True)
+    steps: int = _field(50, "Denoising steps.", least=1, label="Steps · 步数", always=True)  # [N]
+    sampler: str = _field(  # [N]
+        "ddim",
+        "How a step is made (docs/samplers.md).",
+        choices=SAMPLERS,
+        label="Sampler · 采样器",
+        always=True,
+    )
+    grid: str = _field(  # [?]
+        "", "Which timesteps are visited; the sampler's own choice if empty (trailing for ddim).", choices=GRIDS
+    )
+    eta: float = _field(
+        0.0, "Of ddim: how much fresh noise a step adds; 0 is deterministic, 1 as in DDPM.", least=0, most=1
+    )
+    variance: str = _field(
+        "small",
+        "Of ddpm: the variance of fresh noise, exact for data at one point (small) or for unit-variance data (large).",
+        choices=("small", "large"),
+    )
+    order: int = _field(2, "Of unipc: the order of the solver.", least=1, most=3)
+    guidance_scale: float = _field(  # best for FID [N]
+        2.1,
+        "How closely images follow the prompt. 1 is the plain conditional model, and takes half the time.",
+        least=0,
+        label="Guidance scale · 引导强度",
+        always=True,
+    )
+    # What else guidance can do, all off; from later papers (docs/samplers.md).
+    guidance_rescale: float = _field(
+        0.0, "0 to 1: how much of the contrast that guidance adds is taken back; 0.7 is usual.", least=0, most=1
+    )
+    guidance_interval: tuple[int, ...] = _field(
+        (), "LOW,HIGH: guidance only for timesteps LOW <= t < HIGH; everywhere if empty.", example="100,900"
+    )
+    dynamic_threshold: float = _field(
+        0.0,
+        "Percentile at which the estimate of the clean image is clipped; 0 is off. For pixels, not for latents.",
+        least=0,
+        most=100,
+    )
+    stage_scales: tuple[float, ...] = _field(
+        (),
+        "A guidance scale for each stage, the least noisy first, in place of guidance_scale; the same in all if empty.",
+        example="2,3,4,5",
+    )
+
+    @property
+    def of_sampler(self) -> dict[str, Any]:
+        """What only some samplers know, where it is not the default."""
+        every = {name: getattr(self, name) for name in ("eta", "variance", "order")}
+        return {name: value for name, value in every.items() if value != DEFAULTS[name]}
+
+    def told(self) -> dict[str, Any]:
+        """What the metadata of an image say of it: what is always named, and what is not the default."""
+        return {
+            name: value
+            for name, value in dataclasses.asdict(self).items()
+            if ACCEPTS[name].always or value != DEFAULTS[name]
+        }
+
+
+ACCEPTS: Mapping[str, Accepts] = {field.name: field.metadata["accepts"] for field in dataclasses.fields(SamplingParams)}
+DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in dataclasses.fields(SamplingParams)}
+
+
+def make_params(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> SamplingParams:
+    """`settings`, the section `sample` of a config, with `changes` where they are not None.
+
+    Raises UserError naming the field and what it takes, and TypeError for a field that does not exist.
+    """
+    for name in changes:
+        if name not in DEFAULTS:
+            near = get_close_matches(name, DEFAULTS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(DEFAULTS)}"
+            raise TypeError(f"there is no option {name!r}; {hint}")
+    given = {name: value for name, value in changes.items() if value is not None}
+    # Configs of older checkpoints lack some.
+    values = {name: given.get(name, settings.get(name, default)) for name, default in DEFAULTS.items()}
+    return SamplingParams(**{name: check(name, value) for name, value in values.items()})
+
+
+def check(name: str, value: Any) -> Any:
+    """`value`, as the type of the field of that name. Raises UserError where the field does not take it."""
+    accepts, default, said = ACCEPTS[name], DEFAULTS[name], f"{name}={value!r}"
+    if name == "negative_prompt":
+        return checks.texts(name, value)
+    if isinstance(default, tuple):
+        items = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (None,)
+        if not all(map(checks.is_number, items)):
+            raise UserError(f"{said} must be numbers, such as ({accepts.example.replace(',', ', ')})")
+        of = checks.whole if name == "guidance_interval" else checks.number
+        return tuple(of(said, item) for item in items)
+    if accepts.choices:
+        return checks.one_of(said, value, accepts.choices)
+    of = checks.whole if isinstance(default, int) else checks.number
+    return of(said, value, accepts.least, accepts.most)
+
+
+def parse(name: str, text: str | Sequence[str]) -> Any:
+    """The value that the flag of a field was given; (100, 900) of "100,900". Raises UserError as `check` does."""
+    if not isinstance(DEFAULTS[name], tuple) or name == "negative_prompt":
+        return check(name, text)
+    try:
+        return check(name, [float(part) for part in text])
+    except ValueError as error:
+        raise UserError(
+            f"{name}={','.join(text)} must be numbers with commas, such as --{name}={ACCEPTS[name].example}"
+        ) from error

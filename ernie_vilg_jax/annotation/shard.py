@@ -26,8 +26,11 @@ from ernie_vilg_jax.preparation.progress import PROGRESS
 RECIPE = 1
 """Raised when annotation itself (not the taggers, see `tool_versions`) gives other records."""
 
-RULES = ("taggers", "detectors", "captioners.py", "lexicon.py", "mentions.py")
-"""Of this folder: the code that decides what is found in a record."""
+RULES = (
+    *("annotation/taggers", "annotation/detectors", "annotation/captioners.py", "annotation/mentions.py"),
+    "assets/lexicons",
+)
+"""Of this package: the code and the lists that decide what is found in a record."""
 
 BATCH = 16
 """Records that a detector, captioner or translator is given at once."""
@@ -100,10 +103,13 @@ def tool_versions(settings: Settings) -> dict[str, str]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = "not installed"
-    here = Path(__file__).parent
-    ours = [here / name for name in RULES]
-    files = [file for path in ours for file in (path.rglob("*.py") if path.is_dir() else [path])]
-    rules = {file.relative_to(here).as_posix(): file_sha256(file) for file in files}
+    package = Path(__file__).parents[1]
+    files = [file for name in RULES for file in [package / name, *(package / name).rglob("*.*")]]
+    rules = {
+        file.relative_to(package).as_posix(): file_sha256(file)
+        for file in files
+        if file.suffix in (".py", ".txt", ".tsv")
+    }
     return versions | {"rules": digest([rules, RECIPE])}
 
 

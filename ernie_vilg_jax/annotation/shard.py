@@ -28,7 +28,7 @@ RECIPE = 1
 
 RULES = (
     *("annotation/taggers", "annotation/detectors", "annotation/captioners.py", "annotation/mentions.py"),
-    "assets/lexicons",
+    *("knowledge/words.py", "assets/lexicons"),
 )
 """Of this package: the code and the lists that decide what is found in a record."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.knowledge.words import language_of
 from ernie_vilg_jax.tables import rows
 
 COCO_CHINESE = {english: chinese for english, chinese in rows("lexicons/coco.tsv")}
@@ -23,7 +23,6 @@ SPELLINGS: dict[str, str] = {
 }
 """The Pascal VOC spellings that some detectors give to COCO classes."""
 
-_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _NOTHING = frozenset({"", "n/a", "background", "no object", "__background__", "none"})
 
 
@@ -44,7 +43,7 @@ class Names:
         name = label.split(",")[0].strip() if label.strip().lower() not in self._chinese else label.strip()
         if name.lower() in _NOTHING:
             return {}
-        if _HAN.search(name):
+        if language_of(name) == "zh":
             return {"zh": name}
         name = SPELLINGS.get(name.lower(), name).replace("_", " ")
         chinese = self._chinese.get(name.lower())

@@ -26,7 +26,7 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.knowledge.words import PARTS_OF_SPEECH, Word
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _COUNTED = re.compile(f"(第?[{lists.NUMERAL_CHARACTERS}]+|许多|多|无数)(.*)", re.DOTALL)
 _QUALITY = re.compile(r"[0-9]{1,4}[kKpPdD]|[uU]?[hH][dD][rR]?|[fF][hH][dD]")
 _NOUN_TAGS = frozenset(["n", "nr", "ns", "nt", "nz", "nrt", "nrfg", "nw", "ng", "s", "t", "tg", "j", "an"])
@@ -64,15 +64,6 @@ class ChineseTagger:
     """Tags Chinese text; anything else in a caption is taken as English names or punctuation."""
 
     def __init__(self) -> None:
-        self._load()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # jieba's dictionary cannot be pickled: a worker process loads its own
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._load()
-
-    def _load(self) -> None:
         self._jieba = import_rjieba().Jieba()
         for word in sorted(lists.ADJECTIVES | lists.KEEP | lists.VERBS):
             if len(word) > 1:
@@ -80,6 +71,9 @@ class ChineseTagger:
         for word in lists.BREAK_UP:
             self._jieba.add_word(word, 0, None)
         self._memory: dict[tuple[str, str], tuple[Piece, ...]] = {}
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(self), ()  # jieba's dictionary cannot be pickled: a worker process loads its own
 
     def words(self, caption: str) -> list[Word]:
         """See `Tagger.words`."""
@@ -102,14 +96,14 @@ class ChineseTagger:
     def _pieces(self, word: str, tag: str) -> tuple[Piece, ...]:
         if len(self._memory) >= _MEMORY:
             self._memory = {}
-        pieces = tuple(self._split(word, tag)) if _HAN.search(word) else (_foreign(word),)
+        pieces = tuple(self._split(word, tag)) if HAN.search(word) else (_foreign(word),)
         self._memory[word, tag] = pieces
         return pieces
 
     # ---- one word, without its neighbours ---------------------------------------------------------------------------
 
     def _split(self, word: str, tag: str) -> list[Piece]:
-        kind = _listed(word)
+        kind = _LISTED.get(word)
         if kind is not None:
             return [Piece(word, kind)]
         if len(word) > _LONGEST:
@@ -137,7 +131,7 @@ class ChineseTagger:
 
     def _noun(self, word: str) -> bool:
         """Whether the dictionary or the lists know this as one noun."""
-        kind = _listed(word)
+        kind = _LISTED.get(word)
         if kind is not None:
             return kind in ("n", ART)
         return len(word) > 1 and self._known(word) and self._jieba.tag(word, False)[0][1] in _NOUN_TAGS
@@ -149,7 +143,7 @@ class ChineseTagger:
         parts = self._jieba.cut(word, False)
         if len(parts) == 1:
             return None
-        grammatical = any(_listed(part) in ("-", "r", "m", LOCALISER) for part in parts)
+        grammatical = any(_LISTED.get(part) in ("-", "r", "m", LOCALISER) for part in parts)
         if grammatical or all(len(part) > 1 for part in parts):
             return self._again(word)
         first, rest = parts[0], word[len(parts[0]) :]
@@ -199,8 +193,10 @@ class ChineseTagger:
     def _complement(self, word: str, tag: str) -> list[Piece] | None:
         """趴在 -> 趴 在; 漂浮着 -> 漂浮 着."""
         stem, end = word[:-1], word[-1]
-        if end not in lists.COMPLEMENTS or (
-            tag[:1] in "ns" and (stem not in lists.SINGLE_VERBS or stem in lists.PLACE_CHARACTERS)
+        if (
+            not stem
+            or end not in lists.COMPLEMENTS
+            or (tag[:1] in "ns" and (stem not in lists.SINGLE_VERBS or stem in lists.PLACE_CHARACTERS))
         ):
             return None
         if (
@@ -273,11 +269,6 @@ def _foreign(word: str) -> Piece:
     return Piece(word, "n" if word[0].isalpha() else BARE)
 
 
-def _listed(word: str) -> str | None:
-    """The class of a word in the lists."""
-    return _LISTED.get(word)
-
-
 def _list_classes() -> dict[str, str]:
     """One dictionary of all lists; of two lists that hold a word, the later one wins."""
     classes: dict[str, str] = {}
@@ -303,6 +294,7 @@ def _list_classes() -> dict[str, str]:
 
 
 _LISTED = _list_classes()
+"""The class of each word in the lists."""
 
 
 def _guessed(word: str, tag: str) -> str:

@@ -60,17 +60,11 @@ class EnglishTagger:
     """Tags English text."""
 
     def __init__(self) -> None:
-        self._load()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # a worker process reads the dictionary itself: it is some megabytes
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._load()
-
-    def _load(self) -> None:
         self._dictionary = import_dictionary()
         self._memory: dict[str, str] = {}
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(self), ()  # a worker process reads the dictionary itself: it is some megabytes
 
     def words(self, caption: str) -> list[Word]:
         """See `Tagger.words`."""

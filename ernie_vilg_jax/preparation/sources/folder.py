@@ -88,10 +88,12 @@ class FolderSource:
                 captions[file] = pairs.sort_captions(row)
             except ValueError as error:
                 raise UserError(f"{self._folder}: the captions of {file!r} are not usable ({error})") from error
+        skip = self.on_mismatch == "skip"
+        undecodable = [f for f, path in self._images.items() if skip and not pairs.decodable(path.read_bytes())]
         problems = {
             "captions without an image": [file for file in rows if file not in self._images],
             "images without a caption": [file for file in self._images if not captions.get(file)],
-            "images that cannot be decoded": self._undecodable() if self.on_mismatch == "skip" else [],
+            "images that cannot be decoded": undecodable,
         }
         pairs.report(str(self._folder), problems, self.on_mismatch, "complete or remove them")
         left_out = {name for names in problems.values() for name in names}
@@ -124,15 +126,6 @@ class FolderSource:
             for text in sorted(file for file in _files(self._folder) if file.suffix == ".txt"):
                 stem = text.relative_to(self._folder).with_suffix("").as_posix()
                 yield str(text), {"file": images.get(stem, f"{stem}.txt"), "caption": _text(text).splitlines()}
-
-    def _undecodable(self) -> list[str]:
-        broken = []
-        for file, path in self._images.items():
-            try:
-                pairs.image_size(path.read_bytes())
-            except ValueError:
-                broken.append(file)
-        return broken
 
     def keys(self) -> Sequence[Key]:
         return [Key(f"{self.name}/{pair.file}", pair.concept) for pair in self._pairs]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,16 +10,10 @@ from absl import logging
 
 from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.knowledge.words import LANGUAGES
+from ernie_vilg_jax.knowledge.words import LANGUAGES, language_of
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _NEUTRAL_KEYS = ("caption", "captions", "text")
-
-
-def language_of(text: str) -> str:
-    """ "zh" when the text has a Han character, else "en"."""
-    return "zh" if _HAN.search(text) else "en"
 
 
 def sort_captions(fields: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -83,6 +76,14 @@ def image_size(data: bytes) -> tuple[int, int]:
             return image.size
     except Exception as error:  # Pillow raises many types on damaged files
         raise ValueError(str(error) or type(error).__name__) from error
+
+
+def decodable(data: bytes) -> bool:
+    try:
+        image_size(data)
+    except ValueError:
+        return False
+    return True
 
 
 def shrink(data: bytes, short_side: int) -> bytes:

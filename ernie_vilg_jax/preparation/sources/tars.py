@@ -102,7 +102,7 @@ class TarSource:
                     problems["captions without an image"].append(id)
             elif not captions:
                 problems["images without a caption"].append(id)
-            elif self.on_mismatch == "skip" and not _decodable(image):
+            elif self.on_mismatch == "skip" and not pairs.decodable(image.read()):
                 problems["images that cannot be decoded"].append(id)
             else:
                 objects = fields.get("objects") if isinstance(fields.get("objects"), list) else []
@@ -153,11 +153,3 @@ class TarSource:
 
     def licences(self) -> list[Licence]:
         return [Licence(f"images of {Path(self.path).name}", self.licence or "yours to know", "", "")]
-
-
-def _decodable(member: _Member) -> bool:
-    try:
-        pairs.image_size(member.read())
-    except ValueError:
-        return False
-    return True

@@ -26,6 +26,7 @@ from ernie_vilg_jax.preparation.progress import PROGRESS
 RECIPE = 1
 """Raised when annotation itself (not the taggers, see `tool_versions`) gives other records."""
 
+PACKAGE = Path(__file__).parents[1]
 RULES = (
     *("annotation/taggers", "annotation/detectors", "annotation/captioners.py", "annotation/mentions.py"),
     *("knowledge/words.py", "assets/lexicons"),
@@ -103,13 +104,9 @@ def tool_versions(settings: Settings) -> dict[str, str]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = "not installed"
-    package = Path(__file__).parents[1]
-    files = [file for name in RULES for file in [package / name, *(package / name).rglob("*.*")]]
-    rules = {
-        file.relative_to(package).as_posix(): file_sha256(file)
-        for file in files
-        if file.suffix in (".py", ".txt", ".tsv")
-    }
+    files = [file for name in RULES for file in [PACKAGE / name, *(PACKAGE / name).rglob("*")]]
+    ours = [file for file in files if file.suffix in (".py", ".txt", ".tsv")]
+    rules = {file.relative_to(PACKAGE).as_posix(): file_sha256(file) for file in ours}
     return versions | {"rules": digest([rules, RECIPE])}
 
 

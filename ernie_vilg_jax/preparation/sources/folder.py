@@ -23,7 +23,7 @@ from typing import Any
 from ernie_vilg_jax.data.files import digest, file_sha256
 from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.preparation.sources import Key, Licence, pairs
+from ernie_vilg_jax.preparation.sources import Key, pairs
 
 _FILE_KEYS = ("file", "file_name", "image")
 
@@ -37,25 +37,10 @@ class _Pair:
 
 
 @dataclasses.dataclass
-class FolderSource:
-    """Options of the folder source.
+class FolderSource(pairs.Options):
+    """Images below the folder `path`."""
 
-    Attributes:
-      path: the folder.
-      on_mismatch: "error", or "skip": leave out, with a report, images without captions, captions without images and
-        images that cannot be decoded.
-      short_side: shrink images whose shorter side is larger, in pixels; 0 = keep the files' bytes.
-      licence: SPDX identifier of the pictures, for the records.
-    """
-
-    path: str = ""
-    on_mismatch: str = "error"
-    short_side: int = 0
-    licence: str = ""
     name: str = dataclasses.field(default="folder", init=False)
-
-    def __post_init__(self) -> None:
-        pairs.check_option(self.name, self.on_mismatch)
 
     @property
     def _folder(self) -> Path:
@@ -151,9 +136,6 @@ class FolderSource:
         ]
         objects = [pair.objects for pair in self._pairs]
         return digest({"content": content, "objects": objects, "options": [self.short_side, self.licence]})
-
-    def licences(self) -> list[Licence]:
-        return [Licence(f"images of {Path(self.path).name}", self.licence or "yours to know", "", "")]
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import logging
@@ -11,9 +13,36 @@ from absl import logging
 from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.knowledge.words import LANGUAGES, language_of
+from ernie_vilg_jax.preparation.sources import Licence
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _NEUTRAL_KEYS = ("caption", "captions", "text")
+
+
+@dataclasses.dataclass
+class Options:
+    """What sources of files have in common.
+
+    Attributes:
+      path: where the files are.
+      on_mismatch: "error", or "skip": leave out, with a report, images without captions, captions without images and
+        images that cannot be decoded.
+      short_side: shrink images whose shorter side is larger, in pixels; 0 = keep the files' bytes.
+      licence: SPDX identifier of the pictures, for the records.
+    """
+
+    path: str = ""
+    on_mismatch: str = "error"
+    short_side: int = 0
+    licence: str = ""
+    name: str = dataclasses.field(default="", init=False)
+
+    def __post_init__(self) -> None:
+        if self.on_mismatch not in ("error", "skip"):
+            raise UserError(f"source {self.name!r}: on_mismatch={self.on_mismatch!r} must be 'error' or 'skip'")
+
+    def licences(self) -> list[Licence]:
+        return [Licence(f"images of {Path(self.path).name}", self.licence or "yours to know", "", "")]
 
 
 def sort_captions(fields: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -59,11 +88,6 @@ def report(source: str, problems: Mapping[str, Sequence[str]], on_mismatch: str,
     if on_mismatch != "skip":
         raise UserError(f"{text}: {remedy}, or leave them out with --on_mismatch=skip")
     logging.warning("%s: left out", text)
-
-
-def check_option(source: str, on_mismatch: str) -> None:
-    if on_mismatch not in ("error", "skip"):
-        raise UserError(f"source {source!r}: on_mismatch={on_mismatch!r} must be 'error' or 'skip'")
 
 
 def image_size(data: bytes) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from typing import Any
 from ernie_vilg_jax.data.files import digest
 from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.images import encode_png
 from ernie_vilg_jax.preparation.sources import Key, Licence
 from ernie_vilg_jax.preparation.sources.everyday import EVERYDAY, Everyday
 from ernie_vilg_jax.preparation.sources.npm import Tarball
@@ -138,12 +139,6 @@ def render_svg(svg: str, size: int, *, background: str | None = None) -> bytes:
     )
 
 
-def _png(image: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
-
-
 def _on_white(data: bytes, size: int) -> bytes:
     """RGB PNG of `size` pixels, alpha blended onto white, aspect ratio kept."""
     from PIL import Image
@@ -153,7 +148,7 @@ def _on_white(data: bytes, size: int) -> bytes:
         art.thumbnail((size, size), Image.Resampling.LANCZOS)
     canvas = Image.new("RGB", (size, size), "white")
     canvas.paste(art, ((size - art.width) // 2, (size - art.height) // 2), art)
-    return _png(canvas)
+    return encode_png(canvas, optimize=True)
 
 
 @dataclasses.dataclass

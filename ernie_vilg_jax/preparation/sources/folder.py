@@ -84,15 +84,14 @@ class FolderSource(pairs.Options):
         left_out = {name for names in problems.values() for name in names}
         return [
             _Pair(
-                file, captions[file], pairs.concept_of(self.name, rows[file], captions[file]), self._objects(rows[file])
+                file,
+                captions[file],
+                pairs.concept_of(self.name, rows[file], captions[file]),
+                pairs.objects_of(rows[file]),
             )
             for file in self._images
             if file not in left_out
         ]
-
-    @staticmethod
-    def _objects(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-        return row["objects"] if isinstance(row.get("objects"), list) else []
 
     def _rows(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """(where, row) of each captioned file."""

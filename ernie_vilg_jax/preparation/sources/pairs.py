@@ -12,6 +12,7 @@ from absl import logging
 
 from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.images import encode_png
 from ernie_vilg_jax.knowledge.words import LANGUAGES, language_of
 from ernie_vilg_jax.preparation.sources import Licence
 
@@ -65,6 +66,11 @@ def sort_captions(fields: Mapping[str, Any]) -> dict[str, list[str]]:
     for key in _NEUTRAL_KEYS:
         add(None, fields.get(key))
     return captions
+
+
+def objects_of(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The row's own "objects" (see `Record`), if any."""
+    return fields["objects"] if isinstance(fields.get("objects"), list) else []
 
 
 def concept_of(source: str, fields: Mapping[str, Any], captions: Mapping[str, list[str]]) -> str:
@@ -121,9 +127,7 @@ def shrink(data: bytes, short_side: int) -> bytes:
             return data
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         image = image.convert("RGBA" if "A" in image.getbands() or "transparency" in image.info else "RGB")
-        buffer = io.BytesIO()
-        image.resize(size, Image.Resampling.LANCZOS).save(buffer, "PNG")
-    return buffer.getvalue()
+        return encode_png(image.resize(size, Image.Resampling.LANCZOS))
 
 
 def make_record(

@@ -98,9 +98,8 @@ class TarSource(pairs.Options):
             elif self.on_mismatch == "skip" and not pairs.decodable(image.read()):
                 problems["images that cannot be decoded"].append(id)
             else:
-                objects = fields.get("objects") if isinstance(fields.get("objects"), list) else []
                 concept = pairs.concept_of(self.name, fields, captions)
-                examples.append(_Example(f"{self.name}/{id}", image, captions, concept, objects or []))
+                examples.append(_Example(f"{self.name}/{id}", image, captions, concept, pairs.objects_of(fields)))
         pairs.report(self.path, problems, self.on_mismatch, "complete or remove them")
         return examples
 

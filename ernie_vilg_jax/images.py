@@ -62,6 +62,12 @@ def decode_image(data: bytes) -> Image.Image:
     return Image.alpha_composite(ground, image).convert("RGB")
 
 
+def encode_png(image: Image.Image, *, optimize: bool = False) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=optimize)
+    return buffer.getvalue()
+
+
 def draw_crop(width: int, height: int, rng: np.random.Generator | None) -> Crop:
     """The central square, or with `rng` a random one of up to 15% zoom."""
     zoom = 1.0 if rng is None else float(rng.uniform(1.0, 1.15))

@@ -11,8 +11,10 @@ from PIL import Image
 from ernie_vilg_jax.annotation.annotate import annotate
 from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.data.loader import Batch, fixed_examples
+from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.preparation.prepare import prepare
+from ernie_vilg_jax.preparation.sources import Source
 
 
 def make_config(**data: Any) -> ConfigDict:
@@ -42,6 +44,10 @@ def picture(colour: str = "red", size: tuple[int, int] = (20, 12), kind: str = "
     buffer = io.BytesIO()
     Image.new("RGB", size, colour).save(buffer, kind)
     return buffer.getvalue()
+
+
+def records_of(source: Source) -> list[Record]:
+    return [source.record(index) for index in range(len(source.keys()))]
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def test_wheel_holds_assets_at_any_depth(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "setup.py", tmp_path)
     assets = tmp_path / "ernie_vilg_jax" / "assets"
-    names = ("fonts/LICENSE", "demo/_CHECKPOINT_METADATA", "demo/ema_00/ocdbt.process_0/d/0a1b2c")
+    names = ("lexicons/zh/verbs.txt", "demo/_CHECKPOINT_METADATA", "demo/ema_00/ocdbt.process_0/d/0a1b2c")
     for name in names:
         (assets / name).parent.mkdir(parents=True, exist_ok=True)
         (assets / name).write_text("")

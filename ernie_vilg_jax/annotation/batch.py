@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ernie_vilg_jax.annotation.detectors import Detection
 from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
 
@@ -143,12 +144,8 @@ def _images(items: Sequence[Item]) -> tuple[list[Any], list[str]]:
     return [item.image for item in items], [item.known.id for item in items]
 
 
-def _set_objects(item: Item, detections: Sequence[Any]) -> None:
-    objects = [
-        {"name": dict(found.name), "box": [float(value) for value in found.box], "score": float(found.score)}
-        for found in detections
-    ]
-    item.change(objects=objects)
+def _set_objects(item: Item, detections: Sequence[Detection]) -> None:
+    item.change(objects=[found.as_object() for found in detections])
 
 
 def _set_generated(item: Item, captions: Mapping[str, str], by: str) -> None:

@@ -3,8 +3,8 @@
     object {"en": "car", "zh": "汽车"}    named by   a sports car / two taxis / 一辆跑车 / 小轿车
                                           not by     a car park / 汽车模型 / 火车 / a train
 
-An object that the caption does not name is appended to it (`captions.append_objects`), so that a wrong answer costs
-little: a name twice in the caption, or once too seldom. Runs once or more for every caption; what depends on the
+An object that the caption does not name is appended to it (`knowledge.objects.append_objects`), so that a wrong answer
+costs little: a name twice in the caption, or once too seldom. Runs once or more for every caption; what depends on the
 object's name alone is cached, and the rest is one pass over the caption.
 """
 
@@ -15,7 +15,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ernie_vilg_jax.annotation.lexicon import KINDS, OPAQUE, SAME, TRANSPARENT
+from ernie_vilg_jax import tables
+from ernie_vilg_jax.knowledge.words import LANGUAGES
 
 Spans = Sequence[Sequence[Any]]
 """(start, end, part of speech) of key words: `Word`s, or the lists of a record."""
@@ -23,6 +24,10 @@ Spans = Sequence[Sequence[Any]]
 _TOKEN = re.compile(r"[^\W\d_]+(?:['’]s\b)?")
 _LONGEST = 3
 """Words of the longest name that is looked for as a whole."""
+_OPAQUE = {language: tables.words(f"lexicons/{language}/opaque.tsv") for language in LANGUAGES}
+"""Compounds that are not a kind of what their last part says."""
+_TRANSPARENT = {language: tables.words(f"lexicons/{language}/transparent.tsv") for language in LANGUAGES}
+"""Words before which a noun still names what is seen."""
 
 
 def mentioned(objects: Sequence[Mapping[str, Any]], caption: str, words: Spans, language: str) -> list[int]:
@@ -52,21 +57,13 @@ def mentioned(objects: Sequence[Mapping[str, Any]], caption: str, words: Spans, 
 
 # English: names are phrases in the singular. A name is found where it ends a noun phrase.
 
-_IRREGULAR = {
-    "people": "person", "men": "man", "women": "woman", "children": "child", "feet": "foot", "teeth": "tooth",
-    "geese": "goose", "mice": "mouse", "oxen": "ox", "calves": "calf", "knives": "knife", "wolves": "wolf",
-    "leaves": "leaf", "loaves": "loaf", "shelves": "shelf", "halves": "half", "wives": "wife", "scarves": "scarf",
-    "buses": "bus", "skis": "ski", "taxis": "taxi", "potatoes": "potato", "tomatoes": "tomato", "heroes": "hero",
-    "mangoes": "mango", "tornadoes": "tornado", "volcanoes": "volcano", "cookies": "cookie", "movies": "movie",
-    "gloves": "glove", "waves": "wave", "lens": "lens", "gas": "gas", "businessmen": "businessman",
-    "policemen": "policeman", "firemen": "fireman", "fishermen": "fisherman",
-}  # fmt: skip
+_SINGULARS = {plural: singular for plural, singular in tables.rows("lexicons/en/singulars.tsv")}
 
 
 def singular(word: str) -> str:
     """The singular of a lower-case English noun; other words come out as they may."""
-    if word in _IRREGULAR:
-        return _IRREGULAR[word]
+    if word in _SINGULARS:
+        return _SINGULARS[word]
     if len(word) > 4 and word.endswith("ies"):
         return word[:-3] + "y"
     if word.endswith(("sses", "xes", "ches", "shes", "zzes")):
@@ -94,7 +91,7 @@ def _english_phrases(caption: str, words: Spans) -> set[str]:
         noun = words[position][2] in "nq" if covered else None  # a cup of tea has a cup
         if heads and noun and heads[-1] and spans[-1] >= 0 and caption[spans[-1] : start].strip() in ("", "-"):
             # The noun before only qualifies this one, as in "car park".
-            heads[-1] = singular(token) in TRANSPARENT["en"]
+            heads[-1] = singular(token) in _TRANSPARENT["en"]
         tokens.append(singular(token[:-2] if possessive else token))
         heads.append(noun is not False)  # a word that no tagger claims may well be a noun
         spans.append(-1 if possessive else end)
@@ -103,7 +100,7 @@ def _english_phrases(caption: str, words: Spans) -> set[str]:
         for k in range(len(tokens) - length + 1):
             phrase = " ".join(tokens[k : k + length])
             said.add(phrase)
-            if phrase in OPAQUE["en"] and tokens.count(tokens[k + length - 1]) == 1:
+            if phrase in _OPAQUE["en"] and tokens.count(tokens[k + length - 1]) == 1:
                 said.discard(tokens[k + length - 1])
     return said
 
@@ -114,7 +111,7 @@ def _english_names(label: str) -> frozenset[str]:
     name = _phrase(label)
     names = set().union(*_family("en", name))
     head = name.rpartition(" ")[2]
-    if head != name and name not in OPAQUE["en"]:
+    if head != name and name not in _OPAQUE["en"]:
         names |= _same("en").get(head, {head})
     return frozenset(names)
 
@@ -138,7 +135,7 @@ def _qualifies(caption: str, end: int, following: Sequence[Any] | None) -> bool:
     """Whether a noun that ends there belongs to a noun right behind it, as 汽车 does in 汽车模型."""
     if following is None or following[2] != "n" or following[0] != end:
         return False
-    return caption[following[0] : following[1]] not in TRANSPARENT["zh"]
+    return caption[following[0] : following[1]] not in _TRANSPARENT["zh"]
 
 
 def _names_chinese(caption: str, ends: Sequence[tuple[int, int]], nouns: set[str], label: str) -> bool:
@@ -165,10 +162,10 @@ def _chinese_names(label: str) -> tuple[frozenset[str], frozenset[str], dict[str
     names = _all_forms(word for family in families for word in family[0])
     # A wider word must stand alone: a 女人 may be called 人, but 男人 ends in 人 too.
     wholes = _all_forms(word for family in families for word in family[1])
-    if not any(name.endswith(compound) for compound in OPAQUE["zh"]):
+    if not any(name.endswith(compound) for compound in _OPAQUE["zh"]):
         wholes |= _all_forms(name[k:] for k in range(1, len(name)))
     blocks = {
-        known: tuple(compound for compound in OPAQUE["zh"] if compound != known and compound.endswith(known))
+        known: tuple(compound for compound in _OPAQUE["zh"] if compound != known and compound.endswith(known))
         for known in names
     }
     # A compound that itself names the object (公交车 of a 公交车) does not stand in the way of its shorter names.
@@ -202,7 +199,7 @@ def _forms(name: str) -> set[str]:
 def _same(language: str) -> dict[str, set[str]]:
     """Word -> words for the same thing, itself among them."""
     same: dict[str, set[str]] = {}
-    for group in SAME[language]:
+    for group in tables.rows(f"lexicons/{language}/same.tsv"):
         members = _normalised(group, language)
         for member in members:
             same.setdefault(member, {member}).update(members)
@@ -214,7 +211,7 @@ def _kinds(language: str) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
     """Wide -> narrow words, and narrow -> wide words."""
     narrow: dict[str, set[str]] = {}
     wide: dict[str, set[str]] = {}
-    for word, kinds in KINDS[language].items():
+    for word, *kinds in tables.rows(f"lexicons/{language}/kinds.tsv"):
         [key] = _normalised([word], language)
         for kind in _normalised(kinds, language):
             narrow.setdefault(key, set()).add(kind)

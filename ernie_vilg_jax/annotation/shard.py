@@ -26,8 +26,12 @@ from ernie_vilg_jax.preparation.progress import PROGRESS
 RECIPE = 1
 """Raised when annotation itself (not the taggers, see `tool_versions`) gives other records."""
 
-RULES = ("taggers", "detectors", "captioners.py", "lexicon.py", "mentions.py")
-"""Of this folder: the code that decides what is found in a record."""
+PACKAGE = Path(__file__).parents[1]
+RULES = (
+    *("annotation/taggers", "annotation/detectors", "annotation/captioners.py", "annotation/mentions.py"),
+    *("knowledge/words.py", "assets/lexicons"),
+)
+"""Of this package: the code and the lists that decide what is found in a record."""
 
 BATCH = 16
 """Records that a detector, captioner or translator is given at once."""
@@ -100,10 +104,9 @@ def tool_versions(settings: Settings) -> dict[str, str]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = "not installed"
-    here = Path(__file__).parent
-    ours = [here / name for name in RULES]
-    files = [file for path in ours for file in (path.rglob("*.py") if path.is_dir() else [path])]
-    rules = {file.relative_to(here).as_posix(): file_sha256(file) for file in files}
+    files = [file for name in RULES for file in [PACKAGE / name, *(PACKAGE / name).rglob("*")]]
+    ours = [file for file in files if file.suffix in (".py", ".txt", ".tsv")]
+    rules = {file.relative_to(PACKAGE).as_posix(): file_sha256(file) for file in ours}
     return versions | {"rules": digest([rules, RECIPE])}
 
 

@@ -1,9 +1,12 @@
 """The key words of a caption: what taggers return, records hold and training examples are drawn with."""
 
+import re
 from typing import NamedTuple
 
 LANGUAGES = ("zh", "en")
 """Those of captions."""
+
+_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
 PARTS_OF_SPEECH = ("n", "v", "a", "m", "q", "r")
 """Noun, verb, adjective (any attribute: colour, size, state), numeral, measure word, pronoun."""
@@ -15,3 +18,8 @@ class Word(NamedTuple):
     start: int
     end: int
     pos: str
+
+
+def language_of(text: str) -> str:
+    """ "zh" when the text has a Han character, else "en"."""
+    return "zh" if _HAN.search(text) else "en"

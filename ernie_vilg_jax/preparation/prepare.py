@@ -26,6 +26,7 @@ from ernie_vilg_jax.data.manifests import MANIFEST, SCHEMA, read_manifest
 from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.data.tokenizers import prepare_tokenizer, tokenizer_files, tokenizer_sha256
 from ernie_vilg_jax.errors import UserError, file_errors
+from ernie_vilg_jax.images import encode_png
 from ernie_vilg_jax.knowledge.words import LANGUAGES
 from ernie_vilg_jax.paths import local, write_atomically
 from ernie_vilg_jax.preparation.progress import PROGRESS, Progress, split_summaries, whole_note
@@ -249,6 +250,4 @@ def _write_preview(directory: Path, entries: Mapping[str, dict[str, Any]], *, co
     for k, record in enumerate(chosen):
         image = Image.open(io.BytesIO(record.image)).convert("RGB").resize((cell - 4, cell - 4))
         sheet.paste(image, (k % columns * cell + 2, k // columns * cell + 2))
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
-    write_atomically(directory / "preview.png", buffer.getvalue())
+    write_atomically(directory / "preview.png", encode_png(sheet))

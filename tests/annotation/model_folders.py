@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+SIZES: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+
 
 def seeded() -> Any:
     """torch, its random numbers set, so that the weights are the same every time."""
@@ -84,18 +86,12 @@ def owl_vit(folder: Path) -> Path:
     from transformers import OwlViTConfig, OwlViTForObjectDetection, OwlViTImageProcessorPil, OwlViTProcessor
 
     tokenizer = clip_tokenizer(folder)
-    sizes: dict[str, Any] = {
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-    }
     config = OwlViTConfig(
         text_config={
-            **sizes, "vocab_size": len(tokenizer), "max_position_embeddings": 16,
+            **SIZES, "vocab_size": len(tokenizer), "max_position_embeddings": 16,
             "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
         },
-        vision_config={**sizes, "image_size": 32, "patch_size": 8},
+        vision_config={**SIZES, "image_size": 32, "patch_size": 8},
         projection_dim=16,
     )  # fmt: skip
     OwlViTForObjectDetection(config).save_pretrained(folder)
@@ -128,9 +124,7 @@ def grounding_dino(folder: Path, words: list[str]) -> Path:
         "image_size": 32, "patch_size": 4, "embed_dim": 8, "depths": [1, 1, 1], "num_heads": [1, 1, 1],
         "window_size": 2, "out_indices": [2, 3],
     }  # fmt: skip
-    text = BertConfig(
-        vocab_size=len(pieces), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
-    )
+    text = BertConfig(vocab_size=len(pieces), **SIZES)
     config = GroundingDinoConfig(
         backbone_config=SwinConfig(**backbone), text_config=text, num_queries=6, encoder_layers=1, encoder_ffn_dim=16,
         encoder_attention_heads=2, decoder_layers=2, decoder_ffn_dim=16, decoder_attention_heads=2, d_model=32,
@@ -171,9 +165,7 @@ def vision_encoder_decoder(folder: Path, words: list[str]) -> Path:
     )
 
     tokenizer = word_tokenizer(words)
-    encoder = ViTConfig(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32, patch_size=8
-    )
+    encoder = ViTConfig(**SIZES, image_size=32, patch_size=8)
     decoder = GPT2Config(
         vocab_size=len(tokenizer), n_positions=32, n_embd=16, n_layer=1, n_head=2, add_cross_attention=True,
         bos_token_id=2, eos_token_id=3, initializer_range=1.0,
@@ -193,10 +185,7 @@ def blip(folder: Path, words: list[str]) -> Path:
     from transformers import BlipConfig, BlipForConditionalGeneration, BlipImageProcessorPil
 
     tokenizer = word_tokenizer(words)
-    sizes: dict[str, Any] = {
-        "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-        "projection_dim": 16, "initializer_range": 1.0,
-    }  # fmt: skip
+    sizes = {**SIZES, "projection_dim": 16, "initializer_range": 1.0}
     config = BlipConfig(
         text_config={
             **sizes, "vocab_size": len(tokenizer), "encoder_hidden_size": 16, "max_position_embeddings": 64,
@@ -216,15 +205,9 @@ def git(folder: Path, words: list[str]) -> Path:
     from transformers import CLIPImageProcessorPil, GitConfig, GitForCausalLM
 
     tokenizer = word_tokenizer(words)
-    sizes: dict[str, Any] = {
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-    }
     config = GitConfig(
-        vision_config={**sizes, "image_size": 32, "patch_size": 8}, vocab_size=len(tokenizer), bos_token_id=2,
-        eos_token_id=3, pad_token_id=0, max_position_embeddings=64, initializer_range=1.0, **sizes,
+        vision_config={**SIZES, "image_size": 32, "patch_size": 8}, vocab_size=len(tokenizer), bos_token_id=2,
+        eos_token_id=3, pad_token_id=0, max_position_embeddings=64, initializer_range=1.0, **SIZES,
     )  # fmt: skip
     GitForCausalLM(config).save_pretrained(folder)
     CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)

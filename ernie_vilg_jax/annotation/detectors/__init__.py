@@ -26,7 +26,7 @@ class Detection(NamedTuple):
 
     def as_object(self) -> dict[str, Any]:
         """As it stands in a record's objects."""
-        return {"name": dict(self.name), "box": list(self.box), "score": self.score}
+        return {"name": dict(self.name), "box": [float(value) for value in self.box], "score": float(self.score)}
 
 
 class Detector(Protocol):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 
-from ernie_vilg_jax.annotation.taggers.chinese import ChineseTagger
+from ernie_vilg_jax.annotation.taggers.chinese import HAN, ChineseTagger
 from ernie_vilg_jax.annotation.taggers.english import EnglishTagger
 from ernie_vilg_jax.knowledge.words import Word
 
-_HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
 _STRETCH = re.compile(
     "[A-Za-z\u00c0-\u024f][^\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff，。！？；：、（）《》“”]*"
@@ -26,7 +25,7 @@ class BilingualTagger:
 
     def words(self, caption: str) -> list[Word]:
         """See `Tagger.words`."""
-        if not _HAN.search(caption):
+        if not HAN.search(caption):
             return self._english_words(caption)
         if not _LATIN.search(caption):
             return self._chinese_words(caption)

@@ -11,8 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from ernie_vilg_jax.annotation.taggers import chinese_grammar as grammar
-from ernie_vilg_jax.annotation.taggers import chinese_words as lists
+from ernie_vilg_jax.annotation.taggers import chinese_lists as lists
 from ernie_vilg_jax.annotation.taggers.chinese_context import (
     ACTION,
     ADVERBIAL,
@@ -27,8 +26,8 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.knowledge.words import PARTS_OF_SPEECH, Word
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-_COUNTED = re.compile(f"(第?[{grammar.NUMERAL_CHARACTERS}]+|许多|多|无数)(.*)", re.DOTALL)
+HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+_COUNTED = re.compile(f"(第?[{lists.NUMERAL_CHARACTERS}]+|许多|多|无数)(.*)", re.DOTALL)
 _QUALITY = re.compile(r"[0-9]{1,4}[kKpPdD]|[uU]?[hH][dD][rR]?|[fF][hH][dD]")
 _NOUN_TAGS = frozenset(["n", "nr", "ns", "nt", "nz", "nrt", "nrfg", "nw", "ng", "s", "t", "tg", "j", "an"])
 _CLASS_OF_TAG = {
@@ -65,22 +64,16 @@ class ChineseTagger:
     """Tags Chinese text; anything else in a caption is taken as English names or punctuation."""
 
     def __init__(self) -> None:
-        self._load()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # jieba's dictionary cannot be pickled: a worker process loads its own
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._load()
-
-    def _load(self) -> None:
         self._jieba = import_rjieba().Jieba()
-        for word in sorted(lists.ADJECTIVES | lists.KEEP | grammar.VERBS):
+        for word in sorted(lists.ADJECTIVES | lists.KEEP | lists.VERBS):
             if len(word) > 1:
                 self._jieba.add_word(word, self._jieba.suggest_freq(word), None)
         for word in lists.BREAK_UP:
             self._jieba.add_word(word, 0, None)
         self._memory: dict[tuple[str, str], tuple[Piece, ...]] = {}
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(self), ()  # jieba's dictionary cannot be pickled: a worker process loads its own
 
     def words(self, caption: str) -> list[Word]:
         """See `Tagger.words`."""
@@ -103,14 +96,14 @@ class ChineseTagger:
     def _pieces(self, word: str, tag: str) -> tuple[Piece, ...]:
         if len(self._memory) >= _MEMORY:
             self._memory = {}
-        pieces = tuple(self._split(word, tag)) if _HAN.search(word) else (_foreign(word),)
+        pieces = tuple(self._split(word, tag)) if HAN.search(word) else (_foreign(word),)
         self._memory[word, tag] = pieces
         return pieces
 
     # ---- one word, without its neighbours ---------------------------------------------------------------------------
 
     def _split(self, word: str, tag: str) -> list[Piece]:
-        kind = _listed(word)
+        kind = _LISTED.get(word)
         if kind is not None:
             return [Piece(word, kind)]
         if len(word) > _LONGEST:
@@ -138,7 +131,7 @@ class ChineseTagger:
 
     def _noun(self, word: str) -> bool:
         """Whether the dictionary or the lists know this as one noun."""
-        kind = _listed(word)
+        kind = _LISTED.get(word)
         if kind is not None:
             return kind in ("n", ART)
         return len(word) > 1 and self._known(word) and self._jieba.tag(word, False)[0][1] in _NOUN_TAGS
@@ -150,11 +143,11 @@ class ChineseTagger:
         parts = self._jieba.cut(word, False)
         if len(parts) == 1:
             return None
-        grammatical = any(_listed(part) in ("-", "r", "m", LOCALISER) for part in parts)
+        grammatical = any(_LISTED.get(part) in ("-", "r", "m", LOCALISER) for part in parts)
         if grammatical or all(len(part) > 1 for part in parts):
             return self._again(word)
         first, rest = parts[0], word[len(parts[0]) :]
-        if (first in grammar.SINGLE_VERBS or first in lists.SPLIT_OFF or first in lists.ADJECTIVES) and (
+        if (first in lists.SINGLE_VERBS or first in lists.SPLIT_OFF or first in lists.ADJECTIVES) and (
             self._noun(rest) or rest in lists.FREE_NOUNS
         ):
             return self._again(word)
@@ -162,19 +155,19 @@ class ChineseTagger:
 
     def _counted(self, word: str, tag: str) -> list[Piece] | None:
         """一只 -> 一 只; 这只 -> 这 只."""
-        if word[0] in grammar.DEMONSTRATIVES and word[1:] in grammar.MEASURES:
+        if word[0] in lists.DEMONSTRATIVES and word[1:] in lists.MEASURES:
             return [Piece(word[0], "r"), Piece(word[1:], "q")]
         if tag not in ("m", "mq") and word[0] not in "一两三四五六七八九十":
             return None
         match = _COUNTED.fullmatch(word)
-        if match is None or (tag not in ("m", "mq") and match[2][:1] not in grammar.MEASURES):
+        if match is None or (tag not in ("m", "mq") and match[2][:1] not in lists.MEASURES):
             return None
         numeral, rest = match[1], match[2]
         if not rest:
             return [Piece(numeral, "m")]
         for length in (2, 1):
             measure, left = rest[:length], rest[length:]
-            if measure in grammar.MEASURES and (not left or self._noun(left) or left in lists.FREE_NOUNS):
+            if measure in lists.MEASURES and (not left or self._noun(left) or left in lists.FREE_NOUNS):
                 return [Piece(numeral, "m"), Piece(measure, "q"), *(self._again(left) if left else [])]
         return None
 
@@ -184,7 +177,7 @@ class ChineseTagger:
             return [*self._split(word[:-1], tag), Piece("的", BARE)]
         if len(word) > 2 and word[-1] == "地" and tag in ("d", "z", "ad"):
             return [Piece(word, BARE)]
-        for degree in grammar.DEGREES:
+        for degree in lists.DEGREES:
             if word.startswith(degree) and word[len(degree) :] in lists.ADJECTIVES:
                 return [Piece(degree, BARE), Piece(word[len(degree) :], "a")]
         for particle in "着了的在":
@@ -200,14 +193,16 @@ class ChineseTagger:
     def _complement(self, word: str, tag: str) -> list[Piece] | None:
         """趴在 -> 趴 在; 漂浮着 -> 漂浮 着."""
         stem, end = word[:-1], word[-1]
-        if end not in grammar.COMPLEMENTS or (
-            tag[:1] in "ns" and (stem not in grammar.SINGLE_VERBS or stem in grammar.PLACE_CHARACTERS)
+        if (
+            not stem
+            or end not in lists.COMPLEMENTS
+            or (tag[:1] in "ns" and (stem not in lists.SINGLE_VERBS or stem in lists.PLACE_CHARACTERS))
         ):
             return None
         if (
             end == "着"
-            or stem in grammar.SINGLE_VERBS
-            or stem in grammar.VERBS
+            or stem in lists.SINGLE_VERBS
+            or stem in lists.VERBS
             or (tag == "v" and self._tag(stem)[:1] == "v")
         ):
             return [Piece(stem, "v"), Piece(end, BARE)]
@@ -216,9 +211,9 @@ class ChineseTagger:
     def _localised(self, word: str, tag: str) -> list[Piece] | None:
         """窗台上 -> 窗台 上."""
         stem, end = word[:-1], word[-1]
-        if end not in grammar.LOCALISER_ENDINGS or word in grammar.WHOLE_PLACES:
+        if end not in lists.LOCALISER_ENDINGS or word in lists.WHOLE_PLACES:
             return None
-        if (stem in grammar.PLACE_CHARACTERS and tag not in ("d", "c", "v")) or (len(stem) > 1 and self._noun(stem)):
+        if (stem in lists.PLACE_CHARACTERS and tag not in ("d", "c", "v")) or (len(stem) > 1 and self._noun(stem)):
             return [*(self._split(stem, "n") if len(stem) > 1 else [Piece(stem, "n")]), Piece(end, LOCALISER)]
         return None
 
@@ -239,11 +234,11 @@ class ChineseTagger:
     def _verb_object(self, word: str, tag: str) -> list[Piece] | None:
         """打电话 -> 打 电话; words that are one, such as 散步, are in the list of verbs."""
         first, rest = word[0], word[1:]
-        if first not in (grammar.SINGLE_VERBS if tag[:1] in "vlixa" else grammar.NEVER_NOUNS):
+        if first not in (lists.SINGLE_VERBS if tag[:1] in "vlixa" else lists.NEVER_NOUNS):
             return None
         if first in "穿戴披系" and rest in lists.ADJECTIVES:
             return [Piece(first, "v"), Piece(rest, "a")]
-        if rest in grammar.OBJECTS or (len(rest) > 1 and self._noun(rest)):
+        if rest in lists.OBJECTS or (len(rest) > 1 and self._noun(rest)):
             return [Piece(first, "v"), *self._split(rest, "n")]
         return None
 
@@ -274,36 +269,32 @@ def _foreign(word: str) -> Piece:
     return Piece(word, "n" if word[0].isalpha() else BARE)
 
 
-def _listed(word: str) -> str | None:
-    """The class of a word in the lists."""
-    return _LISTED.get(word)
-
-
 def _list_classes() -> dict[str, str]:
     """One dictionary of all lists; of two lists that hold a word, the later one wins."""
     classes: dict[str, str] = {}
     for words, kind in (
         (lists.FREE_NOUNS, "n"),
-        (grammar.SINGLE_VERBS, "v"),
-        (grammar.NOUN_OR_VERB, EITHER),
+        (lists.SINGLE_VERBS, "v"),
+        (lists.NOUN_OR_VERB, EITHER),
         (lists.ADJECTIVES, "a"),
         (lists.ADVERBIAL, ADVERBIAL),
-        (grammar.VERBS, "v"),
-        (grammar.NOUNS_TOO, ACTION),
-        (grammar.ARTS, ART),
+        (lists.VERBS, "v"),
+        (lists.NOUNS_TOO, ACTION),
+        (lists.ARTS, ART),
         (lists.NOT_COLOURS, "n"),
         (lists.REDUPLICATED_NOUNS, "n"),
         (lists.KEEP, "n"),
-        (grammar.NUMERALS, "m"),
-        (grammar.LOCALISERS, LOCALISER),
-        (grammar.FUNCTION_WORDS, BARE),
-        (grammar.PRONOUNS, "r"),
+        (lists.NUMERALS, "m"),
+        (lists.LOCALISERS, LOCALISER),
+        (lists.FUNCTION_WORDS, BARE),
+        (lists.PRONOUNS, "r"),
     ):
         classes.update(dict.fromkeys(words, kind))
     return classes
 
 
 _LISTED = _list_classes()
+"""The class of each word in the lists."""
 
 
 def _guessed(word: str, tag: str) -> str:

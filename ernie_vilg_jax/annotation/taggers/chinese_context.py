@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ernie_vilg_jax.annotation.taggers import chinese_grammar as grammar
-from ernie_vilg_jax.annotation.taggers import chinese_words as lists
+from ernie_vilg_jax.annotation.taggers import chinese_lists as lists
 
 BARE = "-"
 LOCALISER, SHAPE, EITHER, ADVERBIAL, ACTION, ART = "f", "s", "t", "e", "V", "N"
@@ -30,9 +29,9 @@ def decide(row: list[list[Any]]) -> None:
         if text == "们" and before[3] == "n":
             before[1], item[3] = item[1], BARE
         elif (
-            text in grammar.MEASURES
+            text in lists.MEASURES
             and _counts(row, i)
-            and (text not in grammar.WEAK_MEASURES or after[3] in _THINGS or after[3] in ("a", "v", ADVERBIAL, SHAPE))
+            and (text not in lists.WEAK_MEASURES or after[3] in _THINGS or after[3] in ("a", "v", ADVERBIAL, SHAPE))
         ):
             item[3] = "q"
         elif kind == "n" and before[2] in _DEGREES and text not in lists.KEEP:
@@ -47,7 +46,7 @@ def decide(row: list[list[Any]]) -> None:
             item[3] = "a" if after[2] == "的" or after[3] in _THINGS or after[3] == "a" else "n"
         elif kind in ("a", ADVERBIAL) and after[2] in ("地", "着"):
             item[3] = BARE if after[2] == "地" else "v"
-        elif text in ("下", "过") and (after[2] in grammar.ASPECTS or (before[3] == after[3] == "n" and text == "过")):
+        elif text in ("下", "过") and (after[2] in lists.ASPECTS or (before[3] == after[3] == "n" and text == "过")):
             item[3] = "v"
         elif kind == ADVERBIAL:
             item[3] = BARE if after[3] in _VERBAL and before[2] != "的" else "a"
@@ -55,10 +54,10 @@ def decide(row: list[list[Any]]) -> None:
             nominal = after[3] == LOCALISER or (_ends(after) and (before[2] == "的" or before[3] in ("q", "a")))
             item[3] = "n" if nominal else "v"
         elif kind == ART:
-            item[3] = "v" if after[2] in grammar.ASPECTS else "n"
+            item[3] = "v" if after[2] in lists.ASPECTS else "n"
         elif kind == EITHER:
             verbal = (
-                after[2] in grammar.COMPLEMENTS
+                after[2] in lists.COMPLEMENTS
                 or after[2] == "得"
                 or (after[3] in _OBJECT_START and before[2] != "的" and before[3] not in ("q", "a"))
             )
@@ -73,7 +72,7 @@ _EDGE: list[Any] = [0, 0, "", BARE]
 
 def _ends(item: list[Any]) -> bool:
     """Whether a phrase ends before this piece."""
-    return item[3] in (BARE, LOCALISER) and item[2] not in grammar.ASPECTS and item[2] != "的"
+    return item[3] in (BARE, LOCALISER) and item[2] not in lists.ASPECTS and item[2] != "的"
 
 
 def _counts(row: list[list[Any]], i: int) -> bool:
@@ -81,6 +80,6 @@ def _counts(row: list[list[Any]], i: int) -> bool:
     if i == 0:
         return False
     before = row[i - 1]
-    if before[3] == "m" or before[2] in grammar.DEMONSTRATIVES:
+    if before[3] == "m" or before[2] in lists.DEMONSTRATIVES:
         return True
     return i > 1 and before[2] in ("大", "小", "整", "长") and row[i - 2][3] == "m"

@@ -12,8 +12,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ernie_vilg_jax.annotation.taggers import english_grammar as grammar
-from ernie_vilg_jax.annotation.taggers import english_words as lists
+from ernie_vilg_jax.annotation.taggers import english_lists as lists
 from ernie_vilg_jax.annotation.taggers.english_context import (
     ADVERB,
     BARE,
@@ -61,17 +60,11 @@ class EnglishTagger:
     """Tags English text."""
 
     def __init__(self) -> None:
-        self._load()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # a worker process reads the dictionary itself: it is some megabytes
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._load()
-
-    def _load(self) -> None:
         self._dictionary = import_dictionary()
         self._memory: dict[str, str] = {}
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(self), ()  # a worker process reads the dictionary itself: it is some megabytes
 
     def words(self, caption: str) -> list[Word]:
         """See `Tagger.words`."""
@@ -121,13 +114,13 @@ class EnglishTagger:
             return self._unknown(word)
         if tag == "NNS" or tag == "VBZ":
             base = self._singular(word)
-            if tag == "VBZ" or base in grammar.VERBS:
+            if tag == "VBZ" or base in lists.VERBS:
                 return THIRD
             return RARELY if self._dictionary.get(base + "ing") == "VBG" else "n"
         if tag in ("VB", "VBP"):
             return BASE if word not in lists.NOUNS else "n"
         if tag[:2] == "NN":
-            return BASE if word in grammar.VERBS else "n"
+            return BASE if word in lists.VERBS else "n"
         return _CLASS_OF_TAG.get(tag, BARE)
 
     def _tag(self, text: str, word: str) -> str | None:
@@ -138,21 +131,21 @@ class EnglishTagger:
 
     def _verb(self, stem: str) -> bool:
         tags = (self._dictionary.get(stem), self._dictionary.get(stem + "e"))
-        return stem in grammar.VERBS or stem + "e" in grammar.VERBS or "VB" in tags or "VBP" in tags
+        return stem in lists.VERBS or stem + "e" in lists.VERBS or "VB" in tags or "VBP" in tags
 
     def _singular(self, word: str) -> str:
         for end, new in (("ies", "y"), ("es", ""), ("s", "")):
-            if word.endswith(end) and (word[: -len(end)] + new) in grammar.VERBS:
+            if word.endswith(end) and (word[: -len(end)] + new) in lists.VERBS:
                 return word[: -len(end)] + new
         return word.removesuffix("s")
 
     def _hyphenated(self, word: str) -> str:
         first = word.partition("-")[0]
         last = word.rpartition("-")[2]
-        if last in grammar.ATTRIBUTE_ENDS or last.endswith("ed") or first in grammar.ATTRIBUTE_STARTS:
+        if last in lists.ATTRIBUTE_ENDS or last.endswith("ed") or first in lists.ATTRIBUTE_STARTS:
             return "a"
         kind, head = self._class(last), self._class(first)
-        if kind in ("a", PAST, NOUN_OR_ADJECTIVE) or (kind == ING and last not in grammar.NOUNS_IN_ING):
+        if kind in ("a", PAST, NOUN_OR_ADJECTIVE) or (kind == ING and last not in lists.NOUNS_IN_ING):
             return "a"
         if head == "m" and kind == "m":
             return "m"
@@ -167,7 +160,7 @@ class EnglishTagger:
             return PAST
         if word.endswith("ly") and len(word) > 4:
             return ADVERB
-        if word.endswith("s") and not word.endswith("ss") and self._singular(word) in grammar.VERBS:
+        if word.endswith("s") and not word.endswith("ss") and self._singular(word) in lists.VERBS:
             return THIRD
         if word.endswith(_ADJECTIVE_SUFFIXES) and len(word) > 5:
             return "a"
@@ -211,20 +204,20 @@ def _list_classes() -> dict[str, str]:
     for words, kind in (
         (lists.ADJECTIVES, "a"),
         (lists.NOUNS, "n"),
-        (lists.NOUNS & grammar.VERBS, BASE),
-        (frozenset(f"{word}s" for word in lists.NOUNS & grammar.VERBS), THIRD),
-        (grammar.RARELY_VERBS, RARELY),
+        (lists.NOUNS & lists.VERBS, BASE),
+        (frozenset(f"{word}s" for word in lists.NOUNS & lists.VERBS), THIRD),
+        (lists.RARELY_VERBS, RARELY),
         (lists.NOUN_OR_ADJECTIVE, NOUN_OR_ADJECTIVE),
-        (grammar.NOUNS_IN_ING, ING),
-        (grammar.ALWAYS_ADJECTIVES, "a"),
-        (grammar.NUMERALS, "m"),
-        (grammar.BARE, BARE),
-        (grammar.BARE_OR_ADJECTIVE, PLACE),
-        (grammar.PREPOSITIONS, PREPOSITION),
-        (grammar.DETERMINERS, DETERMINER),
-        (grammar.POSSESSIVES | grammar.PRONOUNS | grammar.DEMONSTRATIVES, "r"),
-        (grammar.MODALS, MODAL),
-        (grammar.AUXILIARIES - grammar.MODALS, BE),
+        (lists.NOUNS_IN_ING, ING),
+        (lists.ALWAYS_ADJECTIVES, "a"),
+        (lists.NUMERALS, "m"),
+        (lists.BARE, BARE),
+        (lists.BARE_OR_ADJECTIVE, PLACE),
+        (lists.PREPOSITIONS, PREPOSITION),
+        (lists.DETERMINERS, DETERMINER),
+        (lists.POSSESSIVES | lists.PRONOUNS | lists.DEMONSTRATIVES, "r"),
+        (lists.MODALS, MODAL),
+        (lists.AUXILIARIES, BE),
         (frozenset(["to"]), PREPOSITION),
         (frozenset(["who", "which", "whose"]), RELATIVE),
     ):

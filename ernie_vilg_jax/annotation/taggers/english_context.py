@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ernie_vilg_jax.annotation.taggers import english_grammar as grammar
+from ernie_vilg_jax.annotation.taggers import english_lists as lists
 
 BARE, DETERMINER, PREPOSITION, END = "-", "d", "p", "."
 BE, MODAL, RELATIVE, ADVERB, GENITIVE = "b", "o", "w", "R", "'"
@@ -53,12 +53,12 @@ def decide(row: list[list[Any]]) -> None:
             or (text in _HEIGHTS and after[3] == PREPOSITION and before[3] == "v")  # soaring high above
         ):
             item[3] = BARE
-        elif text in grammar.DEMONSTRATIVES:
+        elif text in lists.DEMONSTRATIVES:
             item[3] = RELATIVE if text == "that" and before[3] == "n" and after[3] not in _NOUNISH else "r"
             finite = finite and item[3] == "r"
-        elif text == "like" and before[3] in ("r", "n") and before[2] in grammar.PLURAL_SUBJECTS:
+        elif text == "like" and before[3] in ("r", "n") and before[2] in lists.PLURAL_SUBJECTS:
             item[3] = "v"
-        if item[3] == "n" and after[2] == "of" and (text in grammar.MEASURES or text in grammar.PLURAL_MEASURES):
+        if item[3] == "n" and after[2] == "of" and (text in lists.MEASURES or text in lists.PLURAL_MEASURES):
             item[3] = "q"
 
 
@@ -77,14 +77,14 @@ def _head_follows(row: list[list[Any]], i: int) -> bool:
             return True
         if item[3] not in _PASSED and item[2] not in ("and", ","):
             return False
-        if item[3] == ING and item[2] in grammar.NOUNS_IN_ING:
+        if item[3] == ING and item[2] in lists.NOUNS_IN_ING:
             return True
     return False
 
 
 def _noun_or_adjective(row: list[list[Any]], i: int, text: str, after: list[Any]) -> str:
     """orange, silver: attribute where a noun follows."""
-    if text == "silver" and after[2] in grammar.GROUND_HEADS:
+    if text == "silver" and after[2] in lists.GROUND_HEADS:
         return "n"
     if after[3] in (*_NOUNISH, "a", NOUN_OR_ADJECTIVE, PAST, ING):
         return "a" if after[3] in _NOUNISH or _head_follows(row, i) else "n"
@@ -95,25 +95,24 @@ def _noun_or_adjective(row: list[list[Any]], i: int, text: str, after: list[Any]
 
 def _ing(row: list[list[Any]], i: int, text: str, before: list[Any], after: list[Any]) -> str:
     """holding, smiling, fishing: noun by the lists, attribute before a noun, verb otherwise."""
-    purpose = _PURPOSE.get(text)
-    if purpose is not None and after[2] in purpose:
+    if after[2] in lists.PURPOSE_IN_ING.get(text, ()):
         return "n"
-    if text in grammar.NOUNS_IN_ING:
-        if text in ("painting", "drawing") and (before[2] in grammar.PICTURE_MEDIA or after[2] in ("of", "style")):
+    if text in lists.NOUNS_IN_ING:
+        if text in ("painting", "drawing") and (before[2] in lists.PICTURE_MEDIA or after[2] in ("of", "style")):
             return "n"
         takes_object = after[3] in _OPENS_OBJECT or (after[3] in ("a", NOUN_OR_ADJECTIVE) and _head_follows(row, i))
-        verbal = (before[3] == BE and text not in grammar.NEVER_VERBS) or (before[3] == "n" and takes_object)
-        if text in grammar.ACTIVITIES:
+        verbal = (before[3] == BE and text not in lists.NEVER_VERBS) or (before[3] == "n" and takes_object)
+        if text in lists.ACTIVITIES:
             verbal = before[3] in ("n", BE, "r")
-        return "v" if verbal and text not in grammar.NEVER_VERBS else "n"
+        return "v" if verbal and text not in lists.NEVER_VERBS else "n"
     head = _head_follows(row, i)
     if before[3] == BE or before[3] == "v":
         return "v" if before[3] == BE or not head or after[3] in _OPENS_OBJECT else "a"
-    if before[3] in ("n", "q") or before[2] in grammar.OBJECT_PRONOUNS:
+    if before[3] in ("n", "q") or before[2] in lists.OBJECT_PRONOUNS:
         return "v"
     if before[3] in (DETERMINER, "r", "m", "a", NOUN_OR_ADJECTIVE, GENITIVE):
         return "a" if head else "v" if before[3] in ("m", "r") or after[3] in (PREPOSITION, *_OPENS_OBJECT) else "n"
-    if head and text not in grammar.TRANSITIVE_IN_ING:
+    if head and text not in lists.TRANSITIVE_IN_ING:
         return "a"
     return "v"
 
@@ -123,7 +122,7 @@ def _past(row: list[list[Any]], i: int, before: list[Any], after: list[Any]) -> 
     head = after[3] in (*_NOUNISH, *_PASSED) and _head_follows(row, i)
     if before[3] == BE:
         return "v"
-    if before[3] in ("n", "r") and before[2] not in grammar.POSSESSIVES:
+    if before[3] in ("n", "r") and before[2] not in lists.POSSESSIVES:
         return "v"
     if head:
         return "a"
@@ -152,25 +151,24 @@ def _base(row: list[list[Any]], i: int, text: str, before: list[Any], after: lis
         return "v"
     if before[2] == "to":
         place = i > 1 and row[i - 2][2] in ("next", "close", "due")
-        return "n" if place or text not in grammar.VERBS or (after[3] == END and text == "work") else "v"
-    if before[2] in grammar.PLURAL_SUBJECTS or before[3] == RELATIVE:
+        return "n" if place or text not in lists.VERBS or (after[3] == END and text == "work") else "v"
+    if before[2] in lists.PLURAL_SUBJECTS or before[3] == RELATIVE:
         return "v" if open_after else "n"
     if before[3] == "n" and after[3] in (DETERMINER, "r") and not finite:
         return "v"
     plural = before[3] == "n" and _plural(before[2])
     if plural and not finite and after[3] in (PREPOSITION, DETERMINER, "r", "a", "m", ADVERB, "n", THIRD, RARELY):
-        return "v" if text in grammar.VERBS else "n"
-    if plural and after[3] == END and not finite and text in grammar.VERBS:
+        return "v" if text in lists.VERBS else "n"
+    if plural and after[3] == END and not finite and text in lists.VERBS:
         return "v"
     return "n"
 
 
 def _plural(noun: str) -> bool:
     """Whether the noun looks like more than one."""
-    if noun in grammar.IRREGULAR_PLURALS or noun.endswith("men"):
+    if noun in lists.IRREGULAR_PLURALS or noun.endswith("men"):
         return True
     return noun.endswith("s") and not noun.endswith(("ss", "us", "is")) and noun != "lens"
 
 
 _HEIGHTS = frozenset(["high", "low", "deep", "close", "wide", "straight"])
-_PURPOSE = {word: frozenset(heads.split()) for word, heads in grammar.PURPOSE_IN_ING.items()}

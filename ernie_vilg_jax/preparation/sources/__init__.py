@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from ernie_vilg_jax.data.records import Record
@@ -53,12 +53,6 @@ class Source(Protocol):
         ...
 
     def licences(self) -> list[Licence]: ...
-
-
-def examples(source: Source) -> Iterator[Record]:
-    """All records of a source in order."""
-    for index in range(len(source.keys())):
-        yield source.record(index)
 
 
 REGISTRY: dict[str, str] = {

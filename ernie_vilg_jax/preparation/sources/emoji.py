@@ -19,28 +19,17 @@ from typing import Any
 from ernie_vilg_jax.data.files import digest
 from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.images import encode_png
 from ernie_vilg_jax.preparation.sources import Key, Licence
 from ernie_vilg_jax.preparation.sources.everyday import EVERYDAY, Everyday
 from ernie_vilg_jax.preparation.sources.npm import Tarball
 from ernie_vilg_jax.preparation.sources.styles import CLDR, CLDR_DERIVED, CLDR_LICENCE, RASTER, STYLES, Style
+from ernie_vilg_jax.tables import rows
 
 RECIPE = 1
 """Raised when the code below changes the records it makes from the same options and packages."""
 
-
-MISDRAWN = {
-    ("fxemoji", "🕶"),  # a smiling face
-    ("fxemoji", "🐗"),  # a pig
-    ("emojione", "🏍"),  # with its rider
-    ("noto-v1", "🏀"),  # a hoop
-    ("twemoji", "🎾"),  # the ball alone
-    ("fluent-emoji-3d", "📎"),  # with eyes
-    ("noto-v1", "💻"),  # a desktop computer
-    ("emojione", "🔍"),
-    ("fxemoji", "🐈"),  # a head, as the next three
-    ("fxemoji", "🐅"),
-    ("fxemoji", "🐖"),
-}
+MISDRAWN = {(style, emoji) for style, emoji, *_ in rows("misdrawn.tsv")}
 """Pictures that show something else than the everyday name, seen on a contact sheet; left out."""
 
 MINIMUM_STYLES = 5
@@ -150,12 +139,6 @@ def render_svg(svg: str, size: int, *, background: str | None = None) -> bytes:
     )
 
 
-def _png(image: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
-
-
 def _on_white(data: bytes, size: int) -> bytes:
     """RGB PNG of `size` pixels, alpha blended onto white, aspect ratio kept."""
     from PIL import Image
@@ -165,7 +148,7 @@ def _on_white(data: bytes, size: int) -> bytes:
         art.thumbnail((size, size), Image.Resampling.LANCZOS)
     canvas = Image.new("RGB", (size, size), "white")
     canvas.paste(art, ((size - art.width) // 2, (size - art.height) // 2), art)
-    return _png(canvas)
+    return encode_png(canvas, optimize=True)
 
 
 @dataclasses.dataclass
@@ -195,9 +178,7 @@ class EmojiSource:
             raise UserError(f"source 'emoji': concepts={self.concepts!r} must be 'everyday' or 'all'")
         self.only = tuple(self.only)
         if unknown := sorted(set(self.only) - {concept.en for concept in EVERYDAY.values()}):
-            raise UserError(
-                f"source 'emoji': only={unknown[0]!r} is not an everyday concept (data/sources/everyday.py)"
-            )
+            raise UserError(f"source 'emoji': only={unknown[0]!r} is not an everyday concept (assets/everyday.tsv)")
         if self.only and self.concepts != "everyday":
             raise UserError("source 'emoji': only=… chooses among everyday concepts, so it needs concepts='everyday'")
 

@@ -23,7 +23,7 @@ from typing import Any
 from ernie_vilg_jax.data.files import digest, file_sha256
 from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.preparation.sources import Key, Licence, pairs
+from ernie_vilg_jax.preparation.sources import Key, pairs
 
 _FILE_KEYS = ("file", "file_name", "image")
 
@@ -37,25 +37,10 @@ class _Pair:
 
 
 @dataclasses.dataclass
-class FolderSource:
-    """Options of the folder source.
+class FolderSource(pairs.Options):
+    """Images below the folder `path`."""
 
-    Attributes:
-      path: the folder.
-      on_mismatch: "error", or "skip": leave out, with a report, images without captions, captions without images and
-        images that cannot be decoded.
-      short_side: shrink images whose shorter side is larger, in pixels; 0 = keep the files' bytes.
-      licence: SPDX identifier of the pictures, for the records.
-    """
-
-    path: str = ""
-    on_mismatch: str = "error"
-    short_side: int = 0
-    licence: str = ""
     name: str = dataclasses.field(default="folder", init=False)
-
-    def __post_init__(self) -> None:
-        pairs.check_option(self.name, self.on_mismatch)
 
     @property
     def _folder(self) -> Path:
@@ -88,24 +73,25 @@ class FolderSource:
                 captions[file] = pairs.sort_captions(row)
             except ValueError as error:
                 raise UserError(f"{self._folder}: the captions of {file!r} are not usable ({error})") from error
+        skip = self.on_mismatch == "skip"
+        undecodable = [f for f, path in self._images.items() if skip and not pairs.decodable(path.read_bytes())]
         problems = {
             "captions without an image": [file for file in rows if file not in self._images],
             "images without a caption": [file for file in self._images if not captions.get(file)],
-            "images that cannot be decoded": self._undecodable() if self.on_mismatch == "skip" else [],
+            "images that cannot be decoded": undecodable,
         }
         pairs.report(str(self._folder), problems, self.on_mismatch, "complete or remove them")
         left_out = {name for names in problems.values() for name in names}
         return [
             _Pair(
-                file, captions[file], pairs.concept_of(self.name, rows[file], captions[file]), self._objects(rows[file])
+                file,
+                captions[file],
+                pairs.concept_of(self.name, rows[file], captions[file]),
+                pairs.objects_of(rows[file]),
             )
             for file in self._images
             if file not in left_out
         ]
-
-    @staticmethod
-    def _objects(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-        return row["objects"] if isinstance(row.get("objects"), list) else []
 
     def _rows(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """(where, row) of each captioned file."""
@@ -124,15 +110,6 @@ class FolderSource:
             for text in sorted(file for file in _files(self._folder) if file.suffix == ".txt"):
                 stem = text.relative_to(self._folder).with_suffix("").as_posix()
                 yield str(text), {"file": images.get(stem, f"{stem}.txt"), "caption": _text(text).splitlines()}
-
-    def _undecodable(self) -> list[str]:
-        broken = []
-        for file, path in self._images.items():
-            try:
-                pairs.image_size(path.read_bytes())
-            except ValueError:
-                broken.append(file)
-        return broken
 
     def keys(self) -> Sequence[Key]:
         return [Key(f"{self.name}/{pair.file}", pair.concept) for pair in self._pairs]
@@ -158,9 +135,6 @@ class FolderSource:
         ]
         objects = [pair.objects for pair in self._pairs]
         return digest({"content": content, "objects": objects, "options": [self.short_side, self.licence]})
-
-    def licences(self) -> list[Licence]:
-        return [Licence(f"images of {Path(self.path).name}", self.licence or "yours to know", "", "")]
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
-import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import logging
 
 from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.knowledge.words import LANGUAGES
+from ernie_vilg_jax.images import encode_png
+from ernie_vilg_jax.knowledge.words import LANGUAGES, language_of
+from ernie_vilg_jax.preparation.sources import Licence
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _NEUTRAL_KEYS = ("caption", "captions", "text")
 
 
-def language_of(text: str) -> str:
-    """ "zh" when the text has a Han character, else "en"."""
-    return "zh" if _HAN.search(text) else "en"
+@dataclasses.dataclass
+class Options:
+    """What sources of files have in common.
+
+    Attributes:
+      path: where the files are.
+      on_mismatch: "error", or "skip": leave out, with a report, images without captions, captions without images and
+        images that cannot be decoded.
+      short_side: shrink images whose shorter side is larger, in pixels; 0 = keep the files' bytes.
+      licence: SPDX identifier of the pictures, for the records.
+    """
+
+    path: str = ""
+    on_mismatch: str = "error"
+    short_side: int = 0
+    licence: str = ""
+    name: str = dataclasses.field(default="", init=False)
+
+    def __post_init__(self) -> None:
+        if self.on_mismatch not in ("error", "skip"):
+            raise UserError(f"source {self.name!r}: on_mismatch={self.on_mismatch!r} must be 'error' or 'skip'")
+
+    def licences(self) -> list[Licence]:
+        return [Licence(f"images of {Path(self.path).name}", self.licence or "yours to know", "", "")]
 
 
 def sort_captions(fields: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -43,6 +66,11 @@ def sort_captions(fields: Mapping[str, Any]) -> dict[str, list[str]]:
     for key in _NEUTRAL_KEYS:
         add(None, fields.get(key))
     return captions
+
+
+def objects_of(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The row's own "objects" (see `Record`), if any."""
+    return fields["objects"] if isinstance(fields.get("objects"), list) else []
 
 
 def concept_of(source: str, fields: Mapping[str, Any], captions: Mapping[str, list[str]]) -> str:
@@ -68,11 +96,6 @@ def report(source: str, problems: Mapping[str, Sequence[str]], on_mismatch: str,
     logging.warning("%s: left out", text)
 
 
-def check_option(source: str, on_mismatch: str) -> None:
-    if on_mismatch not in ("error", "skip"):
-        raise UserError(f"source {source!r}: on_mismatch={on_mismatch!r} must be 'error' or 'skip'")
-
-
 def image_size(data: bytes) -> tuple[int, int]:
     """(width, height) after decoding every pixel; ValueError when that fails."""
     from PIL import Image
@@ -83,6 +106,14 @@ def image_size(data: bytes) -> tuple[int, int]:
             return image.size
     except Exception as error:  # Pillow raises many types on damaged files
         raise ValueError(str(error) or type(error).__name__) from error
+
+
+def decodable(data: bytes) -> bool:
+    try:
+        image_size(data)
+    except ValueError:
+        return False
+    return True
 
 
 def shrink(data: bytes, short_side: int) -> bytes:
@@ -96,9 +127,7 @@ def shrink(data: bytes, short_side: int) -> bytes:
             return data
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         image = image.convert("RGBA" if "A" in image.getbands() or "transparency" in image.info else "RGB")
-        buffer = io.BytesIO()
-        image.resize(size, Image.Resampling.LANCZOS).save(buffer, "PNG")
-    return buffer.getvalue()
+        return encode_png(image.resize(size, Image.Resampling.LANCZOS))
 
 
 def make_record(

@@ -18,6 +18,7 @@ from typing import Any
 from ernie_vilg_jax.data.files import digest
 from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.images import encode_png
 from ernie_vilg_jax.preparation.sources import Key, Licence
 from ernie_vilg_jax.preparation.sources.everyday import EVERYDAY, with_article
 from ernie_vilg_jax.preparation.sources.shapes import SHAPES, Name, shape_mask
@@ -195,9 +196,7 @@ class SceneSource:
             if box is None:
                 raise AssertionError(f"{thing} left no pixels")
             boxes.append([value / self.size for value in box])
-        buffer = io.BytesIO()
-        canvas.save(buffer, "PNG", optimize=True)
-        return buffer.getvalue(), boxes
+        return encode_png(canvas, optimize=True), boxes
 
     def fingerprint(self) -> str:
         options = [self.size, self.count, self.seed, self.objects, self.simple, self.single]

@@ -20,7 +20,7 @@ from typing import Any
 from ernie_vilg_jax.data.files import digest, file_sha256
 from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.preparation.sources import Key, Licence, pairs
+from ernie_vilg_jax.preparation.sources import Key, pairs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,17 +48,10 @@ class _Example:
 
 
 @dataclasses.dataclass
-class TarSource:
-    """Options of the tars source: `path` is a tar or a glob of tars; the rest as for the folder source."""
+class TarSource(pairs.Options):
+    """Examples in tars; `path` is a tar or a glob of tars."""
 
-    path: str = ""
-    on_mismatch: str = "error"
-    short_side: int = 0
-    licence: str = ""
     name: str = dataclasses.field(default="tars", init=False)
-
-    def __post_init__(self) -> None:
-        pairs.check_option(self.name, self.on_mismatch)
 
     @functools.cached_property
     def _tars(self) -> list[str]:
@@ -102,12 +95,11 @@ class TarSource:
                     problems["captions without an image"].append(id)
             elif not captions:
                 problems["images without a caption"].append(id)
-            elif self.on_mismatch == "skip" and not _decodable(image):
+            elif self.on_mismatch == "skip" and not pairs.decodable(image.read()):
                 problems["images that cannot be decoded"].append(id)
             else:
-                objects = fields.get("objects") if isinstance(fields.get("objects"), list) else []
                 concept = pairs.concept_of(self.name, fields, captions)
-                examples.append(_Example(f"{self.name}/{id}", image, captions, concept, objects or []))
+                examples.append(_Example(f"{self.name}/{id}", image, captions, concept, pairs.objects_of(fields)))
         pairs.report(self.path, problems, self.on_mismatch, "complete or remove them")
         return examples
 
@@ -150,14 +142,3 @@ class TarSource:
     def fingerprint(self) -> str:
         hashes = [[Path(tar).name, file_sha256(Path(tar))] for tar in self._tars]
         return digest({"tars": hashes, "options": [self.on_mismatch, self.short_side, self.licence]})
-
-    def licences(self) -> list[Licence]:
-        return [Licence(f"images of {Path(self.path).name}", self.licence or "yours to know", "", "")]
-
-
-def _decodable(member: _Member) -> bool:
-    try:
-        pairs.image_size(member.read())
-    except ValueError:
-        return False
-    return True

@@ -34,7 +34,7 @@ class TfdsSource:
       text: names of the text features, each a string or a sequence of strings; () = whichever of caption, captions,
         text, zh, en exist. Features named zh and en are in that language, others are told apart by their characters.
       concept: feature that names what is held out together; "" = the first caption.
-      short_side, licence: as for the folder source.
+      short_side, licence: as in `pairs.Options`.
     """
 
     dataset: str = ""

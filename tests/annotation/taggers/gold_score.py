@@ -1,4 +1,4 @@
-"""Scores a tagger against the labelled captions of `tests/knowledge/gold` (its README says how they are labelled).
+"""Scores a tagger against the labelled captions in `gold` (its README says how they are labelled).
 
 Character-level (the main figure): every character of a caption that lies in a gold word of part of speech p should lie
 in a found word of p. With tp, fp, fn counted over the characters of all captions, per p:

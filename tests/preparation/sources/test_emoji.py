@@ -213,6 +213,7 @@ def test_a_tarball_with_another_hash_is_refused(cache: Path):
 
 def test_everyday_names_are_distinct_in_both_languages():
     concepts = list(everyday.EVERYDAY.values())
+    assert not any("\ufe0f" in concept.emoji for concept in concepts)
     assert len(concepts) > 200
     assert len({c.en for c in concepts}) == len({c.zh for c in concepts}) == len(concepts)
     assert all(c.measure and c.zh.strip() == c.zh and c.en.strip() == c.en for c in concepts)

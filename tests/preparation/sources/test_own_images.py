@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.preparation.sources import Source, examples, make_source, pairs
-from tests.small_data import picture
+from ernie_vilg_jax.knowledge.words import language_of
+from ernie_vilg_jax.preparation.sources import Source, make_source
+from tests.small_data import picture, records_of
 
 
 def folder(path: Path, **options: Any) -> Source:
@@ -35,7 +36,7 @@ def put(path: Path, **files: bytes | str) -> None:
     ("text", "language"), [("一只猫", "zh"), ("a cat", "en"), ("a 猫", "zh"), ("CAT 123", "en"), ("𠮷", "zh")]
 )
 def test_languages_are_told_apart_by_han_characters(text: str, language: str):
-    assert pairs.language_of(text) == language
+    assert language_of(text) == language
 
 
 def test_captions_from_jsonl(tmp_path: Path):
@@ -50,7 +51,7 @@ def test_captions_from_jsonl(tmp_path: Path):
     put(tmp_path, a_png=picture(), sub__b_jpg=picture(kind="JPEG"))
     (tmp_path / "captions.jsonl").write_text("\n".join(json.dumps(row) for row in rows) + "\n\n")
     source = folder(tmp_path, licence="CC0-1.0")
-    a, b = examples(source)
+    a, b = records_of(source)
     assert (a.id, a.concept, a.captions) == ("folder/a.png", "folder/cat", {"zh": ["一只猫"], "en": ["a cat"]})
     assert (b.id, b.captions) == ("folder/sub/b.jpg", {"en": ["a dog"], "zh": ["一只狗"]})
     assert (a.width, a.height, a.licence) == (20, 12, "CC0-1.0")
@@ -62,12 +63,15 @@ def test_captions_from_csv_with_a_byte_order_mark(tmp_path: Path):
     put(tmp_path, a_png=picture(), b_webp=picture(kind="WEBP"))
     table = 'file,zh,en\na.png,一只猫,\nb.webp,,"a dog, asleep"\n'
     (tmp_path / "captions.csv").write_text(table, encoding="utf-8-sig")
-    assert [record.captions for record in examples(folder(tmp_path))] == [{"zh": ["一只猫"]}, {"en": ["a dog, asleep"]}]
+    assert [record.captions for record in records_of(folder(tmp_path))] == [
+        {"zh": ["一只猫"]},
+        {"en": ["a dog, asleep"]},
+    ]
 
 
 def test_captions_from_text_files_and_equal_captions_are_one_concept(tmp_path: Path):
     put(tmp_path, a_png=picture(), a_txt="一只猫\na cat\n\n", b_jpeg=picture("blue", kind="JPEG"), b_txt="一只猫")
-    a, b = examples(folder(tmp_path))
+    a, b = records_of(folder(tmp_path))
     assert a.captions == {"zh": ["一只猫"], "en": ["a cat"]}
     assert a.concept == b.concept == "folder/一只猫"
 
@@ -131,7 +135,7 @@ def test_the_fingerprint_follows_pixels_captions_and_options(tmp_path: Path):
 
 def test_large_pictures_are_shrunk_on_request(tmp_path: Path):
     put(tmp_path, a_png=picture(size=(100, 50)), a_txt="a", b_png=picture(size=(10, 10)), b_txt="b")
-    a, b = examples(folder(tmp_path, short_side=20))
+    a, b = records_of(folder(tmp_path, short_side=20))
     assert (a.width, a.height) == (40, 20) and (b.width, b.height) == (10, 10)
 
 
@@ -164,7 +168,7 @@ def test_tars_pair_files_by_name_up_to_the_first_dot(tmp_path: Path):
         {"1.json": json.dumps({"text": "a bird", "concept": "bird"}), "1.webp": picture(kind="WEBP")},
     )
     source = tars(tmp_path / "*.tar")
-    records = list(examples(source))
+    records = records_of(source)
     assert [(r.id, r.captions) for r in records] == [
         ("tars/s-0/x/1", {"en": ["a cat"], "zh": ["一只猫"]}),
         ("tars/s-0/2", {"zh": ["一只狗"], "en": ["a dog"]}),
@@ -233,7 +237,7 @@ def tfds_source(dataset: Path | str, **options: Any) -> Source:
 
 
 def test_tfds_is_read_without_tensorflow(dataset: Path):
-    records = list(examples(tfds_source(dataset)))
+    records = records_of(tfds_source(dataset))
     assert sorted((tuple(r.captions), r.captions[next(iter(r.captions))]) for r in records) == [
         (("en",), ["a red one"]),
         (("zh",), ["绿色"]),
@@ -245,7 +249,7 @@ def test_tfds_is_read_without_tensorflow(dataset: Path):
 
 def test_tfds_options(dataset: Path):
     source = tfds_source(dataset, text=("caption", "more"), concept="label", split="train[:2]")
-    records = list(examples(source))
+    records = records_of(source)
     assert len(records) == 2
     assert all(record.captions["en"][-1].startswith("more ") for record in records)
     assert {record.concept for record in records} <= {"tfds/0", "tfds/1"}

@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from ernie_vilg_jax.data.records import Record
-from ernie_vilg_jax.preparation.sources import Key, Source, examples
+from ernie_vilg_jax.preparation.sources import Key, Source
 from ernie_vilg_jax.preparation.sources.scenes import COLOURS, GROUNDS, RELATIONS, SceneSource, captions
 from ernie_vilg_jax.preparation.sources.shapes import SHAPES, shape_mask
+from tests.small_data import records_of
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def source() -> SceneSource:
 
 @pytest.fixture(scope="module")
 def records(source: SceneSource) -> list[Record]:
-    return list(examples(source))
+    return records_of(source)
 
 
 def pixels(record: Record) -> np.ndarray:
@@ -106,7 +107,7 @@ def test_english_articles_fit(records: list[Record]):
 
 
 def test_simple_scenes_have_at_most_two_things_on_white():
-    for record in examples(SceneSource(count=60, simple=True)):
+    for record in records_of(SceneSource(count=60, simple=True)):
         assert len(record.objects) <= 2
         assert (pixels(record)[0, 0] == 255).all()
 

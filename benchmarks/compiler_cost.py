@@ -31,7 +31,7 @@ from ernie_vilg_jax.forecast.topology import describe
 from ernie_vilg_jax.model import build_model
 from ernie_vilg_jax.models.text_encoder import Text
 from ernie_vilg_jax.sampling.generator import guided_prediction
-from ernie_vilg_jax.sampling.streamed import working
+from ernie_vilg_jax.sampling.turns import working
 from ernie_vilg_jax.sharding import compiler_options, rules
 from ernie_vilg_jax.sharding.mesh import make_mesh
 

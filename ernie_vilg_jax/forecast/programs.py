@@ -29,7 +29,7 @@ from ernie_vilg_jax.forecast.report import Built
 from ernie_vilg_jax.model import ModelParams, build_model
 from ernie_vilg_jax.sampling.generator import generate
 from ernie_vilg_jax.sampling.modes import check_mode
-from ernie_vilg_jax.sampling.streamed import working
+from ernie_vilg_jax.sampling.turns import working
 from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.training.diffusion import DiffusionTask
 from ernie_vilg_jax.training.items import Cutter

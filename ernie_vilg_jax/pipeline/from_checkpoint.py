@@ -21,7 +21,7 @@ from ernie_vilg_jax.model import Model, ModelParams, Params, build_model
 from ernie_vilg_jax.pipeline.pipeline import Pipeline
 from ernie_vilg_jax.sampling.modes import check_mode
 from ernie_vilg_jax.sampling.pipelined import stack_experts
-from ernie_vilg_jax.sampling.streamed import working
+from ernie_vilg_jax.sampling.turns import working
 from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.sharding.mesh import AXES, make_mesh
 

@@ -22,7 +22,7 @@ from ernie_vilg_jax.model import Model, ModelParams
 from ernie_vilg_jax.pipeline.attention_maps import AttentionMaps, stack, tokens_of
 from ernie_vilg_jax.pipeline.request import Request, make_request
 from ernie_vilg_jax.pipeline.runner import NOTHING, Decode, Given, Runner
-from ernie_vilg_jax.sampling.stepwise import Step
+from ernie_vilg_jax.sampling.inputs import Step
 
 BATCH_SIZES = (1, 2, 4, 8, 16)
 """Batches are filled up to one of these, so that few programs are ever compiled."""

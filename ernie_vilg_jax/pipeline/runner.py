@@ -18,10 +18,9 @@ from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.model import Model, ModelParams
 from ernie_vilg_jax.pipeline.attention_maps import look
 from ernie_vilg_jax.pipeline.request import Request
-from ernie_vilg_jax.sampling.generator import Generator, generate
-from ernie_vilg_jax.sampling.inputs import place
-from ernie_vilg_jax.sampling.stepwise import Step
-from ernie_vilg_jax.sampling.streamed import fetched
+from ernie_vilg_jax.sampling.generator import Generator
+from ernie_vilg_jax.sampling.inputs import Step
+from ernie_vilg_jax.sampling.turns import fetched
 
 MOST_PROGRAMS = 32
 """Of one model: each new number of steps is a program, and a web page may be asked for hundreds."""
@@ -122,15 +121,13 @@ class Runner:
             if len(self._programs) == MOST_PROGRAMS:
                 dropped, _ = self._programs.popitem(last=False)
                 self._compiled = {(name, shapes) for name, shapes in self._compiled if name != dropped}
-            self._programs[key] = self._make(sampler, stepped=key[1], attention=key[2])
+            self._programs[key] = self._make(sampler, watched=key[1], attention=key[2])
         self._programs.move_to_end(key)
         return self._programs[key]
 
-    def _make(self, sampler: Sampler, *, stepped: bool, attention: bool) -> Run:
-        if self.mode == "resident" and not stepped:
-            return self._whole(sampler)
-        watch = partial(look, self.model) if attention else None
-        generator = Generator(self.model, self.mode, self.stages, sampler, mesh=self.mesh, look=watch)
+    def _make(self, sampler: Sampler, *, watched: bool, attention: bool) -> Run:
+        asked = partial(look, self.model) if attention else None
+        generator = Generator(self.model, self.mode, self.stages, sampler, mesh=self.mesh, look=asked, watched=watched)
         begin = jax.jit(partial(self._begin, sampler))
 
         def run(inputs: ProgramInputs, on_step: OnStep | None) -> np.ndarray:
@@ -144,36 +141,6 @@ class Runner:
                 self.params, inputs.tokens, inputs.mask, inputs.null, noise, inputs.guidance, keys,
                 known=inputs.given.known, on_step=report if on_step else None,
             )  # fmt: skip
-
-        return run
-
-    def _whole(self, sampler: Sampler) -> Run:
-        """All in one program."""
-
-        @jax.jit
-        def program(params: ModelParams, inputs: ProgramInputs) -> jax.Array:
-            noise, keys = self._begin(sampler, inputs.seed, inputs.numbers, inputs.given.start)
-            null: Any = jax.tree.map(lambda leaf: leaf[0] if leaf.ndim > 2 else leaf, inputs.null)
-            words = inputs.tokens[0], inputs.mask[0]
-            return generate(
-                self.model,
-                params,
-                self.stages,
-                sampler,
-                *words,
-                null,
-                noise[0],
-                inputs.guidance,
-                keys[0],
-                inputs.given.known,
-            )[None]
-
-        def run(inputs: ProgramInputs, on_step: OnStep | None) -> jax.Array:
-            if self.mesh is not None:
-                tokens, mask, numbers = place((inputs.tokens, inputs.mask, inputs.numbers), self.mesh)
-                null = place(inputs.null, self.mesh) if inputs.null[0].ndim > 2 else inputs.null
-                inputs = inputs._replace(tokens=tokens, mask=mask, numbers=numbers, null=null)
-            return program(self.params, inputs)
 
         return run
 

@@ -18,10 +18,9 @@ from ernie_vilg_jax.diffusion.schedule import Denoised
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.model import Model, ModelParams, Params
 from ernie_vilg_jax.models.text_encoder import Text
-from ernie_vilg_jax.sampling.inputs import Inputs, place
-from ernie_vilg_jax.sampling.modes import make_sampling
-from ernie_vilg_jax.sampling.stepwise import OnStep, Stepped
-from ernie_vilg_jax.sampling.streamed import fetched
+from ernie_vilg_jax.sampling.inputs import Inputs, OnStep, place
+from ernie_vilg_jax.sampling.modes import make_executor
+from ernie_vilg_jax.sampling.turns import fetched
 
 
 def guided_prediction(
@@ -83,13 +82,13 @@ _decode = jax.jit(Model.decode, static_argnums=0)
 
 
 class Generator:
-    """`System.generate` for many batches, in any mode of `sampling.modes`: reads all prompts, samples, decodes.
+    """`generate` for many batches, in any mode of `sampling.modes`: reads all prompts, samples, decodes.
 
     In streamed mode the text encoder and the autoencoder are fetched and freed like the experts, so that no more than
     one of them is on the device beside the latents.
 
-    With `on_step` (not pipelined), the steps are run one by one: see `sampling.stepwise`. `look(unet, x, t, text)` is
-    then asked before each, and its answers are in `Step.seen`.
+    Where it is `watched` (not pipelined), the steps are run one by one: see `sampling.stepwise`. `look(unet, x, t,
+    text)` is then asked before each, and its answers are in `Step.seen`.
     """
 
     def __init__(
@@ -101,6 +100,7 @@ class Generator:
         *,
         mesh: Mesh | None = None,
         look: Callable[[Params, jax.Array, jax.Array, Text], Any] | None = None,
+        watched: bool = False,
     ) -> None:
         def predict(unet: Params, x: jax.Array, t: jax.Array, text: tuple[Text, Text | None], shared: Any) -> Denoised:
             words, negative = text
@@ -111,10 +111,7 @@ class Generator:
         def look_at(unet: Params, x: jax.Array, t: jax.Array, text: tuple[Text, Text | None], shared: Any) -> Any:
             return None if look is None else look(unet, x, t, text[0])
 
-        # What is cut over a mesh is gathered by the chips themselves: nothing to overlap.
-        prefetch = mesh is None or mesh.shape["fsdp"] == 1
-        self.sampling = make_sampling(mode, predict, stages, sampler, mesh=mesh, prefetch=prefetch)
-        self.stepped = Stepped(predict, stages, sampler, mesh, mode == "streamed", look_at)
+        self.executor = make_executor(mode, predict, stages, sampler, mesh=mesh, look=look_at, watched=watched)
         self.mesh = mesh
         self._hold: Any = partial(fetched, mesh=mesh) if mode == "streamed" else contextlib.nullcontext
         self._encode_text, self._decode = partial(_encode_text, model), partial(_decode, model)
@@ -135,14 +132,14 @@ class Generator:
         """Images [M, b, H, W, 3] fp32 in [-1, 1].
 
         Args:
-          params: params.experts as the mode's sampling wants them (`make_sampling`); streamed: all are lazy.
+          params: params.experts as the mode's executor wants them (`make_executor`); streamed: all are lazy.
           tokens, mask: [M, b, L] the prompts.
           null: the same [1, L] of the empty prompt, or [M, b, L] of negative prompts, one for each picture.
           noise: [M, b, h, w, c], what the sampler begins with; keys: [M] or [M, b].
           guidance: `Guidance.numbers`, or the scale alone, as an array. New numbers compile nothing; what is None in
             `Numbers` is not in the program.
           known: what of the latents is known, of all pictures alike ([1, h, w, ...]), in inpainting.
-          on_step: called on the host after each step.
+          on_step: called on the host after each step, where it is `watched`.
         """
         negative = null[0].ndim == 3
         if self.mesh is not None:
@@ -157,10 +154,7 @@ class Generator:
             text = read(tokens, mask), read(*null) if negative else None
             shared = None if negative else self._encode_text(text_encoder, *null), guidance, known
             jax.block_until_ready((text, shared))
-        inputs = Inputs(noise, text, shared, keys)
-        if on_step is None:
-            return self.decode(params, self.sampling(params.experts, inputs))
-        return self.decode(params, self.stepped(params.experts, inputs, on_step))
+        return self.decode(params, self.executor(params.experts, Inputs(noise, text, shared, keys), on_step))
 
     def decode(self, params: ModelParams, latents: Iterable[jax.Array]) -> np.ndarray:
         """Images [M, b, H, W, 3] fp32 in [-1, 1] of M batches of latents [b, h, w, c]."""

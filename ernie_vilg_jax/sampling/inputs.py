@@ -1,7 +1,7 @@
-"""What the sampling modes are given: batches of pictures to be, and the network that all experts share."""
+"""What executors are given, and what they are: batches of images to be, and the network that all experts share."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -30,6 +30,43 @@ class Inputs(NamedTuple):
     def count(self) -> int:
         """M."""
         return self.latents.shape[0]
+
+    def batches(self) -> Iterator[tuple[jax.Array, Any, jax.Array]]:
+        """Latents [b, ...], text and key of each batch."""
+        for m in range(self.count):
+            yield jax.tree.map(lambda leaf, m=m: leaf[m], (self.latents, self.text, self.keys))
+
+
+class Step(NamedTuple):
+    """A step that has been done."""
+
+    index: int
+    timestep: int
+    """At which the step began."""
+    stage: int
+    """Whose expert did it."""
+    x0: list[jax.Array]
+    """M batches [b, ...]: the clean latents that the expert's last prediction in the step implies."""
+    seen: list[Any]
+    """M times what `look` returned (`stepwise.Stepped`)."""
+
+
+OnStep = Callable[[Step], None]
+"""Called on the host, in the order of the steps."""
+
+
+class Executor(Protocol):
+    """Samples with a bank of experts: `resident`, `streamed`, `pipelined`, `stepwise`. It holds compiled programs."""
+
+    def __call__(self, experts: Any, inputs: Inputs, on_step: OnStep | None = None) -> jax.Array:
+        """Clean latents [M, b, ...] float32. `on_step` is for `stepwise`; the others raise ValueError."""
+        ...
+
+
+def unwatched(on_step: OnStep | None) -> None:
+    """Raises ValueError: for executors whose steps are in one program."""
+    if on_step is not None:
+        raise ValueError("only sampling step by step (stepwise.Stepped) calls on_step")
 
 
 def across(mesh: Mesh, size: int, axes: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -1,4 +1,4 @@
-"""Three ways to sample with a bank of experts; the pictures are the same.
+"""Three ways to sample with a bank of experts; the images are the same.
 
 | mode      | experts                                              | on a chip                               |
 | resident  | all on the device                                    | the bank                                |
@@ -9,45 +9,51 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from ernie_vilg_jax.diffusion.loop import sample
 from ernie_vilg_jax.diffusion.samplers import Sampler
-from ernie_vilg_jax.diffusion.schedule import Denoised
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.sampling.inputs import Inputs, Params, Predict
+from ernie_vilg_jax.sampling.inputs import Executor, Predict
 from ernie_vilg_jax.sampling.pipelined import Pipelined
+from ernie_vilg_jax.sampling.resident import Resident
+from ernie_vilg_jax.sampling.stepwise import Stepped
 from ernie_vilg_jax.sampling.streamed import Streamed
 
 MODES = ("resident", "streamed", "pipelined")
 
-Sampling = Callable[[Any, Inputs], jax.Array]
-"""sampling(experts, inputs) -> clean latents [M, b, ...] float32."""
 
-
-def make_sampling(
-    mode: str, predict: Predict, stages: Stages, sampler: Sampler, *, mesh: Mesh | None = None, prefetch: bool = True
-) -> Sampling:
-    """The sampling loop in one of the three modes. Keep what it returns: it holds the compiled programs.
+def make_executor(
+    mode: str,
+    predict: Predict,
+    stages: Stages,
+    sampler: Sampler,
+    *,
+    mesh: Mesh | None = None,
+    look: Callable[..., Any] | None = None,
+    watched: bool = False,
+) -> Executor:
+    """The executor of one of the three modes; where it is `watched`, the one that goes step by step (not pipelined).
 
     Experts, expert i in charge of stage i, are given to it as
 
     - resident: n trees of parameters, whole on every device that the batches lie on;
-    - streamed: n `streamed.Source`s;
+    - streamed: n `turns.LazyParams`;
     - pipelined: the bank of `pipelined.stack_experts`.
 
-    Raises UserError where the mode and the mesh do not fit.
+    `look` is as in `stepwise.Stepped`. Raises UserError where the mode and the mesh do not fit.
     """
     check_mode(mode, stages.n, mesh)
-    if mode == "resident":
-        return _resident(predict, stages, sampler)
+    # What is cut over a mesh is gathered by the chips themselves: nothing to overlap.
+    prefetch = mesh is None or mesh.shape["fsdp"] == 1
+    if mode == "pipelined":
+        assert mesh is not None
+        return Pipelined(predict, stages, sampler, mesh)
+    if watched:
+        return Stepped(predict, stages, sampler, mesh, mode == "streamed", prefetch, look)
     if mode == "streamed":
         return Streamed(predict, stages, sampler, mesh, prefetch)
-    assert mesh is not None
-    return Pipelined(predict, stages, sampler, mesh)
+    return Resident(predict, stages, sampler)
 
 
 def check_mode(mode: str, n: int, mesh: Mesh | None) -> None:
@@ -70,24 +76,3 @@ def check_mode(mode: str, n: int, mesh: Mesh | None) -> None:
             f"--mode=pipelined needs groups of devices that share the {n} experts evenly: use {possible}, or "
             "--mode=streamed, which needs one device"
         )
-
-
-def _resident(predict: Predict, stages: Stages, sampler: Sampler) -> Sampling:
-    @jax.jit
-    def one(experts: Any, latents: jax.Array, text: Any, shared: Any, key: jax.Array) -> jax.Array:
-        def apply(params: Params, x: jax.Array, t: jax.Array) -> Denoised:
-            return predict(params, x, t, text, shared)
-
-        return sample(experts, apply, stages, sampler, latents, key)
-
-    def run(experts: Any, inputs: Inputs) -> jax.Array:
-        pick = lambda tree, m: jax.tree.map(lambda leaf: leaf[m], tree)  # noqa: E731
-        own = inputs.latents, inputs.text, inputs.keys
-        return jnp.stack(
-            [
-                one(experts, latents, text, inputs.shared, key)
-                for latents, text, key in (pick(own, m) for m in range(inputs.count))
-            ]
-        )
-
-    return run

@@ -30,8 +30,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ernie_vilg_jax.diffusion.loop import run_step, visits
 from ernie_vilg_jax.diffusion.samplers import Sampler
 from ernie_vilg_jax.diffusion.stages import Stages
-from ernie_vilg_jax.sampling.inputs import Inputs, Params, Predict, across
-from ernie_vilg_jax.sampling.streamed import LazyParams, working
+from ernie_vilg_jax.sampling.inputs import Inputs, OnStep, Params, Predict, across, unwatched
+from ernie_vilg_jax.sampling.turns import LazyParams, working
 
 IDLE = -1
 
@@ -130,14 +130,15 @@ class Pipelined:
         """G."""
         return self.mesh.shape["expert"]
 
-    def __call__(self, bank: Params, inputs: Inputs) -> jax.Array:
+    def __call__(self, experts: Params, inputs: Inputs, on_step: OnStep | None = None) -> jax.Array:
         """Clean latents [M, b, ...] of `inputs`, with the experts of `stack_experts`."""
-        if {leaf.shape[0] for leaf in jax.tree.leaves(bank)} != {self.stages.n}:
+        unwatched(on_step)
+        if {leaf.shape[0] for leaf in jax.tree.leaves(experts)} != {self.stages.n}:
             raise ValueError(f"{self.stages.n} stages need a bank of {self.stages.n} experts.")
         with jax.set_mesh(self.mesh):
             queue = self._enter(inputs.count, inputs.latents, inputs.text, inputs.keys)
             shared = jax.device_put(inputs.shared, NamedSharding(self.mesh, PartitionSpec()))
-            queue = self.program(inputs.count, bank, shared, queue)
+            queue = self.program(inputs.count, experts, shared, queue)
             return self._leave(inputs.count, queue.carry)
 
     @cached_property

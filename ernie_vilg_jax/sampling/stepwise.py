@@ -3,56 +3,41 @@
     host     | step 0 | step 1 | on_step(0) | step 2 | on_step(1) | ...
     device   |        | 0 .......... | 1 .......... | 2 .......... |
 
-The step after is queued before anyone looks, so the device does not wait for whoever looks. The numbers are those of
-the program that holds all steps; it is left alone, and this one is compiled only for who asks.
-
-Experts are used where they are (resident), or fetched for their stage and freed after it (streamed).
+The step after is queued before `on_step` is called, so that the device does not wait for it. The numbers are those of
+the program that holds all steps, which is left alone: this one is compiled only for who asks.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from ernie_vilg_jax.diffusion.loop import run_step, visits
+from ernie_vilg_jax.diffusion.loop import run_step
 from ernie_vilg_jax.diffusion.samplers import Sampler
 from ernie_vilg_jax.diffusion.schedule import Denoised
 from ernie_vilg_jax.diffusion.stages import Stages
-from ernie_vilg_jax.sampling.inputs import Inputs, Params, Predict
-from ernie_vilg_jax.sampling.streamed import LazyParams, fetch, finishing, release, starting
-
-
-class Step(NamedTuple):
-    """A step that has been done."""
-
-    index: int
-    timestep: int
-    """At which the step began."""
-    stage: int
-    """Whose expert did it."""
-    x0: list[jax.Array]
-    """M batches [b, ...]: the clean latents that the expert's last prediction in the step implies."""
-    seen: list[Any]
-    """M times what `look` returned."""
-
-
-OnStep = Callable[[Step], None]
-"""Called on the host, in the order of the steps."""
+from ernie_vilg_jax.sampling.inputs import Inputs, OnStep, Params, Predict, Step
+from ernie_vilg_jax.sampling.streamed import finishing, starting
+from ernie_vilg_jax.sampling.turns import LazyParams, Turns
 
 
 @dataclass(frozen=True)
 class Stepped:
-    """Samples like `Streamed`, or with experts that stay where they are, and calls `on_step` after each step."""
+    """An `Executor` that calls `on_step` after each step.
+
+    Experts are where they are used, or with `streamed` fetched for their stage and freed after it.
+    """
 
     predict: Predict
     stages: Stages
     sampler: Sampler
     mesh: Mesh | None = None
     streamed: bool = False
+    prefetch: bool = True
     look: Callable[[Params, jax.Array, jax.Array, Any, Any], Any] | None = None
     """look(params, x, t, text, shared) -> pytree: asked before each step, of the expert at work; for `Step.seen`."""
 
@@ -77,60 +62,32 @@ class Stepped:
         return jax.jit(run, donate_argnums=1)
 
     @cached_property
-    def _start(self) -> Any:
-        return starting(self.sampler)
+    def _ends(self) -> tuple[Any, Any]:
+        return starting(self.sampler), finishing(self.sampler)
 
-    @cached_property
-    def _finish(self) -> Any:
-        return finishing(self.sampler)
-
-    def __call__(self, experts: Sequence[LazyParams], inputs: Inputs, on_step: OnStep) -> jax.Array:
+    def __call__(self, experts: Sequence[LazyParams], inputs: Inputs, on_step: OnStep | None = None) -> jax.Array:
         """Clean latents [M, b, ...] of `inputs`, expert i in charge of stage i. What `on_step` raises ends it."""
-        if len(experts) != self.stages.n:
-            raise ValueError(f"{self.stages.n} stages need {self.stages.n} experts, but {len(experts)} were given.")
-        plan = [tuple(map(int, row)) for row in visits(self.stages, self.sampler.timesteps)]
-        each = [jax.tree.map(lambda leaf, m=m: leaf[m], (inputs.text, inputs.keys)) for m in range(inputs.count)]
-        carries = [self._start(latents) for latents in inputs.latents]
-        done: Step | None = None
-        held: list[Params] = []
-        try:
-            held.append(self._fetch(experts[plan[0][0]]))
-            for place, (stage, first, end) in enumerate(plan):
+        start, finish = self._ends
+        carries, done = [start(latents) for latents in inputs.latents], None
+        moves = {"moves": self.streamed, "prefetch": self.prefetch}
+        with Turns(experts, self.stages, self.sampler, self.mesh, **moves) as turns:
+            for expert, stage, first, end in turns:
                 for i in range(first, end):
                     results = [
-                        self.step(held[0], carry, text, inputs.shared, key, i)
-                        for carry, (text, key) in zip(carries, each, strict=True)
+                        self.step(expert, carry, text, inputs.shared, key, i)
+                        for carry, (_, text, key) in zip(carries, inputs.batches(), strict=True)
                     ]
                     carries, x0, seen = map(list, zip(*results, strict=True))
-                    if i == first and place + 1 < len(plan) and self._prefetch:
-                        held.append(self._fetch(experts[plan[place + 1][0]]))
+                    turns.ahead()
                     _report(done, on_step)
                     done = Step(i, int(self.sampler.timesteps[i]), stage, x0, seen)
                 if self.streamed:
                     jax.block_until_ready(carries)
-                self._release(held.pop(0))
-                if not held and place + 1 < len(plan):
-                    held.append(self._fetch(experts[plan[place + 1][0]]))
-            _report(done, on_step)
-            return self._finish(carries)
-        finally:
-            for params in held:
-                self._release(params)
-
-    @property
-    def _prefetch(self) -> bool:
-        # As in `Streamed`: what is gathered from a mesh keeps the chips themselves busy.
-        return self.streamed and (self.mesh is None or self.mesh.shape["fsdp"] == 1)
-
-    def _fetch(self, source: LazyParams) -> Params:
-        return fetch(source, self.mesh) if self.streamed else source
-
-    def _release(self, params: Params) -> None:
-        if self.streamed:
-            release(params)
+        _report(done, on_step)
+        return finish(carries)
 
 
-def _report(step: Step | None, on_step: OnStep) -> None:
-    if step is not None:
+def _report(step: Step | None, on_step: OnStep | None) -> None:
+    if step is not None and on_step is not None:
         jax.block_until_ready(step.x0)
         on_step(step)

@@ -20,9 +20,10 @@ from ernie_vilg_jax.forecast.hlo import Program
 from ernie_vilg_jax.models.text_encoder import Text
 from ernie_vilg_jax.models.unet import UNet
 from ernie_vilg_jax.sampling.inputs import Inputs
-from ernie_vilg_jax.sampling.modes import check_mode, make_sampling
+from ernie_vilg_jax.sampling.modes import check_mode, make_executor
 from ernie_vilg_jax.sampling.pipelined import IDLE, Pipelined, bubble, draw, places, stack_experts, timetable
-from ernie_vilg_jax.sampling.streamed import Streamed, to_host
+from ernie_vilg_jax.sampling.streamed import Streamed
+from ernie_vilg_jax.sampling.turns import Turns, to_host
 from ernie_vilg_jax.sharding.mesh import AXES, make_mesh
 
 SCHEDULE = make_schedule("linear", 1000, 1e-4, 2e-2)
@@ -110,7 +111,7 @@ def mesh_of(**sizes: int) -> Mesh:
 @cache
 def reference(sampler: Sampler, stages: Stages) -> np.ndarray:
     """What the resident mode makes of five batches of the toy."""
-    return np.asarray(make_sampling("resident", ask_toy, stages, sampler)(TOYS, make_inputs(5)))
+    return np.asarray(make_executor("resident", ask_toy, stages, sampler)(TOYS, make_inputs(5)))
 
 
 DETERMINISTIC, STOCHASTIC = TwoStep(), DDIM(SCHEDULE, STEPS, eta=1.0)
@@ -137,7 +138,7 @@ def test_three_modes_make_the_same_pictures(eta: float) -> None:
     """A U-Net with guidance; pipelined also with the pictures and the weights of each group cut over its devices."""
     predict, sampler, inputs = partial(ask, SMALL), DDIM(SCHEDULE, STEPS, eta), make_inputs(3)
     experts = unet_experts(SMALL)
-    sampling = partial(make_sampling, predict=predict, stages=UNIFORM, sampler=sampler)
+    sampling = partial(make_executor, predict=predict, stages=UNIFORM, sampler=sampler)
     resident = np.asarray(sampling("resident")(experts, inputs))
     assert resident.std() > 0.1
     scale = np.abs(resident).max()
@@ -152,10 +153,10 @@ def test_every_sampler_in_three_modes(name: str) -> None:
     """Whatever it remembers, and however often it asks; its second stage begins in the midst of its history."""
     sampler, inputs = make_sampler(name, SCHEDULE, 7, grid="trailing"), first(make_inputs(5), 3)
     expected = reference(sampler, UNEVEN)[:3]
-    streamed = make_sampling("streamed", ask_toy, UNEVEN, sampler)(TOYS, inputs)
+    streamed = make_executor("streamed", ask_toy, UNEVEN, sampler)(TOYS, inputs)
     np.testing.assert_allclose(streamed, expected, rtol=1e-5, atol=1e-5)
     mesh = mesh_of(expert=2, data=2)
-    pipelined = make_sampling("pipelined", ask_toy, UNEVEN, sampler, mesh=mesh)(stack_experts(TOYS, mesh), inputs)
+    pipelined = make_executor("pipelined", ask_toy, UNEVEN, sampler, mesh=mesh)(stack_experts(TOYS, mesh), inputs)
     np.testing.assert_allclose(pipelined, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -186,9 +187,9 @@ def test_guidance_in_three_modes(guidance: Guidance, other: Guidance) -> None:
     plain, negative = make_inputs(2), make_inputs(3)
     texts = plain.text, jax.tree.map(lambda leaf: leaf[1:], negative.text)
     modes = {
-        "resident": (make_sampling("resident", ask, UNIFORM, sampler), TOYS),
-        "streamed": (make_sampling("streamed", ask, UNIFORM, sampler), TOYS),
-        "pipelined": (make_sampling("pipelined", ask, UNIFORM, sampler, mesh=mesh), stack_experts(TOYS, mesh)),
+        "resident": (make_executor("resident", ask, UNIFORM, sampler), TOYS),
+        "streamed": (make_executor("streamed", ask, UNIFORM, sampler), TOYS),
+        "pipelined": (make_executor("pipelined", ask, UNIFORM, sampler, mesh=mesh), stack_experts(TOYS, mesh)),
     }
     ends: dict[str, list[np.ndarray]] = {mode: [] for mode in modes}
     for asked in (guidance, other):
@@ -238,7 +239,9 @@ def bytes_on(device: Any) -> int:
 
 
 @pytest.mark.parametrize(("prefetch", "most"), [(True, 2), (False, 1)])
-def test_streamed_holds_one_expert_or_two_with_prefetch(prefetch: bool, most: int) -> None:
+def test_streamed_holds_one_expert_or_two_with_prefetch(
+    prefetch: bool, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     device, inputs = jax.local_devices()[0], make_inputs(2)
     ballast = np.ones((1000, 1000), np.float32)
     before, size = bytes_on(device), ballast.nbytes
@@ -252,8 +255,14 @@ def test_streamed_holds_one_expert_or_two_with_prefetch(prefetch: bool, most: in
         # A copy: a CPU device may use an aligned array of the host as it is, and two experts would then be one.
         return {"w": TOYS[stage]["w"], "ballast": ballast.copy()}
 
-    on_stage = lambda stage: look(f"work {stage}")  # noqa: E731
-    streamed = Streamed(ask_toy, UNIFORM, STOCHASTIC, prefetch=prefetch, on_stage=on_stage)
+    ahead, at_work = Turns.ahead, iter((3, 2, 1, 0))
+
+    def look_after(turns: Turns) -> None:
+        ahead(turns)
+        look(f"work {next(at_work)}")
+
+    monkeypatch.setattr(Turns, "ahead", look_after)
+    streamed = Streamed(ask_toy, UNIFORM, STOCHASTIC, prefetch=prefetch)
     streamed([partial(read, stage) for stage in range(4)], inputs)
     look("end")
     assert list(held) == (

@@ -11,9 +11,9 @@ import pytest
 from ernie_vilg_jax.diffusion.samplers import SAMPLERS, make_sampler
 from ernie_vilg_jax.diffusion.schedule import Denoised, make_schedule
 from ernie_vilg_jax.diffusion.stages import Stages
-from ernie_vilg_jax.sampling.inputs import Inputs
-from ernie_vilg_jax.sampling.modes import make_sampling
-from ernie_vilg_jax.sampling.stepwise import Step, Stepped
+from ernie_vilg_jax.sampling.inputs import Inputs, Step
+from ernie_vilg_jax.sampling.modes import make_executor
+from ernie_vilg_jax.sampling.stepwise import Stepped
 
 SCHEDULE = make_schedule("linear", 1000, 1e-4, 2e-2)
 UNEVEN = Stages((150, 250, 750), 1000)
@@ -37,7 +37,7 @@ def test_steps_are_those_of_the_whole_program(name: str) -> None:
     sampler, inputs, steps = make_sampler(name, SCHEDULE, 7), make_batches(), []
     stepped = Stepped(ask, UNEVEN, sampler, streamed=True)
     got = stepped(EXPERTS, inputs, steps.append)
-    expected = make_sampling("resident", ask, UNEVEN, sampler)(EXPERTS, inputs)
+    expected = make_executor("resident", ask, UNEVEN, sampler)(EXPERTS, inputs)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
     assert [step.index for step in steps] == list(range(7))
     assert [step.timestep for step in steps] == sampler.timesteps.tolist()
@@ -107,7 +107,7 @@ def test_resident_experts_stay() -> None:
 
 def test_a_picture_does_not_depend_on_its_batch_with_keys_of_its_own() -> None:
     sampler, inputs = make_sampler("ddpm", SCHEDULE, 7), make_batches(1, 3)
-    sampling = make_sampling("resident", ask, UNEVEN, sampler)
+    sampling = make_executor("resident", ask, UNEVEN, sampler)
     whole = sampling(EXPERTS, inputs)
     alone = jax.tree.map(lambda leaf: leaf[:, 1:2], inputs._replace(shared=None))._replace(shared=inputs.shared)
     np.testing.assert_allclose(sampling(EXPERTS, alone)[0, 0], whole[0, 1], rtol=1e-5, atol=1e-5)

@@ -1,0 +1,43 @@
+"""Resident sampling: all experts on the device, and all steps of a batch in one program."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ernie_vilg_jax.diffusion.loop import sample
+from ernie_vilg_jax.diffusion.samplers import Sampler
+from ernie_vilg_jax.diffusion.schedule import Denoised
+from ernie_vilg_jax.diffusion.stages import Stages
+from ernie_vilg_jax.sampling.inputs import Inputs, OnStep, Params, Predict, unwatched
+
+
+@dataclass(frozen=True)
+class Resident:
+    """An `Executor` of experts that are whole on every device that the batches lie on."""
+
+    predict: Predict
+    stages: Stages
+    sampler: Sampler
+
+    @cached_property
+    def _batch(self) -> Any:
+        """(experts, latents [b, ...], text, shared, key) -> clean latents [b, ...]."""
+
+        def run(experts: Any, latents: jax.Array, text: Any, shared: Any, key: jax.Array) -> jax.Array:
+            def apply(params: Params, x: jax.Array, t: jax.Array) -> Denoised:
+                return self.predict(params, x, t, text, shared)
+
+            return sample(experts, apply, self.stages, self.sampler, latents, key)
+
+        return jax.jit(run)
+
+    def __call__(self, experts: Sequence[Params], inputs: Inputs, on_step: OnStep | None = None) -> jax.Array:
+        """Clean latents [M, b, ...] of `inputs`, expert i in charge of stage i."""
+        unwatched(on_step)
+        return jnp.stack(
+            [self._batch(experts, latents, text, inputs.shared, key) for latents, text, key in inputs.batches()]
+        )

@@ -27,7 +27,7 @@ from absl import app, flags
 FLAGS = flags.FLAGS
 
 PROMPTS = ("一只熊猫", "a car", "一颗草莓", "a slice of pizza", "一座城堡")
-GOOD = ["", "", 4, True, 0, 50, 3.0, "", "ddim"]
+GOOD = ["", "", 4, True, 0, "", 50, "ddim", 3.0]
 
 
 def request(place: int = 0, value: Any = "一只猫", count: int = 4) -> bytes:
@@ -45,13 +45,13 @@ HOSTILE: dict[str, tuple[str, bytes]] = {
         "call/generate",
         request(0, {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}),
     ),
-    "half a character": ("call/generate", b'{"data": ["\\ud83d", "", 4, true, 0, 50, 3.0, "", "ddim"]}'),
+    "half a character": ("call/generate", b'{"data": ["\\ud83d", "", 4, true, 0, "", 50, "ddim", 3.0]}'),
     "unknown style": ("call/generate", request(1, "<script>alert(1)</script>")),
     "a billion pictures": ("call/generate", request(2, 10**9)),
     "text for a number": ("call/generate", request(2, "many")),
     "seed of 4,000 digits": ("call/generate", request(4, 10**3999).replace(b"true", b"false")),
-    "a billion steps": ("call/generate", request(5, 10**9)),
-    "guidance not a number": ("call/generate", request(6, float("nan"))),
+    "a billion steps": ("call/generate", request(6, 10**9)),
+    "guidance not a number": ("call/generate", request(8, float("nan"))),
     "no values": ("call/generate", b'{"data": []}'),
     "too many values": ("call/generate", b'{"data": [1,2,3,4,5,6,7,8,9,10,11,12,13]}'),
     "no JSON": ("call/generate", b"\xff\xfe not json"),

@@ -101,6 +101,8 @@ class Page:
     ) -> Iterator[tuple[Any, str, Any]]:
         """Yields what the gallery, the note and the field of the seed show. Every failure is one sentence."""
         try:
+            if len(fields) > len(FIELDS):
+                raise UserError("More values were sent than the page has")
             request = read_request(
                 self.worker.choices, prompt, style, num_images, random_seed, seed, negative_prompt,
                 translate=self.translate, **dict(zip(FIELDS, fields, strict=False)),

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,9 @@ from etils import epath
 
 from ernie_vilg_jax import checkpointing
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.training import loop
 from ernie_vilg_jax.training.autoencoder import AutoencoderTask
+from ernie_vilg_jax.training.loop import Stopped, finishing
 from tests.tiny_run import MakeConfig, train
 
 pytestmark = pytest.mark.slow
@@ -117,3 +120,30 @@ def test_the_lock_is_of_the_folder_alone(make_config: MakeConfig, tmp_path: Path
     train(make_config("autoencoder", **{"phases.autoencoder.steps": 2}), tmp_path)
     with pytest.raises(UserError, match="--resume_from=7"):
         train(make_config("autoencoder"), tmp_path, resume_from=7)
+
+
+def test_an_error_of_the_last_save_does_not_hide_what_ended_the_run(caplog: pytest.LogCaptureFixture) -> None:
+    class Saved:
+        def close(self) -> None:
+            raise UserError("the disk is full")
+
+    saved: Any = Saved()
+    with pytest.raises(ValueError, match="what ended it"), caplog.at_level("ERROR", "absl"), finishing(saved):
+        raise ValueError("what ended it")
+    assert "the disk is full" in caplog.text
+    with pytest.raises(UserError, match="the disk is full"), finishing(saved):
+        pass
+
+
+@pytest.mark.parametrize("what", ["validate", "preview"])
+def test_who_is_asked_to_stop_only_saves(
+    what: str, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that is taken away leaves seconds: none of them for a picture."""
+    monkeypatch.setattr(AutoencoderTask, what, lambda *_: pytest.fail(f"{what} ran after the request to stop"))
+    move = loop.to_devices
+    # The first step is under way then, after which validation and a preview are due.
+    monkeypatch.setattr(loop, "to_devices", lambda *args: (os.kill(os.getpid(), signal.SIGTERM), move(*args))[1])
+    every = {f"train.{name}_every": 1 for name in ("validate", "preview")}
+    with pytest.raises(Stopped, match="saved step 1"):
+        train(make_config("autoencoder", **every), tmp_path)

@@ -28,6 +28,7 @@ REQUIRES = [
     "pillow>=11",
     "resvg-py>=0.3",
     "tensorboardX>=2.6.2",
+    "pooch>=1.8",
 ]
 
 EXTRAS = {

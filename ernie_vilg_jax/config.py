@@ -159,11 +159,11 @@ def default_config() -> ConfigDict:
     c.train = ConfigDict()
     c.train.caption_dropout = 0.1  # share of captions replaced by the empty one, for guidance [?]
     c.train.log_every = 100
-    c.train.checkpoint_every = 1000
+    c.train.checkpoint_every = 1000  # and at the end
     c.train.keep_checkpoints = 3
-    c.train.validate_every = 1000
+    c.train.validate_every = 1000  # and at the end; 0: never
     c.train.validation_samples = 256  # held-out pictures in the fixed validation set
-    c.train.preview_every = 5000
+    c.train.preview_every = 5000  # and at the end; 0: never
     c.train.preview_prompts = ("一只猫", "a red apple", "一辆蓝色的汽车", "a house by the sea")
     c.train.latent_statistics_samples = 4096  # images that the mean and deviation of latents are measured on
 

@@ -53,6 +53,11 @@ class Model:
         side = self.image_size // self.autoencoder.downsampling
         return side, side, self.autoencoder.latent_channels
 
+    @property
+    def remat(self) -> bool:
+        """Whether any part is computed again in the backward pass."""
+        return self.autoencoder.remat or self.text_encoder.remat or self.unet.remat
+
     def without_recomputation(self) -> "Model":
         """The same functions, whose backward passes compute nothing again; for counting, as it may need more memory.
 

@@ -14,6 +14,8 @@ from ernie_vilg_jax.training.task import State
 from ernie_vilg_jax.training.train import run
 
 MakeConfig = Callable[..., ConfigDict]
+SHOWN = {"train.validate_every": 8, "train.preview_every": 8}
+"""Of runs whose validation and previews are looked at."""
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +30,8 @@ def make_config(data: Path) -> MakeConfig:
     def make(target: str, **changes: Any) -> ConfigDict:
         config = get_config(f"{target},smoke")
         config.data.path = str(data)
+        # Each is a program to compile, and most tests look at neither.
+        config.train.validate_every = config.train.preview_every = 0
         config.update_from_flattened_dict(changes)
         return config
 
@@ -39,7 +43,7 @@ def whole_run(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory)
     """Working directory in which all three targets were trained to their end."""
     workdir = tmp_path_factory.mktemp("run")
     for target in ("autoencoder", "base", "experts"):
-        train(make_config(target), workdir)
+        train(make_config(target, **SHOWN), workdir)
     return workdir
 
 

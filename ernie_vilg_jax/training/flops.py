@@ -27,11 +27,13 @@ def peak_flops() -> float | None:
     return peak * jax.device_count() if peak else None
 
 
-def model_flops(task: Task, batch: Batch) -> float:
+def model_flops(task: Any, batch: Batch) -> float:
     """What a step of `task` needs, over all devices; what remat or kernels compute a second time is no part of it.
 
     It is what MFU is the share of; `batch` may be shapes.
     """
+    if not task.model.remat and task.mesh.devices.flat[0].platform == "cpu":  # kernels are for TPUs
+        return computed_flops(task, batch)
     plain: Any = copy.copy(task)
     plain.model = plain.model.without_recomputation()
     plain.__dict__.pop("train_step", None)  # the compiled one of before

@@ -118,6 +118,8 @@ def _run(
             stop = asked_to_stop(step)
             last = step == task.steps or stop
             due = lambda every, last=last, step=step: last or (every and step % every == 0)  # noqa: E731
+            # Neither where there is no time left, nor where 0 says never.
+            shown = lambda every, due=due, stop=stop: every and due(every) and not stop  # noqa: E731
             if due(settings.log_every) or due(settings.checkpoint_every):
                 meter.add(_checked(*waiting, rows, config))
                 waiting = None
@@ -130,9 +132,9 @@ def _run(
                     items = {**cutter.items(state), "tokenizer": words}
                     saved.save(step, items, {**metadata, "examples": seen})
                     del items  # the device has room for one such copy
-                if due(settings.validate_every) and not stop:
+                if shown(settings.validate_every):
                     writer.scalars(step, _validate(task, state, config.phase, step))
-                if due(settings.preview_every) and not stop:
+                if shown(settings.preview_every):
                     writer.images(step, *task.preview(state))
             if stop:
                 saved.wait()

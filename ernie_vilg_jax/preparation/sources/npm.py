@@ -1,23 +1,25 @@
-"""Pinned npm packages: fetched by the npm client into a cache, their hashes checked by us, read as tars."""
+"""Pinned npm packages: downloaded into a cache, their hashes checked, read as tars. Node is not needed."""
 
 from __future__ import annotations
 
 import base64
 import dataclasses
 import functools
-import hashlib
 import json
 import os
-import shutil
-import subprocess
 import tarfile
-import tempfile
 from pathlib import Path
 from typing import Any
 
+import pooch
 from absl import logging
 
 from ernie_vilg_jax.errors import UserError
+
+REGISTRY = "https://registry.npmjs.org"
+"""The environment variable NPM_CONFIG_REGISTRY, which npm knows too, names another."""
+SECONDS = 60
+"""Without a byte from the registry."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +34,11 @@ class Package:
     def filename(self) -> str:
         return f"{self.name.lstrip('@').replace('/', '-')}-{self.version}.tgz"
 
+    @property
+    def url(self) -> str:
+        registry = os.environ.get("NPM_CONFIG_REGISTRY", REGISTRY).rstrip("/")
+        return f"{registry}/{self.name}/-/{self.name.rpartition('/')[2]}-{self.version}.tgz"
+
 
 def cache_directory() -> Path:
     """$ERNIE_VILG_JAX_CACHE/npm, by default ~/.cache/ernie_vilg_jax/npm."""
@@ -39,54 +46,33 @@ def cache_directory() -> Path:
     return (Path(root).expanduser() if root else Path.home() / ".cache" / "ernie_vilg_jax") / "npm"
 
 
-def integrity(path: Path) -> str:
-    with path.open("rb") as file:
-        return "sha512-" + base64.b64encode(hashlib.file_digest(file, "sha512").digest()).decode()
+def fetch(package: Package) -> Path:
+    """Path of the package's tarball in the cache, downloaded if absent, its hash checked either way."""
+    return _fetch(package, cache_directory())
 
 
 @functools.cache
-def _verified(path: Path, expected: str, size: int, modified: int) -> bool:
-    del size, modified  # they are part of the cache key: a changed file is hashed again
-    return integrity(path) == expected
-
-
-def fetch(package: Package) -> Path:
-    """Path of the package's tarball in the cache, downloaded if absent, its hash checked either way."""
-    target = cache_directory() / package.filename
+def _fetch(package: Package, folder: Path) -> Path:
+    known = base64.b64decode(package.integrity.removeprefix("sha512-")).hex()
+    what, target = f"{package.name}@{package.version}", folder / package.filename
     if not target.exists():
-        _download(package, target)
-    stat = target.stat()
-    if not _verified(target, package.integrity, stat.st_size, stat.st_mtime_ns):
+        logging.info("fetching %s", what)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        downloader = pooch.HTTPDownloader(timeout=SECONDS)
+        pooch.retrieve(package.url, f"sha512:{known}", package.filename, folder, downloader=downloader)
+    except ValueError as error:  # what came has another hash
         raise UserError(
-            f"{target} does not have the hash pinned for {package.name}@{package.version}: "
-            "delete that file and run again; if it repeats, do not trust the registry you use"
-        )
+            f"{package.url} does not have the hash pinned for {what}: run again; if it repeats, do not trust the "
+            "registry you use"
+        ) from error
+    except OSError as error:  # of requests, too
+        raise UserError(
+            f"{what} could not be fetched ({' '.join(str(error).split())[:200]}): check that this machine reaches "
+            f"{package.url}, name a mirror in NPM_CONFIG_REGISTRY, or use the drawn shapes with "
+            "--config=configs/demo.py:shapes"
+        ) from error
     return target
-
-
-def _download(package: Package, target: Path) -> None:
-    npm = shutil.which("npm")
-    if npm is None:
-        raise UserError(
-            f"npm was not found, and the emoji art needs it for {package.name}@{package.version}: "
-            "install Node.js, or use the drawn shapes with --config=configs/demo.py:shapes"
-        )
-    logging.info("fetching %s@%s", package.name, package.version)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as scratch:
-        command = [npm, "pack", f"{package.name}@{package.version}", "--ignore-scripts", "--silent"]
-        try:
-            done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=600, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise UserError(f"npm took over 10 minutes for {package.name}: check the network and run again") from error
-        fetched = Path(scratch) / package.filename
-        if done.returncode or not fetched.exists():
-            detail = " ".join(done.stderr.split())[-300:] or f"exit status {done.returncode}"
-            raise UserError(
-                f"npm could not fetch {package.name}@{package.version} ({detail}): check that this machine reaches "
-                "the npm registry, or use the drawn shapes with --config=configs/demo.py:shapes"
-            )
-        fetched.replace(target)
 
 
 class Tarball:

@@ -97,7 +97,7 @@ class SceneSource:
       size: pixels per side.
       count: number of records.
       seed: different seeds give different scenes.
-      objects: "shapes" (drawn here) or "emoji" (recoloured silhouettes, fetched with npm).
+      objects: "shapes" (drawn here) or "emoji" (recoloured silhouettes, fetched from the npm registry).
       simple: one or two objects on white, never three.
       single: fraction of scenes with one object.
     """

@@ -1,9 +1,15 @@
-"""The emoji source on a tiny pretended npm cache: packages of the real layout, with art of our own."""
+"""The emoji source on a tiny npm cache made here: packages of the real layout, with art of our own."""
 
+import base64
 import dataclasses
+import functools
+import hashlib
+import http.server
 import io
 import json
 import tarfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +74,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     def put(package: npm.Package, content: bytes) -> npm.Package:
         (folder / package.filename).write_bytes(content)
-        return dataclasses.replace(package, integrity=npm.integrity(folder / package.filename))
+        digest = base64.b64encode(hashlib.sha512(content).digest()).decode()
+        return dataclasses.replace(package, integrity=f"sha512-{digest}")
 
     base = put(styles.CLDR, annotations_package("annotations", "annotations", NAMES | FACE))
     derived = put(styles.CLDR_DERIVED, annotations_package("annotationsDerived", "annotationsDerived", FACE))
@@ -185,30 +192,50 @@ def test_prepared_emoji_can_be_trained_on(config: ConfigDict, tmp_path: Path):
     assert "CC-BY-4.0" in licences and "Unicode-3.0" in licences and "@iconify-json/noto" in licences
 
 
-def test_without_npm_the_message_names_both_ways_out(cache: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_unreachable_registry_is_told(cache: Path, monkeypatch: pytest.MonkeyPatch):
     (cache / styles.STYLES["noto"].package.filename).unlink()
-    monkeypatch.setenv("PATH", str(cache))
-    with pytest.raises(UserError, match=r"npm was not found.*install Node\.js, or use the drawn shapes"):
+    monkeypatch.setenv("NPM_CONFIG_REGISTRY", "http://127.0.0.1:9/")
+    with pytest.raises(UserError, match=r"@iconify-json/noto@1\.2\.9 could not be fetched .*or use the drawn shapes"):
         EmojiSource().keys()
+    assert not [file for file in cache.iterdir() if "noto-1.2.9" in file.name]
 
 
-def test_an_unreachable_registry_is_told(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    (cache / styles.STYLES["noto"].package.filename).unlink()
-    npm_program = tmp_path / "bin" / "npm"
-    npm_program.parent.mkdir()
-    npm_program.write_text("#!/bin/sh\necho 'npm error code ENOTFOUND' >&2\nexit 1\n")
-    npm_program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{npm_program.parent}:/bin:/usr/bin")
-    with pytest.raises(UserError, match=r"could not fetch @iconify-json/noto@1\.2\.9 \(npm error code ENOTFOUND\)"):
-        EmojiSource().keys()
-    assert not list(cache.glob(".fetch-*"))
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder that a registry on this machine serves."""
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("NPM_CONFIG_REGISTRY", f"http://127.0.0.1:{server.server_port}")
+        yield folder
+        server.shutdown()
 
 
-def test_a_tarball_with_another_hash_is_refused(cache: Path):
+@pytest.mark.parametrize("before", ["nothing", "damage"])
+def test_a_package_comes_from_the_registry(before: str, cache: Path, registry: Path):
+    package = styles.STYLES["noto"].package
+    file = cache / package.filename
+    published = registry / "@iconify-json/noto/-/noto-1.2.9.tgz"
+    published.parent.mkdir(parents=True)
+    published.write_bytes(content := file.read_bytes())
+    if before == "nothing":
+        file.unlink()
+    else:
+        file.write_bytes(content[:100])
+    assert EmojiSource().keys() and file.read_bytes() == content
+
+
+def test_a_package_with_another_hash_is_refused(cache: Path, registry: Path):
     file = cache / styles.STYLES["noto"].package.filename
-    file.write_bytes(file.read_bytes() + b"\0")
-    with pytest.raises(UserError, match=r"does not have the hash pinned for @iconify-json/noto@1\.2\.9: delete"):
+    published = registry / "@iconify-json/noto/-/noto-1.2.9.tgz"
+    published.parent.mkdir(parents=True)
+    published.write_bytes(file.read_bytes() + b"\0")
+    file.unlink()
+    with pytest.raises(UserError, match=r"does not have the hash pinned for @iconify-json/noto@1\.2\.9: run again"):
         EmojiSource().keys()
+    assert not file.exists()
 
 
 def test_everyday_names_are_distinct_in_both_languages():

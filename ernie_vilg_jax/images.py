@@ -3,14 +3,19 @@
 Every module that turns pixels into numbers or numbers into pixels calls this one.
 """
 
+import contextlib
 import io
 import os
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFilter, ImageOps, UnidentifiedImageError
 
 from ernie_vilg_jax.errors import UserError
+
+MOST_BYTES = 256 << 20
+"""Of an encoded image: a larger one is rather a mistake than a photograph."""
 
 
 class Crop(NamedTuple):
@@ -32,34 +37,87 @@ def to_array(image: Image.Image) -> np.ndarray:
 
 
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
-    """The picture in a file, all its pixels read. Raises ValueError that says why there is none."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except UnidentifiedImageError as error:
-        raise ValueError("it is no picture, or a damaged one") from error
-    except OSError as error:
-        raise ValueError(error.strerror or f"it is damaged ({error})") from error
-    except Image.DecompressionBombError as error:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
-        raise ValueError(f"it has more pixels than can be handled, which is {limit:.0f} million") from error
-    except Exception as error:  # Pillow raises many types on damaged files
-        raise ValueError(f"it is damaged ({error})") from error
+    """The image in a file, all its pixels read. Raises ValueError that says why there is none."""
+    with _told(), Image.open(path) as image:
+        image.load()
+        return image
 
 
 def decode_image(data: bytes) -> Image.Image:
-    """Encoded bytes -> Pillow RGB image, turned upright, transparency laid on white. ValueError if undecodable."""
+    """Encoded bytes -> `to_rgb` of the image in them. Raises ValueError that says why there is none."""
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"it has {len(data) >> 20} MB, and at most {MOST_BYTES >> 20} are read")
+    with _told(), Image.open(io.BytesIO(data)) as image:
+        image.load()
+        return to_rgb(image)
+
+
+def to_rgb(image: Image.Image, ground: str = "white") -> Image.Image:
+    """What a viewer shows of an image of any mode: RGB in 8 bits of sRGB, upright, transparency laid on `ground`.
+
+    Of an animation it is the frame that `image` is at, the first of a file that was just opened. 16 bits are brought to
+    8; so are whole numbers and floats beyond 255, while floats up to 1 are taken for shares. A colour profile is
+    applied where it fits the image, and left alone where it is damaged.
+    """
+    image = ImageOps.exif_transpose(image)
+    transparent = image.info.get("transparency")
+    if image.mode == "RGB" and transparent is None and "icc_profile" not in image.info:
+        return image
+    if image.mode[0] in "IF":
+        image, transparent = _in_8_bits(image)
+    elif image.mode in ("La", "RGBa"):  # alpha multiplied in
+        image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
+    alpha = None
+    if image.has_transparency_data:
+        alpha = image.convert("RGBA").getchannel("A")
+    elif isinstance(transparent, Image.Image):
+        alpha = transparent
+    colours = _in_srgb(image)
+    if alpha is None:
+        return colours
+    colours.putalpha(alpha)
+    return Image.alpha_composite(Image.new("RGBA", image.size, ground), colours).convert("RGB")
+
+
+def _in_8_bits(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """A grey image of 16 or 32 bits in 8, and where it is transparent."""
+    pixels = np.nan_to_num(np.asarray(image, np.float32))
+    most = 65535.0 if image.mode.startswith("I;16") else float(pixels.max(initial=0.0))
+    scale = 255.0 if image.mode == "F" and most <= 1 else 1.0 if most <= 255 else 1 / 257
+    grey = Image.fromarray(np.asarray(np.clip(np.rint(pixels * scale), 0, 255), np.uint8))
+    key = image.info.get("transparency")
+    alpha = None if not isinstance(key, int) else Image.fromarray(np.asarray((pixels != key) * 255, np.uint8))
+    return grey, alpha
+
+
+def _in_srgb(image: Image.Image) -> Image.Image:
+    """The colours of an image as RGB, by its profile if it has one that can be read."""
+    profile = image.info.get("icc_profile")
+    # Pillow cannot convert LAB by itself.
+    source = ImageCms.createProfile("LAB") if image.mode == "LAB" else profile and io.BytesIO(profile)
+    plain = image.convert({"LA": "L", "P": "RGB", "PA": "RGB", "RGBA": "RGB", "1": "L"}.get(image.mode, image.mode))
+    if source:
+        with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):
+            found = source if image.mode == "LAB" else ImageCms.ImageCmsProfile(source)
+            changed = ImageCms.profileToProfile(plain, found, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            return plain if changed is None else changed
+    return plain.convert("RGB")
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Turns what Pillow raises into ValueError with a reason for people."""
     try:
-        image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
-        if image.mode == "RGB":
-            image.load()
-            return image
-        image = image.convert("RGBA")
+        yield
+    except UnidentifiedImageError as error:
+        raise ValueError("it is no image, or a damaged one") from error
+    except Image.DecompressionBombError as error:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
+        raise ValueError(f"it has more pixels than can be handled, which is {limit:.0f} million") from error
+    except OSError as error:
+        raise ValueError(error.strerror or f"it is damaged ({error})") from error
     except Exception as error:  # Pillow raises many types on damaged files
-        raise ValueError(str(error) or type(error).__name__) from error
-    ground = Image.new("RGBA", image.size, (255, 255, 255, 255))
-    return Image.alpha_composite(ground, image).convert("RGB")
+        raise ValueError(f"it is damaged ({error or type(error).__name__})") from error
 
 
 def encode_png(image: Image.Image, *, optimize: bool = False) -> bytes:
@@ -86,13 +144,8 @@ def cut_square(image: Any, crop: Crop, size: int) -> np.ndarray:
 
 
 def square(image: Any, size: int) -> Image.Image:
-    """The central square of a picture of any mode and shape, as in training: RGB, upright, on white, size x size."""
+    """The central square of `to_rgb` of an image, as in training: size x size."""
     image = _checked("image", image)
-    if image.mode.startswith("I"):  # 16 bits; Pillow would cut them off at 255
-        image = Image.fromarray(np.clip(np.asarray(image, np.float32) / 257, 0, 255).astype(np.uint8))
-    if image.mode != "RGB":
-        ground = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB")
     return Image.fromarray(cut_square(image, draw_crop(image.width, image.height, None), size))
 
 
@@ -101,14 +154,11 @@ def square_mask(mask: Any, image: Image.Image, size: int) -> np.ndarray:
 
     Raises UserError where the mask is not as large as the picture, or has no white in the square.
     """
-    mask = _checked("mask", mask)
+    mask = _checked("mask", mask, "black")
     if mask.size != _checked("image", image).size:
         raise UserError(
             f"the mask is {_times(mask.size)} pixels and the image {_times(image.size)}: they must be of one size"
         )
-    if mask.mode not in ("1", "L"):
-        ground = Image.new("RGBA", mask.size, "black")
-        mask = Image.alpha_composite(ground, mask.convert("RGBA"))
     pixels = cut_square(mask.convert("L"), draw_crop(mask.width, mask.height, None), size)
     share = pixels.astype(np.float32) / 255
     if share.max() < 0.5:
@@ -130,7 +180,8 @@ def paste(known: Image.Image, made: Image.Image, mask: np.ndarray) -> Image.Imag
     return Image.fromarray(np.asarray(np.rint(mixed), np.uint8))
 
 
-def _checked(name: str, image: Any) -> Image.Image:
+def _checked(name: str, image: Any, ground: str = "white") -> Image.Image:
+    """`to_rgb` of what was given as `name`. Raises UserError where that is no image, or none that can be read."""
     if not isinstance(image, Image.Image):
         raise UserError(
             f"the {name} must be a PIL image, but is a {type(image).__name__}; open files with PIL.Image.open(path), "
@@ -139,9 +190,10 @@ def _checked(name: str, image: Any) -> Image.Image:
     if not all(image.size):
         raise UserError(f"the {name} has no pixels ({_times(image.size)})")
     try:
-        return ImageOps.exif_transpose(image)
-    except Exception as error:  # Pillow reads pixels late, and raises many types on damaged files
-        raise UserError(f"the {name} cannot be read: {error}; it is damaged or incomplete") from error
+        with _told():
+            return to_rgb(image, ground)
+    except ValueError as error:  # Pillow reads pixels late
+        raise UserError(f"the {name} cannot be read: {error}") from error
 
 
 def _times(size: tuple[int, int]) -> str:

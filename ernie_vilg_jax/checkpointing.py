@@ -34,6 +34,7 @@ from ernie_vilg_jax.data import files
 from ernie_vilg_jax.data.tokenizers import FILES as TOKENIZER_FILES
 from ernie_vilg_jax.data.tokenizers import Tokenizer, load_tokenizer
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.version import __version__
 
 FORMAT = 2
 """Of what is written. Format 1 (version 0.1) had other names in its metadata, and is read as well."""
@@ -285,7 +286,11 @@ def read_metadata(path: epath.Path, item: str = "tokenizer") -> dict[str, Any]:
     if not isinstance(metadata, dict) or "config" not in metadata:
         raise UserError(f"checkpoint {path} was not written by ernie_vilg_jax: it carries no config")
     if metadata.get("format") not in (1, FORMAT):
-        raise UserError(f"checkpoint {path} has format {metadata.get('format')}, this version reads 1 and {FORMAT}")
+        writer = f", written by version {metadata['version']}" if "version" in metadata else ""
+        raise UserError(
+            f"checkpoint {path} has format {metadata.get('format')}{writer}, but ernie_vilg_jax {__version__} reads only "
+            f"formats 1 and {FORMAT}: install the version that wrote it"
+        )
     if (metadata["format"] == FORMAT and "digest" not in metadata) or not files.sealed(metadata):
         raise UserError(f"the metadata of checkpoint {path} are not what was saved; {remedy(path)}")
     if missing := sorted(set(metadata.get("checksums", ())) - set(item_names(path))):
@@ -371,7 +376,7 @@ def read_tokenizer(path: epath.Path) -> Tokenizer:
 
 def make_metadata(config: ConfigDict, **more: Any) -> dict[str, Any]:
     """Metadata of a checkpoint of `config`, as plain JSON."""
-    return {"format": FORMAT, "config": json.loads(config.to_json_best_effort()), **more}
+    return {"format": FORMAT, "version": __version__, "config": json.loads(config.to_json_best_effort()), **more}
 
 
 def read_config(path: epath.Path, default: ConfigDict, item: str = "tokenizer") -> ConfigDict:

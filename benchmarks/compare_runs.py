@@ -6,6 +6,9 @@ Each run is NAME=FOLDER, the folder that holds its metrics.jsonl. Also prints th
 Needs matplotlib (`pip install 'ernie_vilg_jax[dev]'`).
 """
 
+# The environment of the tests has no matplotlib.
+# pyright: reportMissingImports=false
+
 import json
 import sys
 from pathlib import Path
@@ -43,10 +46,10 @@ def main(argv: list[str]) -> None:
         for label, run in runs.items():
             print(f"| {step} | {label} | " + " | ".join(f"{run[step][name]:.4f}" for name in names) + " |")
 
-    import matplotlib  # pyright: ignore[reportMissingImports]
+    import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot  # pyright: ignore[reportMissingImports]
+    from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, len(names), figsize=(3.1 * len(names), 2.9), layout="constrained")
     for panel, name in zip(axes, names, strict=True):

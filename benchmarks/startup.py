@@ -18,7 +18,7 @@ import tempfile
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from absl import app, flags
 
@@ -59,7 +59,7 @@ class Seconds(NamedTuple):
     processor: float
 
 
-def child(code: str, *arguments: str, **environment: str) -> list:
+def child(code: str, *arguments: str, **environment: str) -> list[Any]:
     """What a fresh process prints last, as JSON."""
     words = [sys.executable, "-c", f"import json\n{code}", *arguments]
     env = {**os.environ, **environment, "STARTED": str(time.time())}

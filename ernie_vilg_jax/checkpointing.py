@@ -29,6 +29,7 @@ from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
 from ernie_vilg_jax import checksums, paths
+from ernie_vilg_jax.aliases import Tree
 from ernie_vilg_jax.config import OLD_PHASES, default_config, fields, upgraded
 from ernie_vilg_jax.data import files
 from ernie_vilg_jax.data.tokenizers import FILES as TOKENIZER_FILES
@@ -173,7 +174,7 @@ class Checkpoints:
         """Step of the newest complete checkpoint."""
         return max(steps(self.directory), default=None)
 
-    def save(self, step: int, items: dict[str, Any], metadata: dict[str, Any]) -> None:
+    def save(self, step: int, items: dict[str, Tree], metadata: dict[str, Any]) -> None:
         """Starts to save; waits first for the save before it."""
         self.wait()
         sealed = seal(items, {**metadata, "step": step})
@@ -201,12 +202,12 @@ class Checkpoints:
         return writing(self.directory / str(self._saving), f"; {newest}")
 
 
-def seal(items: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
+def seal(items: dict[str, Tree], metadata: dict[str, Any]) -> dict[str, Any]:
     """Metadata with a checksum of each array of `items`, and with one of itself."""
     return files.seal({**metadata, "checksums": checksums.of_items(items)})
 
 
-def check_items(path: epath.Path, items: dict[str, Any], metadata: dict[str, Any]) -> None:
+def check_items(path: epath.Path, items: dict[str, Tree], metadata: dict[str, Any]) -> None:
     """Raises UserError naming the item whose arrays are not those that were saved. Without checksums, warns once."""
     stated = metadata.get("checksums")
     if stated is None:
@@ -222,7 +223,7 @@ def check_items(path: epath.Path, items: dict[str, Any], metadata: dict[str, Any
             )
 
 
-def save_once(path: epath.PathLike, items: dict[str, Any], metadata: dict[str, Any]) -> None:
+def save_once(path: epath.PathLike, items: dict[str, Tree], metadata: dict[str, Any]) -> None:
     """Writes one checkpoint folder, for sampling."""
     path = paths.reach(path, "output")
     with writing(path):
@@ -237,7 +238,7 @@ def join(path: epath.Path, parts: Mapping[str, tuple[epath.Path, str]], metadata
     Items are folders and are copied file by file: no bit changes, and none is in memory. Their checksums come along;
     where a checkpoint has none (version 0.1), they are taken now.
     """
-    sums, handlers = {}, {}
+    sums, handlers, described = {}, {}, {}
     for name, (source, item) in parts.items():
         stated = read_metadata(source, item).get("checksums", {}).get(item)
         sums[name] = stated or checksums.of_items({item: read_whole(source, item)})[item]
@@ -288,8 +289,8 @@ def read_metadata(path: epath.Path, item: str = "tokenizer") -> dict[str, Any]:
     if metadata.get("format") not in (1, FORMAT):
         writer = f", written by version {metadata['version']}" if "version" in metadata else ""
         raise UserError(
-            f"checkpoint {path} has format {metadata.get('format')}{writer}, but ernie_vilg_jax {__version__} reads only "
-            f"formats 1 and {FORMAT}: install the version that wrote it"
+            f"checkpoint {path} has format {metadata.get('format')}{writer}, but ernie_vilg_jax {__version__} reads "
+            f"only formats 1 and {FORMAT}: install the version that wrote it"
         )
     if (metadata["format"] == FORMAT and "digest" not in metadata) or not files.sealed(metadata):
         raise UserError(f"the metadata of checkpoint {path} are not what was saved; {remedy(path)}")
@@ -316,7 +317,7 @@ def item_names(path: epath.Path) -> list[str]:
     return sorted(folder.name for folder in path.iterdir() if folder.is_dir())
 
 
-def read_items(path: epath.Path, abstract: dict[str, Any]) -> dict[str, Any]:
+def read_items(path: epath.Path, abstract: dict[str, Tree]) -> dict[str, Tree]:
     """Restores items; `abstract` maps their names to trees of ShapeDtypeStruct (with sharding).
 
     A tree may leave out some of an item: those are not read.
@@ -333,7 +334,7 @@ def read_items(path: epath.Path, abstract: dict[str, Any]) -> dict[str, Any]:
     return items
 
 
-def read_whole(path: epath.Path, item: str) -> Any:
+def read_whole(path: epath.Path, item: str) -> Tree:
     """All that an item holds, as numpy arrays; named tuples and lists in it come back as dictionaries and lists."""
     with reading(path):
         shapes: Any = ocp.metadata(paths.absolute(path), checkpointable_name=item).metadata

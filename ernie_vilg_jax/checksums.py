@@ -8,7 +8,7 @@ mixing. Sums of whole numbers may be taken in any order, so each device sums wha
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,13 +18,17 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ernie_vilg_jax.aliases import Tree
+
+Array = jax.Array | np.ndarray
+
 _ROUNDS = (0x9E3779B1, 0x85EBCA77)
 """Odd numbers, one for each of the two sums."""
 PIECES = (2**13, 2**16, 2**20)
 """Elements that are summed at once where arrays are in this process's memory."""
 
 
-def of_items(items: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def of_items(items: Mapping[str, Tree]) -> dict[str, dict[str, str]]:
     """Item name -> path of each of its arrays, such as "ema/conv_in/kernel" -> its checksum. All processes call it."""
     leaves = {(name, path): leaf for name, tree in items.items() for path, leaf in _leaves(tree).items()}
     found: dict[str, dict[str, str]] = {name: {} for name in items}
@@ -33,12 +37,12 @@ def of_items(items: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     return found
 
 
-def differences(tree: Any, stated: Mapping[str, str]) -> list[str]:
+def differences(tree: Tree, stated: Mapping[str, str]) -> list[str]:
     """Paths of the arrays that are not those that the checksums were taken of, or that have none."""
     return [path for path, text in of_items({"": tree})[""].items() if not _agrees(text, stated.get(path, ""))]
 
 
-def _leaves(tree: Any) -> dict[str, Any]:
+def _leaves(tree: Tree) -> dict[str, Array]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)  # noqa: E731
     return {path_of(path): jax.random.key_data(leaf) if is_key(leaf) else leaf for path, leaf in leaves}
@@ -49,7 +53,7 @@ def path_of(path: tuple[Any, ...]) -> str:
     return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
 
 
-def _texts(leaves: list[Any]) -> list[str]:
+def _texts(leaves: list[Array]) -> list[str]:
     """Everything is sent for first, then added up."""
     pending = [_sums(leaf) for leaf in leaves]
     sums = np.zeros((len(leaves), 4), np.uint32)
@@ -73,7 +77,7 @@ def _agrees(found: str, stated: str) -> bool:
     return known[:1] == [exact] and (before == dtype or {before, dtype} == {"bfloat16", "float32"})
 
 
-def _sums(leaf: Any) -> list[Any]:
+def _sums(leaf: Array) -> Sequence[Array]:
     """Sums [2] uint32 of the pieces of an array that are here; of float32 [4], those of bfloat16 behind them.
 
     Each piece is summed by the device that holds it: nothing is exchanged between devices.

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax.aliases import Params
 from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.diffusion.schedule import Denoised, Kind, Schedule, make_schedule
 from ernie_vilg_jax.diffusion.stages import Stages, make_stages
@@ -22,8 +23,6 @@ from ernie_vilg_jax.models.autoencoder import Autoencoder, Posterior
 from ernie_vilg_jax.models.text_encoder import Text, TextEncoder
 from ernie_vilg_jax.models.unet import UNet
 from ernie_vilg_jax.sharding.splash_attention import make_attention
-
-Params = Any
 
 
 class ModelParams(NamedTuple):

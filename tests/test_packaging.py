@@ -89,7 +89,7 @@ def test_import_is_light():
 def test_public_names():
     assert {"load", "Pipeline"} <= set(dir(ernie_vilg_jax))
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
-        ernie_vilg_jax.lod  # type: ignore[attr-defined]  # noqa: B018
+        ernie_vilg_jax.lod  # noqa: B018
 
 
 def test_version_is_one_number(monkeypatch: pytest.MonkeyPatch):

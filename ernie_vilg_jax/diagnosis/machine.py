@@ -4,30 +4,32 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from ernie_vilg_jax.aliases import Device
 from ernie_vilg_jax.chips import KINDS
 from ernie_vilg_jax.diagnosis.sections import Skipped
-from ernie_vilg_jax.models.attention import plain_attention
+from ernie_vilg_jax.models.attention import Attention, plain_attention
 from ernie_vilg_jax.sharding import processes
 from ernie_vilg_jax.sharding.splash_attention import splash
 from ernie_vilg_jax.training.flops import PEAK_FLOPS
 
+Result = TypeVar("Result")
 GIB = 2**30
 PACKAGES = ("ernie_vilg_jax", "jax", "jaxlib", "libtpu", "flax", "orbax-checkpoint", "numpy")
 LEAST = 0.3
 """Of its peak a device must reach: large products and copies reach more than twice as much where all is well."""
 
 
-def timed(function: Callable[..., Any], *args: Any, times: int = 1) -> tuple[Any, float]:
+def timed(function: Callable[..., Result], *args: Any, times: int = 1) -> tuple[Result, float]:
     """The last result of `times` calls one after the other, and the seconds of one."""
-    started, result = time.monotonic(), None
-    for _ in range(times):
+    started, result = time.monotonic(), function(*args)
+    for _ in range(times - 1):
         result = function(*args)
     jax.block_until_ready(result)
     return result, (time.monotonic() - started) / times
@@ -57,7 +59,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def memory_of(device: Any) -> dict[str, int]:
+def memory_of(device: Device) -> dict[str, int]:
     """What a device says of its memory: "bytes_limit", "peak_bytes_in_use"; nothing on a CPU."""
     return device.memory_stats() or {}
 
@@ -108,7 +110,7 @@ def attention_kernel(mesh: Mesh, positions: int = 4096) -> Iterator[str]:
     results = {}
     for name, attention in (("plain", plain_attention), ("kernel", splash)):
 
-        def both(q: Any, k: Any, v: Any, attention: Any = attention) -> Any:
+        def both(q: jax.Array, k: jax.Array, v: jax.Array, attention: Attention = attention) -> tuple[jax.Array, ...]:
             loss = lambda q, k, v: jnp.square(attention(q, k, v, mask).astype(jnp.float32)).mean()  # noqa: E731
             return attention(q, k, v, mask), *jax.grad(loss, (0, 1, 2))(q, k, v)
 

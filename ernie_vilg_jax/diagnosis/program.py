@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax import checkpointing, paths
+from ernie_vilg_jax.aliases import Params, Tree
 from ernie_vilg_jax.chips import KINDS
 from ernie_vilg_jax.diagnosis import machine
 from ernie_vilg_jax.diagnosis.machine import GIB, memory_of, timed
@@ -59,7 +59,7 @@ class Examination:
         self.task = DiffusionTask(config, self.model, mesh, Validation(0, {}, {}))
         self.begin = jax.jit(self._begin, out_shardings=rules.shardings(abstract, mesh))
         self.state: State | None = None
-        self.compiled: Any = None
+        self.compiled: jax.stages.Compiled | None = None
         self.seconds = self.compile_seconds = self.flops = 0.0
 
     @property
@@ -78,7 +78,7 @@ class Examination:
         with jax.set_mesh(self.mesh):  # not for the checks of single devices
             yield from check()
 
-    def _begin(self, key: jax.Array) -> Any:
+    def _begin(self, key: jax.Array) -> Params:
         zeros = jnp.zeros(self.model.autoencoder.latent_channels)
         return {"params": self.model.init_autoencoder(key), "mean": zeros, "std": zeros + 1}
 
@@ -108,12 +108,13 @@ class Examination:
         yield f"random state made in {seconds:.1f} s, {rules.local_bytes(task.abstract) / GIB:.2f} GiB a device"
         batch = self._batch()
         self.flops = task.flops_per_step(batch)
-        self.compiled, self.compile_seconds = timed(lambda: task.train_step.lower(task.abstract, batch).compile())
+        compiled, self.compile_seconds = timed(lambda: task.train_step.lower(task.abstract, batch).compile())
+        self.compiled = compiled
         yield f"compiled in {self.compile_seconds:.1f} s"
         losses = []
 
         def step(state: State) -> State:
-            state, metrics = self.compiled(state, batch)
+            state, metrics = compiled(state, batch)
             losses.append(metrics["loss"])
             return state
 
@@ -240,7 +241,7 @@ class Examination:
             clear()
 
 
-def _same(a: Any, b: Any) -> jax.Array:
+def _same(a: Tree, b: Tree) -> jax.Array:
     bits = lambda leaf: jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf  # noqa: E731
     equal = jax.tree.map(lambda x, y: (bits(x) == bits(y)).all(), a, b)
     return jnp.stack(jax.tree.leaves(equal)).all()

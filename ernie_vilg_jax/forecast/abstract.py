@@ -1,14 +1,16 @@
 """What programs are built from without any array: tasks without data, abstract batches and parameters, meshes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax.aliases import Tree
 from ernie_vilg_jax.chips import Chip
 from ernie_vilg_jax.config import latent_size
 from ernie_vilg_jax.diffusion.loop import visits
@@ -22,7 +24,9 @@ from ernie_vilg_jax.training.diffusion import DiffusionTask
 from ernie_vilg_jax.training.flops import count_flops
 from ernie_vilg_jax.training.validation import Validation
 
-Shape = tuple[tuple[int, ...], Any]
+Shape = tuple[tuple[int, ...], DTypeLike]
+"""Sizes and dtype."""
+Abstract = jax.ShapeDtypeStruct
 
 
 def make_task(phase: str, encoded: bool, config: ConfigDict, mesh: Mesh) -> Any:
@@ -36,7 +40,14 @@ def make_task(phase: str, encoded: bool, config: ConfigDict, mesh: Mesh) -> Any:
     return DiffusionTask(config, model, mesh, nothing, posteriors=cached)
 
 
-def sampling_flops(model: Model, steps: int, params: ModelParams, words: Any, null: Any, noise: Any) -> float:
+def sampling_flops(
+    model: Model,
+    steps: int,
+    params: ModelParams,
+    words: Sequence[Abstract],
+    null: Sequence[Abstract],
+    noise: Abstract,
+) -> float:
     """FLOPs of sampling with guidance, by parts: how many steps a stage has is data to the program.
 
     Each step looks at every image twice; the prompts and the empty one are read once.
@@ -55,7 +66,7 @@ def turns(stages: Stages, sampler: Sampler) -> int:
     return round(len(sampler.timesteps) / len(visits(stages, sampler.timesteps)))
 
 
-def parts(task: Any) -> dict[str, Any]:
+def parts(task: AutoencoderTask | DiffusionTask) -> dict[str, Tree]:
     """The state of a task, by the names that people read."""
     names = {"params": "parameters", "ema": "average", "opt": "optimizer"}
     state = task.abstract
@@ -65,7 +76,7 @@ def parts(task: Any) -> dict[str, Any]:
     return whole | {f"experts, {names[name]}": tree for name, tree in state["experts"].items()}
 
 
-def batch_shapes(config: ConfigDict, task: Any) -> dict[str, Shape]:
+def batch_shapes(config: ConfigDict, task: AutoencoderTask | DiffusionTask) -> dict[str, Shape]:
     """Shape and type of every array that a training step is given."""
     batch, length, side = task.batch_size, config.tokenizer.max_length, latent_size(config)
     image = {"image": ((batch, config.model.image_size, config.model.image_size, 3), jnp.uint8)}
@@ -84,12 +95,12 @@ def batch_shapes(config: ConfigDict, task: Any) -> dict[str, Shape]:
     return shapes | {"mean": latents, "log_variance": latents}
 
 
-def placed_batch(shapes: Mapping[str, Shape], mesh: Mesh) -> Any:
+def placed_batch(shapes: Mapping[str, Shape], mesh: Mesh) -> dict[str, Abstract]:
     over = rules.batch_sharding(mesh)
     return {name: jax.ShapeDtypeStruct(*shape, sharding=over) for name, shape in shapes.items()}
 
 
-def sampling_params(model: Model, dtype: Any, place: Callable[[Any], Any]) -> ModelParams:
+def sampling_params(model: Model, dtype: DTypeLike, place: Callable[[Tree], Tree]) -> ModelParams:
     """Abstract parameters as sampling reads them: in `dtype`, but for the autoencoder."""
     key = jax.random.key(0)
     half = lambda tree: place(jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), tree))  # noqa: E731

@@ -5,13 +5,13 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax.aliases import Params, Tree
 from ernie_vilg_jax.diffusion.samplers import make_sampler
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.forecast.abstract import (
@@ -92,7 +92,7 @@ def validation(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
     size, image = piece_of(task.model, mesh), task.model.image_size
     shapes: dict[str, Shape] = {"image": ((size, image, image, 3), jnp.uint8), "valid": ((size,), jnp.bool_)}
     if phase == "autoencoder":
-        run: Callable[..., Any] = lambda state, piece: task.errors_of(state["ema"], piece)  # noqa: E731
+        run: Callable[..., Tree] = lambda state, piece: task.errors_of(state["ema"], piece)  # noqa: E731
     else:
         words = size, config.tokenizer.max_length
         shapes |= {"tokens": (words, jnp.int32), "token_mask": (words, jnp.bool_)}
@@ -151,7 +151,14 @@ def sampling(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
     over = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
     tokens, mask, noise = (jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=over) for x in (*words, noise))
 
-    def run(params: ModelParams, tokens: Any, mask: Any, null: Any, noise: Any, scale: Any) -> jax.Array:
+    def run(
+        params: ModelParams,
+        tokens: jax.Array,
+        mask: jax.Array,
+        null: tuple[jax.Array, jax.Array],
+        noise: jax.Array,
+        scale: jax.Array,
+    ) -> jax.Array:
         return generate(model, params, model.stages, sampler, tokens, mask, null, noise, scale, key)
 
     return Built(
@@ -197,7 +204,7 @@ def build(name: str, config: ConfigDict, mesh: Mesh, batch: int = 0) -> Built:
     return PROGRAMS[name](config.copy_and_resolve_references(), mesh, batch)
 
 
-def _frozen(config: ConfigDict, mesh: Mesh) -> tuple[Encoder, Any, Any]:
+def _frozen(config: ConfigDict, mesh: Mesh) -> tuple[Encoder, Params, jax.ShapeDtypeStruct]:
     """The encoder, an autoencoder for it, and a piece of images."""
     encoder = Encoder(build_model(config), mesh)
     abstract = encoder.model.abstract_autoencoder()
@@ -210,6 +217,6 @@ def _validator(task: DiffusionTask) -> Validator:
     return Validator(task.config, task.model, task.mesh, task.stages, task.trained)
 
 
-def _beside(function: Callable[..., Any], mesh: Mesh) -> Any:
+def _beside(function: Callable[..., Tree], mesh: Mesh) -> jax.stages.Wrapped:
     """Jitted so that arguments which are not used take their memory, as they do in a run."""
     return jax.jit(lambda *args: function(*args), keep_unused=True, out_shardings=rules.replicated(mesh))

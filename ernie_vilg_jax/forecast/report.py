@@ -15,6 +15,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from ernie_vilg_jax.aliases import Tree
 from ernie_vilg_jax.chips import Chip
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.forecast.hlo import Program
@@ -146,20 +147,22 @@ class Built:
     title: str
     mesh: Mesh
     batch: int
-    jitted: Any
-    args: tuple[Any, ...]
-    state: Mapping[str, Any]
+    jitted: jax.stages.Wrapped
+    args: tuple[Tree, ...]
+    state: Mapping[str, Tree]
     flops: Callable[[], float] | None = None
     turns: int = 1
 
-    def lower(self) -> tuple[Any, float]:
+    def lower(self) -> tuple[jax.stages.Lowered, float]:
         """The program as the compiler gets it, and the FLOPs that it executes."""
         with jax.set_mesh(self.mesh):
             traced = self.jitted.trace(*self.args)
             return traced.lower(), jaxpr_flops(traced.jaxpr)
 
 
-def forecast(built: Built, chip: Chip, effort: str = "", lowered: tuple[Any, float] | None = None) -> Forecast:
+def forecast(
+    built: Built, chip: Chip, effort: str = "", lowered: tuple[jax.stages.Lowered, float] | None = None
+) -> Forecast:
     """Compiles a program for `chip`; `effort` is "" or `QUICK`. `lowered` is `built.lower()`, where it is known."""
     program, executed = lowered or built.lower()
     with jax.set_mesh(built.mesh):
@@ -194,11 +197,11 @@ def needed(refusal: str) -> float:
     return float(found[1]) * 2.0 ** (10 * " KMGT".index(found[2] or " ")) if found else math.inf
 
 
-def report(compiled: Any, turns: int = 1, **known: Any) -> Forecast:
+def report(compiled: jax.stages.Compiled, turns: int = 1, **known: Any) -> Forecast:
     """Joins what is known of a program with what the compiler says of it; `turns` as in `Program`."""
-    memory = compiled.memory_analysis()
+    memory: Any = compiled.memory_analysis()
     try:
-        program = Program(compiled.as_text(), turns)
+        program = Program(compiled.as_text() or "", turns)
     except (jax.errors.JaxRuntimeError, ValueError):
         # jaxlib cannot print all that a newer TPU compiler makes; memory is known all the same.
         program = None
@@ -227,7 +230,7 @@ def peak_of(memory: Any) -> float:
     return float(peak + memory.generated_code_size_in_bytes)
 
 
-def search(batch: int, forecast: Callable[[int], Forecast], tell: Callable[[str], Any]) -> Forecast:
+def search(batch: int, forecast: Callable[[int], Forecast], tell: Callable[[str], object]) -> Forecast:
     """Of the largest multiple of `batch` that fits. Raises UserError if not even the first does.
 
     Memory grows by about as much with each multiple, so that two tries say where the limit lies, and a third is there.

@@ -82,7 +82,7 @@ class Row:
         return self.program, str(self.images or ""), peak, of, estimate, self.verdict, self.compiled
 
 
-def compile_all(jobs: Sequence[Job], folder: Path, tell: Callable[[str], Any]) -> bool:
+def compile_all(jobs: Sequence[Job], folder: Path, tell: Callable[[str], object]) -> bool:
     """Compiles what is not compiled yet, and tells the table line by line. Returns whether every program fits.
 
     Writes for each PROGRAM.txt, its report, and PROGRAM.json, its record; and table.md, as far as it got.

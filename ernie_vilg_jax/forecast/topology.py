@@ -10,8 +10,9 @@ import os
 import re
 from collections.abc import Sequence
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from ernie_vilg_jax.aliases import Device
 from ernie_vilg_jax.chips import CHIPS, Chip
 from ernie_vilg_jax.errors import UserError
 
@@ -46,7 +47,7 @@ def parse(topology: str) -> Slice:
     return Slice(slices * each, slices, chip)
 
 
-def describe(topology: str) -> tuple[Sequence[Any], Chip]:
+def describe(topology: str) -> tuple[Sequence[Device], Chip]:
     """The devices of a slice such as "v5p:4x4x8" or "v6e:16x16", to compile for, and what one of its chips is like."""
     name = topology.partition(":")[0]
     if name not in CHIPS:
@@ -56,7 +57,7 @@ def describe(topology: str) -> tuple[Sequence[Any], Chip]:
     return devices_of(topology), CHIPS[name]
 
 
-def devices_of(topology: str) -> Sequence[Any]:
+def devices_of(topology: str) -> Sequence[Device]:
     """The devices of a slice, of any chip that the installed libtpu knows."""
     for variable, value in _ENVIRONMENT.items():
         os.environ.setdefault(variable, value)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
+from ernie_vilg_jax.aliases import Params
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import layout
 from ernie_vilg_jax.interop.safetensors_files import Tensors
@@ -93,7 +94,7 @@ def statistics(config: Mapping[str, Any], channels: int, origin: str) -> tuple[n
     return mean.astype(np.float32), std.astype(np.float32)
 
 
-def abstract(sizes: Mapping[str, Any]) -> Any:
+def abstract(sizes: Mapping[str, Any]) -> Params:
     """Shapes of the parameters of an autoencoder with these fields."""
     module = Autoencoder(**sizes)
     key, images = jax.random.key(0), jnp.zeros((1, module.downsampling, module.downsampling, 3))
@@ -118,7 +119,7 @@ def names(levels: int) -> layout.Names:
     return of
 
 
-def read(config: Mapping[str, Any], tensors: Tensors) -> tuple[dict[str, Any], Any]:
+def read(config: Mapping[str, Any], tensors: Tensors) -> tuple[dict[str, Any], Params]:
     """(fields of config.model.autoencoder, {"params", "mean" [c], "std" [c]}) as numpy fp32.
 
     Raises UserError where config.json or the tensors do not fit our autoencoder.

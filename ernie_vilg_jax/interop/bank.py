@@ -19,6 +19,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax import checkpointing, paths
+from ernie_vilg_jax.aliases import Params, Tree
 from ernie_vilg_jax.checkpointing import expert_name
 from ernie_vilg_jax.config import default_config, fields
 from ernie_vilg_jax.diffusion.stages import Stages
@@ -26,7 +27,7 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import components
 from ernie_vilg_jax.model import Model, build_model
 
-NewOptimizer = Callable[[ConfigDict], Callable[[Any], Any]]
+NewOptimizer = Callable[[ConfigDict], Callable[[Params], Tree]]
 """A config -> parameters -> the state of a fresh optimizer. Handed in: training is above this floor."""
 # What decides how an expert is trained; the batch does not, since runs divide theirs among few or many experts.
 DECIDES = (
@@ -250,8 +251,8 @@ def most_in_charge(stages: Stages, low: int, high: int) -> int:
 
 
 def _fresh_items(
-    path: epath.Path, model: Model, origins: set[int], optimizer: Callable[[Any], Any]
-) -> Iterator[tuple[str, Any]]:
+    path: epath.Path, model: Model, origins: set[int], optimizer: Callable[[Params], Tree]
+) -> Iterator[tuple[str, Tree]]:
     """Items that training can begin with, from the averages of a checkpoint: one at a time, as numpy fp32."""
     key = jax.random.key(0)
     abstract = {"text_encoder": jax.eval_shape(model.init_text_encoder, key)}

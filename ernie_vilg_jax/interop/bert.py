@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
+from ernie_vilg_jax.aliases import Params
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import layout
 from ernie_vilg_jax.interop.safetensors_files import Tensors
@@ -80,14 +81,16 @@ def names(path: str) -> tuple[str, ...]:
     return tuple(layout.tensor_name(f"encoder.layer.{int(number)}.{name}", path) for name in LAYERS[layer])
 
 
-def abstract(sizes: Mapping[str, Any], vocab_size: int, max_length: int) -> Any:
+def abstract(sizes: Mapping[str, Any], vocab_size: int, max_length: int) -> Params:
     """Shapes of the parameters of a text encoder with these fields."""
     module = TextEncoder(**sizes, vocab_size=vocab_size, max_length=max_length)
     tokens = jnp.zeros((1, max_length), jnp.int32)
     return jax.eval_shape(module.init, jax.random.key(0), tokens, tokens == 0)["params"]
 
 
-def read(config: Mapping[str, Any], tensors: Tensors, vocab_size: int, max_length: int) -> tuple[dict[str, Any], Any]:
+def read(
+    config: Mapping[str, Any], tensors: Tensors, vocab_size: int, max_length: int
+) -> tuple[dict[str, Any], Params]:
     """(fields of config.model.text_encoder, its parameters) as numpy fp32.
 
     Args:
@@ -150,7 +153,7 @@ def _folded(tensors: Tensors, tasks: bool, vocab_size: int, max_length: int) -> 
 
 
 def write(
-    sizes: Mapping[str, Any], params: Any, vocab_size: int, max_length: int, pad_id: int
+    sizes: Mapping[str, Any], params: Params, vocab_size: int, max_length: int, pad_id: int
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """(config.json, tensors) of a BertModel without pooler; the inverse of `read`.
 

@@ -13,6 +13,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax import checkpointing, paths
+from ernie_vilg_jax.aliases import Params
 from ernie_vilg_jax.config import flat
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
@@ -30,7 +31,7 @@ HOW = (*checkpointing.HOW, ".dropout")
 def write_component(
     output: epath.Path,
     component: str,
-    params: Any,
+    params: Params,
     config: ConfigDict,
     tokenizer: Tokenizer | None = None,
     report: str = "",

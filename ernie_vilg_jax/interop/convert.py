@@ -5,7 +5,6 @@ Each function takes folders, writes one, and returns what to tell the person.
 
 import json
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -13,12 +12,13 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax import checkpointing
+from ernie_vilg_jax.aliases import Params
 from ernie_vilg_jax.config import default_config, flat
 from ernie_vilg_jax.data import tokenizers
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import autoencoder_kl, bert, components, unet_2d, warm_start
 from ernie_vilg_jax.interop.safetensors_files import FILES, open_tensors, read_config, write_folder
-from ernie_vilg_jax.model import build_model
+from ernie_vilg_jax.model import Model, build_model
 
 VOCABULARIES = ("vocab.txt", "tokenizer.json")
 
@@ -98,7 +98,7 @@ def export_autoencoder(checkpoint: str | Path, output: epath.PathLike, *, overwr
     """The autoencoder of a run or checkpoint, as a folder that AutoencoderKL.from_pretrained of diffusers loads."""
     target = components.free(output, checkpoint, overwrite)
     path, config, model = _open(checkpoint, "autoencoder")
-    abstract: Any = model.abstract_autoencoder()
+    abstract: Params = model.abstract_autoencoder()
     training = checkpointing.read_metadata(path, "autoencoder")["phase"] == "autoencoder"
     if training:  # its latents are measured when `base` begins
         abstract = {"ema": abstract["params"]}
@@ -130,13 +130,13 @@ def export_text_encoder(checkpoint: str | Path, output: epath.PathLike, *, overw
     return f"{output}: {size / 2**20:.1f} MB; {how}"
 
 
-def _open(checkpoint: str | Path, item: str) -> tuple[epath.Path, ConfigDict, Any]:
+def _open(checkpoint: str | Path, item: str) -> tuple[epath.Path, ConfigDict, Model]:
     path = checkpointing.find(checkpoint)
     config = checkpointing.read_config(path, default_config(), item)
     return path, config, build_model(config)
 
 
-def _read(path: epath.Path, item: str, abstract: Any) -> Any:
+def _read(path: epath.Path, item: str, abstract: Params) -> Params:
     """The item as numpy fp32."""
     blank = jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), np.float32), leaf.shape), abstract)
     return checkpointing.read_items(path, {item: blank})[item]
@@ -150,12 +150,12 @@ def _is_ours(source: str | Path) -> bool:
     return True
 
 
-def _our_unet(source: str | Path) -> Any:
+def _our_unet(source: str | Path) -> Params:
     path, _, model = _open(source, components.ITEMS["unet"])
     return _read(path, components.ITEMS["unet"], {"ema": jax.eval_shape(model.init_unet, jax.random.key(0))})["ema"]
 
 
-def _told(output: epath.PathLike, component: str, params: Any, config: ConfigDict, more: str) -> str:
+def _told(output: epath.PathLike, component: str, params: Params, config: ConfigDict, more: str) -> str:
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     wanted = (
         f"{components.flags_of({f'phases.base.{component}_from': str(output)})} {components.flags(component, config)}"

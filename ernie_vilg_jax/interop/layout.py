@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from ernie_vilg_jax.aliases import Params
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop.safetensors_files import Tensors
 
@@ -33,12 +34,12 @@ BLOCKS = (
 )
 
 
-def flat(tree: Any) -> dict[str, Any]:
+def flat(tree: Params) -> dict[str, Any]:
     """{"a/b": leaf} of a nested dict."""
     return flatten_dict(tree, sep="/")
 
 
-def nested(leaves: dict[str, Any]) -> Any:
+def nested(leaves: dict[str, Any]) -> Params:
     """The inverse of `flat`."""
     return unflatten_dict(leaves, sep="/")
 
@@ -85,7 +86,7 @@ def to_theirs(path: str, array: np.ndarray, count: int = 1) -> list[np.ndarray]:
     return pieces
 
 
-def read_tree(abstract: Any, names: Names, tensors: Tensors, what: str) -> Any:
+def read_tree(abstract: Params, names: Names, tensors: Tensors, what: str) -> Params:
     """Parameters like `abstract` (a tree of shapes), as numpy fp32, each from the tensors of its names.
 
     Raises UserError unless the tensors are exactly those that the tree needs: none missing, none left, no other shape.
@@ -109,7 +110,7 @@ def read_tree(abstract: Any, names: Names, tensors: Tensors, what: str) -> Any:
     return nested({path: to_ours(path, map(tensors.read, theirs)) for path, (theirs, _) in wanted.items()})
 
 
-def write_tree(params: Any, names: Names) -> dict[str, np.ndarray]:
+def write_tree(params: Params, names: Names) -> dict[str, np.ndarray]:
     """Their tensors, fp32, by name: what `read_tree` reads back bit for bit."""
     tensors = {}
     for path, leaf in flat(params).items():

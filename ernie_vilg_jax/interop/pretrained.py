@@ -154,6 +154,6 @@ def check_positive(kind: str, **options: int) -> None:
             raise UserError(f"{kind} option {option}={value!r} must be a whole number of at least 1")
 
 
-def check_ids(images: Sequence[Any], ids: Sequence[str]) -> None:
+def check_ids(images: Sequence[Image.Image], ids: Sequence[str]) -> None:
     if len(images) != len(ids):
         raise ValueError(f"{len(images)} images but {len(ids)} ids")

@@ -1,10 +1,11 @@
 """A start of a network from another that is not quite the same: what fits is taken, and every tensor accounted for."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
+from ernie_vilg_jax.aliases import Params
 from ernie_vilg_jax.interop import layout
 from ernie_vilg_jax.interop.safetensors_files import Tensors
 
@@ -53,8 +54,8 @@ class Report(NamedTuple):
 
 
 def fit(
-    fresh: Any, names: layout.Names, tensors: Tensors, reason: Callable[[str, tuple[int, ...]], str]
-) -> tuple[Any, Report]:
+    fresh: Params, names: layout.Names, tensors: Tensors, reason: Callable[[str, tuple[int, ...]], str]
+) -> tuple[Params, Report]:
     """(parameters, report): `fresh` with each array in place of which `tensors` have one of the same shape.
 
     Args:
@@ -85,7 +86,7 @@ def _why_not(path: str, shape: tuple[int, ...], theirs: tuple[str, ...], tensors
     return ""
 
 
-def as_tensors(origin: str, params: Mapping[str, Any]) -> Tensors:
+def as_tensors(origin: str, params: Params) -> Tensors:
     """One of our own trees as if it were theirs, each array under its path."""
     leaves = layout.flat(params)
     shapes = {path: layout.their_shape(path, tuple(leaf.shape)) for path, leaf in leaves.items()}

@@ -7,7 +7,6 @@ The textual knowledge of the paper. Both are for training; at inference the plai
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ import numpy as np
 def emphasise(
     ids: Sequence[int],
     spans: Sequence[tuple[int, int]],
-    words: Sequence[Sequence[Any]],
+    words: Sequence[tuple[int, int, str]],
     *,
     symbols: Mapping[str, int] | None,
     weight: float,

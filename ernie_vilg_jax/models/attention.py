@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-Dtype = Any
+Dtype = jax.typing.DTypeLike
 HEAVY = "heavy"
 """Name of what takes long to compute again: a remat policy may keep it."""
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from ernie_vilg_jax.models.attention import GroupNorm
 
-Dtype = Any
+Dtype = jax.typing.DTypeLike
 PRECISIONS = ("default", "high", "highest")
 
 

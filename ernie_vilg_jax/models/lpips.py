@@ -6,6 +6,7 @@
 A pure function of parameters that are handed in: there is nothing here to train.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -31,7 +32,7 @@ def shapes() -> dict[str, Any]:
     return found
 
 
-def distance(params: Any, a: jax.Array, b: jax.Array) -> jax.Array:
+def distance(params: Mapping[str, Any], a: jax.Array, b: jax.Array) -> jax.Array:
     """Of images [B, H, W, 3] in [-1, 1], at least 16 pixels wide and high: [B], 0 where they are the same."""
     count = a.shape[0]
     x = (jnp.concatenate([a, b]) - jnp.asarray(SHIFT)) / jnp.asarray(SCALE)

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-Dtype = Any
+Dtype = jax.typing.DTypeLike
 
 
 class Text(NamedTuple):

@@ -16,7 +16,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from ernie_vilg_jax.models.attention import HEAVY, Attention, GroupNorm, JointAttention, plain_attention
 
-Dtype = Any
+Dtype = jax.typing.DTypeLike
 zeros = nn.initializers.zeros
 
 

@@ -7,12 +7,13 @@ slices); `tensor` exchanges activations in every layer, so its devices are neigh
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import jax
+import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh
 
+from ernie_vilg_jax.aliases import Device
 from ernie_vilg_jax.errors import UserError
 
 AXES = ("expert", "data", "fsdp", "tensor")
@@ -20,7 +21,7 @@ ACROSS_SLICES = ("expert", "data")
 """Axes that may lie between slices, whose network is slower than that within one."""
 
 
-def make_mesh(sizes: Mapping[str, int], devices: Sequence[Any] | None = None) -> Mesh:
+def make_mesh(sizes: Mapping[str, int], devices: Sequence[Device] | None = None) -> Mesh:
     """A mesh over `devices` (all by default) with the given axis sizes; one of them may be -1, "all that are left".
 
     Devices of several slices are laid out so that only `expert` or `data` lies between slices.
@@ -84,7 +85,7 @@ def _factorings(count: int, parts: int) -> Iterator[tuple[int, ...]]:
             yield (*head, count // math.prod(head))
 
 
-def _over_slices(shape: Sequence[int], slices: int, devices: Sequence[Any]) -> Any:
+def _over_slices(shape: Sequence[int], slices: int, devices: Sequence[Device]) -> np.ndarray:
     between = _between(shape, slices)
     within = [size // step for size, step in zip(shape, between, strict=True)]
     return mesh_utils.create_hybrid_device_mesh(within, between, devices)

@@ -23,6 +23,7 @@ from absl import logging as absl_logging
 from etils import epath
 from jax.sharding import Sharding
 
+from ernie_vilg_jax.aliases import Tree
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.sharding.watch import LOST, RESUME, Watch, about_peers, leave, sentence_for_aborts
 
@@ -254,10 +255,10 @@ def wait_for_all(purpose: str) -> None:
         _state().client.wait_at_barrier(_next_key(purpose), STARTUP_TIMEOUT * 1000)
 
 
-def to_all(tree: Any, sharding: Sharding) -> Any:
+def to_all(tree: Tree, sharding: Sharding) -> Tree:
     """NumPy arrays that every process has whole and alike, as global arrays."""
 
-    def one(leaf: Any) -> jax.Array:
+    def one(leaf: np.ndarray) -> jax.Array:
         array = np.asarray(leaf)
         return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 

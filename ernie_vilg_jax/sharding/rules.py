@@ -12,8 +12,12 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.typing import DTypeLike
 
+from ernie_vilg_jax.aliases import Params, Tree
 from ernie_vilg_jax.errors import UserError
+
+Leaf = jax.Array | jax.ShapeDtypeStruct
 
 BATCH = PartitionSpec(("expert", "data", "fsdp"))
 
@@ -41,16 +45,16 @@ def spec_of(path: str, shape: tuple[int, ...], mesh: Mesh, lead: tuple[str, ...]
     return PartitionSpec(*(axis if fits(size, axis) else None for size, axis in zip(shape, names, strict=True)))
 
 
-def shardings(tree: Any, mesh: Mesh, lead: tuple[str, ...] = ()) -> Any:
+def shardings(tree: Tree, mesh: Mesh, lead: tuple[str, ...] = ()) -> Tree:
     """A NamedSharding for every array (or ShapeDtypeStruct) of `tree`."""
 
-    def one(key_path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+    def one(key_path: tuple[Any, ...], leaf: Leaf) -> NamedSharding:
         return NamedSharding(mesh, spec_of(path_of(key_path), leaf.shape, mesh, lead if leaf.ndim >= len(lead) else ()))
 
     return jax.tree_util.tree_map_with_path(one, tree)
 
 
-def gather(tree: Any, mesh: Mesh, dtype: Any) -> Any:
+def gather(tree: Params, mesh: Mesh, dtype: DTypeLike) -> Params:
     """Whole parameters for computing, of parameters cut along `fsdp`; their gradients are cut again.
 
     Kernels are gathered in the compute dtype: half the traffic, and the same numbers, since layers cast them anyway.
@@ -60,7 +64,7 @@ def gather(tree: Any, mesh: Mesh, dtype: Any) -> Any:
     if mesh.shape["fsdp"] == 1:
         return tree
 
-    def one(key_path: tuple[Any, ...], leaf: Any) -> Any:
+    def one(key_path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
         path = path_of(key_path)
         spec = spec_of(path, leaf.shape, mesh)
         if "fsdp" not in spec:
@@ -90,12 +94,12 @@ def _whole_backward(whole: PartitionSpec, cut: PartitionSpec, residual: None, gr
 _whole.defvjp(_whole_forward, _whole_backward)
 
 
-def placed(tree: Any, shardings: Any) -> Any:
+def placed(tree: Tree, shardings: Tree) -> Tree:
     """ShapeDtypeStructs of `tree`'s arrays with `shardings`, a tree of the same structure."""
     return jax.tree.map(lambda leaf, s: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=s), tree, shardings)
 
 
-def local_bytes(tree: Any) -> float:
+def local_bytes(tree: Tree) -> float:
     """Bytes of an abstract, placed tree on one device."""
     return sum(
         math.prod(leaf.sharding.shard_shape(leaf.shape)) * float(getattr(leaf.dtype, "itemsize", 4))
@@ -121,7 +125,7 @@ def to_devices(batch: Mapping[str, np.ndarray], mesh: Mesh, size: int) -> dict[s
     }
 
 
-def over_batch_axes(tree: Any, lead: tuple[str, ...] = ()) -> Any:
+def over_batch_axes(tree: Tree, lead: tuple[str, ...] = ()) -> Tree:
     """Arrays [*lead, B, ...] with the batch over `data` and `fsdp`; inside a jitted function under `jax.set_mesh`.
 
     The compiler follows the inputs' placement only so far: behind a reshape or a random number it may put the whole
@@ -131,7 +135,7 @@ def over_batch_axes(tree: Any, lead: tuple[str, ...] = ()) -> Any:
     return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, spec), tree)
 
 
-def spread(tree: Any) -> Any:
+def spread(tree: Tree) -> Tree:
     """The same over all axes but `tensor`, outside of expert groups: as `batch_sharding` places what comes in."""
     return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, BATCH), tree)
 

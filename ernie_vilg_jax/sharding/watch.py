@@ -77,7 +77,7 @@ class Watch(threading.Thread):
         index: int,
         count: int,
         address: str,
-        on_loss: Callable[[str], Any] | None = None,
+        on_loss: Callable[[str], object] | None = None,
         beat: float = BEAT,
         silence: float = SILENCE,
     ) -> None:

@@ -1,4 +1,4 @@
-"""The machine alone: versions, devices, how fast they multiply and copy, and the attention kernel."""
+"""Checks of the machine alone: versions, devices, speed of products and copies, and the attention kernel."""
 
 import platform
 import time
@@ -23,11 +23,11 @@ Result = TypeVar("Result")
 GIB = 2**30
 PACKAGES = ("ernie_vilg_jax", "jax", "jaxlib", "libtpu", "flax", "orbax-checkpoint", "numpy")
 LEAST = 0.3
-"""Of its peak a device must reach: large products and copies reach more than twice as much where all is well."""
+"""Share of its peak that a device must reach; large products and copies reach twice as much if all is well."""
 
 
 def timed(function: Callable[..., Result], *args: Any, times: int = 1) -> tuple[Result, float]:
-    """The last result of `times` calls one after the other, and the seconds of one."""
+    """The result of the last of `times` calls, and the seconds of one call."""
     started, result = time.monotonic(), function(*args)
     for _ in range(times - 1):
         result = function(*args)
@@ -46,7 +46,7 @@ def devices(mesh: Mesh) -> Iterator[str]:
     )
     limits = sorted({limit for one in mesh.local_devices if (limit := memory_of(one).get("bytes_limit"))})
     told = " or ".join(f"{limit / GIB:.1f} GiB" for limit in limits)
-    yield f"memory of a device: {told or 'it does not say'}"
+    yield f"memory of a device: {told or 'unknown'}"
     alone = sorted(str(device) for device in set(jax.devices()) - set(mesh.devices.flat))
     if alone:
         yield f"not in the mesh: {', '.join(alone)}"
@@ -60,7 +60,7 @@ def _version(package: str) -> str | None:
 
 
 def memory_of(device: Device) -> dict[str, int]:
-    """What a device says of its memory: "bytes_limit", "peak_bytes_in_use"; nothing on a CPU."""
+    """A device's own figures about its memory: "bytes_limit", "peak_bytes_in_use"; empty on a CPU."""
     return device.memory_stats() or {}
 
 
@@ -72,8 +72,8 @@ def arithmetic(mesh: Mesh) -> Iterator[str]:
     multiply = jax.jit(lambda a, b: jnp.matmul(a, b, preferred_element_type=jnp.float32))
     a, b = (jax.device_put(jnp.asarray(one, jnp.bfloat16), device) for one in numbers)
     if not np.array_equal(multiply(a, b), numbers[0] @ numbers[1]):
-        raise ArithmeticError(f"{device} multiplies small whole numbers wrongly: the device or its driver is faulty")
-    yield "products of small whole numbers are exact"
+        raise ArithmeticError(f"{device} multiplies small integers wrongly: the device or its driver is faulty")
+    yield "products of small integers are exact"
 
     n = 512 if small else 8192
     a = jax.device_put(jnp.ones((n, n), jnp.bfloat16), device)
@@ -90,17 +90,17 @@ def arithmetic(mesh: Mesh) -> Iterator[str]:
 
 
 def _rate(what: str, achieved: float, unit: str, scale: float, peak: float | None) -> Iterator[str]:
-    share = f", {achieved / peak:.0%} of the peak" if peak else ", of a peak that is not known here"
+    share = f", {achieved / peak:.0%} of the peak" if peak else ", of an unknown peak"
     yield f"{what}: {achieved / scale:.1f} {unit}{share}"
     if peak and achieved < LEAST * peak:
         raise ArithmeticError(f"{what}: less than {LEAST:.0%} of the peak; is another program using the device?")
 
 
 def attention_kernel(mesh: Mesh, positions: int = 4096) -> Iterator[str]:
-    """The kernel against plain attention, forward and backward, as far as bf16 goes."""
+    """Compares the kernel with plain attention, forward and backward, within the precision of bf16."""
     device = mesh.local_devices[0]
     if device.platform != "tpu":
-        raise Skipped("no TPU: attention is plain attention here")
+        raise Skipped("no TPU: this device uses plain attention")
     keys = jax.random.split(jax.random.key(0), 3)
     words = 77
     keyed = (2, words + positions, 8, 64)
@@ -123,4 +123,7 @@ def attention_kernel(mesh: Mesh, positions: int = 4096) -> Iterator[str]:
         difference = float(np.abs(ours - plain).max() / np.abs(plain).max())
         yield f"largest difference of {name}: {difference:.1e} of the largest value"
         if not difference < 0.03:
-            raise ArithmeticError("the kernel disagrees; train with --config.model.attention_kernel_from=0 meanwhile")
+            raise ArithmeticError(
+                "the kernel disagrees with plain attention; until that is fixed, train with "
+                "--config.model.attention_kernel_from=0"
+            )

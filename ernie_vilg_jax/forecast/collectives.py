@@ -1,4 +1,4 @@
-"""Collectives in the text of a compiled program: which arrays they move, between which devices."""
+"""Collectives in the text of a compiled program: the arrays they move, and between which devices."""
 
 import dataclasses
 import itertools
@@ -22,10 +22,10 @@ _SHAPE = re.compile(r"\b(\w+)\[([\d,]*)\]")
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """One collective operation: `trips` times, `groups` of devices (places in the mesh, in order) exchange `shapes`.
+    """One collective operation: `trips` times, `groups` of devices (positions in the mesh, in order) exchange `shapes`.
 
-    `shapes` are those of all its arrays on one device, for the compiler combines many into one operation: of what goes
-    in or of what comes out, whichever is more. So an all-gather counts what it makes, a reduce-scatter what it takes.
+    `shapes` has all its arrays on one device, because the compiler combines many into one operation: its operands or
+    its results, whichever are larger. So an all-gather counts its results, a reduce-scatter its operands.
     """
 
     kind: str
@@ -35,11 +35,11 @@ class Collective:
 
     @property
     def bytes(self) -> int:
-        """Of all its arrays, on one device, once."""
+        """Bytes of all its arrays, on one device, once."""
         return bytes_of(self.shapes)
 
     def crosses(self, mesh_shape: Iterable[int], axis: int) -> bool:
-        """Whether a group holds devices at different places along that axis of the mesh."""
+        """Whether a group spans several positions along that axis of the mesh."""
         places = np.arange(int(np.prod(tuple(mesh_shape)))).reshape(tuple(mesh_shape))
         place_on_axis = np.empty(places.size, int)
         for coordinates, place in np.ndenumerate(places):

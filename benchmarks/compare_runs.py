@@ -2,7 +2,7 @@
 
     python benchmarks/compare_runs.py --output=curves.png baseline=runs/demo/base knowledge=runs/knowledge/base
 
-Each run is NAME=FOLDER, the folder that holds its metrics.jsonl. Also prints the table of the steps that all have.
+Each run is NAME=FOLDER, the folder that holds its metrics.jsonl. Also prints a table of the steps that all have.
 Needs matplotlib (`pip install 'ernie_vilg_jax[dev]'`).
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-_OUTPUT = flags.DEFINE_string("output", "curves.png", "Picture to write.")
+_OUTPUT = flags.DEFINE_string("output", "curves.png", "Image file to write.")
 PREFIX = "validation/"
 
 

@@ -164,7 +164,7 @@ def test_wrong_options(models: dict[str, Path], tmp_path: Path):
         (make_captioner, {"model": blip, "beams": 0}, "beams=0 must be a whole number"),
         (make_captioner, {"model": blip, "batch_size": 1.5}, "batch_size=1.5 must be a whole number"),
         (make_captioner, {"model": marian}, "is a marian model, not a captioner: give one of the types vision-"),
-        (make_captioner, {"model": str(tmp_path)}, "captioner model .* holds no config.json"),
+        (make_captioner, {"model": str(tmp_path)}, "captioner model .* has no config.json"),
         (make_captioner, {"model": "none/"}, "is not a folder"),
         (make_translator, {"model": blip}, "is a blip model, not a translator: give a sequence-to-sequence"),
         (make_translator, {"model": marian, "max_tokens": 0}, "max_tokens=0 must be a whole number"),

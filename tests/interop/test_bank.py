@@ -291,7 +291,7 @@ def test_other_paths_seeds_and_machines_do_fit(jobs: Jobs, tmp_path: Path) -> No
         (("{first}", "/nowhere", "{out}"), "/nowhere: there is no such folder"),
         (("{first}", "{second}", "{first}"), "first.*experts is not empty; name another folder, or give --overwrite"),
         (("{first}", "{out}"), "say .*`merge RUN RUN ... OUTPUT`"),
-        (("{first}", "{second}", "{together}/experts/checkpoints/4"), "is a checkpoint, but a run is to be written there"),
+        (("{first}", "{second}", "{together}/experts/checkpoints/4"), "is a checkpoint, but a run is to be"),
     ],
 )
 def test_runs_that_cannot_be_merged(

@@ -102,7 +102,7 @@ def whole(folder: Path) -> bytes:
 )
 def test_damaged_files_are_named(damage: Any, tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(damage(whole(tmp_path)))
-    with pytest.raises(UserError, match=r"x\.safetensors is damaged, or not a safetensors file \(.*\); get another copy"):
+    with pytest.raises(UserError, match=r"x\.safetensors is damaged, or not a safetensors file \(.*\); get"):
         open_tensors(tmp_path / "x.safetensors")
 
 

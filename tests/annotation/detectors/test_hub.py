@@ -137,7 +137,7 @@ def fails(message: str, **options: Any) -> None:
 def test_wrong_options(models: dict[str, Path], tmp_path: Path):
     detr, owl = str(models["detr"]), str(models["owl_vit"])
     fails("is not a folder: check the path", model=str(tmp_path / "none"))
-    fails("holds no config.json", model=str(tmp_path))
+    fails("has no config.json", model=str(tmp_path))
     fails("is a file", model=f"{detr}/config.json")
     fails(r"threshold=1.5 must be in \[0, 1\]", model=detr, threshold=1.5)
     fails("batch_size=0 must be a whole number of at least 1", model=detr, batch_size=0)

@@ -228,7 +228,7 @@ def save_once(path: epath.PathLike, items: dict[str, Tree], metadata: dict[str, 
     path = paths.reach(path, "output")
     with writing(path):
         ocp.save_checkpointables(paths.absolute(path), items, custom_metadata=seal(items, metadata))
-    # Orbax notes the folder it wrote to in here; whoever gets a copy need not know it.
+    # Orbax writes the path of the folder into this file; copies should not carry it.
     (path / "commit_success.txt").write_text("Checkpoint commit was successful.")
 
 

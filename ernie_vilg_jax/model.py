@@ -146,7 +146,7 @@ def to_float(images: jax.Array) -> jax.Array:
 
 
 def build_model(config: ConfigDict) -> Model:
-    """Builds every module of `config`. Raises UserError naming the field that makes no sense."""
+    """Builds every module of `config`. Raises UserError naming the invalid field."""
     dtype = jnp.dtype(config.dtype)
     model = config.model
     # Checkpoints older than this section have no use for it.

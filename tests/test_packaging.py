@@ -1,6 +1,7 @@
 """What an installed wheel holds, and what importing the package costs."""
 
 import importlib.util
+import os
 import re
 import shlex
 import shutil
@@ -145,6 +146,15 @@ def test_the_workflow_calls_the_one_script():
     steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
     assert [step["run"] for step in steps if "run" in step] == ["bash .ci/run"]
     assert (ROOT / ".ci" / "run").is_file()
+
+
+def test_newest_takes_the_readme_command_apart():
+    """`.ci/newest` leaves out the constraints and adds -m; it says when there is no such interpreter."""
+    (line,) = re.findall(r"^ *python3\.11 -m venv .*pytest.*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert " -c constraints.txt " in line and line.count(".venv/bin/python -m pytest") == 1
+    script = ROOT / ".ci" / "newest"
+    done = subprocess.run(["bash", script], capture_output=True, text=True, env={**os.environ, "PYTHON": "python0"})
+    assert done.returncode == 1 and "python0 does not run" in done.stderr
 
 
 def test_citation_names_the_software_and_the_paper():

@@ -45,7 +45,7 @@ class Knowledge:
 
     @staticmethod
     def of(config: ConfigDict) -> Knowledge | None:
-        """None when `config.knowledge` is switched off. Raises UserError naming a field that makes no sense."""
+        """None when `config.knowledge` is switched off. Raises UserError naming an invalid field."""
         settings = config.get("knowledge")
         if not settings or not settings.enabled or config.get("phase") == "autoencoder":
             return None
@@ -147,7 +147,7 @@ class ExampleMaker:
             shard, position = self.source.locate(index)
             raise UserError(
                 f"the image of record {record.id!r} (record {position} of {shard}) cannot be decoded ({error}): "
-                "mend or remove it in its source and prepare again"
+                "fix or remove it in its source and prepare again"
             ) from error
 
     def _emphasise(

@@ -81,7 +81,7 @@ def test_old_names_of_the_attention() -> None:
         ({"act_fn": "mish"}, "act_fn='mish'"),
         ({"in_channels": 4}, "in_channels=4"),
         ({"mid_block_add_attention": False}, "mid_block_add_attention=False"),
-        ({"up_block_types": ["AttnUpDecoderBlock2D"] * 3}, "up_block_types=.*knows only UpDecoderBlock2D"),
+        ({"up_block_types": ["AttnUpDecoderBlock2D"] * 3}, "up_block_types=.*supports only UpDecoderBlock2D"),
         ({"down_block_types": ["DownEncoderBlock2D"]}, "down_block_types=.*each of the 3 numbers in block_out"),
         ({"scaling_factor": 0}, "scaling_factor"),
         ({"scaling_factor": -1.0}, "must be positive"),

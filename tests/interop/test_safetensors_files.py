@@ -122,7 +122,7 @@ def test_tensors_that_cannot_be_read(tmp_path: Path) -> None:
         ((), "has no safetensors file; give the folder that save_pretrained"),
         (("pytorch_model.bin",), "pytorch_model.bin is in PyTorch's own format: .* save_pretrained"),
         (("vae/x.safetensors", "unet/x.safetensors"), "no safetensors file, but its folders unet, vae do: name one"),
-        (("a.safetensors", "b.safetensors"), "holds a.safetensors, b.safetensors: name the file itself"),
+        (("a.safetensors", "b.safetensors"), "holds a.safetensors, b.safetensors: name one file"),
     ],
 )
 def test_folders_without_weights(files: tuple[str, ...], message: str, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_what_is_not_there_or_no_weights(tmp_path: Path) -> None:
 
 
 def test_configs(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"there is no .*config\.json, which says .*--config_json=FILE"):
+    with pytest.raises(UserError, match=r"config\.json is missing, which says .*--config_json=FILE"):
         read_config(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match=r"config\.json is not JSON"):

@@ -139,7 +139,7 @@ def branch(
     if missing := sorted(set(origins) - set(_experts(path))):
         raise UserError(
             f"checkpoint {path} has no {_names(missing)}, from which new experts would start: first join the "
-            "runs that trained its experts with `checkpoint merge"
+            "runs that trained its experts with `checkpoint merge`"
         )
     metadata = checkpointing.make_metadata(config, phase="experts", step=0, data=before.get("data"), examples=0)
     with paths.replacing(_free(output, [path], overwrite)) as folder:

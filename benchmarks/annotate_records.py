@@ -1,16 +1,16 @@
-"""Annotates more than 20,000 real records through Apache Beam, kills it half-way, and compares every byte.
+"""Annotates more than 20,000 real records with Apache Beam, kills the run half-way, and compares every byte.
 
-    python benchmarks/annotate_records.py --work=/tmp/annotation     # some five minutes on two cores
+    python benchmarks/annotate_records.py --work=/tmp/annotation     # about five minutes on two cores
 
-The records are every CLDR emoji in all permissive styles (12,798 pictures) and 9,000 scenes of emoji art, whose
-exact boxes stand for a detector's; `prepare` fetches the art once. Three runs of `python -m ernie_vilg_jax.annotate`:
+The records are every CLDR emoji in all permissive styles (12,798 images) and 9,000 scenes of emoji art, whose exact
+boxes stand in for a detector's; `prepare` fetches the art once. Three runs of `python -m ernie_vilg_jax.annotate`:
 
   local    one process, not interrupted
   beam     DirectRunner with worker processes, not interrupted
-  killed   the same, but SIGKILL to the whole process group once half the shards are done; then the same command again
+  killed   the same, with SIGKILL to the whole process group once half the shards are done; then the same command again
 
-Printed as JSON: records, counts, seconds and records per second of each run (start of Python, Beam and workers included
-in the seconds, and so in the rate), and whether all three directories hold the same files with the same sha256.
+Prints JSON: records, counts, seconds and records per second of each run (with the start of Python, Beam and workers),
+and whether all three directories hold the same files with the same sha256.
 """
 
 import json
@@ -36,7 +36,7 @@ _TAGGER = flags.DEFINE_string("tagger", "both", "As in annotate.")
 
 
 def make_records(output: Path) -> int:
-    """Prepares the records, or finds them prepared, and counts them."""
+    """Prepares the records, unless they are prepared, and counts them."""
     config = default_config()
     config.model.image_size = 64
     config.tokenizer.kind, config.tokenizer.path = "sentencepiece", ""
@@ -68,7 +68,7 @@ def timed(line: list[str], records: int) -> dict[str, Any]:
 
 
 def kill_half_way(line: list[str], output: Path, shards: int) -> dict[str, Any]:
-    """Starts a run, kills it and all its workers once half the shards are done, and says what it left."""
+    """Starts a run, kills it with all its workers once half the shards are done, and reports what it left."""
     process = subprocess.Popen(line, stderr=subprocess.DEVNULL, start_new_session=True)
     while len(done := list(output.glob(".progress/*.array_record.json"))) < shards // 2:
         if process.poll() is not None:

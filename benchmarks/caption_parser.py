@@ -3,10 +3,10 @@
     python -m benchmarks.caption_parser                 # both languages, dev and test
     python -m benchmarks.caption_parser --parts=dev     # while changing rules: the test part is not for tuning
 
-Prints, per language and part of the labelled captions (tests/annotation/taggers/gold), precision, recall and F1 by
-part of speech, over characters and over exact words (`gold_score.py` beside them defines both), the share of gold words
-found exactly, and for each tagger the captions per second of processor time in one process: the median of several
-rounds over the dev captions, each joined with a number so that no two are equal.
+Prints, per language and part of the labelled captions (tests/annotation/taggers/gold), precision, recall and F1 by part
+of speech, over characters and over exact words (`tests/annotation/taggers/gold_score.py` defines both), and the share
+of gold words found exactly. For each tagger it prints captions per second of processor time in one process: the median
+of several rounds over the dev captions, each joined with a number so that no two are equal.
 """
 
 from __future__ import annotations

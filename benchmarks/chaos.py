@@ -1,15 +1,15 @@
-"""Kills a training run again and again, and compares where it ends with a run that nobody touched.
+"""Kills a training run again and again, and compares its end with an undisturbed run.
 
-    python -m benchmarks.chaos --work=/tmp/chaos                        # 50 kills, then the seconds that SIGTERM takes
+    python -m benchmarks.chaos --work=/tmp/chaos                        # 50 kills, then the time that SIGTERM takes
     python -m benchmarks.chaos --work=/tmp/chaos --processes=2 --kills=20
 
 A small bank of four experts with everything on: accumulation, averages, knowledge, a trained text encoder, a checkpoint
-every few steps. `python -m ernie_vilg_jax.train` gets SIGKILL at a random moment (while it starts, while it trains, or
-while a save is under way) and is started again by the same command until it is done. Then all arrays of its last
-checkpoint and the losses of all steps, those that were done twice included, must be those of an unbroken run, bit for
-bit. Of two processes one is killed; the other must end by itself within a minute, with status 170.
+every few steps. `python -m ernie_vilg_jax.train` gets SIGKILL at a random moment (during start-up, training or a save)
+and is started again by the same command until it is done. Then all arrays of its last checkpoint and the losses of all
+steps, including repeated ones, must equal those of an unbroken run, bit for bit. With two processes, one is killed; the
+other must exit by itself within a minute, with status 170.
 
-A line of JSON per kill goes to DIR/kills_<processes>.jsonl. The same command goes on where it was stopped.
+A line of JSON per kill goes to DIR/kills_<processes>.jsonl. The same command resumes an interrupted benchmark.
 Exit status 1 if anything differs.
 """
 
@@ -43,13 +43,13 @@ from benchmarks.lives import (
 )
 
 LOST = 170
-"""Exit status of a process that another one left (`ernie_vilg_jax.sharding.watch`)."""
+"""Exit status of a process whose peer died (`ernie_vilg_jax.sharding.watch`)."""
 WITHIN = 60.0
-"""Seconds in which it must have ended."""
+"""Seconds within which it must have exited."""
 
 
 def differences(folder: Path, unbroken: Path) -> list[str]:
-    """In what a finished run differs from the unbroken one."""
+    """The differences of a finished run from the unbroken one."""
     from benchmarks.damage.uses import checkpoint_digests
 
     last = max((unbroken / "checkpoints").iterdir(), key=lambda step: int(step.name))
@@ -60,13 +60,13 @@ def differences(folder: Path, unbroken: Path) -> list[str]:
 
 
 def await_moment(life: Life, rng: Random, processes: int) -> str:
-    """Waits for a random moment of a life, or for its end. Returns what kind of moment it is."""
+    """Waits for a random moment of a life, or for its end. Returns the kind of moment."""
     moment = rng.choices(("start", "training", "saving"), (2, 4, 5))[0]
     wait, saves, offset = rng.uniform(0, 12), rng.randint(1, 4), rng.choice((0.0, rng.uniform(0, 0.4)))
     was_saving = False
     while life.running():
         if moment == "start" and (processes == 1 or "experts on" in life.log()):
-            break  # several must have found each other: before that the other one waits for --startup_timeout
+            break  # several must have connected: before that the other one waits for --startup_timeout
         if moment == "training" and life.trains():
             break
         if moment == "saving":
@@ -82,7 +82,7 @@ def await_moment(life: Life, rng: Random, processes: int) -> str:
 
 
 def one_life(plan: Plan, workdir: Path, number: int) -> dict[str, Any]:
-    """Starts the command and kills it, or lets it come to its end; what became of it, for the file of kills."""
+    """Starts the command and kills it, or lets it finish. Returns a row for the file of kills."""
     processes, rng = plan.processes, Random(f"{plan.seed}/{plan.processes}/{number}")
     life = plan.start(workdir)
     row: dict[str, Any] = {"number": number, "workdir": workdir.name}
@@ -117,7 +117,7 @@ def one_life(plan: Plan, workdir: Path, number: int) -> dict[str, Any]:
 
 
 def kill_all(plan: Plan, unbroken: Path) -> list[dict[str, Any]]:
-    """Runs and kills until there were so many kills and the last run is done; returns a row for every life."""
+    """Runs and kills until there are enough kills and the last run is done. Returns a row for every life."""
     file = plan.work / f"kills_{plan.processes}.jsonl"
     rows = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
     while sum(row["killed"] for row in rows) < plan.kills or rows[-1]["killed"]:
@@ -145,7 +145,7 @@ def kill_all(plan: Plan, unbroken: Path) -> list[dict[str, Any]]:
 
 
 def summary(rows: list[dict[str, Any]], processes: int) -> str:
-    """What the kills came to, as Markdown."""
+    """A summary of the kills, as Markdown."""
     killed = [row for row in rows if row["killed"]]
     ended = [row for row in rows if "differences" in row]
     moments = Counter(row["moment"] for row in killed)
@@ -171,7 +171,7 @@ def summary(rows: list[dict[str, Any]], processes: int) -> str:
 
 
 def sigterm(work: Path) -> str:
-    """Seconds from SIGTERM to the exit with a saved checkpoint, for the demo config at its full size, by phase."""
+    """Seconds from SIGTERM to the exit with a saved checkpoint, for the full-size demo config, by phase."""
     data, workdir = work / "shapes", work / "sigterm"
     if not (data / "manifest.json").is_file():
         line = [sys.executable, "-m", "ernie_vilg_jax.prepare", "--config=configs/demo.py:base,shapes"]
@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument("--work", required=True, type=Path, help="folder for everything, 300 MB")
     parser.add_argument("--kills", type=int, default=50, help="how many")
     parser.add_argument("--processes", type=int, default=1, choices=(1, 2), help="processes of the run")
-    parser.add_argument("--seed", type=int, default=0, help="another seed kills at other moments")
+    parser.add_argument("--seed", type=int, default=0, help="decides the moments of the kills")
     parser.add_argument("--sigterm", action=argparse.BooleanOptionalAction, help="measure SIGTERM (with one process)")
     parser.add_argument("--steps", type=int, default=60, help="steps of a run; another number needs another --work")
     arguments = parser.parse_args()

@@ -2,9 +2,12 @@
 
     python benchmarks/compare_runs.py --output=curves.png baseline=runs/demo/base knowledge=runs/knowledge/base
 
-Each run is NAME=FOLDER, the folder that holds its metrics.jsonl. Also prints the table of the steps that all have.
+Each run is NAME=FOLDER, the folder that holds its metrics.jsonl. Also prints a table of the steps that all have.
 Needs matplotlib (`pip install 'ernie_vilg_jax[dev]'`).
 """
+
+# The environment of the tests has no matplotlib.
+# pyright: reportMissingImports=false
 
 import json
 import sys
@@ -12,7 +15,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-_OUTPUT = flags.DEFINE_string("output", "curves.png", "Picture to write.")
+_OUTPUT = flags.DEFINE_string("output", "curves.png", "Image file to write.")
 PREFIX = "validation/"
 
 
@@ -43,10 +46,10 @@ def main(argv: list[str]) -> None:
         for label, run in runs.items():
             print(f"| {step} | {label} | " + " | ".join(f"{run[step][name]:.4f}" for name in names) + " |")
 
-    import matplotlib  # pyright: ignore[reportMissingImports]
+    import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot  # pyright: ignore[reportMissingImports]
+    from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, len(names), figsize=(3.1 * len(names), 2.9), layout="constrained")
     for panel, name in zip(axes, names, strict=True):

@@ -1,14 +1,14 @@
-"""What each choice buys on TPU, by the compiler's own account: the paper's U-Net, a training and a sampling step.
+"""What each choice gains on TPU, by the compiler's estimate, for a training and a sampling step of the paper's U-Net.
 
     python -m benchmarks.compiler_cost                                         # 32 x 32 latents, v5p:2x2x1
-    python -m benchmarks.compiler_cost --latents=128 --pictures=1
-    python -m benchmarks.compiler_cost --program=sampling --latents=128 --pictures=2
+    python -m benchmarks.compiler_cost --latents=128 --images=1
+    python -m benchmarks.compiler_cost --program=sampling --latents=128 --images=2
 
-Starts from a plain program (parameters cut along `fsdp` and asked for whole where they are used, gradients left to the
-compiler, its default options, blocks computed again in the backward pass, attention that writes its logits) and adds
-one choice after the other. Needs libtpu and no TPU. A training step of one expert, AdamW and average included; the text
-encoder has a single layer, for it is the U-Net that is compared. What the figures are and are not: docs/tpu.md. Each
-program takes minutes to compile.
+Starts from a plain program (parameters cut along `fsdp` and replicated where they are used, gradients left to the
+compiler, default options, blocks recomputed in the backward pass, attention that writes its logits) and adds one choice
+after the other. Needs libtpu, but no TPU. The training step is of one expert, with AdamW and average; its text encoder
+has a single layer, because only the U-Net is compared. docs/tpu.md says what the figures mean. Each program takes
+minutes to compile.
 """
 
 import resource
@@ -35,10 +35,10 @@ from ernie_vilg_jax.sampling.turns import working
 from ernie_vilg_jax.sharding import compiler_options, rules
 from ernie_vilg_jax.sharding.mesh import make_mesh
 
-_TOPOLOGY = flags.DEFINE_string("topology", "v5p:2x2x1", "The slice; parameters are cut over all of its chips.")
+_TOPOLOGY = flags.DEFINE_string("topology", "v5p:2x2x1", "The slice; parameters are cut over all its chips.")
 _PROGRAM = flags.DEFINE_enum("program", "training", ["training", "sampling"], "Which step.")
-_LATENTS = flags.DEFINE_integer("latents", 32, "Side of the latents; pictures are eight times as large.")
-_PICTURES = flags.DEFINE_integer("pictures", 8, "A chip.")
+_LATENTS = flags.DEFINE_integer("latents", 32, "Side of the latents; images are eight times as large.")
+_IMAGES = flags.DEFINE_integer("images", 8, "Images a chip.")
 _CHOICES = flags.DEFINE_list("choices", None, "Only these rows, by their first word; all without it.")
 
 Choice = tuple[str, Callable[[ConfigDict], Any]]
@@ -52,11 +52,11 @@ def _keep_all(config: ConfigDict) -> None:
     config.model.unet.remat = False
 
 
-# Each comes on top of those above it. "gathered" is not a setting: the plain row takes it away.
+# Each is added to those above it. "gathered" is not a setting: only the plain row runs without it.
 TRAINING: tuple[Choice, ...] = (
     ("plain", lambda config: None),
-    ("gathered: gradients are summed and cut in one (sharding/rules.py, compiler_options.py)", lambda config: None),
-    ("kept: nothing is computed again (unet.remat=False)", _keep_all),
+    ("gathered: gradients are reduce-scattered (sharding/rules.py, compiler_options.py)", lambda config: None),
+    ("kept: nothing is recomputed (unet.remat=False)", _keep_all),
     ("kernel: attention never writes its logits (sharding/splash_attention.py)", _kernel),
 )
 SAMPLING: tuple[Choice, ...] = (TRAINING[0], TRAINING[3])
@@ -77,23 +77,23 @@ def base_config() -> ConfigDict:
 
 
 def training(config: ConfigDict, mesh: Mesh, chip: Chip, plain: bool) -> Forecast:
-    config.phases.experts.batch_size = _PICTURES.value * mesh.size
+    config.phases.experts.batch_size = _IMAGES.value * mesh.size
     if not plain:
         return forecast(build("training", config, mesh), chip)
-    with mock.patch.object(rules, "gather", _asked_for_whole), mock.patch.object(compiler_options, "TPU_OPTIONS", {}):
+    with mock.patch.object(rules, "gather", _replicated), mock.patch.object(compiler_options, "TPU_OPTIONS", {}):
         return forecast(build("training", config, mesh), chip)
 
 
-def _asked_for_whole(tree: Any, mesh: Mesh, dtype: Any) -> Any:
-    """FSDP as it is mostly written: parameters whole in the compute dtype, and nothing said of their gradients."""
+def _replicated(tree: Any, mesh: Mesh, dtype: Any) -> Any:
+    """FSDP as usually written: parameters replicated in the compute dtype, gradients left to the compiler."""
     whole = rules.replicated(mesh)
     return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf.astype(dtype), whole), tree)
 
 
 def sampling(config: ConfigDict, mesh: Mesh, chip: Chip, plain: bool) -> Forecast:
-    """One step with guidance: every picture twice through the expert, whole on each chip in bf16."""
+    """One step with guidance: every image twice through the expert, whole on each chip in bf16."""
     del plain
-    model, batch = build_model(config), _PICTURES.value * mesh.size
+    model, batch = build_model(config), _IMAGES.value * mesh.size
     over = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
     length, width = model.text_encoder.max_length, model.text_encoder.width
     unet = jax.eval_shape(model.init_unet, jax.random.key(0))
@@ -121,14 +121,14 @@ def _processor_seconds() -> float:
 
 
 def main(argv: list[str]) -> None:
-    """Prints one row a choice, as each is done."""
+    """Prints one row for each choice as soon as it is done."""
     del argv
     devices, chip = describe(_TOPOLOGY.value)
     config = base_config()
     mesh = make_mesh(config.mesh, devices)
     compile_step, choices = (training, TRAINING) if _PROGRAM.value == "training" else (sampling, SAMPLING)
     side = _LATENTS.value
-    print(f"{_PROGRAM.value}, {side} x {side} latents, {_PICTURES.value} a chip, {_TOPOLOGY.value}\n")
+    print(f"{_PROGRAM.value}, {side} x {side} latents, {_IMAGES.value} a chip, {_TOPOLOGY.value}\n")
     heads = "choice", "estimate, ms", "of it kernels", "against the first", "temporary, GiB", "collectives, GiB"
     print(f"| {' | '.join(heads)} | compiled in |")
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
@@ -141,7 +141,7 @@ def main(argv: list[str]) -> None:
         found = compile_step(config.copy_and_resolve_references(), mesh, chip, name == "plain")
         seconds = found.seconds
         first = first or seconds
-        # Of some programs jaxlib cannot print the text that the estimate is in.
+        # jaxlib cannot print the text of some programs, which holds the estimate.
         cells = (f"{seconds * 1e3:.1f}", f"{first / seconds:.2f} x") if seconds and first else ("unread", "")
         traffic = sum(size for _, size in found.traffic.values())
         print(

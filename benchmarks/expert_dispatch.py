@@ -1,14 +1,14 @@
-"""What ten denoising experts cost against one, in the sampler: time to compile and time per step.
+"""What ten denoising experts cost in the sampler, compared with one: time to compile and time per step.
 
     python benchmarks/expert_dispatch.py     # a small U-Net, for CPU
-    python benchmarks/expert_dispatch.py --topology=v5e:2x2     # compiled for a TPU that is not there
+    python benchmarks/expert_dispatch.py --topology=v5e:2x2     # compiled for an absent TPU
     python benchmarks/expert_dispatch.py --base_channels=256 --latent_size=32 --batch=4 --dtype=bfloat16  # larger
 
 Both samplers run the same U-Net, schedule and DDIM steps; they differ only in the number of experts (and so in the
-switch that `ernie_vilg_jax.diffusion.loop` puts between stages). Compilations and runs alternate between the two,
-each round gives one pair, and the medians over rounds are compared, so that a busy machine slows both alike. Compiling
-is also given in processor seconds of this process, which hold still when other programs take the cores. Targets:
-compiling at most 1.3 x, a step at most 1.05 x.
+switch that `ernie_vilg_jax.diffusion.loop` puts between stages). Compilations and runs alternate between the two:
+each round gives one pair, and the medians over rounds are compared, so a busy machine slows both alike. Compiling is
+also given in processor seconds of this process, which do not depend on other programs. Targets: compiling at most
+1.3 x, a step at most 1.05 x.
 """
 
 import json
@@ -67,7 +67,7 @@ def make_text(key: jax.Array, batch: int) -> dict[str, jax.Array]:
 
 
 def make_experts(unet: UNet, latents: jax.Array, text: Any, n: int) -> tuple[Any, ...]:
-    """n sets of random parameters, each in memory of its own; none is zero, so that no layer is a special case."""
+    """n sets of random parameters, each in its own memory; none is zero, so that no layer is a special case."""
     shapes = jax.eval_shape(
         lambda: unet.init(jax.random.key(0), latents, jnp.zeros(latents.shape[0], jnp.int32), **text)
     )
@@ -98,7 +98,7 @@ def make_sampler(unet: UNet, n: int) -> Callable[..., jax.Array]:
 
 
 def timed(function: Callable[[], Any]) -> tuple[Any, float, float]:
-    """The result of a call, the seconds that passed, and the processor seconds that this process used meanwhile."""
+    """The result of a call, its seconds, and the processor seconds of this process during the call."""
     wall, processor = time.perf_counter(), time.process_time()
     result = function()
     return result, time.perf_counter() - wall, time.process_time() - processor
@@ -127,7 +127,7 @@ def compare(samples: dict[int, list[float]]) -> dict[str, Any]:
 
 
 def measure_for_topology() -> dict[str, Any]:
-    """Compiling for one chip of a TPU that is not here."""
+    """Compiles for one chip of an absent TPU."""
     import numpy as np
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -171,7 +171,7 @@ def measure() -> dict[str, Any]:
         for count in (1, n):
             program = programs[count]
             latest, wall, _ = timed(lambda p=program, count=count: jax.block_until_ready(p(*arguments[count])))
-            assert jnp.isfinite(latest).all(), "the sampler gave numbers that are not finite"
+            assert jnp.isfinite(latest).all(), "the sampler returned NaN or infinite numbers"
             if i:
                 stepping[count].append(wall / _STEPS.value)
 

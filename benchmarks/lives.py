@@ -1,4 +1,4 @@
-"""Lives of a training command, for chaos.py: how it starts, what it said and measured, and the run nobody touched."""
+"""Lives of a training command, for chaos.py: its start, log and metrics, and the undisturbed run."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 600.0
-"""Seconds after which a life that nobody kills has failed."""
+"""Seconds after which a life that is not killed has failed."""
 CHANGES = {
     "experts.n": 4,
     "experts.train_text_encoder": True,
@@ -30,7 +30,7 @@ SMOKE = "smoke,knowledge"
 
 @dataclass(frozen=True)
 class Plan:
-    """What the flags say."""
+    """The flags."""
 
     work: Path
     kills: int
@@ -50,7 +50,7 @@ class Plan:
 
 @dataclass
 class Life:
-    """From a start of the command to its end, for all processes of it."""
+    """One start of the command to its end, with all its processes."""
 
     processes: list[subprocess.Popen[bytes]]
     logs: list[Path]
@@ -67,7 +67,7 @@ class Life:
         return self.logs[number].read_text(errors="replace")
 
     def began(self) -> int:
-        """The step it went on from; 0 for a fresh start, -1 if it never came so far."""
+        """The step it resumed from; 0 for a fresh start, -1 if it did not get that far."""
         found = re.search(r"going on from step (\d+)", self.log())
         return int(found[1]) if found else 0 if re.search(r"experts step \d", self.log()) else -1
 
@@ -76,7 +76,7 @@ class Life:
         return size(self.folder / "metrics.jsonl") > self.measured
 
     def saving(self) -> bool:
-        """Whether a save is under way; what an earlier kill left behind is none."""
+        """Whether a save is in progress; the remains of an earlier kill do not count."""
         return self.trains() and any((self.folder / "checkpoints").glob("*tmp*"))
 
     def end(self) -> None:
@@ -92,7 +92,7 @@ def size(file: Path) -> int:
 def environment(work: Path, optimized: bool = False) -> dict[str, str]:
     env = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(work / "xla")}
     env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    # Optimising what runs for a second takes longer than it saves.
+    # Optimizing programs that run for a second takes longer than it saves.
     env["XLA_FLAGS"] = "" if optimized else "--xla_backend_optimization_level=0"
     return env
 
@@ -119,7 +119,7 @@ def start(work: Path, workdir: Path, line: list[str], phase: str, processes: int
 
 
 def done(life: Life, what: str) -> None:
-    """Waits for a life that nobody kills. Exits with its log if it fails."""
+    """Waits for a life that is not killed. Exits with its log if it fails."""
     try:
         for process in life.processes:
             if process.wait(PATIENCE):
@@ -129,7 +129,7 @@ def done(life: Life, what: str) -> None:
 
 
 def make_start(plan: Plan) -> Path:
-    """Data, what the experts begin from, and the unbroken run; each made once. Returns the unbroken run's folder."""
+    """Makes data, the experts' base and the unbroken run, each once. Returns the unbroken run's folder."""
     work, unbroken = plan.work, plan.work / f"unbroken_{plan.processes}"
     if (unbroken / "experts" / "checkpoints" / str(plan.steps)).is_dir():
         return unbroken
@@ -151,14 +151,14 @@ def make_start(plan: Plan) -> Path:
 
 
 def begin(work: Path, workdir: Path) -> None:
-    """A workdir in which the experts can start; one that is there already is left as it is."""
+    """Prepares a workdir in which the experts can start; an existing one is left alone."""
     for phase in ("autoencoder", "base"):
         if not (workdir / phase).is_dir():
             shutil.copytree(work / "start" / phase, workdir / phase)
 
 
 def metrics(folder: Path) -> tuple[dict[int, set[str]], int]:
-    """What was measured in training at each step, as text, one entry if it was always the same; and damaged lines."""
+    """Training metrics of each step, as text (one entry if always the same), and the number of damaged lines."""
     found: dict[int, set[str]] = {}
     damaged = 0
     file = folder / "metrics.jsonl"

@@ -1,12 +1,11 @@
-"""How the web demo bears many visitors: clients that order pictures at once, and one that sends nonsense meanwhile.
+"""How the web demo copes with many visitors: clients that request images at once, and one that sends nonsense.
 
     python -m ernie_vilg_jax.demo --port=7861 &
     python benchmarks/load_demo.py --port=7861 --seconds=180 --clients=10
 
-Each client requests pictures with the page's settings, one request after the other, over plain HTTP; one that is told
-that the demo is busy comes back after two seconds. The nonsense must be refused with a sentence, and change nothing
-else.
-Prints the requests that were filled, refused as busy or failed, how long they took, and the server's memory before and
+Each client requests images with the page's settings, one request after the other, over plain HTTP. If the demo is busy,
+it tries again after two seconds. The nonsense must be refused with a sentence, and change nothing else.
+Prints the requests that were filled, refused as busy or failed, their duration, and the server's memory before and
 after.
 """
 
@@ -31,7 +30,7 @@ GOOD = ["", "", 4, True, 0, "", 50, "ddim", 3.0]
 
 
 def request(place: int = 0, value: Any = "一只猫", count: int = 4) -> bytes:
-    """The body of an order with one value changed."""
+    """The body of a request with one value changed."""
     data = ["一只猫", *GOOD[1:2], count, *GOOD[3:]]
     data[place] = value
     return json.dumps({"data": data}).encode()
@@ -47,7 +46,7 @@ HOSTILE: dict[str, tuple[str, bytes]] = {
     ),
     "half a character": ("call/generate", b'{"data": ["\\ud83d", "", 4, true, 0, "", 50, "ddim", 3.0]}'),
     "unknown style": ("call/generate", request(1, "<script>alert(1)</script>")),
-    "a billion pictures": ("call/generate", request(2, 10**9)),
+    "a billion images": ("call/generate", request(2, 10**9)),
     "text for a number": ("call/generate", request(2, "many")),
     "seed of 4,000 digits": ("call/generate", request(4, 10**3999).replace(b"true", b"false")),
     "a billion steps": ("call/generate", request(6, 10**9)),
@@ -65,7 +64,7 @@ HOSTILE: dict[str, tuple[str, bytes]] = {
 
 @dataclass
 class Counts:
-    """What came of the requests."""
+    """Outcomes of the requests."""
 
     seconds: list[float] = field(default_factory=list)
     busy: int = 0
@@ -87,7 +86,7 @@ def send(base: str, path: str, body: bytes, timeout: float = 600) -> tuple[str, 
                     kind = text
                 elif name == "data" and kind in ("complete", "error"):
                     return kind, text
-        return "error", "the answer broke off"
+        return "error", "the response broke off"
     except urllib.error.HTTPError as error:
         return f"HTTP {error.code}", error.read().decode(errors="replace")
     except OSError as error:
@@ -112,7 +111,7 @@ def visit(base: str, number: int, end: float, counts: Counts) -> None:
 
 
 def attack(base: str, end: float, counts: Counts) -> None:
-    """Sends all the nonsense, over and over, something every two seconds; some of it must wait in the queue."""
+    """Sends all the nonsense again and again, one item every two seconds; some of it must wait in the queue."""
     waiting = []
     for name in itertools.cycle(HOSTILE):
         if time.monotonic() > end:
@@ -157,9 +156,9 @@ def main(argv: list[str]) -> None:
     print(
         f"{FLAGS.clients} clients, {spent:.0f} s: {len(done)} requests filled, {len(done) * FLAGS.num_images} images, "
     )
-    print(f"{counts.busy} answers of busy, {sum(counts.failed.values())} failures {dict(counts.failed) or ''}")
+    print(f"{counts.busy} times busy, {sum(counts.failed.values())} failures {dict(counts.failed) or ''}")
     if done:
-        print(f"seconds of an order: min {min(done):.1f}, median {statistics.median(done):.1f}, max {max(done):.1f}")
+        print(f"seconds of a request: min {min(done):.1f}, median {statistics.median(done):.1f}, max {max(done):.1f}")
     print(f"server's memory: {before:.0f} MiB before, {memory():.0f} MiB after")
     print(f"{sum(counts.hostile.values())} hostile requests:")
     for text, count in sorted(counts.hostile.items()):
@@ -168,8 +167,8 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     # Not at the top: a test imports this module beside commands that have flags of the same names.
-    flags.DEFINE_integer("port", 7860, "Where the demo listens, on this machine.")
-    flags.DEFINE_float("seconds", 180, "New requests are sent for so long.")
+    flags.DEFINE_integer("port", 7860, "Port of the demo on this machine.")
+    flags.DEFINE_float("seconds", 180, "For how long new requests are sent.")
     flags.DEFINE_integer("clients", 10, "Clients at once.")
-    flags.DEFINE_integer("num_images", 4, "Pictures of an order.")
+    flags.DEFINE_integer("num_images", 4, "Images of a request.")
     app.run(main)

@@ -1,12 +1,12 @@
-"""The paper's config with every size divided, all the way: does the run that nobody here can afford fit together?
+"""The paper's whole run with every size divided: do its parts fit together?
 
     python -m benchmarks.mini --work=/tmp/mini                   # one process with eight fake devices
     python -m benchmarks.mini --work=/tmp/mini --processes=2     # two, of four each
     python -m benchmarks.mini --work=/tmp/mini --processes=1,2   # one, but two for the second job: CI does this
 
 prepare -> annotate -> autoencoder -> base -> experts 0 and 1, experts 2 and 3 in another job -> merge -> sample,
-by the commands that people type, on `configs/paper.py:…,mini`: knowledge, remat, accumulation, groups of experts, cut
-parameters are on. It ends with the seconds of each and exit status 0, or with the log of what failed.
+by the documented commands, on `configs/paper.py:…,mini`: with knowledge, remat, accumulation, groups of experts and cut
+parameters. Prints the seconds of each and exits with status 0, or prints the log of the command that failed.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def command(work: Path, module: str, *arguments: str, processes: int = 1) -> Non
     """Runs `python -m ernie_vilg_jax.<module>`, in all processes at once. Exits with the log of one that fails."""
     line = [sys.executable, "-m", f"ernie_vilg_jax.{module}", *arguments]
     env = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(work / "xla")}
-    # Optimizing what runs for a second takes longer than it saves.
+    # Optimizing programs that run for a second takes longer than it saves.
     devices = f"--xla_force_host_platform_device_count={DEVICES // processes}"
     env["XLA_FLAGS"] = f"{devices} --xla_backend_optimization_level=0"
     if processes > 1:
@@ -86,7 +86,7 @@ def main() -> None:
     )
     parser.add_argument("--work", required=True, type=Path, help="folder for everything, 50 MB")
     parser.add_argument(
-        "--processes", default="1", choices=("1", "2", "1,2"), help="processes of a training run; of the last, too"
+        "--processes", default="1", choices=("1", "2", "1,2"), help="processes of a training run (of the last)"
     )
     arguments = parser.parse_args()
     count = [int(count) for count in arguments.processes.split(",")]

@@ -1,13 +1,13 @@
-"""How near each sampler comes, in few steps, to where the exact probability flow leads.
+"""How close each sampler comes, in few steps, to the exact probability flow.
 
-    python -m benchmarks.samplers                                  # the demo model, on the CPU in some minutes
+    python -m benchmarks.samplers                                  # the demo model, some minutes on a CPU
     python -m benchmarks.samplers --checkpoint=runs/mine --samplers=dpmpp_2m,dpmpp_2m/karras --steps=10,20
 
-All samplers start from the same noise and prompts, and are compared with DDIM in many steps: root mean squares of what
-differs, in latents (of unit variance) and in pictures (levels of 255), and the median over pictures of each picture's
-own. "Other" counts pictures whose latents are more than 0.5 away: these became another picture, which happens where the
-noise lies between two, and they make up most of the RMS. Seconds are of all pictures, compiled before; processor
-seconds hold still when other programs take the cores.
+All samplers start from the same noise and prompts, and are compared with DDIM in many steps: the root mean square of
+the difference, in latents (of unit variance) and in images (levels of 255), and the median of each image's own RMS.
+"Other" counts images whose latents differ by more than 0.5: these became another image, which happens if the noise lies
+between two, and they make up most of the RMS. Seconds are for all images, without compiling; processor seconds do not
+depend on other programs.
 """
 
 import time
@@ -24,21 +24,21 @@ from ernie_vilg_jax.diffusion.schedule import Denoised
 from ernie_vilg_jax.pipeline import Pipeline, load
 from ernie_vilg_jax.sampling.generator import guided_prediction
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoint or run; the demo's without it.")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoint or run. (default: the demo model)")
 _SAMPLERS = flags.DEFINE_list(
     "samplers",
     ["ddim", "heun", "dpmpp_2m", "unipc"],
-    "Names in the registry, or name/grid for a time grid not its own.",
+    "Names in the registry, or name/grid for another time grid.",
 )
 _STEPS = flags.DEFINE_list("steps", ["5", "10", "15", "20", "25", "50"], "Numbers of steps.")
-_REFERENCE = flags.DEFINE_integer("reference", 500, "DDIM steps of what all are compared with.")
-_GUIDANCE_SCALE = flags.DEFINE_float("guidance_scale", None, "The checkpoint's without it.")
-_PROMPTS = flags.DEFINE_multi_string("prompt", None, "Repeat for more; the checkpoint's examples without it.")
-_NUM_IMAGES = flags.DEFINE_integer("num_images", 2, "Pictures of each prompt.")
+_REFERENCE = flags.DEFINE_integer("reference", 500, "DDIM steps of the reference.")
+_GUIDANCE_SCALE = flags.DEFINE_float("guidance_scale", None, "(default: the checkpoint's)")
+_PROMPTS = flags.DEFINE_multi_string("prompt", None, "Repeat for more. (default: the checkpoint's examples)")
+_NUM_IMAGES = flags.DEFINE_integer("num_images", 2, "Images of each prompt.")
 
 
 class Bench:
-    """One batch of prompts and noise, to be sampled in many ways."""
+    """One batch of prompts and noise, sampled in many ways."""
 
     def __init__(self, pipe: Pipeline, prompts: list[str], count: int, guidance: Numbers) -> None:
         self.model, self.stages, self.params, self.guidance = pipe.model, pipe.stages, pipe.params, guidance
@@ -64,14 +64,14 @@ class Bench:
         wall, processor = time.perf_counter(), time.process_time()
         latents = jax.block_until_ready(program(*inputs))
         wall, processor = time.perf_counter() - wall, time.process_time() - processor
-        pictures = 127.5 * (self.decode(self.params.autoencoder, latents) + 1)
-        return Result(np.asarray(latents), np.asarray(pictures), wall, processor)
+        images = 127.5 * (self.decode(self.params.autoencoder, latents) + 1)
+        return Result(np.asarray(latents), np.asarray(images), wall, processor)
 
 
 class Result(NamedTuple):
     latents: np.ndarray
     """[B, h, w, c]"""
-    pictures: np.ndarray
+    images: np.ndarray
     """[B, H, W, 3] in 0..255, not rounded."""
     wall: float
     """Seconds for the latents."""
@@ -79,7 +79,7 @@ class Result(NamedTuple):
 
 
 def distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """[B]: root mean square of what differs in each picture."""
+    """[B]: root mean square of each image's difference."""
     return np.sqrt(np.mean((one - other) ** 2, axis=tuple(range(1, one.ndim))))
 
 
@@ -92,17 +92,17 @@ def main(argv: list[str]) -> None:
     prompts = _PROMPTS.value or list(pipe.config.train.preview_prompts)
     bench = Bench(pipe, prompts, _NUM_IMAGES.value, Guidance(scale).numbers(pipe.stages))
     aim = bench("ddim", _REFERENCE.value)
-    print(f"{len(bench.noise)} pictures of {pipe.model.image_size} pixels, guidance {scale:g}, jax {jax.__version__}")
+    print(f"{len(bench.noise)} images of {pipe.model.image_size} pixels, guidance {scale:g}, jax {jax.__version__}")
     print(f"compared with ddim in {_REFERENCE.value} steps ({aim.wall:.1f} s); its latents have an RMS of ", end="")
     print(f"{np.sqrt(np.mean(aim.latents**2)):.2f}\n")
-    print("| sampler | grid | steps | latents, RMS | median | pictures, RMS | median | other | s | processor s |")
+    print("| sampler | grid | steps | latents, RMS | median | images, RMS | median | other | s | processor s |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, grid in (f"{word}/".split("/")[:2] for word in _SAMPLERS.value):
         for steps in map(int, _STEPS.value):
             result = bench(name, steps, grid)
             cells = [f"{name} | {grid or SAMPLERS[name].grid} | {steps}"]
-            latents, pictures = distances(result.latents, aim.latents), distances(result.pictures, aim.pictures)
-            for apart, digits in ((latents, 3), (pictures, 1)):
+            latents, images = distances(result.latents, aim.latents), distances(result.images, aim.images)
+            for apart, digits in ((latents, 3), (images, 1)):
                 cells += [f"{np.sqrt(np.mean(apart**2)):.{digits}f}", f"{np.median(apart):.{digits}f}"]
             cells += [str(np.sum(latents > 0.5)), f"{result.wall:.1f}", f"{result.processor:.1f}"]
             print("|", " | ".join(cells), "|", flush=True)

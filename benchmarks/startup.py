@@ -1,11 +1,11 @@
-"""How long one waits: for the import, for --help, for the first picture with and without a compilation cache, for more.
+"""How long users wait: for the import, --help, the first image with and without a compilation cache, and more images.
 
     python benchmarks/startup.py                      # the demo model
     python benchmarks/startup.py --checkpoint=runs/demo --steps=25 --repeats=5
 
-Each measurement is a fresh process. The cold one has an empty compilation cache, the warm one what the cold one left
-behind; both make one picture, and then more, one at a time, whose median is the time of a picture. Seconds are by the
-clock, so other programs count; the processor's seconds, in brackets, hold still when others take the cores.
+Each measurement is a fresh process. The cold one has an empty compilation cache, the warm one the cold one's cache.
+Both make one image, and then more, one at a time, whose median is the time of an image. Seconds are by the clock, which
+other programs affect; processor seconds, in brackets, do not depend on them.
 """
 
 import json
@@ -18,15 +18,15 @@ import tempfile
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from absl import app, flags
 
 REPEATS = flags.DEFINE_integer("repeats", 3, "Fresh processes for each figure.")
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoint folder or run; the demo model without it.")
-STEPS = flags.DEFINE_integer("steps", None, "Denoising steps; the checkpoint's config has the default.")
-MORE = flags.DEFINE_integer("more", 5, "Pictures after the first.")
-COMMANDS = flags.DEFINE_list("commands", None, "Commands whose --help is timed; all of them without it.")
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoint folder or run. (default: the demo model)")
+STEPS = flags.DEFINE_integer("steps", None, "Denoising steps. (default: the checkpoint's)")
+MORE = flags.DEFINE_integer("more", 5, "Images after the first.")
+COMMANDS = flags.DEFINE_list("commands", None, "Commands whose --help is timed. (default: all of them)")
 
 TARGETS = {"import ernie_vilg_jax": 1.5, "--help": 3.0}
 """Seconds, for the median."""
@@ -37,8 +37,8 @@ start = time.perf_counter(), time.process_time()
 import {module}
 print(json.dumps([time.perf_counter() - start[0], time.process_time() - start[1]]))
 """
-# The clock starts with the process, as for a person who types the command.
-PICTURES = """
+# The clock starts with the process, as for a user who types the command.
+IMAGES = """
 import os, sys, time
 checkpoint, steps, more = json.loads(sys.argv[1])
 since = lambda: [time.time() - float(os.environ["STARTED"]), time.process_time()]
@@ -59,8 +59,8 @@ class Seconds(NamedTuple):
     processor: float
 
 
-def child(code: str, *arguments: str, **environment: str) -> list:
-    """What a fresh process prints last, as JSON."""
+def child(code: str, *arguments: str, **environment: str) -> list[Any]:
+    """The last line that a fresh process prints, as JSON."""
     words = [sys.executable, "-c", f"import json\n{code}", *arguments]
     env = {**os.environ, **environment, "STARTED": str(time.time())}
     done = subprocess.run(words, env=env, capture_output=True, text=True)
@@ -86,10 +86,10 @@ def commands() -> list[str]:
     return COMMANDS.value or sorted(file.stem for file in package.glob("*.py") if "\n    cli.run(" in file.read_text())
 
 
-def first_pictures(cache: str) -> dict[str, Seconds]:
-    """Loading, the first picture (from the start of the process), and the median of those after it."""
+def first_images(cache: str) -> dict[str, Seconds]:
+    """Loading, the first image (from the start of the process), and the median of those after it."""
     arguments = json.dumps([CHECKPOINT.value, STEPS.value, MORE.value])
-    marks = [Seconds(*mark) for mark in child(PICTURES, arguments, JAX_COMPILATION_CACHE_DIR=cache)]
+    marks = [Seconds(*mark) for mark in child(IMAGES, arguments, JAX_COMPILATION_CACHE_DIR=cache)]
     later = [Seconds(b.wall - a.wall, b.processor - a.processor) for a, b in pairwise(marks[1:])]
     return {"loaded": marks[0], "first": marks[1], "next": Seconds(*map(statistics.median, zip(*later, strict=True)))}
 
@@ -103,11 +103,11 @@ def measure() -> dict[str, list[Seconds]]:
         for command in commands():
             note(f"{command} --help", seconds_of("-m", f"ernie_vilg_jax.{command}", "--help"))
         with tempfile.TemporaryDirectory() as cache:
-            cold, warm = first_pictures(cache), first_pictures(cache)
+            cold, warm = first_images(cache), first_images(cache)
         note("from start to loaded", warm["loaded"])
-        note("from start to the first picture, no cache", cold["first"])
-        note("from start to the first picture, warm cache", warm["first"])
-        note("each picture after it", warm["next"])
+        note("from start to the first image, no cache", cold["first"])
+        note("from start to the first image, warm cache", warm["first"])
+        note("each image after it", warm["next"])
     return found
 
 

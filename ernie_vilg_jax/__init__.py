@@ -10,10 +10,11 @@ The names are imported when they are first used, so importing the package costs 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ernie_vilg_jax.version import __version__
+
 if TYPE_CHECKING:
     from ernie_vilg_jax.pipeline import AttentionMaps, Pipeline, Progress, load
 
-__version__ = "0.1.0"
 __all__ = ["AttentionMaps", "Pipeline", "Progress", "__version__", "load"]
 
 _HOME = dict.fromkeys(("AttentionMaps", "Pipeline", "Progress", "load"), "ernie_vilg_jax.pipeline")

@@ -29,11 +29,13 @@ from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
 from ernie_vilg_jax import checksums, paths
+from ernie_vilg_jax.aliases import Tree
 from ernie_vilg_jax.config import OLD_PHASES, default_config, fields, upgraded
 from ernie_vilg_jax.data import files
 from ernie_vilg_jax.data.tokenizers import FILES as TOKENIZER_FILES
 from ernie_vilg_jax.data.tokenizers import Tokenizer, load_tokenizer
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.version import __version__
 
 FORMAT = 2
 """Of what is written. Format 1 (version 0.1) had other names in its metadata, and is read as well."""
@@ -172,7 +174,7 @@ class Checkpoints:
         """Step of the newest complete checkpoint."""
         return max(steps(self.directory), default=None)
 
-    def save(self, step: int, items: dict[str, Any], metadata: dict[str, Any]) -> None:
+    def save(self, step: int, items: dict[str, Tree], metadata: dict[str, Any]) -> None:
         """Starts to save; waits first for the save before it."""
         self.wait()
         sealed = seal(items, {**metadata, "step": step})
@@ -200,12 +202,12 @@ class Checkpoints:
         return writing(self.directory / str(self._saving), f"; {newest}")
 
 
-def seal(items: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
+def seal(items: dict[str, Tree], metadata: dict[str, Any]) -> dict[str, Any]:
     """Metadata with a checksum of each array of `items`, and with one of itself."""
     return files.seal({**metadata, "checksums": checksums.of_items(items)})
 
 
-def check_items(path: epath.Path, items: dict[str, Any], metadata: dict[str, Any]) -> None:
+def check_items(path: epath.Path, items: dict[str, Tree], metadata: dict[str, Any]) -> None:
     """Raises UserError naming the item whose arrays are not those that were saved. Without checksums, warns once."""
     stated = metadata.get("checksums")
     if stated is None:
@@ -221,12 +223,12 @@ def check_items(path: epath.Path, items: dict[str, Any], metadata: dict[str, Any
             )
 
 
-def save_once(path: epath.PathLike, items: dict[str, Any], metadata: dict[str, Any]) -> None:
+def save_once(path: epath.PathLike, items: dict[str, Tree], metadata: dict[str, Any]) -> None:
     """Writes one checkpoint folder, for sampling."""
     path = paths.reach(path, "output")
     with writing(path):
         ocp.save_checkpointables(paths.absolute(path), items, custom_metadata=seal(items, metadata))
-    # Orbax notes the folder it wrote to in here; whoever gets a copy need not know it.
+    # Orbax writes the path of the folder into this file; copies should not carry it.
     (path / "commit_success.txt").write_text("Checkpoint commit was successful.")
 
 
@@ -236,7 +238,7 @@ def join(path: epath.Path, parts: Mapping[str, tuple[epath.Path, str]], metadata
     Items are folders and are copied file by file: no bit changes, and none is in memory. Their checksums come along;
     where a checkpoint has none (version 0.1), they are taken now.
     """
-    sums, handlers = {}, {}
+    sums, handlers, described = {}, {}, {}
     for name, (source, item) in parts.items():
         stated = read_metadata(source, item).get("checksums", {}).get(item)
         sums[name] = stated or checksums.of_items({item: read_whole(source, item)})[item]
@@ -285,7 +287,11 @@ def read_metadata(path: epath.Path, item: str = "tokenizer") -> dict[str, Any]:
     if not isinstance(metadata, dict) or "config" not in metadata:
         raise UserError(f"checkpoint {path} was not written by ernie_vilg_jax: it carries no config")
     if metadata.get("format") not in (1, FORMAT):
-        raise UserError(f"checkpoint {path} has format {metadata.get('format')}, this version reads 1 and {FORMAT}")
+        writer = f", written by version {metadata['version']}" if "version" in metadata else ""
+        raise UserError(
+            f"checkpoint {path} has format {metadata.get('format')}{writer}, but ernie_vilg_jax {__version__} reads "
+            f"only formats 1 and {FORMAT}: install the version that wrote it"
+        )
     if (metadata["format"] == FORMAT and "digest" not in metadata) or not files.sealed(metadata):
         raise UserError(f"the metadata of checkpoint {path} are not what was saved; {remedy(path)}")
     if missing := sorted(set(metadata.get("checksums", ())) - set(item_names(path))):
@@ -311,7 +317,7 @@ def item_names(path: epath.Path) -> list[str]:
     return sorted(folder.name for folder in path.iterdir() if folder.is_dir())
 
 
-def read_items(path: epath.Path, abstract: dict[str, Any]) -> dict[str, Any]:
+def read_items(path: epath.Path, abstract: dict[str, Tree]) -> dict[str, Tree]:
     """Restores items; `abstract` maps their names to trees of ShapeDtypeStruct (with sharding).
 
     A tree may leave out some of an item: those are not read.
@@ -328,7 +334,7 @@ def read_items(path: epath.Path, abstract: dict[str, Any]) -> dict[str, Any]:
     return items
 
 
-def read_whole(path: epath.Path, item: str) -> Any:
+def read_whole(path: epath.Path, item: str) -> Tree:
     """All that an item holds, as numpy arrays; named tuples and lists in it come back as dictionaries and lists."""
     with reading(path):
         shapes: Any = ocp.metadata(paths.absolute(path), checkpointable_name=item).metadata
@@ -371,7 +377,7 @@ def read_tokenizer(path: epath.Path) -> Tokenizer:
 
 def make_metadata(config: ConfigDict, **more: Any) -> dict[str, Any]:
     """Metadata of a checkpoint of `config`, as plain JSON."""
-    return {"format": FORMAT, "config": json.loads(config.to_json_best_effort()), **more}
+    return {"format": FORMAT, "version": __version__, "config": json.loads(config.to_json_best_effort()), **more}
 
 
 def read_config(path: epath.Path, default: ConfigDict, item: str = "tokenizer") -> ConfigDict:

@@ -1,14 +1,14 @@
-"""Checksums of arrays that do not depend on where the arrays lie: one device, any mesh, any number of processes.
+"""Checksums of arrays that do not depend on where the arrays are: one device, any mesh, any number of processes.
 
-Each element's bits are mixed with its place in the array, and the results are summed modulo 2^32, twice with different
-mixing. Sums of whole numbers may be taken in any order, so each device sums what it has. Computed where the array is.
+Each element's bits are mixed with its index, and the results are summed modulo 2^32, twice with different mixing. Sums
+of integers are the same in any order, so each device sums its own piece, and no array is moved.
 
-    "float32:<exact>:<as bfloat16>"      of an array in float32, which may be read as either
-    "bfloat16:<exact>"                   of one in bfloat16, the same whether it is read as bfloat16 or as float32
+    "float32:<exact>:<as bfloat16>"      for float32 arrays, which may be read as either dtype
+    "bfloat16:<exact>"                   for bfloat16 arrays; the same if they are read as float32
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,13 +18,17 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ernie_vilg_jax.aliases import Tree
+
+Array = jax.Array | np.ndarray
+
 _ROUNDS = (0x9E3779B1, 0x85EBCA77)
 """Odd numbers, one for each of the two sums."""
 PIECES = (2**13, 2**16, 2**20)
-"""Elements that are summed at once where arrays are in this process's memory."""
+"""Elements that are summed at once if arrays are in this process's memory."""
 
 
-def of_items(items: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def of_items(items: Mapping[str, Tree]) -> dict[str, dict[str, str]]:
     """Item name -> path of each of its arrays, such as "ema/conv_in/kernel" -> its checksum. All processes call it."""
     leaves = {(name, path): leaf for name, tree in items.items() for path, leaf in _leaves(tree).items()}
     found: dict[str, dict[str, str]] = {name: {} for name in items}
@@ -33,24 +37,24 @@ def of_items(items: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     return found
 
 
-def differences(tree: Any, stated: Mapping[str, str]) -> list[str]:
-    """Paths of the arrays that are not those that the checksums were taken of, or that have none."""
+def differences(tree: Tree, stated: Mapping[str, str]) -> list[str]:
+    """Paths of the arrays that differ from their checksums, or have none."""
     return [path for path, text in of_items({"": tree})[""].items() if not _agrees(text, stated.get(path, ""))]
 
 
-def _leaves(tree: Any) -> dict[str, Any]:
+def _leaves(tree: Tree) -> dict[str, Array]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)  # noqa: E731
     return {path_of(path): jax.random.key_data(leaf) if is_key(leaf) else leaf for path, leaf in leaves}
 
 
 def path_of(path: tuple[Any, ...]) -> str:
-    """ "ema/conv_in/kernel" of a jax key path; list and tuple indices and named fields are parts like others."""
+    """ "ema/conv_in/kernel" of a jax key path; list indices, tuple indices and named fields are parts like others."""
     return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
 
 
-def _texts(leaves: list[Any]) -> list[str]:
-    """Everything is sent for first, then added up."""
+def _texts(leaves: list[Array]) -> list[str]:
+    """Starts all sums first, then collects them."""
     pending = [_sums(leaf) for leaf in leaves]
     sums = np.zeros((len(leaves), 4), np.uint32)
     for row, pieces in zip(sums, pending, strict=True):
@@ -73,13 +77,13 @@ def _agrees(found: str, stated: str) -> bool:
     return known[:1] == [exact] and (before == dtype or {before, dtype} == {"bfloat16", "float32"})
 
 
-def _sums(leaf: Any) -> list[Any]:
-    """Sums [2] uint32 of the pieces of an array that are here; of float32 [4], those of bfloat16 behind them.
+def _sums(leaf: Array) -> Sequence[Array]:
+    """Sums [2] uint32 of an array's pieces in this process; [4] for float32, followed by those of bfloat16.
 
-    Each piece is summed by the device that holds it: nothing is exchanged between devices.
+    Each device sums its own piece: nothing is exchanged between devices.
     """
     if jax.process_index() and (not isinstance(leaf, jax.Array) or leaf.is_fully_addressable):
-        return []  # every process has the same; the first counts
+        return []  # every process has the same copy; only the first one counts
     if not isinstance(leaf, jax.Array):
         return [_here(np.asarray(leaf))]
     if not isinstance(leaf.sharding, NamedSharding) or len(leaf.sharding.device_set) == 1:
@@ -91,7 +95,7 @@ def _sums(leaf: Any) -> list[Any]:
 
 @partial(jax.jit, static_argnums=(1, 2))
 def _on_devices(leaf: jax.Array, mesh: Mesh, spec: PartitionSpec) -> jax.Array:
-    """[devices, 2 or 4] uint32: the sums of the piece of each device."""
+    """[devices, 2 or 4] uint32: the sums of each device's piece."""
     names = [axes if isinstance(axes, tuple) else (axes,) if axes else () for axes in spec]
 
     def piece(part: jax.Array) -> jax.Array:
@@ -108,7 +112,7 @@ def _on_devices(leaf: jax.Array, mesh: Mesh, spec: PartitionSpec) -> jax.Array:
 
 
 def _here(array: np.ndarray) -> np.ndarray:
-    """The same piece by piece: a program for each of PIECES, since compiling one for each shape takes seconds."""
+    """The same, in pieces of fixed sizes: a program for each of PIECES, because compiling one a shape takes seconds."""
     full = array.dtype == np.float32
     flat = np.ascontiguousarray(array).reshape(-1)
     total = np.zeros(4 if full else 2, np.uint32)
@@ -137,12 +141,12 @@ def _numpy_bits(array: np.ndarray) -> np.ndarray:
     if array.dtype == np.bool_ or np.issubdtype(array.dtype, np.integer):
         return array.astype(np.uint32)
     if array.dtype.itemsize not in (2, 4):
-        raise ValueError(f"no checksum of {array.dtype}: arrays of checkpoints have 16 or 32 bits")
+        raise ValueError(f"{array.dtype} has no checksum: arrays of checkpoints have 16 or 32 bits")
     return array.view(np.uint32) if array.dtype.itemsize == 4 else array.view(np.uint16).astype(np.uint32) << 16
 
 
 def _bits(leaf: jax.Array) -> jax.Array:
-    """The elements as uint32; those of bfloat16 as the float32 of the same value, without any arithmetic on floats."""
+    """The elements' bits as uint32; bfloat16 as the float32 of the same value. Uses no float arithmetic."""
     if leaf.dtype == jnp.bool_ or jnp.issubdtype(leaf.dtype, jnp.integer):
         return leaf.astype(jnp.uint32)
     size = leaf.dtype.itemsize
@@ -151,7 +155,7 @@ def _bits(leaf: jax.Array) -> jax.Array:
 
 
 def _rounded(bits: jax.Array) -> jax.Array:
-    """The bits of float32 values rounded to bfloat16, to nearest and ties to even; NaN as casts make it."""
+    """The bits of float32 values rounded to bfloat16, to nearest, ties to even; NaN as casts produce it."""
     nan = (bits & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
     nearest = bits + np.uint32(0x7FFF) + ((bits >> 16) & np.uint32(1))
     return jnp.where(nan, bits | np.uint32(0x00400000), nearest) & np.uint32(0xFFFF0000)

@@ -1,18 +1,18 @@
-"""The accelerators that are known: memory, peak and clock of a TPU chip, by the name of its version."""
+"""Known accelerators: memory, peak and clock of TPU chips, by the name of their version."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """One device of a slice: a TPU chip, or one of the two halves that a TPU7x chip is.
+    """One device of a slice: a TPU chip, or one of the two halves of a TPU7x chip.
 
     Attributes:
       hbm: bytes of memory.
-      bandwidth: of it, bytes a second.
-      flops: peak of bf16 matrix products, a second.
-      clock: cycles a second, with which the compiler's cycles become seconds; inferred from the peak, not published.
-      devices: how many of these a chip is.
+      bandwidth: of its memory, bytes a second.
+      flops: peak of bf16 matrix products, FLOP a second.
+      clock: cycles a second, which turn the compiler's cycles into seconds; inferred from the peak, not published.
+      devices: devices of a chip.
     """
 
     name: str
@@ -23,8 +23,8 @@ class Chip:
     devices: int = 1
 
 
-# Memory and peak are from Google Cloud's pages on each TPU version, and so is the bandwidth of v5e; that of the others
-# was not looked up there.
+# Memory and peak come from Google Cloud's pages on each TPU version, and so does the bandwidth of v5e; the other
+# bandwidths were not checked there.
 CHIPS = {
     "v5e": Chip("v5e", 16 * 2**30, 819e9, 197e12, 1.5e9),
     "v5p": Chip("v5p", 95 * 2**30, 2765e9, 459e12, 1.75e9),
@@ -38,4 +38,4 @@ KINDS = {
     **dict.fromkeys(("TPU v6 lite", "TPU v6e"), CHIPS["v6e"]),
     "TPU7x": CHIPS["tpu7x"],
 }
-"""The name that jax has for a device (`device_kind`) -> its chip."""
+"""jax's name for a device (`device_kind`) -> its chip."""

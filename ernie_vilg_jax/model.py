@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax.aliases import Params
 from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.diffusion.schedule import Denoised, Kind, Schedule, make_schedule
 from ernie_vilg_jax.diffusion.stages import Stages, make_stages
@@ -22,8 +23,6 @@ from ernie_vilg_jax.models.autoencoder import Autoencoder, Posterior
 from ernie_vilg_jax.models.text_encoder import Text, TextEncoder
 from ernie_vilg_jax.models.unet import UNet
 from ernie_vilg_jax.sharding.splash_attention import make_attention
-
-Params = Any
 
 
 class ModelParams(NamedTuple):
@@ -152,7 +151,7 @@ def to_float(images: jax.Array) -> jax.Array:
 
 
 def build_model(config: ConfigDict) -> Model:
-    """Builds every module of `config`. Raises UserError naming the field that makes no sense."""
+    """Builds every module of `config`. Raises UserError naming the invalid field."""
     dtype = jnp.dtype(config.dtype)
     model = config.model
     # Checkpoints older than this section have no use for it.

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# What the launch scripts share; they source it. Bash 3.2 is enough, which is what macOS has.
+# Shared by the launch scripts, which source it. Bash 3.2 is enough, which is what macOS has.
 
 dry_run=false
-overrides=() # --config.KEY=VALUE flags, handed on to training as they are
+overrides=() # --config.KEY=VALUE flags, passed on to training unchanged
 name='' zone='' type='' config='' data='' workdir=''
 
 fail() {
@@ -16,7 +16,7 @@ show_help() {
   exit 0
 }
 
-# The flags that pod.sh, tpu_vm.sh and xpk.sh take; anything else is a mistake.
+# The flags that pod.sh, tpu_vm.sh and xpk.sh take; anything else is an error.
 # shellcheck disable=SC2034  # they use what this sets
 common_flag() {
   case $1 in
@@ -34,7 +34,7 @@ common_flag() {
   esac
 }
 
-# required FLAG...: stops unless each was given. The variable of --flag is $flag.
+# required FLAG...: fails unless each was given. The variable of --flag is $flag.
 required() {
   local flag
   for flag in "$@"; do
@@ -42,12 +42,12 @@ required() {
   done
 }
 
-# The workdir of more than one host.
+# Checks the workdir of several hosts.
 bucket_workdir() {
   [[ $1 == gs://* ]] || fail "--workdir=$1 must be a gs:// URL: all workers write there, and it must outlive them."
 }
 
-# Prints its words as they could be typed.
+# Prints its words, quoted for a shell.
 quoted() {
   local word line=''
   for word in "$@"; do
@@ -75,9 +75,8 @@ runtime_of() {
   esac
 }
 
-# training_command PYTHON CONFIG DATA WORKDIR [FLAG...]: the one place where the training command is written, as one
-# line for a shell in the root of the repository, over there. What training needs in its environment goes in front of
-# it: env NAME=VALUE.
+# training_command PYTHON CONFIG DATA WORKDIR [FLAG...]: the training command, as one line for a remote shell in the root of
+# the repository. Environment variables for training would go in front of it: env NAME=VALUE.
 training_command() {
   local line
   printf -v line '%q ' "$1" -m ernie_vilg_jax.train --config="$2" --config.data.path="$3" --workdir="$4" "${@:5}" \
@@ -85,12 +84,12 @@ training_command() {
   printf '%s' "${line% }"
 }
 
-# archive FILE: what is committed here, no more.
+# archive FILE: exactly what is committed here.
 archive() {
   run git -C "$(dirname "$0")/.." archive --format=tar.gz --output="$1" HEAD
 }
 
-# copy_data URL FOLDER: the line that makes FOLDER on a worker the same as what is behind a gs:// URL.
+# copy_data URL FOLDER: the line that makes FOLDER on a worker a copy of a gs:// URL.
 copy_data() {
   local line
   printf -v line '%q ' gcloud storage rsync --recursive --delete-unmatched-destination-objects "$1" "$2"

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# From nothing to pictures on this machine: prepare, autoencoder, base, experts, sample.
+# From nothing to images on this machine: prepare, autoencoder, base, experts, sample.
 #
 #   launch/local.sh [--dry_run] CONFIG VARIANT FOLDER
 #   launch/local.sh configs/demo.py quick runs/quick     # 11 minutes on two shared CPU cores; needs npm for the art
 #   launch/local.sh configs/demo.py smoke runs/smoke     # under two minutes, drawn shapes, nothing to download
 #
-# Interrupted, the same line goes on where it stopped. PYTHON names the interpreter (default: python3).
+# After an interruption, the same line resumes. PYTHON names the interpreter (default: python3).
 set -euo pipefail
 
 run=()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains on a slice of a TPU pod, or on several, through queued resources: asks for it, waits until it is granted, sets
-# up every worker, and starts training on all of them. Run the same line again to go on: what is there is kept.
+# Trains on a slice of a TPU pod, or on several, through queued resources: requests it, waits until it is granted, sets
+# up every worker, and starts training on all of them. Run the same line again to resume: what exists is kept.
 #
 #   launch/pod.sh --name=ernie --zone=us-east5-a --type=v5p-128 --spot --watch \
 #     --config=configs/paper.py:base,v5p_128 --data=gs://my-bucket/data --workdir=gs://my-bucket/run
@@ -14,15 +14,15 @@
 #   --data=DATA        prepared records: a gs:// URL that is copied to every worker, or a folder
 #                      that every worker has at this path (a mount)                                required
 #   --workdir=URL      checkpoints and logs, gs://: all workers write there, and it must outlive them   required
-#   --slices=N         so many slices, as one multislice job                                       default: 1
+#   --slices=N         number of slices, as one multislice job                                     default: 1
 #   --version=VERSION  runtime of the workers                               default: the one for the type
 #   --spot             cheaper capacity that may be taken away; or
-#   --reserved         capacity that you have reserved; on demand without either
-#   --valid_until=DURATION  such as 6h: what is not granted until then has FAILED (--watch queues again)
-#   --watch            stay, and look every minute: what was taken away is queued for again, set up again, and
-#                      training resumes from its last checkpoint. Ends when training has ended
+#   --reserved         capacity that you have reserved; without either: on demand
+#   --valid_until=DURATION  such as 6h: a request that is not granted by then has FAILED (--watch queues again)
+#   --watch            stay, and check every minute: slices that were taken away are queued for and set up again,
+#                      and training resumes from its last checkpoint. Ends when training has ended
 #   --then_delete      with --watch: delete the slices when training has ended
-#   --restarts=N       with --watch: how often training that failed is started again, in all       default: 3
+#   --restarts=N       with --watch: how often failed training is started again, in total          default: 3
 #   --delete           delete the slices and what runs there; needs only --name and --zone
 #   --dry_run          print every command, run none
 #
@@ -72,7 +72,7 @@ first_worker=(gcloud compute tpus queued-resources ssh "$name" --zone="$zone" --
 worker=ernie_vilg_jax/launch/worker.sh
 code=${TMPDIR:-/tmp}/ernie_vilg_jax.tar.gz
 
-# The state of the queued resource: NONE when there is none, UNKNOWN when the question failed.
+# The state of the queued resource: NONE if there is none, UNKNOWN if gcloud failed.
 ask_state=(gcloud compute tpus queued-resources list --zone="$zone" --filter="name~/$name\$"
   --format='value(state.state)')
 ask() {
@@ -89,8 +89,8 @@ create() {
 
 remove() { queued delete --force --quiet; }
 
-# Returns when the slices are there. Whatever state it finds, it does the next thing towards that. Once it has got so
-# far as to be in the queue ($underway), a passing failure of gcloud no longer ends it.
+# Returns when the slices exist. From any state, it takes the next step towards that. Once the request is in the queue
+# ($underway), temporary failures of gcloud no longer end it.
 underway=false
 until_active() {
   local before='' rounds=0
@@ -102,7 +102,7 @@ until_active() {
   fi
   while :; do
     ask
-    # Every change, and a sign of life every ten minutes.
+    # Every change, and the state every ten minutes.
     if [[ $state != "$before" ]] || ((rounds % 10 == 0)); then say "$name: $state"; fi
     before=$state
     rounds=$((rounds + 1))
@@ -144,10 +144,10 @@ set_up() {
     "$workdir" --distributed)"
 }
 
-# Empty when nothing is set up yet, or nobody answers.
+# Empty if nothing is set up yet, or no worker answers.
 training_status() { "${first_worker[@]}" --command="test ! -e $worker || $worker status" || true; }
 
-# Counts a failure on slices that are still there; a failure because they were taken away is none.
+# Counts a failure on slices that still exist; one because they were taken away does not count.
 failed() {
   ask
   [[ $state == ACTIVE ]] || return 0
@@ -157,7 +157,7 @@ failed() {
   say "$1; starting again, restarts left: $restarts"
 }
 
-# Returns when there is something to start again.
+# Returns when something must be started again.
 follow() {
   local status
   while sleep $pause; do
@@ -207,7 +207,7 @@ if $delete; then
   exit
 fi
 
-archive "$code" # once, so that what is set up again is the same
+archive "$code" # once, so that every set-up uses the same code
 while :; do
   until_active
   if ! $dry_run && [[ $(training_status) == running ]]; then

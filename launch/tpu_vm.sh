@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Starts training on one Cloud TPU VM: creates it, copies what is committed here to it, installs, prepares the data,
-# and trains in the background. Run the same line again to go on: what is there already is kept.
+# and trains in the background. Run the same line again to resume: what exists is kept.
 #
 #   launch/tpu_vm.sh --name=ernie --zone=us-west4-a --dry_run
 #   launch/tpu_vm.sh --name=ernie --zone=us-west4-a --config=configs/demo.py:autoencoder --workdir=gs://my-bucket/demo
@@ -40,7 +40,7 @@ required type config data workdir
 tpu() { run gcloud compute tpus tpu-vm "$1" "$name" --zone="$zone" "${@:2}"; }
 on_vm() { tpu ssh --command="$1"; }
 
-# 1. The machine, unless it is there. A spot VM that was taken away stays listed, and must be deleted first.
+# 1. The machine, unless it exists. A spot VM that was taken away stays listed, and must be deleted first.
 state=''
 $dry_run || state=$(gcloud compute tpus tpu-vm list --zone="$zone" --filter="name~/$name\$" --format='value(state)')
 if [[ $state == PREEMPTED || $state == TERMINATED ]]; then
@@ -57,11 +57,11 @@ archive "$code"
 run gcloud compute tpus tpu-vm scp "$code" "$name:ernie_vilg_jax.tar.gz" --zone="$zone"
 on_vm 'mkdir -p ernie_vilg_jax && tar -xzf ernie_vilg_jax.tar.gz -C ernie_vilg_jax'
 
-# 3. The tested versions, and a look at the chips.
+# 3. The tested versions, and a list of the chips.
 on_vm 'ernie_vilg_jax/launch/worker.sh install'
 on_vm 'cd ernie_vilg_jax && .venv/bin/python -c "import jax; print(jax.devices())"'
 
-# 4. The data: copied, or prepared there, with npm for the emoji art. An interrupted preparation goes on, and a finished
+# 4. The data: copied, or prepared there, with npm for the emoji art. An interrupted preparation resumes, and a finished
 # one is kept.
 if [[ $data == gs://* ]]; then
   on_vm "cd ernie_vilg_jax && $(copy_data "$data" data_copy)"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# What the other scripts run on a TPU VM over ssh, in the copy of the repository there.
+# Run by the other scripts on a TPU VM over ssh, in its copy of the repository.
 #
-#   launch/worker.sh install            Python 3.11 and the tested versions in .venv; quick when they are there
-#   launch/worker.sh start COMMAND...   in the background, unless one runs already; its output goes to train.log
+#   launch/worker.sh install            Python 3.11 and the tested versions in .venv; quick if they are installed
+#   launch/worker.sh start COMMAND...   in the background, unless one is running; its output goes to train.log
 #   launch/worker.sh status             prints running, or the exit status of the last one, or none
 #   launch/worker.sh stop               sends SIGTERM, on which training saves; after five minutes SIGKILL
 #
@@ -43,8 +43,8 @@ case $verb in
       exit
     fi
     rm -f train.exit
-    # Ignoring SIGHUP lets it outlive the ssh session. The command itself does not get the lock: a helper process
-    # that it might leave behind would hold it for ever.
+    # Ignoring SIGHUP lets it outlive the ssh session. The command itself does not inherit the lock: a helper process
+    # that it leaves behind would hold it forever.
     (
       trap '' HUP
       "$@" 9>&- &
@@ -65,7 +65,7 @@ case $verb in
   stop)
     if running; then
       kill -TERM "$(cat train.pid)" || true
-      # A worker that waits for one that is gone never comes to its next step, where it would stop.
+      # A worker that waits for a dead one never reaches its next step, where it would stop.
       flock --timeout 300 train.lock true || kill -KILL "$(cat train.pid)"
     fi
     ;;

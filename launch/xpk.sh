@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains on GKE by XPK (github.com/AI-Hypercomputer/xpk), on one slice or several. GKE restarts what was interrupted,
-# and training resumes from its last checkpoint.
+# Trains on GKE by XPK (github.com/AI-Hypercomputer/xpk), on one slice or several. GKE restarts interrupted
+# jobs, and training resumes from its last checkpoint.
 #
 #   launch/xpk.sh cluster --cluster=ernie --zone=us-east5-a --type=v5p-128 --spot
 #   launch/xpk.sh data    --cluster=ernie --zone=us-east5-a --data=gs://my-bucket/data
@@ -10,9 +10,9 @@
 #   launch/xpk.sh stop    --cluster=ernie --zone=us-east5-a --name=base
 #   launch/xpk.sh delete  --cluster=ernie --zone=us-east5-a
 #
-#   cluster   creates the cluster with its TPU nodes, or changes the number of slices of one that is there
+#   cluster   creates the cluster with its TPU nodes, or changes the number of slices of an existing one
 #   data      mounts the bucket of --data at /data in every workload, read-only, by Cloud Storage FUSE
-#   train     submits the training; asks before it overwrites one of that name
+#   train     submits the training; asks before it overwrites one of the same name
 #   list      lists the workloads
 #   stop      deletes the workload --name
 #   delete    deletes the cluster with everything in it
@@ -20,9 +20,9 @@
 #   --cluster=NAME     of the cluster                                                     required
 #   --zone=ZONE        that offers the type                                               required
 #   --type=TYPE        accelerator type of a slice, such as v5p-128                       cluster, train
-#   --slices=N         so many slices (multislice)                                        default: 1
+#   --slices=N         number of slices (multislice)                                      default: 1
 #   --spot             cheaper capacity that may be taken away; or
-#   --reservation=NAME capacity that you have reserved; on demand without either          cluster
+#   --reservation=NAME capacity that you have reserved; without either: on demand         cluster
 #   --name=NAME        of the workload                                                    train, stop
 #   --config=CONFIG    what to train                                                      train
 #   --config.KEY=VALUE any setting of the config, as in training
@@ -30,7 +30,7 @@
 #   --workdir=URL      checkpoints and logs, gs://                                        train
 #   --image=IMAGE      a container image that has the project installed                   train
 #                      default: python:3.11 with what is committed here, installed at every start
-#   --restarts=N       how often an interrupted training is started again                 default: 50
+#   --restarts=N       how often interrupted training is started again                    default: 50
 #   --dry_run          print every command, run none
 #
 # Needs xpk (pip install xpk; it names what else is missing) and gcloud, logged in and with a project set. The nodes of

@@ -5,6 +5,7 @@
 As a program: reads such a list as JSON from stdin, and prints one of [exit status, stdout, stderr] as JSON.
 """
 
+import importlib
 import json
 import os
 import subprocess
@@ -70,7 +71,7 @@ def _fork(command: Sequence[str]) -> list[Any]:
 
 if __name__ == "__main__":
     # Imported, and no more: a device that was opened here would be shared by all, and flags are of commands only.
-    import ernie_vilg_jax.pipeline
-    import ernie_vilg_jax.training.plan  # noqa: F401
+    for name in ("ernie_vilg_jax.pipeline", "ernie_vilg_jax.training.plan"):
+        importlib.import_module(name)
 
     print(json.dumps([_fork(command) for command in json.load(sys.stdin)]))

@@ -115,7 +115,7 @@ def reports(folder: Path) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--topology=v99:2x2",), "--topology=v99:2x2 is of no known chip"),
+        (("--topology=v99:2x2",), "--topology=v99:2x2 names no known chip"),
         (("--topology=v5e:2x5",), "--topology=v5e:2x5 cannot be compiled for"),
         (("--topology=v5e:2x2", "--config.mesh.fsdp=3"), "mesh"),
         (("--topology=v5e:2x2", "--program=sampling", "--batch=3"), "--batch=3 must be a multiple of 4"),

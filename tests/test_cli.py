@@ -36,13 +36,13 @@ def restored_flags():
     handler = absl_logging.get_absl_handler()
     verbosity = absl_logging.get_verbosity()
     before = warnings.formatwarning, threading.excepthook, sys.unraisablehook
-    # Anew, for a command that another test imported may have a flag of this name, too.
+    # Again, because a command that another test imported may have a flag of this name, too.
     config_flags.DEFINE_config_file("config", None, "The config to run.")
     with flagsaver.flagsaver(), warnings.catch_warnings():
         yield
     warnings.formatwarning, threading.excepthook, sys.unraisablehook = before
     absl_logging.set_verbosity(verbosity)
-    handler.setFormatter(None)  # type: ignore[arg-type]
+    handler.setFormatter(None)
     for filter_ in list(handler.filters):
         handler.removeFilter(filter_)
 

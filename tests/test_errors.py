@@ -100,7 +100,7 @@ def test_errors_of_libraries_that_hold_the_systems_words(error: BaseException, s
         PermissionError(errno.EACCES, "Permission denied"),  # of a port
         ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
         OSError("something else"),
-        OSError(errno.EACCES, "Permission denied", 3),  # type: ignore[call-arg]
+        OSError(errno.EACCES, "Permission denied", 3),
     ],
 )
 def test_bugs_stay_what_they_are(error: BaseException) -> None:

@@ -126,7 +126,7 @@ def wide_profile() -> bytes:
     count = int.from_bytes(profile[128:132], "big")
     for tag in range(count):
         entry = 132 + 12 * tag
-        if profile[entry : entry + 4] == b"rXYZ":
+        if bytes(profile[entry : entry + 4]) == b"rXYZ":
             place = int.from_bytes(profile[entry + 4 : entry + 8], "big") + 8
             for axis, value in enumerate((0.5151, 0.2412, -0.0011)):
                 profile[place + 4 * axis : place + 4 * axis + 4] = round(value * 65536).to_bytes(4, "big", signed=True)

@@ -1,6 +1,7 @@
 """What an installed wheel holds, and what importing the package costs."""
 
 import importlib.util
+import os
 import re
 import shlex
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import ernie_vilg_jax
 
@@ -28,6 +30,8 @@ def test_wheel_holds_assets_at_any_depth(tmp_path: Path, monkeypatch: pytest.Mon
     """A checkpoint is an Orbax directory: deep, and with names such as `_METADATA` and `d/0a1b2c`."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "setup.py", tmp_path)
+    (tmp_path / "ernie_vilg_jax").mkdir()
+    shutil.copy(ROOT / "ernie_vilg_jax" / "version.py", tmp_path / "ernie_vilg_jax")
     assets = tmp_path / "ernie_vilg_jax" / "assets"
     names = ("lexicons/zh/verbs.txt", "demo/_CHECKPOINT_METADATA", "demo/ema_00/ocdbt.process_0/d/0a1b2c")
     for name in names:
@@ -84,15 +88,90 @@ def test_import_is_light():
 
 
 def test_public_names():
-    assert ernie_vilg_jax.__version__ == "0.1.0"
     assert {"load", "Pipeline"} <= set(dir(ernie_vilg_jax))
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
-        ernie_vilg_jax.lod  # type: ignore[attr-defined]  # noqa: B018
+        ernie_vilg_jax.lod  # noqa: B018
 
 
-def test_version_agrees_with_setup(monkeypatch: pytest.MonkeyPatch):
+def test_version_is_one_number(monkeypatch: pytest.MonkeyPatch):
+    """In ernie_vilg_jax/version.py; the package metadata, CITATION.cff and the changelog agree with it."""
+    from packaging.version import Version
+
     monkeypatch.chdir(ROOT)
     assert read_setup(ROOT).get_version() == ernie_vilg_jax.__version__
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == ernie_vilg_jax.__version__
+    headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    version, released = Version(ernie_vilg_jax.__version__), [Version(name) for name in headings[1:]]
+    assert headings[0] == "Unreleased" and released == sorted(set(released), reverse=True)
+    # Between releases, a development version of the next one; at a release, the newest heading.
+    assert version > released[0] if version.is_devrelease else version == released[0]
+
+
+def test_version_is_written_nowhere_else():
+    files = [*ROOT.glob("*.md"), *ROOT.glob("*.py"), *ROOT.glob("docs/*.md")]
+    files += [file for folder in ("ernie_vilg_jax", "configs", "colab") for file in (ROOT / folder).rglob("*.py")]
+    found = [str(file.relative_to(ROOT)) for file in files if ernie_vilg_jax.__version__ in file.read_text()]
+    assert found == ["ernie_vilg_jax/version.py"]
+
+
+FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*_*.yml"))
+
+
+def test_yaml_files_parse():
+    files = [*ROOT.glob(".github/**/*.yml"), ROOT / ".pre-commit-config.yaml", ROOT / "CITATION.cff"]
+    for file in files:
+        assert isinstance(yaml.safe_load(file.read_text()), dict), file
+
+
+@pytest.mark.parametrize("form", FORMS, ids=[form.stem for form in FORMS])
+def test_issue_forms_have_what_github_asks_for(form: Path):
+    """The keys of GitHub's schema that a form without them is refused for."""
+    content = yaml.safe_load(form.read_text())
+    assert content["name"] and content["description"] and content["body"]
+    ids = [field["id"] for field in content["body"]]
+    assert len(ids) == len(set(ids))
+    for field in content["body"]:
+        assert field["type"] in ("textarea", "input", "dropdown", "checkboxes") and field["attributes"]["label"]
+
+
+def test_bug_reports_ask_for_the_doctor():
+    bug = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / "bug_report.yml").read_text())
+    doctor = next(field for field in bug["body"] if field["id"] == "doctor")
+    assert "python -m ernie_vilg_jax.doctor" in doctor["attributes"]["description"]
+    assert doctor["validations"]["required"]
+
+
+def test_the_workflow_calls_the_one_script():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    assert [step["run"] for step in steps if "run" in step] == ["bash .ci/run"]
+    assert (ROOT / ".ci" / "run").is_file()
+
+
+def test_newest_takes_the_readme_command_apart():
+    """`.ci/newest` leaves out the constraints and adds -m; it says when there is no such interpreter."""
+    (line,) = re.findall(r"^ *python3\.11 -m venv .*pytest.*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert " -c constraints.txt " in line and line.count(".venv/bin/python -m pytest") == 1
+    script = ROOT / ".ci" / "newest"
+    done = subprocess.run(["bash", script], capture_output=True, text=True, env={**os.environ, "PYTHON": "python0"})
+    assert done.returncode == 1 and "python0 does not run" in done.stderr
+
+
+def test_citation_names_the_software_and_the_paper():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0" and citation["title"] == "ernie_vilg_jax" and citation["authors"]
+    (paper,) = citation["references"]
+    assert paper["title"].startswith("ERNIE-ViLG 2.0") and "2210.15257" in paper["url"]
+    assert citation["license"] == "Apache-2.0"
+
+
+def test_hooks_are_the_checks_of_ci():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    entries = {hook["entry"].split()[0] for repository in hooks for hook in repository["hooks"]}
+    assert entries == {"ruff", "pyright", "lint-imports"}
+    script = (ROOT / ".ci" / "run").read_text()
+    for entry in entries:
+        assert f'"$tools/bin/{entry}"' in script, f"CI does not run {entry}"
 
 
 def test_tpu_launcher_prints_its_commands_and_runs_none(tmp_path: Path):

@@ -1,15 +1,15 @@
-"""Damages checkpoints and data in hundreds of ways, runs what a user would run, and says what came of it.
+"""Damages checkpoints and data in hundreds of ways, runs a user's command on them, and reports the outcomes.
 
-    python -m benchmarks.damage --work=/tmp/damage                       # 300 cases, some ten minutes on two cores
+    python -m benchmarks.damage --work=/tmp/damage                       # 300 cases, about ten minutes on two cores
     python -m benchmarks.damage --work=/tmp/damage --only=tokenizer --cases=50 --seed=1
     python -m benchmarks.damage --work=/tmp/damage --case=17             # one again; its files stay in DIR/rooms/17
 
 The first start makes a tiny run (a minute or two). Each case is a fresh copy, one seeded damage and one command:
 `train`, `sample`, `checkpoint show` and `export`, `prepare`, `annotate`, `inspect_data`, or the loader over all
-records. The outcome is `correct` (the result of undamaged files, bit for bit), `refused` (one sentence), or a fault:
+records. The outcome is `correct` (as with undamaged files, bit for bit), `refused` (one sentence), or a fault:
 `silent` (exit status 0 and another result), `traceback`, `hang`, `partial` (files outside were written, or files lost).
-Exit status 1 when there are faults. Commands run in forks of a process that has imported everything; ten of them as
-processes of their own.
+Exit status 1 if there are faults. Commands run in forks of a process that has imported everything; ten of them run as
+separate processes.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from benchmarks.damage.room import BROKEN, UNFIT, Room, play, verdict
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of a case."""
+    """The outcome of a case."""
 
     case: Case
     damage: str
@@ -46,7 +46,7 @@ class Finding:
 def main() -> None:
     arguments = parse()
     work = Path(arguments.work).absolute()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which ends the forks, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the forks, too
     forks.prepare_imports(work / "xla")
     start = time.monotonic()
     home = world.make_world(work, arguments.workers)
@@ -72,17 +72,17 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    # Not absl: the commands that run in forks define flags of the same names.
+    # Not absl, because the commands in the forks define flags of the same names.
     parser = argparse.ArgumentParser(
         "benchmarks.damage", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--work", required=True, help="folder for everything, 100 MB")
     parser.add_argument("--cases", type=int, default=300, help="how many")
-    parser.add_argument("--seed", type=int, default=0, help="another seed draws others")
+    parser.add_argument("--seed", type=int, default=0, help="decides which cases are drawn")
     parser.add_argument("--only", choices=FAMILIES, help="damage to these files only")
-    parser.add_argument("--commands", help="these only, by how their names begin: sample,read,train")
-    parser.add_argument("--case", type=int, help="this one case again, whatever --only and --cases say")
-    parser.add_argument("--real", type=int, default=10, help="so many cases run as processes of their own")
+    parser.add_argument("--commands", help="only commands whose names begin so: sample,read,train")
+    parser.add_argument("--case", type=int, help="run this one case again; --only and --cases do not matter")
+    parser.add_argument("--real", type=int, default=10, help="number of cases that run as separate processes")
     parser.add_argument("--workers", type=int, default=2, help="cases at once")
     parser.add_argument("--limit", type=float, default=120, help="seconds after which a case counts as hanging")
     parser.add_argument("--report", help="file for the report, Markdown")
@@ -90,7 +90,7 @@ def parse() -> argparse.Namespace:
 
 
 def chosen(arguments: argparse.Namespace) -> Iterator[Case]:
-    """The cases that the flags ask for; a number means the same case whatever else is asked for."""
+    """The cases that the flags select; a number is always the same case, whatever the other flags."""
     if arguments.case is not None:
         return islice(cases(arguments.seed), arguments.case, None)
     commands = tuple(arguments.commands.split(",")) if arguments.commands else ("",)
@@ -104,7 +104,7 @@ def chosen(arguments: argparse.Namespace) -> Iterator[Case]:
 def findings(
     wanted: Sequence[Case], expected: Mapping[str, Any], work: Path, home: Path, arguments: argparse.Namespace
 ) -> Iterator[Finding]:
-    """Runs the cases, the last of every few as a process of its own; yields as they end."""
+    """Runs the cases, some of them as separate processes; yields each as it ends."""
     every = max(len(wanted) // arguments.real, 1) if arguments.real else len(wanted) + 1
     rooms = {case.number: Room(work / "rooms" / str(case.number)) for case in wanted}
     jobs = []
@@ -142,13 +142,13 @@ def report(found: list[Finding], seconds: float, made: float, arguments: argpars
     lines += ["", *table("damage", [(finding.case.damage.name, finding.outcome) for finding in found])]
     lines += ["", *table("command", [(finding.case.use.name, finding.outcome) for finding in found])]
     if faults:
-        lines += ["", f"Each of these is made again by --seed={arguments.seed} and its --case:", ""]
+        lines += ["", f"To run one of these again, use --seed={arguments.seed} and its --case:", ""]
         lines += [f"- {line_of(finding)}" for finding in sorted(faults, key=lambda finding: finding.case.number)]
     return "\n".join(lines) + "\n"
 
 
 def table(title: str, rows: list[tuple[str, str]]) -> list[str]:
-    """Names by outcomes, in the order in which names first come by alphabet."""
+    """A table of names by outcomes, in alphabetical order."""
     counts = Counter(rows)
     shown = [outcome for outcome in OUTCOMES if outcome in GOOD or any(row[1] == outcome for row in rows)]
     lines = [f"| {title} | {' | '.join(shown)} |", "| --- |" + " --- |" * len(shown)]

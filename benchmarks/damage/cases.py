@@ -1,4 +1,4 @@
-"""Which damage goes with which files and which commands, and the numbered cases that follow."""
+"""Which damage goes with which files and commands, and the numbered cases that result."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -64,7 +64,7 @@ FAMILIES = tuple(dict.fromkeys(part.family for part in PARTS))
 
 
 def cases(seed: int) -> Iterator[Case]:
-    """Endless: every damage of every part once, in an order drawn from the seed; then all again with other commands."""
+    """Endless: every damage of every part once, in an order drawn from the seed; then again with other commands."""
     pairs = [(part, damage) for part in PARTS for damage in part.damages]
     numbers = count()
     for turn in count():

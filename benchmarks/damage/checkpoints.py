@@ -1,4 +1,4 @@
-"""Damage to checkpoints that is whole by itself: parts of other experts, steps and runs; names that look like steps."""
+"""Damage to checkpoints with intact files: parts of other experts, steps and runs; names that look like steps."""
 
 import shutil
 from pathlib import Path
@@ -45,7 +45,7 @@ def item_of_another_run(place: Place, rng: Random) -> str:
 
 
 def arrays_of_another_run(place: Place, rng: Random) -> str:
-    """The bytes of the arrays only: names, shapes and dtypes fit."""
+    """Replaces only the bytes of the arrays: names, shapes and dtypes fit."""
     item = rng.choice(items(place.part))
     for folder in ("d", "ocdbt.process_0", "manifest.ocdbt"):
         source, target = place.twin / item.name / folder, item / folder
@@ -66,13 +66,13 @@ def item_renamed(place: Place, rng: Random) -> str:
     item = rng.choice(items(place.part))
     after = item.with_name(rng.choice((f"{item.name}_", "expert_07", "default", item.name.upper())))
     item.rename(after)
-    return f"{name(place, item)} is called {after.name} now"
+    return f"{name(place, item)} is now called {after.name}"
 
 
 def step_renamed(place: Place, rng: Random) -> str:
     after = place.part.with_name(rng.choice(("9", "12", "100", "08", "8.bak", "step_8", "-8", "7")))
     place.part.rename(after)
-    return f"{name(place, place.part)} is called {after.name} now"
+    return f"{name(place, place.part)} is now called {after.name}"
 
 
 def names_of_steps(place: Place, rng: Random) -> str:
@@ -111,7 +111,7 @@ def names_of_steps(place: Place, rng: Random) -> str:
 
 
 def hostile_tokenizer(place: Place, rng: Random) -> str:
-    """A checkpoint, otherwise whole and written by the library, whose tokenizer names files somewhere else."""
+    """An otherwise valid checkpoint, written by the library, whose tokenizer names files elsewhere."""
     from etils import epath
 
     from ernie_vilg_jax import checkpointing
@@ -138,7 +138,7 @@ def hostile_tokenizer(place: Place, rng: Random) -> str:
 
 
 def raw_item(step: Path, item: str) -> Any:
-    """An item as a tree of NumPy arrays, and of keys, which are none; wherever it lay when it was saved."""
+    """An item as a tree of NumPy arrays and PRNG keys, whatever its sharding was."""
     import jax
     from orbax.checkpoint import v1 as ocp
 

@@ -10,7 +10,7 @@ from benchmarks.damage.files import files_of, name
 from benchmarks.damage.kinds import Damage, Place, Unfit
 
 MAIN = ("_CHECKPOINT_METADATA", "manifest.json", "tokenizer.json")
-"""The documents that say most; drawn as often as all others together."""
+"""The most important documents; drawn as often as all others together."""
 
 Step = str | int
 
@@ -25,7 +25,7 @@ def read(file: Path) -> Any:
 
 
 def paths(value: Any, before: tuple[Step, ...] = ()) -> Iterator[tuple[Step, ...]]:
-    """The way to every value inside a document."""
+    """The path to every value in a document."""
     entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in entries:
         yield (*before, key)
@@ -52,7 +52,7 @@ def edit(
         ways = [way for way in paths(document) if fits(at(document, way))]
         if not ways:
             continue
-        # A value near the root is drawn as often as one of a hundred alike: first the branch, then the value.
+        # First the branch, then the value, so that a single value is drawn as often as one of a hundred in a list.
         branch = rng.choice(sorted({str(way[0]) for way in ways}))
         way = rng.choice([way for way in ways if str(way[0]) == branch])
         what = change(at(document, way[:-1]), way[-1], rng, place)
@@ -108,7 +108,7 @@ def rename_key(container: Any, key: Step, rng: Random, place: Place) -> str:
         return "added once more"
     after = rng.choice((f"{key}_", str(key).upper(), "", "x"))
     container[after] = container.pop(key)
-    return f"is called {after!r} now"
+    return f"is now called {after!r}"
 
 
 def kind(title: str, fits: Callable[[Any], bool], change: Callable[[Any, Step, Random, Place], str]) -> Damage:

@@ -1,4 +1,4 @@
-"""Damage that fits any file or folder: bits, lengths, things of the wrong type, things too many."""
+"""Damage to any file or folder: bits, lengths, wrong types, foreign files."""
 
 import os
 import re
@@ -10,14 +10,14 @@ from benchmarks.damage.kinds import Damage, Place, Unfit
 
 
 def files_of(part: Path) -> list[Path]:
-    """All files of a part that hold anything, in an order that random names of files do not change."""
+    """All non-empty files of a part, in an order that does not depend on random file names."""
     files = [part] if part.is_file() else [file for file in part.rglob("*") if file.is_file()]
     held = [file for file in files if file.stat().st_size]
     return sorted(held, key=lambda file: (re.sub(r"[0-9a-f]{32}", "", str(file)), file.stat().st_size))
 
 
 def one_file(place: Place, rng: Random) -> Path:
-    """A file of the part; those that hold most are drawn as often as all the small ones."""
+    """A file of the part; large ones are drawn as often as all files together."""
     files = files_of(place.part)
     if not files:
         raise Unfit
@@ -83,11 +83,11 @@ def delete_file(place: Place, rng: Random) -> str:
 def delete_folder(place: Place, rng: Random) -> str:
     folder = rng.choice(folders_of(place.part) or [place.part])
     shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
-    return f"{name(place, folder)} deleted with all that is in it"
+    return f"{name(place, folder)} deleted with its content"
 
 
 def exchange(place: Place, rng: Random) -> str:
-    """Two files exchanged; of equal size where there are such, since a size is what is checked first."""
+    """Exchanges two files, of equal size if there are any, because sizes are checked first."""
     files = files_of(place.part)
     if len(files) < 2:
         raise Unfit
@@ -135,7 +135,7 @@ def link_to_nothing(place: Place, rng: Random) -> str:
 
 
 def foreign(place: Place, rng: Random) -> str:
-    """What people, editors and file managers leave behind."""
+    """Adds files that people, editors and file managers leave behind."""
     folder = rng.choice([place.part, *folders_of(place.part)]) if place.part.is_dir() else place.part.parent
     names = (".DS_Store", "Thumbs.db", "notes.txt", "desktop.ini", "copy", "1", ".nfs0001", "a file", "._x", "tmp~")
     more = folder / rng.choice(names)
@@ -148,7 +148,7 @@ def foreign(place: Place, rng: Random) -> str:
 
 
 def unreadable(place: Place, rng: Random) -> str:
-    """chmod 000. Nothing is unreadable for root, so this kind is left out there."""
+    """chmod 000. Left out for root, who can read everything."""
     if os.geteuid() == 0:
         raise Unfit
     file = rng.choice([one_file(place, rng), *folders_of(place.part)])

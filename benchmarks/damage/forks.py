@@ -1,6 +1,6 @@
 """Commands in forks of one process that has imported the libraries: a real exit, a time limit, and no start-up.
 
-jax may not have touched a device before a fork, so the parent imports and never computes.
+jax must not touch a device before a fork, so the parent imports and never computes.
 """
 
 import os
@@ -28,7 +28,7 @@ LIBRARIES = (
 def prepare_imports(cache: Path) -> None:
     """Settings of jax for small programs on a CPU, and the imports that all commands share."""
     os.environ["JAX_PLATFORMS"] = "cpu"
-    # Optimising what runs for a second takes longer than it saves.
+    # Optimizing programs that run for a second takes longer than it saves.
     os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
@@ -43,7 +43,7 @@ def prepare_imports(cache: Path) -> None:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a fork ended: status (negative for a signal), whether it ran past the limit, seconds, the processor's too."""
+    """How a fork ended: status (negative for a signal), whether it exceeded the limit, seconds, processor seconds."""
 
     status: int
     hung: bool
@@ -55,7 +55,7 @@ T = TypeVar("T")
 
 
 def all_of(jobs: Iterable[tuple[T, Callable[[], int]]], workers: int, limit: float) -> Iterator[tuple[T, Ended]]:
-    """Runs (key, function) jobs in forks, `workers` at a time; yields as they end. A function returns its status."""
+    """Runs (key, function) jobs in forks, `workers` at a time; yields each as it ends. Functions return a status."""
     waiting, running = iter(jobs), dict[int, tuple[T, float]]()
     try:
         more = True
@@ -86,7 +86,7 @@ def all_of(jobs: Iterable[tuple[T, Callable[[], int]]], workers: int, limit: flo
 
 
 def start(function: Callable[[], int]) -> int:
-    """The process id, and group, of a fork that runs a function and exits with what it returns."""
+    """Forks, runs a function there and exits with its result. Returns the process id, which is also the group's."""
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()

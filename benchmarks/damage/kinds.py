@@ -8,20 +8,20 @@ from typing import Any, Protocol
 
 OUTCOMES = ("correct", "refused", "silent", "traceback", "hang", "partial")
 """correct: the result of undamaged files. refused: exit status 1 and one sentence. silent: exit status 0 and another
-result. traceback: anything else that ends. hang: no end within the limit. partial: files were written or lost that are
-none of the command's business."""
+result. traceback: any other end. hang: no end within the limit. partial: files were written or lost that the command
+should not have touched."""
 GOOD = ("correct", "refused")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a damage is done.
+    """Where damage is done.
 
     Attributes:
       copy: a fresh copy of what the command needs: data/, annotated/, run/, exported/.
-      part: the file or folder in it that is to be damaged; for a checkpoint, its newest step.
-      other: run/, data/ ... of another seed, only to be read.
-      outside: a folder that no command knows, with a file keep.txt; what changes here was written out of bounds.
+      part: the file or folder in it to be damaged; for a checkpoint, its newest step.
+      other: run/, data/ ... of another seed, read-only.
+      outside: a folder that no command may touch, with a file keep.txt.
     """
 
     copy: Path
@@ -36,7 +36,7 @@ class Place:
 
 
 class Unfit(Exception):
-    """A damage found nothing here that it could damage."""
+    """There is nothing here that this kind could damage."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Damage:
     """One kind of damage.
 
     Attributes:
-      name: as it stands in the table.
-      apply: does it, and returns what exactly was done, for people. Raises Unfit.
+      name: for the table.
+      apply: does it, and returns a description. Raises Unfit.
     """
 
     name: str
@@ -53,14 +53,14 @@ class Damage:
 
 
 class Use(Protocol):
-    """What a user runs, and what comes of it."""
+    """A user's command and its result."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Folders of the world that a copy for it must have."""
+        """Folders of the world that it needs."""
         ...
 
     @property
@@ -73,16 +73,16 @@ class Use(Protocol):
         ...
 
     def result(self, copy: Path, out: Path) -> dict[str, Any]:
-        """Digests of what it made, by name; equal if and only if a user would get the same."""
+        """Digests of its output, by name; equal if and only if users would get the same."""
         ...
 
 
 @dataclass(frozen=True)
 class Part:
-    """Something that can be damaged, and who would notice.
+    """Something that can be damaged, and the commands that would notice.
 
     Attributes:
-      family: what --only chooses by.
+      family: its name for --only.
       path: in the copy.
       damages: kinds that fit it.
       uses: commands that read it.

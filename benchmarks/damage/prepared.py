@@ -1,4 +1,4 @@
-"""Damage to prepared data that is whole by itself: records in other places, shards of others, hostile notes."""
+"""Damage to prepared data with intact files: reordered records, foreign shards, hostile notes."""
 
 import json
 import shutil
@@ -43,7 +43,7 @@ def shard_of_other_data(place: Place, rng: Random) -> str:
 
 
 def records_reordered(place: Place, rng: Random) -> str:
-    """A shard written again by the library, whole but with its records in another order or one of them missing."""
+    """A valid shard written again by the library, with reordered, missing or repeated records."""
     from ernie_vilg_jax.data.records import read_shard, write_shard
 
     shard = rng.choice(shards(place.part))
@@ -63,7 +63,7 @@ def manifest_of_other_data(place: Place, rng: Random) -> str:
 
 
 def hostile_shard_name(place: Place, rng: Random) -> str:
-    """A manifest that names a shard somewhere else; the shard lies there, so that only the name is wrong."""
+    """A manifest that names a shard elsewhere; the shard is there, so that only the name is wrong."""
     folder = place.part if place.part.is_dir() else place.part.parent
     shard = rng.choice(shards(folder))
     target = place.outside / shard.name
@@ -75,7 +75,7 @@ def hostile_shard_name(place: Place, rng: Random) -> str:
 
 
 def hostile_note(place: Place, rng: Random) -> str:
-    """A finished shard's note, as an interrupted run leaves them, that names a file somewhere else."""
+    """A note of a finished shard, as interrupted runs leave them, that names a file elsewhere."""
     folder = place.part if place.part.is_dir() else place.part.parent
     manifest = json.loads((folder / "manifest.json").read_text())
     entry = dict(rng.choice([entry for split in manifest["splits"].values() for entry in split["shards"]]))
@@ -99,13 +99,13 @@ def tokenizer_of_other_data(place: Place, rng: Random) -> str:
 
 
 def pieces_exchanged(place: Place, rng: Random) -> str:
-    """Two pieces of a SentencePiece vocabulary exchanged: the model loads, and means something else."""
+    """Exchanges two pieces of a SentencePiece vocabulary: the model loads, but encodes differently."""
     from sentencepiece import SentencePieceProcessor
 
     file = place.part / "sentencepiece.model"
     content = file.read_bytes()
     processor = SentencePieceProcessor(model_proto=content)
-    # As the file has them: the tag of a text, its length, its bytes. Of equal length, so that nothing else moves.
+    # As in the file: tag of a string, length, bytes. Of equal length, so that nothing else moves.
     pieces = [processor.id_to_piece(number).encode() for number in range(processor.get_piece_size())]
     fields = [
         field for piece in pieces if b"<" not in piece and content.count(field := b"\n%c%s" % (len(piece), piece)) == 1

@@ -1,4 +1,4 @@
-"""Reads all records of prepared data as training would, and prints digests of what it read.
+"""Reads all records of prepared data as training would, and prints digests of them.
 
 python -m benchmarks.damage.read_records --config=configs/demo.py:base,smoke --config.data.path=data/demo
 """

@@ -1,4 +1,4 @@
-"""One case in a room of its own: copy, damage, run, and the verdict on what came of it."""
+"""One case in its own room: copy, damage, run, and the verdict on the outcome."""
 
 import hashlib
 import json
@@ -20,16 +20,16 @@ from benchmarks.damage.kinds import Damage, Part, Place, Unfit, Use
 
 ROOT = Path(__file__).parents[2]
 LONGEST = 400
-"""Characters of a sentence that a person still reads; paths in it count as ten each."""
+"""Characters of a sentence that users still read; paths in it count as ten each."""
 MOST_LINES = 40
-"""Lines of log before the sentence, so that it is still on the screen."""
+"""Lines of log before the sentence, so that it stays on the screen."""
 UNFIT, BROKEN = 98, 99
-"""Exit statuses of a case that could not be made, and of one where this benchmark itself failed."""
+"""Exit statuses of a case that does not apply, and of one in which this benchmark itself failed."""
 
 
 @dataclass(frozen=True)
 class Room:
-    """Folders of one case: copy/ (damaged), out/ (what the command writes), tmp/ and outside/ (nobody may write)."""
+    """Folders of one case: copy/ (damaged), out/ (the command's output), tmp/, and outside/ (must not change)."""
 
     path: Path
 
@@ -73,10 +73,10 @@ def furnish(room: Room, world: Path, needs: tuple[str, ...]) -> None:
 
 
 def play(room: Room, world: Path, use: Use, part: Part | None, damage: Damage | None, rng: Random, real: bool) -> int:
-    """Damages and runs; leaves what was done in damage.json, the files before in before.json, digests in result.json.
+    """Damages and runs; writes damage.json (what was done), before.json (files before) and result.json (digests).
 
-    Meant for a process of its own (see `forks.py`): it changes sys.argv, the standard streams and much else.
-    With `real` the command gets a fresh interpreter, else it is run here.
+    Needs its own process (see `forks.py`), because it changes sys.argv, the standard streams and much else.
+    With `real` the command gets a fresh interpreter, otherwise it runs here.
 
     Returns the command's exit status, UNFIT or BROKEN.
     """
@@ -100,7 +100,7 @@ def play(room: Room, world: Path, use: Use, part: Part | None, damage: Damage | 
 
 
 def speak_into(*files: Path) -> None:
-    """Sends standard output and error of this process to the end of a file, or of one each."""
+    """Appends standard output and error of this process to one file, or to one file each."""
     for number, file in enumerate((files[0], files[-1]), 1):
         with file.open("a") as stream:
             os.dup2(stream.fileno(), number)
@@ -109,7 +109,7 @@ def speak_into(*files: Path) -> None:
 def result(use: Use, room: Room) -> dict[str, Any]:
     try:
         return json.loads(json.dumps(use.result(room.copy, room.out)))
-    except Exception as error:  # whatever it is, a user could not read the result either
+    except Exception as error:  # of any type: users could not read the result either
         return {"unreadable": f"{type(error).__name__}: {str(error)[:200]}"}
 
 
@@ -141,7 +141,7 @@ def run(line: list[str], room: Room, real: bool) -> int:
 
 
 def snapshot(folder: Path, leave_out: tuple[str, ...] = ()) -> dict[str, str]:
-    """A digest of every file below a folder, and a word for whatever else is there."""
+    """A digest of every file below a folder; "not a file" for anything else."""
     found = {}
     for where, folders, files in os.walk(folder):
         if Path(where) == folder:
@@ -155,7 +155,7 @@ def snapshot(folder: Path, leave_out: tuple[str, ...] = ()) -> dict[str, str]:
 
 
 def verdict(room: Room, use: Use, status: int, hung: bool, expected: Mapping[str, Any] | None) -> tuple[str, str]:
-    """The outcome, one of `kinds.OUTCOMES`, and what speaks for it where it is not a good one."""
+    """The outcome, one of `kinds.OUTCOMES`, and the reason if it is not a good one."""
     if hung:
         return "hang", "no end within the limit"
     before = room.read("before.json")
@@ -175,7 +175,7 @@ def verdict(room: Room, use: Use, status: int, hung: bool, expected: Mapping[str
     if why := no_sentence(status, room.log("stderr"), str(room.path)):
         return "traceback", why
     after = snapshot(room.copy)
-    # New files are no harm: logs, a lock. What was there must be there still.
+    # New files (logs, a lock) are harmless. Existing files must still be there.
     kept = {name: value for name, value in after.items() if name in before["copy"]}
     if changed := changes(before["copy"], kept, use.writes):
         return "partial", f"refused, but changed {changed}"
@@ -183,7 +183,7 @@ def verdict(room: Room, use: Use, status: int, hung: bool, expected: Mapping[str
 
 
 def no_sentence(status: int, stderr: str, room: str = "\0") -> str:
-    """Why what a command said when it failed is not one clear sentence; empty if it is."""
+    """Why a failed command's output is not one clear sentence; "" if it is."""
     if "Traceback (most recent call last)" in stderr:
         return f"traceback: {stderr.strip().splitlines()[-1][:200]}"
     if status != 1:
@@ -200,7 +200,7 @@ def no_sentence(status: int, stderr: str, room: str = "\0") -> str:
 
 
 def changes(before: Mapping[str, str], after: Mapping[str, str], allowed: tuple[str, ...]) -> str:
-    """The first files that are new, gone or different."""
+    """Up to four files that are new, gone or different."""
     different = sorted(
         name
         for name in {*before, *after}

@@ -1,4 +1,4 @@
-"""The commands that users run on what may be damaged, and digests of what they get from them."""
+"""The commands that users run on files that may be damaged, and digests of their results."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.damage.checkpoints import custom_metadata, is_key, items, raw_item
 
 STOOD = 8
-"""Steps that each phase of the run in the world was trained for."""
+"""Training steps of each phase of the world's run."""
 
 
 def digest(value: bytes | str) -> str:
@@ -44,7 +44,7 @@ def losses(metrics: Path, after: int) -> dict[int, float]:
 
 @dataclass(frozen=True)
 class Train:
-    """Goes on with a phase for two steps, or starts it and does two."""
+    """Resumes a phase for two steps, or starts it with two."""
 
     phase: str
     resume: bool
@@ -182,7 +182,7 @@ class Inspect:
 
 
 def data_digests(folder: Path) -> dict[str, str]:
-    """Of the files that prepared data consist of; others may lie beside them."""
+    """Digests of the files of prepared data; other files beside them are ignored."""
     manifest = json.loads((folder / "manifest.json").read_text())
     shards = [entry["file"] for split in manifest["splits"].values() for entry in split["shards"]]
     names = [*shards, "tokenizer/tokenizer.json", "tokenizer/sentencepiece.model"]
@@ -192,7 +192,7 @@ def data_digests(folder: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Annotate:
-    """Annotates data into a new folder, or does it again into the folder where it was done."""
+    """Annotates data into a new folder, or again into the same folder."""
 
     again: bool = False
 
@@ -222,7 +222,7 @@ class Annotate:
 
 @dataclass(frozen=True)
 class Prepare:
-    """The command that made the data: it makes damaged shards again."""
+    """The command that made the data; it makes damaged shards again."""
 
     name: str = "prepare, again"
     needs: tuple[str, ...] = ("data",)

@@ -1,4 +1,4 @@
-"""What is damaged: small, real, and made once. The same of another seed lies in other/."""
+"""The files to damage: small, real, and made once. other/ has the same, made with another seed."""
 
 import json
 import shutil
@@ -18,13 +18,13 @@ Jobs = list[tuple[str, Callable[[], int]]]
 
 
 def source_digest() -> str:
-    """Of all that decides what the world holds: another version of the library makes another."""
+    """A digest of everything that decides the world's content; another version of the library gives another."""
     files = sorted([*(ROOT / "ernie_vilg_jax").rglob("*.py"), *(ROOT / "benchmarks" / "damage").glob("*.py")])
     return digest("".join(digest(file.read_bytes()) for file in [*files, ROOT / "configs" / "demo.py"]))
 
 
 def make_world(work: Path, workers: int) -> Path:
-    """`work/world`, made if it is missing or of another version of the library; `made` is written last."""
+    """`work/world`, made if it is missing or from another version of the library; `made` is written last."""
     world, key = work / "world", source_digest()
     made = world / "made"
     if made.is_file() and made.read_text() == key:
@@ -38,7 +38,7 @@ def make_world(work: Path, workers: int) -> Path:
     annotate = [["ernie_vilg_jax.annotate", f"--input={one / 'data'}", f"--output={one / 'annotated'}"] for one in both]
     finish([(line[-1], command(*line)) for line in annotate], workers)
     for seed, folder in enumerate(both):
-        for phase in PHASES:  # one after the other: the second run finds the programs of the first compiled
+        for phase in PHASES:  # one after the other, so that the second run reuses the first one's compiled programs
             line = [config_of(phase), f"--config.data.path={world / 'data'}", f"--workdir={folder / 'run'}"]
             finish([(phase, command("ernie_vilg_jax.train", *line, f"--config.seed={seed}"))], workers)
     export = [["ernie_vilg_jax.checkpoint", "export", str(one / "run"), str(one / "exported")] for one in both]
@@ -48,7 +48,7 @@ def make_world(work: Path, workers: int) -> Path:
 
 
 def expected_results(work: Path, world: Path, uses: Iterable[Use], workers: int) -> dict[str, Any]:
-    """What each use gives on undamaged files, by its name; kept in `expected.json`."""
+    """The result of each use on undamaged files, by its name; kept in `expected.json`."""
     file = world / "expected.json"
     known = json.loads(file.read_text()) if file.is_file() else {}
     missing = {use.name: use for use in uses if use.name not in known}
@@ -60,7 +60,7 @@ def expected_results(work: Path, world: Path, uses: Iterable[Use], workers: int)
     for name, room in rooms.items():
         known[name] = room.read("result.json")
         if "unreadable" in known[name]:
-            raise SystemExit(f"{name} gives nothing that can be compared: {known[name]['unreadable']}")
+            raise SystemExit(f"{name} gives no result that can be compared: {known[name]['unreadable']}")
         shutil.rmtree(room.path)
     file.write_text(json.dumps(known, ensure_ascii=False, indent=1))
     return known
@@ -90,7 +90,7 @@ def prepare_other(output: Path) -> int:
 
 
 def finish(jobs: Jobs, workers: int, rooms: dict[str, Room] | None = None) -> None:
-    """Runs jobs of the world itself, none of which may fail."""
+    """Runs jobs that make the world, none of which may fail."""
     for name, ended in forks.all_of(jobs, workers, limit=600):
         if ended.status:
             told = rooms[name].log("stderr") if rooms else ""

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
 
 from ernie_vilg_jax.config import latent_size
 from ernie_vilg_jax.data.records import Record, RecordSource
@@ -42,8 +44,8 @@ class Knowledge:
     generated_rate: float
 
     @staticmethod
-    def of(config: Any) -> Knowledge | None:
-        """None when `config.knowledge` is switched off. Raises UserError naming a field that makes no sense."""
+    def of(config: ConfigDict) -> Knowledge | None:
+        """None when `config.knowledge` is switched off. Raises UserError naming an invalid field."""
         settings = config.get("knowledge")
         if not settings or not settings.enabled or config.get("phase") == "autoencoder":
             return None
@@ -61,7 +63,7 @@ class Drawn(NamedTuple):
 
     record: Record
     index: int
-    image: Any  # Pillow, whole
+    image: Image.Image  # whole
     crop: Crop
     text: str  # "" when the caption was dropped
     words: list[Word]  # of `text`; empty unless its key words are emphasised
@@ -83,7 +85,7 @@ class ExampleMaker:
     knowledge: Knowledge | None
 
     @staticmethod
-    def of(config: Any, tokenizer: Tokenizer, source: RecordSource, *, train: bool) -> ExampleMaker:
+    def of(config: ConfigDict, tokenizer: Tokenizer, source: RecordSource, *, train: bool) -> ExampleMaker:
         """`train` False: no dropout, central crops, no knowledge."""
         if config.data.language not in (*LANGUAGES, "both"):
             raise UserError(f"config.data.language={config.data.language!r} must be 'zh', 'en' or 'both'")
@@ -138,14 +140,14 @@ class ExampleMaker:
         name = present[int(language * len(present))]
         return name, int(choice * len(record.captions[name]))
 
-    def _decode(self, record: Record, index: int) -> Any:
+    def _decode(self, record: Record, index: int) -> Image.Image:
         try:
             return decode_image(record.image)
         except ValueError as error:
             shard, position = self.source.locate(index)
             raise UserError(
                 f"the image of record {record.id!r} (record {position} of {shard}) cannot be decoded ({error}): "
-                "mend or remove it in its source and prepare again"
+                "fix or remove it in its source and prepare again"
             ) from error
 
     def _emphasise(

@@ -18,6 +18,7 @@ from typing import Any
 
 import grain
 import numpy as np
+from ml_collections import ConfigDict
 
 from ernie_vilg_jax.config import plain
 from ernie_vilg_jax.data.examples import ExampleMaker
@@ -33,7 +34,7 @@ position of the latents: 1 where knowledge has nothing to say;
 index [B] int64, the record's position in its split (`record_id` names it)."""
 
 
-def check_data(config: Any) -> None:
+def check_data(config: ConfigDict) -> None:
     """Raises UserError unless `config.data.path` was prepared with the settings of this config."""
     if not config.data.path:
         raise UserError(
@@ -52,7 +53,7 @@ def check_data(config: Any) -> None:
             )
 
 
-def _wanted(config: Any, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _wanted(config: ConfigDict, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What the manifest's settings would be if this config had been prepared.
 
     An option that the config leaves out has the source's default, which the manifest states; in data prepared by
@@ -77,7 +78,7 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _example(config: Any, tokenizer: Tokenizer, split: str, *, train: bool) -> ExampleMaker:
+def _example(config: ConfigDict, tokenizer: Tokenizer, split: str, *, train: bool) -> ExampleMaker:
     check_data(config)
     source = open_split(config.data.path, split, verify=config.data.get("verify_shards", True))
     maker = ExampleMaker.of(config, tokenizer, source, train=train)
@@ -91,7 +92,7 @@ def _example(config: Any, tokenizer: Tokenizer, split: str, *, train: bool) -> E
 
 
 def make_loader(
-    config: Any,
+    config: ConfigDict,
     tokenizer: Tokenizer,
     *,
     split: str = "train",
@@ -146,7 +147,7 @@ def make_loader(
     return loader
 
 
-class ProcessRows(grain.MapDataset):
+class ProcessRows(grain.MapDataset[Batch]):
     """The rows of every global batch that a process reads, from anywhere in the stream.
 
         stream   0 1 2 3 | 4 5 6 7 | 8 9 ...      global batches of 4
@@ -195,7 +196,7 @@ def _seed32(seed: int, purpose: str) -> int:
     return random.Random(f"{seed}/{purpose}").getrandbits(32)
 
 
-def fixed_examples(config: Any, tokenizer: Tokenizer, split: str, n: int, seed: int) -> FixedExamples:
+def fixed_examples(config: ConfigDict, tokenizer: Tokenizer, split: str, n: int, seed: int) -> FixedExamples:
     """The same `n` examples at every call (fewer when the split is smaller), for validation and statistics.
 
     Spread over the split at random; no caption dropout, languages in turn (for "both"), captions drawn by seed.
@@ -206,7 +207,7 @@ def fixed_examples(config: Any, tokenizer: Tokenizer, split: str, n: int, seed: 
     return FixedExamples(example, chosen, seed)
 
 
-def all_examples(config: Any, tokenizer: Tokenizer, split: str) -> FixedExamples:
+def all_examples(config: ConfigDict, tokenizer: Tokenizer, split: str) -> FixedExamples:
     """Every record of the split, in its order."""
     example = _example(config, tokenizer, split, train=False)
     return FixedExamples(example, range(len(example.source)), seed=0)

@@ -18,6 +18,7 @@ from absl import logging
 from ernie_vilg_jax.data.files import file_sha256, sealed
 from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.paths import local, plain_name
+from ernie_vilg_jax.version import __version__
 
 SCHEMA = 1
 """Version of the record and manifest format; raised when old data can no longer be read."""
@@ -45,7 +46,9 @@ def parse_manifest(data: bytes, where: str, fix: str) -> dict[str, Any]:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise UserError(f"{where} is damaged ({str(reason)[:200]}): {fix}") from error
     if schema != SCHEMA:
-        raise UserError(f"{where} is of record schema {schema!r:.50}, this version reads {SCHEMA}: {fix}")
+        raise UserError(
+            f"{where} has record schema {schema!r:.50}, but ernie_vilg_jax {__version__} reads only {SCHEMA}: {fix}"
+        )
     return manifest
 
 

@@ -1,1 +1,1 @@
-"""What `doctor` looks at: whether a machine with accelerators does what this project needs, and how fast."""
+"""The checks of `doctor`: does a machine with accelerators do what this project needs, and how fast?"""

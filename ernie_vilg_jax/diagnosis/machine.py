@@ -1,33 +1,35 @@
-"""The machine alone: versions, devices, how fast they multiply and copy, and the attention kernel."""
+"""Checks of the machine alone: versions, devices, speed of products and copies, and the attention kernel."""
 
 import platform
 import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from ernie_vilg_jax.aliases import Device
 from ernie_vilg_jax.chips import KINDS
 from ernie_vilg_jax.diagnosis.sections import Skipped
-from ernie_vilg_jax.models.attention import plain_attention
+from ernie_vilg_jax.models.attention import Attention, plain_attention
 from ernie_vilg_jax.sharding import processes
 from ernie_vilg_jax.sharding.splash_attention import splash
 from ernie_vilg_jax.training.flops import PEAK_FLOPS
 
+Result = TypeVar("Result")
 GIB = 2**30
 PACKAGES = ("ernie_vilg_jax", "jax", "jaxlib", "libtpu", "flax", "orbax-checkpoint", "numpy")
 LEAST = 0.3
-"""Of its peak a device must reach: large products and copies reach more than twice as much where all is well."""
+"""Share of its peak that a device must reach; large products and copies reach twice as much if all is well."""
 
 
-def timed(function: Callable[..., Any], *args: Any, times: int = 1) -> tuple[Any, float]:
-    """The last result of `times` calls one after the other, and the seconds of one."""
-    started, result = time.monotonic(), None
-    for _ in range(times):
+def timed(function: Callable[..., Result], *args: Any, times: int = 1) -> tuple[Result, float]:
+    """The result of the last of `times` calls, and the seconds of one call."""
+    started, result = time.monotonic(), function(*args)
+    for _ in range(times - 1):
         result = function(*args)
     jax.block_until_ready(result)
     return result, (time.monotonic() - started) / times
@@ -44,7 +46,7 @@ def devices(mesh: Mesh) -> Iterator[str]:
     )
     limits = sorted({limit for one in mesh.local_devices if (limit := memory_of(one).get("bytes_limit"))})
     told = " or ".join(f"{limit / GIB:.1f} GiB" for limit in limits)
-    yield f"memory of a device: {told or 'it does not say'}"
+    yield f"memory of a device: {told or 'unknown'}"
     alone = sorted(str(device) for device in set(jax.devices()) - set(mesh.devices.flat))
     if alone:
         yield f"not in the mesh: {', '.join(alone)}"
@@ -57,8 +59,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def memory_of(device: Any) -> dict[str, int]:
-    """What a device says of its memory: "bytes_limit", "peak_bytes_in_use"; nothing on a CPU."""
+def memory_of(device: Device) -> dict[str, int]:
+    """A device's own figures about its memory: "bytes_limit", "peak_bytes_in_use"; empty on a CPU."""
     return device.memory_stats() or {}
 
 
@@ -70,8 +72,8 @@ def arithmetic(mesh: Mesh) -> Iterator[str]:
     multiply = jax.jit(lambda a, b: jnp.matmul(a, b, preferred_element_type=jnp.float32))
     a, b = (jax.device_put(jnp.asarray(one, jnp.bfloat16), device) for one in numbers)
     if not np.array_equal(multiply(a, b), numbers[0] @ numbers[1]):
-        raise ArithmeticError(f"{device} multiplies small whole numbers wrongly: the device or its driver is faulty")
-    yield "products of small whole numbers are exact"
+        raise ArithmeticError(f"{device} multiplies small integers wrongly: the device or its driver is faulty")
+    yield "products of small integers are exact"
 
     n = 512 if small else 8192
     a = jax.device_put(jnp.ones((n, n), jnp.bfloat16), device)
@@ -88,17 +90,17 @@ def arithmetic(mesh: Mesh) -> Iterator[str]:
 
 
 def _rate(what: str, achieved: float, unit: str, scale: float, peak: float | None) -> Iterator[str]:
-    share = f", {achieved / peak:.0%} of the peak" if peak else ", of a peak that is not known here"
+    share = f", {achieved / peak:.0%} of the peak" if peak else ", of an unknown peak"
     yield f"{what}: {achieved / scale:.1f} {unit}{share}"
     if peak and achieved < LEAST * peak:
         raise ArithmeticError(f"{what}: less than {LEAST:.0%} of the peak; is another program using the device?")
 
 
 def attention_kernel(mesh: Mesh, positions: int = 4096) -> Iterator[str]:
-    """The kernel against plain attention, forward and backward, as far as bf16 goes."""
+    """Compares the kernel with plain attention, forward and backward, within the precision of bf16."""
     device = mesh.local_devices[0]
     if device.platform != "tpu":
-        raise Skipped("no TPU: attention is plain attention here")
+        raise Skipped("no TPU: this device uses plain attention")
     keys = jax.random.split(jax.random.key(0), 3)
     words = 77
     keyed = (2, words + positions, 8, 64)
@@ -108,7 +110,7 @@ def attention_kernel(mesh: Mesh, positions: int = 4096) -> Iterator[str]:
     results = {}
     for name, attention in (("plain", plain_attention), ("kernel", splash)):
 
-        def both(q: Any, k: Any, v: Any, attention: Any = attention) -> Any:
+        def both(q: jax.Array, k: jax.Array, v: jax.Array, attention: Attention = attention) -> tuple[jax.Array, ...]:
             loss = lambda q, k, v: jnp.square(attention(q, k, v, mask).astype(jnp.float32)).mean()  # noqa: E731
             return attention(q, k, v, mask), *jax.grad(loss, (0, 1, 2))(q, k, v)
 
@@ -121,4 +123,7 @@ def attention_kernel(mesh: Mesh, positions: int = 4096) -> Iterator[str]:
         difference = float(np.abs(ours - plain).max() / np.abs(plain).max())
         yield f"largest difference of {name}: {difference:.1e} of the largest value"
         if not difference < 0.03:
-            raise ArithmeticError("the kernel disagrees; train with --config.model.attention_kernel_from=0 meanwhile")
+            raise ArithmeticError(
+                "the kernel disagrees with plain attention; until that is fixed, train with "
+                "--config.model.attention_kernel_from=0"
+            )

@@ -1,11 +1,10 @@
-"""The project's own programs on random data: a training step, sampling, a save; and what the compiler promised."""
+"""Checks of our own programs on random data: a training step, sampling, a save; and the compiler's estimate."""
 
 import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax import checkpointing, paths
+from ernie_vilg_jax.aliases import Params, Tree
 from ernie_vilg_jax.chips import KINDS
 from ernie_vilg_jax.diagnosis import machine
 from ernie_vilg_jax.diagnosis.machine import GIB, memory_of, timed
@@ -33,15 +33,15 @@ from ernie_vilg_jax.training.task import Batch, State
 from ernie_vilg_jax.training.validation import Validation
 
 STEPS = 3
-"""Steps that are timed, in training; and denoising steps, in sampling."""
+"""Timed steps of training; denoising steps of sampling."""
 
 
 class Examination:
     """All checks of `config.phase` (base or experts) over `mesh`, to be run in order.
 
     Args:
-      workdir: where a checkpoint is saved, and deleted again; None is a temporary folder of this machine.
-      each: images of a training step for each device, at least.
+      workdir: where a checkpoint is saved and deleted again; None: a temporary folder on this machine.
+      each: at least this many images of a training step for each device.
     """
 
     def __init__(self, config: ConfigDict, mesh: Mesh, workdir: epath.PathLike | None = None, each: int = 8) -> None:
@@ -59,7 +59,7 @@ class Examination:
         self.task = DiffusionTask(config, self.model, mesh, Validation(0, {}, {}))
         self.begin = jax.jit(self._begin, out_shardings=rules.shardings(abstract, mesh))
         self.state: State | None = None
-        self.compiled: Any = None
+        self.compiled: jax.stages.Compiled | None = None
         self.seconds = self.compile_seconds = self.flops = 0.0
 
     @property
@@ -78,12 +78,12 @@ class Examination:
         with jax.set_mesh(self.mesh):  # not for the checks of single devices
             yield from check()
 
-    def _begin(self, key: jax.Array) -> Any:
+    def _begin(self, key: jax.Array) -> Params:
         zeros = jnp.zeros(self.model.autoencoder.latent_channels)
         return {"params": self.model.init_autoencoder(key), "mean": zeros, "std": zeros + 1}
 
     def _batch(self) -> Batch:
-        """Random images and words, as a loader would give them."""
+        """Random images and words, in the form of a loader's batch."""
         size, random = self.task.batch_size, np.random.default_rng(0)
         rows = len(processes.own_rows(rules.batch_sharding(self.mesh), size))
         arrays: dict[str, np.ndarray] = {}
@@ -97,7 +97,7 @@ class Examination:
         return rules.to_devices(arrays, self.mesh, size)
 
     def train(self) -> Iterator[str]:
-        """Compiles a training step and takes a few."""
+        """Compiles a training step and runs a few."""
         task = self.task
         millions = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree)) / 1e6  # noqa: E731
         parameters = [f"{name} {millions(tree):.1f}M" for name, tree in task.parameters.items()]
@@ -108,12 +108,13 @@ class Examination:
         yield f"random state made in {seconds:.1f} s, {rules.local_bytes(task.abstract) / GIB:.2f} GiB a device"
         batch = self._batch()
         self.flops = task.flops_per_step(batch)
-        self.compiled, self.compile_seconds = timed(lambda: task.train_step.lower(task.abstract, batch).compile())
+        compiled, self.compile_seconds = timed(lambda: task.train_step.lower(task.abstract, batch).compile())
+        self.compiled = compiled
         yield f"compiled in {self.compile_seconds:.1f} s"
         losses = []
 
         def step(state: State) -> State:
-            state, metrics = self.compiled(state, batch)
+            state, metrics = compiled(state, batch)
             losses.append(metrics["loss"])
             return state
 
@@ -134,17 +135,17 @@ class Examination:
         self.state = state
 
     def estimate(self) -> Iterator[str]:
-        """Time and memory of that step against what the compiler said of it."""
+        """Compares time and memory of that step with the compiler's estimate."""
         if self.compiled is None:
             raise Skipped("there was no training step")
         device = self.mesh.local_devices[0]
         expected = peak_of(self.compiled.memory_analysis())
         used = memory_of(device).get("peak_bytes_in_use")
-        ratio = f"{used / GIB:.2f} GiB measured so far, {used / expected:.2f} x" if used else "the device does not say"
+        ratio = f"{used / GIB:.2f} GiB measured so far, {used / expected:.2f} x" if used else "not measured here"
         yield f"peak memory of a device: {expected / GIB:.2f} GiB expected, {ratio}"
         chip = KINDS.get(device.device_kind)
         if chip is None:
-            yield "time: only the compiler of TPUs makes an estimate"
+            yield "time: only the TPU compiler makes an estimate"
             return
         found = report(
             self.compiled,
@@ -157,7 +158,7 @@ class Examination:
             compile_seconds=self.compile_seconds,
         )
         if not found.seconds:
-            yield "time: the compiled program carries no estimate that can be read"
+            yield "time: the compiled program has no estimate that can be read"
             return
         yield (
             f"time: {found.seconds * 1e3:.1f} ms expected without communication, {self.seconds * 1e3:.1f} ms measured, "
@@ -169,7 +170,7 @@ class Examination:
     def sample(self) -> Iterator[str]:
         """Prompts to images with guidance, in few steps."""
         if self.state is None:
-            raise Skipped("there is no state to sample with")
+            raise Skipped("there is no trained state to sample from")
         task, model = self.task, self.model
         sampler = make_sampler("ddim", model.schedule, STEPS)
         across = self.mesh.shape["data"] * self.mesh.shape["fsdp"]
@@ -199,11 +200,11 @@ class Examination:
             raise ArithmeticError("pixels are NaN or infinite")
 
     def save(self) -> Iterator[str]:
-        """A checkpoint of the state, written, read again and compared bit by bit."""
+        """Writes a checkpoint of the state, reads it and compares every bit."""
         if self.state is None:
             raise Skipped("there is no state to save")
         if self.workdir is None and processes.count() > 1:
-            raise Skipped("several processes need a --workdir that all see")
+            raise Skipped("several processes need a --workdir that all of them see")
         with ExitStack() as stack:
             place = self.workdir or stack.enter_context(tempfile.TemporaryDirectory())
             folder = paths.reach(place, "workdir") / "doctor_checkpoint"
@@ -233,14 +234,14 @@ class Examination:
             read, seconds = timed(checkpointing.read_items, saved.path(1), cutter.abstract)
             yield f"read and compared with its checksums in {seconds:.1f} s, {size / seconds / 1e6:.0f} MB/s"
             if not jax.jit(_same)(items, read):
-                raise ArithmeticError("what was read is not what was written")
+                raise ArithmeticError("the checkpoint that was read differs from what was written")
             yield "every bit is the same"
         finally:
             saved.close()
             clear()
 
 
-def _same(a: Any, b: Any) -> jax.Array:
+def _same(a: Tree, b: Tree) -> jax.Array:
     bits = lambda leaf: jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf  # noqa: E731
     equal = jax.tree.map(lambda x, y: (bits(x) == bits(y)).all(), a, b)
     return jnp.stack(jax.tree.leaves(equal)).all()

@@ -1,4 +1,4 @@
-"""Runs checks one after the other, going on after a failure, and makes a report of them to paste into an issue."""
+"""Runs checks one after the other, continues after a failure, and makes a report to paste into an issue."""
 
 import dataclasses
 import time
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from absl import logging
 
 Check = Callable[[], Iterator[str]]
-"""Yields what it finds, line by line. Raises Skipped where it does not apply, anything else where all is not well."""
+"""Yields its findings, line by line. Raises Skipped if it does not apply, and any other exception if it fails."""
 
 
 class Skipped(Exception):
@@ -30,7 +30,7 @@ class Section:
 
 
 def run(checks: Iterable[tuple[str, Check]], tell: Callable[[str], None]) -> list[Section]:
-    """A section of each named check; `tell` is given its text as soon as it is done."""
+    """One section for each named check; `tell` gets its text as soon as it is done."""
     sections = []
     for name, check in checks:
         lines, verdict, started = [], "passed", time.monotonic()
@@ -41,7 +41,7 @@ def run(checks: Iterable[tuple[str, Check]], tell: Callable[[str], None]) -> lis
         except Skipped as reason:
             verdict = "skipped"
             lines.append(str(reason))
-        except Exception as error:  # of any kind: what is wrong is what is asked for, and the next check may be right
+        except Exception as error:  # of any type: faults are what is looked for, and later checks may pass
             verdict = "failed"
             logging.error("%s failed:\n%s", name, traceback.format_exc())
             lines.append(f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0][:500]}")
@@ -51,7 +51,7 @@ def run(checks: Iterable[tuple[str, Check]], tell: Callable[[str], None]) -> lis
 
 
 def summary(sections: Iterable[Section]) -> str:
-    """ "2 failed (a, b), 3 passed, 1 skipped (c)" of what there is."""
+    """ "2 failed (a, b), 3 passed, 1 skipped (c)", without empty parts."""
     parts = []
     for verdict in ("failed", "passed", "skipped"):
         names = [section.name for section in sections if section.verdict == verdict]

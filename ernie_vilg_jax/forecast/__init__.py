@@ -1,4 +1,4 @@
-"""What `aot` prints: the real programs, compiled by the TPU's compiler for a TPU that is not there."""
+"""What `aot` prints: the real programs, compiled by the TPU compiler for an absent TPU."""
 
 NAMES = (
     *("autoencoder_step", "autoencoder_validation", "autoencoder_save"),
@@ -7,4 +7,4 @@ NAMES = (
     *("experts_step", "experts_step_encoded", "experts_validation", "experts_preview", "experts_save"),
     "sampling",
 )
-"""What `programs.PROGRAMS` can build, in the order of a run; here, where it can be read without importing jax."""
+"""What `programs.PROGRAMS` can build, in the order of a run. It is here so that reading it does not import jax."""

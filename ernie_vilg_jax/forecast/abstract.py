@@ -1,14 +1,16 @@
-"""What programs are built from without any array: tasks without data, abstract batches and parameters, meshes."""
+"""Parts of programs without any array: tasks without data, abstract batches and parameters, meshes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax.aliases import Tree
 from ernie_vilg_jax.chips import Chip
 from ernie_vilg_jax.config import latent_size
 from ernie_vilg_jax.diffusion.loop import visits
@@ -22,7 +24,9 @@ from ernie_vilg_jax.training.diffusion import DiffusionTask
 from ernie_vilg_jax.training.flops import count_flops
 from ernie_vilg_jax.training.validation import Validation
 
-Shape = tuple[tuple[int, ...], Any]
+Shape = tuple[tuple[int, ...], DTypeLike]
+"""Sizes and dtype."""
+Abstract = jax.ShapeDtypeStruct
 
 
 def make_task(phase: str, encoded: bool, config: ConfigDict, mesh: Mesh) -> Any:
@@ -36,10 +40,17 @@ def make_task(phase: str, encoded: bool, config: ConfigDict, mesh: Mesh) -> Any:
     return DiffusionTask(config, model, mesh, nothing, posteriors=cached)
 
 
-def sampling_flops(model: Model, steps: int, params: ModelParams, words: Any, null: Any, noise: Any) -> float:
-    """FLOPs of sampling with guidance, by parts: how many steps a stage has is data to the program.
+def sampling_flops(
+    model: Model,
+    steps: int,
+    params: ModelParams,
+    words: Sequence[Abstract],
+    null: Sequence[Abstract],
+    noise: Abstract,
+) -> float:
+    """FLOPs of sampling with guidance, summed by parts, because the number of steps of a stage is data to the program.
 
-    Each step looks at every image twice; the prompts and the empty one are read once.
+    Each step evaluates every image twice; the prompts and the empty prompt are encoded once.
     """
     model = model.without_recomputation()
     text = jax.eval_shape(model.encode_text, params.text_encoder, *words)
@@ -51,12 +62,12 @@ def sampling_flops(model: Model, steps: int, params: ModelParams, words: Any, nu
 
 
 def turns(stages: Stages, sampler: Sampler) -> int:
-    """Steps that a stage has, on average."""
+    """Steps of a stage, on average."""
     return round(len(sampler.timesteps) / len(visits(stages, sampler.timesteps)))
 
 
-def parts(task: Any) -> dict[str, Any]:
-    """The state of a task, by the names that people read."""
+def parts(task: AutoencoderTask | DiffusionTask) -> dict[str, Tree]:
+    """The state of a task, by the names in the report."""
     names = {"params": "parameters", "ema": "average", "opt": "optimizer"}
     state = task.abstract
     if "experts" not in state:
@@ -65,8 +76,8 @@ def parts(task: Any) -> dict[str, Any]:
     return whole | {f"experts, {names[name]}": tree for name, tree in state["experts"].items()}
 
 
-def batch_shapes(config: ConfigDict, task: Any) -> dict[str, Shape]:
-    """Shape and type of every array that a training step is given."""
+def batch_shapes(config: ConfigDict, task: AutoencoderTask | DiffusionTask) -> dict[str, Shape]:
+    """Shape and dtype of every array that a training step gets."""
     batch, length, side = task.batch_size, config.tokenizer.max_length, latent_size(config)
     image = {"image": ((batch, config.model.image_size, config.model.image_size, 3), jnp.uint8)}
     if isinstance(task, AutoencoderTask):
@@ -84,13 +95,13 @@ def batch_shapes(config: ConfigDict, task: Any) -> dict[str, Shape]:
     return shapes | {"mean": latents, "log_variance": latents}
 
 
-def placed_batch(shapes: Mapping[str, Shape], mesh: Mesh) -> Any:
+def placed_batch(shapes: Mapping[str, Shape], mesh: Mesh) -> dict[str, Abstract]:
     over = rules.batch_sharding(mesh)
     return {name: jax.ShapeDtypeStruct(*shape, sharding=over) for name, shape in shapes.items()}
 
 
-def sampling_params(model: Model, dtype: Any, place: Callable[[Any], Any]) -> ModelParams:
-    """Abstract parameters as sampling reads them: in `dtype`, but for the autoencoder."""
+def sampling_params(model: Model, dtype: DTypeLike, place: Callable[[Tree], Tree]) -> ModelParams:
+    """Abstract parameters as sampling holds them: in `dtype`, except the autoencoder."""
     key = jax.random.key(0)
     half = lambda tree: place(jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), tree))  # noqa: E731
     expert = half(jax.eval_shape(model.init_unet, key))
@@ -99,10 +110,10 @@ def sampling_params(model: Model, dtype: Any, place: Callable[[Any], Any]) -> Mo
 
 
 def config_for(program: str, config: ConfigDict, chips: int, chip: Chip) -> ConfigDict:
-    """`config`, which has the mesh of the phase `experts`, with a mesh for `program`.
+    """`config` with a mesh for `program`; it comes with the mesh of the phase `experts`.
 
-    What has no experts takes images along `data` on those chips, as the commands of configs/paper.py do. Sampling takes
-    along `tensor` as few chips as leave a quarter of their memory to images.
+    Programs without experts use those chips for `data`, as the commands in configs/paper.py do. Sampling cuts
+    parameters along `tensor` into as few pieces as leave a quarter of a chip's memory for images.
     """
     config = config.copy_and_resolve_references()
     if program == "sampling":

@@ -1,4 +1,4 @@
-"""Collectives in the text of a compiled program: which arrays they move, between which devices."""
+"""Collectives in the text of a compiled program: the arrays they move, and between which devices."""
 
 import dataclasses
 import itertools
@@ -10,18 +10,22 @@ import numpy as np
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 """(dtype, sizes) of arrays."""
 
-_BYTES = {"pred": 1, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4}
-_BYTES |= {"s64": 8, "u64": 8, "f64": 8, "f8e4m3fn": 1, "f8e5m2": 1, "s4": 1, "u4": 1}
+_BYTES = {
+    **dict.fromkeys(("pred", "s4", "u4", "s8", "u8", "f8e4m3fn", "f8e5m2"), 1),
+    **dict.fromkeys(("s16", "u16", "bf16", "f16"), 2),
+    **dict.fromkeys(("s32", "u32", "f32"), 4),
+    **dict.fromkeys(("s64", "u64", "f64"), 8),
+}
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
 _SHAPE = re.compile(r"\b(\w+)\[([\d,]*)\]")
 
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """One collective operation: `trips` times, `groups` of devices (places in the mesh, in order) exchange `shapes`.
+    """One collective operation: `trips` times, `groups` of devices (positions in the mesh, in order) exchange `shapes`.
 
-    `shapes` are those of all its arrays on one device, for the compiler combines many into one operation: of what goes
-    in or of what comes out, whichever is more. So an all-gather counts what it makes, a reduce-scatter what it takes.
+    `shapes` has all its arrays on one device, because the compiler combines many into one operation: its operands or
+    its results, whichever are larger. So an all-gather counts its results, a reduce-scatter its operands.
     """
 
     kind: str
@@ -31,11 +35,11 @@ class Collective:
 
     @property
     def bytes(self) -> int:
-        """Of all its arrays, on one device, once."""
+        """Bytes of all its arrays, on one device, once."""
         return bytes_of(self.shapes)
 
     def crosses(self, mesh_shape: Iterable[int], axis: int) -> bool:
-        """Whether a group holds devices at different places along that axis of the mesh."""
+        """Whether a group spans several positions along that axis of the mesh."""
         places = np.arange(int(np.prod(tuple(mesh_shape)))).reshape(tuple(mesh_shape))
         place_on_axis = np.empty(places.size, int)
         for coordinates, place in np.ndenumerate(places):

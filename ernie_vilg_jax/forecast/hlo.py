@@ -1,10 +1,10 @@
-"""Reads a compiled program: the compiler's own cycle estimates, and what the devices send each other.
+"""Reads a compiled program: the compiler's own cycle estimates, and the traffic between devices.
 
 XLA's cost analysis counts the body of a loop once, and its `optimal_seconds` is not meant as a time. The text of a
-program compiled for TPU carries `estimated_cycles` for each operation; here they are summed, times the trips of the
-loops around them. Not in the sum: collectives (listed apart) and Pallas kernels, which the compiler charges nothing for
-(the FLOPs of the attention kernel are counted, `Program.kernel_flops`). The figures are estimates: good for comparing
-two programs for the same chip, not a measurement.
+program compiled for TPU has `estimated_cycles` for each operation. Here they are summed, times the trips of the loops
+around them. The sum leaves out collectives (listed separately) and Pallas kernels, for which the compiler has no
+estimate (`Program.kernel_flops` counts the FLOPs of the attention kernel). The figures are estimates: good for
+comparing two programs for the same chip, not a measurement.
 """
 
 import dataclasses
@@ -26,10 +26,10 @@ from ernie_vilg_jax.forecast.collectives import (
     split_type,
 )
 
-# What they return was there before.
+# Operations whose results existed before.
 _NOTHING_NEW = ("parameter", "get-tuple-element", "tuple", "while", "conditional", "bitcast", "optimization-barrier")
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
-# Matrix products in each kernel of splash attention; both of the backward pass compute the logits again.
+# Matrix products in each kernel of splash attention; both backward kernels compute the logits again.
 _PRODUCTS = {"splash_mha_fwd": 2, "splash_mha_dq": 3, "splash_mha_dkv": 4}
 _LANES = 128
 _OPERATION = re.compile(r"^\s+(?:ROOT )?%?(?P<name>[\w.\-]+) = (?P<rest>.*)$")
@@ -50,7 +50,7 @@ class Operation:
 class Program:
     """A compiled program, from `compiled.as_text()`.
 
-    A loop that runs as often as its data say counts `turns` times.
+    A loop whose number of trips is data counts `turns` times.
     """
 
     def __init__(self, text: str, turns: int = 1) -> None:
@@ -73,11 +73,11 @@ class Program:
 
     @cached_property
     def trips(self) -> dict[str, int]:
-        """How often each computation runs. Of a conditional's branches each counts as taken."""
+        """How often each computation runs. Every branch of a conditional counts as taken."""
         return self._runs(self._calls)
 
     def _runs(self, calls: Callable[[Operation], Iterable[tuple[str, int]]]) -> dict[str, int]:
-        """How often each computation runs, where an operation calls what `calls` says, so many times."""
+        """How often each computation runs, if `calls` gives the callees of an operation and how often it calls them."""
         runs: Counter[str] = Counter()
         unread = [(self.entry, 1)]
         while unread:
@@ -88,18 +88,18 @@ class Program:
         return dict(runs)
 
     def _calls(self, operation: Operation) -> list[tuple[str, int]]:
-        """The computations that it runs, and how often; all branches of a conditional."""
+        """The computations it calls, and how often; all branches of a conditional."""
         return [(callee, repeat) for callee, repeat in self._named(operation) if callee in self.computations]
 
-    def _dearest(self, operation: Operation) -> list[tuple[str, int]]:
-        """What it calls; of a conditional the branch of most cycles only."""
+    def _most_expensive(self, operation: Operation) -> list[tuple[str, int]]:
+        """What it calls; of a conditional, only the branch with most cycles."""
         calls = self._calls(operation)
         if operation.kind != "conditional" or not calls:
             return calls
         return [max(calls, key=lambda call: self._total(call[0]))]
 
     def _named(self, operation: Operation) -> Iterator[tuple[str, int]]:
-        """As `_calls`, by name, whether the program's text has them or not."""
+        """As `_calls`, by name, even if the program's text lacks them."""
         if operation.kind == "while":
             repeat = self._trip_count(operation)
             body = operation.attribute(r"body=%?([\w.\-]+)")
@@ -125,7 +125,7 @@ class Program:
 
     @property
     def cycles(self) -> int:
-        """Estimated cycles of one run, loops counted; of a conditional the dearest branch. 0 if compiled for CPU."""
+        """Estimated cycles of one run, with loops; of a conditional, the most expensive branch. 0 on CPU."""
         return self._total(self.entry)
 
     def _total(self, name: str) -> int:
@@ -135,17 +135,16 @@ class Program:
         return self._totals[name]
 
     def _own(self, operation: Operation) -> int:
-        calls = self._dearest(operation)
+        calls = self._most_expensive(operation)
         return sum(repeat * self._total(callee) for callee, repeat in calls) if calls else _cycles(operation)
 
     def shares(self, patterns: Mapping[str, str]) -> dict[str, float]:
         """Name -> its share of `cycles`, the largest first; `patterns` is name -> pattern.
 
-        The first pattern that is found in the name of the operation that the compiler made a fusion from claims it;
-        what none is found in is the "rest".
+        An operation counts for the first pattern that its source name matches; without a match it is "rest".
         """
         cycles: Counter[str] = Counter()
-        for name, times in self._runs(self._dearest).items():
+        for name, times in self._runs(self._most_expensive).items():
             for operation in self.computations[name]:
                 if not self._calls(operation):
                     source = operation.attribute(r'op_name="([^"]*)"') or ""
@@ -155,7 +154,7 @@ class Program:
 
     @cached_property
     def kernel_flops(self) -> float:
-        """Of the attention kernels, on one device in one run; a head counts as 128 channels, as on the MXU."""
+        """FLOPs of the attention kernels, on one device in one run; a head counts as 128 channels, as on the MXU."""
         total = 0.0
         for name, times in self.trips.items():
             for operation in self.computations[name]:
@@ -163,7 +162,7 @@ class Program:
                 if operation.kind != "custom-call" or not products:
                     continue
                 operands = operation.attribute(r"operand_layout_constraints=\{(.*?)\}, [a-z_]+=") or operation.rest
-                # [B, heads, positions, d], of one picture without B: the queries, then the keys.
+                # [B, heads, positions, d], without B for a single image: the queries, then the keys.
                 q, k = [shape for dtype, shape in shapes_in(operands) if dtype in ("bf16", "f32") and len(shape) > 2][
                     :2
                 ]
@@ -176,7 +175,7 @@ class Program:
         for name, times in self.trips.items():
             for operation in self.computations[name]:
                 inside = self._inside(operation)
-                # How a reduce-scatter is written for TPU: a fusion of this name, of a sum and what is cut from it.
+                # On TPU a reduce-scatter is a fusion of this name, which holds a sum and a slice of it.
                 cut = bool(inside) and "all-reduce-scatter" in operation.rest
                 for one, where in inside or [(operation, name)]:
                     kind = "reduce-scatter" if cut else one.kind.removesuffix("-start")
@@ -185,7 +184,7 @@ class Program:
         return found
 
     def _inside(self, operation: Operation) -> list[tuple[Operation, str]]:
-        """The collectives that a fusion holds, and where: the compiler fuses some with what makes or takes them."""
+        """The collectives in a fusion, and their computation: some are fused with their producers or consumers."""
         if operation.kind != "fusion":
             return []
         callee = operation.attribute(r"calls=%?([\w.\-]+)") or ""
@@ -196,7 +195,7 @@ class Program:
         """`Collective.shapes` of an operation in that computation."""
         result = collective.result
         if collective.kind.endswith("-start") and collective.kind != "all-reduce-start":
-            result = elements(result)[1]  # behind the operands; what follows is the operation's own
+            result = elements(result)[1]  # after the operands; the rest is internal to the operation
         results = {operation.name: operation.result for operation in self.computations[computation]}
         names = re.findall(r"%([\w.\-]+)", split_type(f"({collective.rest}")[0])
         operands = shapes_in(" ".join(results.get(name, "") for name in names))
@@ -204,7 +203,7 @@ class Program:
 
     @property
     def largest(self) -> str:
-        """The largest array that an operation makes: its type, GiB, and where in the model it comes from."""
+        """The largest array that an operation produces: its type, GiB, and its source in the model."""
         made = [
             (bytes_of((shape,)), shape, operation)
             for name in self.trips
@@ -219,7 +218,7 @@ class Program:
         return f"{size / 2**30:.2f} GiB, {dtype}{list(sizes)} of {source}"
 
     def traffic(self) -> dict[str, tuple[int, int]]:
-        """Kind -> (how many run, bytes of all their arrays), on one device in one run; `Collective` says which."""
+        """Kind -> (how often it runs, bytes of all its arrays), on one device in one run; see `Collective`."""
         kinds: dict[str, tuple[int, int]] = {}
         for one in self.collectives:
             count, size = kinds.get(one.kind, (0, 0))
@@ -228,6 +227,6 @@ class Program:
 
 
 def _cycles(operation: Operation) -> int:
-    """The compiler's estimate. A few operations (its "unknown") carry 2^63 - 1."""
+    """The compiler's estimate. For a few operations it is 2^63 - 1, which means unknown."""
     cycles = int(operation.attribute(r'"estimated_cycles":"(\d+)"') or 0)
     return cycles if cycles < 10**15 else 0

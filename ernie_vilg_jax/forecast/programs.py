@@ -1,17 +1,17 @@
-"""Every program that a run executes, from its config: what `aot` compiles.
+"""Every program of a run, built from its config: what `aot` compiles.
 
-`PROGRAMS` has them by name, in the order of a run. One more is one more function here, and its name in `NAMES`.
+`PROGRAMS` has them by name, in the order of a run. A new one needs a function here, and its name in `NAMES`.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax.aliases import Params, Tree
 from ernie_vilg_jax.diffusion.samplers import make_sampler
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.forecast.abstract import (
@@ -37,11 +37,11 @@ from ernie_vilg_jax.training.latents import Encoder, piece_of
 from ernie_vilg_jax.training.validation import PREVIEW_STEPS, Validator
 
 Builder = Callable[[ConfigDict, Mesh, int], Built]
-"""(config, mesh, images at once in sampling) -> the program. Raises UserError where the config and the mesh differ."""
+"""(config, mesh, images at once in sampling) -> the program. Raises UserError if the config does not fit the mesh."""
 
 
 def step(phase: str, encoded: bool, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
-    """A training step: of images that it encodes itself, or of latents that are `encoded` already."""
+    """A training step, on images that it encodes itself or on latents that are `encoded` already."""
     task = make_task(phase, encoded, config, mesh)
     example = placed_batch(batch_shapes(config, task), mesh)
 
@@ -58,7 +58,7 @@ def step(phase: str, encoded: bool, config: ConfigDict, mesh: Mesh, batch: int) 
 
 
 def save(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
-    """The last part of the copy that a checkpoint is written from, beside the state and the other parts."""
+    """The last part of the copy that a checkpoint is written from, with the state and the other parts in memory."""
     task = make_task(phase, False, config, mesh)
     cutter = Cutter(task, mesh)
     copy, arguments = cutter.programs()[-1]
@@ -70,14 +70,14 @@ def save(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
 
 
 def encoding(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
-    """A piece of the images that are encoded once, at the start (data.cache_latents)."""
+    """One piece of the images that are encoded once, at the start (data.cache_latents)."""
     encoder, autoencoder, images = _frozen(config, mesh)
     name = f"{title(config, mesh)}, encoding of images"
     return Built(name, mesh, encoder.piece, encoder.posterior, (autoencoder, images), {"autoencoder": autoencoder})
 
 
 def statistics(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
-    """A piece of the images that the mean and deviation of latents are measured on, before the phase `base`."""
+    """One piece of the images on which the latents' mean and deviation are measured, before the phase `base`."""
     encoder, autoencoder, images = _frozen(config, mesh)
     valid = placed_batch({"valid": ((encoder.piece,), jnp.bool_)}, mesh)["valid"]
     name = f"{title(config, mesh)}, latent statistics"
@@ -87,12 +87,12 @@ def statistics(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
 
 
 def validation(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
-    """A piece of the validation, beside the whole state."""
+    """One piece of the validation, with the whole state in memory."""
     task = make_task(phase, False, config, mesh)
     size, image = piece_of(task.model, mesh), task.model.image_size
     shapes: dict[str, Shape] = {"image": ((size, image, image, 3), jnp.uint8), "valid": ((size,), jnp.bool_)}
     if phase == "autoencoder":
-        run: Callable[..., Any] = lambda state, piece: task.errors_of(state["ema"], piece)  # noqa: E731
+        run: Callable[..., Tree] = lambda state, piece: task.errors_of(state["ema"], piece)  # noqa: E731
     else:
         words = size, config.tokenizer.max_length
         shapes |= {"tokens": (words, jnp.int32), "token_mask": (words, jnp.bool_)}
@@ -104,7 +104,7 @@ def validation(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
 
 
 def preview(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
-    """Images of the preview prompts, beside the whole state."""
+    """Images of the preview prompts, with the whole state in memory."""
     task = make_task(phase, False, config, mesh)
     count, length = len(config.train.preview_prompts) or 1, config.tokenizer.max_length
     rows = {"tokens": count, "mask": count, "null_tokens": 1, "null_mask": 1}
@@ -132,13 +132,13 @@ def preview(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
 def sampling(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
     """Prompts -> images with all experts resident: text encoder, the whole loop with guidance, decoder.
 
-    Images go over the mesh's `data` and `fsdp`; experts are whole on every chip, or cut along `tensor`.
+    Images are split over `data` and `fsdp`; experts are whole on every chip, or cut along `tensor`.
     """
     check_mode("resident", config.experts.n, mesh)
     across = mesh.shape["data"] * mesh.shape["fsdp"]
     batch = batch or across
     if batch % across:
-        raise UserError(f"--batch={batch} must be a multiple of {across}, the chips that images go over")
+        raise UserError(f"--batch={batch} must be a multiple of {across}, the chips that images are split over")
     model = build_model(config)
     settings = config.sample
     sampler = make_sampler(settings.sampler, model.schedule, settings.steps)
@@ -151,7 +151,14 @@ def sampling(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
     over = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
     tokens, mask, noise = (jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=over) for x in (*words, noise))
 
-    def run(params: ModelParams, tokens: Any, mask: Any, null: Any, noise: Any, scale: Any) -> jax.Array:
+    def run(
+        params: ModelParams,
+        tokens: jax.Array,
+        mask: jax.Array,
+        null: tuple[jax.Array, jax.Array],
+        noise: jax.Array,
+        scale: jax.Array,
+    ) -> jax.Array:
         return generate(model, params, model.stages, sampler, tokens, mask, null, noise, scale, key)
 
     return Built(
@@ -190,15 +197,15 @@ PROGRAMS: dict[str, Builder] = {
 
 
 def build(name: str, config: ConfigDict, mesh: Mesh, batch: int = 0) -> Built:
-    """The program of that name in `PROGRAMS`; or "training", the step of `config.phase` as its data are."""
+    """The program of that name in `PROGRAMS`, or for "training" the step of `config.phase` on its kind of data."""
     if name == "training":
         name = f"{config.phase}_step"
         name += "_encoded" if config.data.cache_latents and config.phase != "autoencoder" else ""
     return PROGRAMS[name](config.copy_and_resolve_references(), mesh, batch)
 
 
-def _frozen(config: ConfigDict, mesh: Mesh) -> tuple[Encoder, Any, Any]:
-    """The encoder, an autoencoder for it, and a piece of images."""
+def _frozen(config: ConfigDict, mesh: Mesh) -> tuple[Encoder, Params, jax.ShapeDtypeStruct]:
+    """The encoder, its autoencoder, and one piece of images."""
     encoder = Encoder(build_model(config), mesh)
     abstract = encoder.model.abstract_autoencoder()
     size = config.model.image_size
@@ -210,6 +217,6 @@ def _validator(task: DiffusionTask) -> Validator:
     return Validator(task.config, task.model, task.mesh, task.stages, task.trained)
 
 
-def _beside(function: Callable[..., Any], mesh: Mesh) -> Any:
-    """Jitted so that arguments which are not used take their memory, as they do in a run."""
+def _beside(function: Callable[..., Tree], mesh: Mesh) -> jax.stages.Wrapped:
+    """Jitted so that unused arguments keep their memory, as in a run."""
     return jax.jit(lambda *args: function(*args), keep_unused=True, out_shardings=rules.replicated(mesh))

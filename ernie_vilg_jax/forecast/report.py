@@ -1,8 +1,8 @@
-"""What a program would take on TPUs that are not there: the real program, compiled by the real compiler.
+"""Memory and time of a program on absent TPUs: the real program, compiled by the real compiler.
 
-The same task, mesh and sharding rules as in a run; only the arrays are missing. Memory is the compiler's own account of
-one chip; the time is its cycle estimate without communication (see forecast/hlo.py), so it is a lower bound. Attention
-kernels, for which the compiler has no estimate, are charged what their matrix products take at the chip's peak.
+Task, mesh and sharding rules are those of a run; only the arrays are missing. Memory is the compiler's own figure for
+one chip. Time is its cycle estimate without communication (see forecast/hlo.py), so it is a lower bound. Attention
+kernels, for which the compiler has no estimate, count as their matrix products at the chip's peak.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from ernie_vilg_jax.aliases import Tree
 from ernie_vilg_jax.chips import Chip
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.forecast.hlo import Program
@@ -23,8 +24,8 @@ from ernie_vilg_jax.training.flops import jaxpr_flops
 
 GIB = 2**30
 QUICK = "O1"
-"""XLA's optimization level of a first look at the memory; "" is its default, everything."""
-# What the time goes to -> how the operations are named.
+"""XLA's optimization level for a first look at memory; "" is its default, full optimization."""
+# Kind of work -> names of its operations.
 WORK = {
     "projections": r"/(qkv|text_kv|out)/",
     "attention": r"_attn(_\d+)?/(?!norm)",
@@ -36,22 +37,22 @@ WORK = {
 
 @dataclasses.dataclass(frozen=True)
 class Forecast:
-    """One program, per chip. Bytes and FLOPs are plain numbers; seconds are estimates but `compile_seconds`.
+    """One program, per chip. Bytes and FLOPs are plain numbers; seconds are estimates, except `compile_seconds`.
 
     Attributes:
       state: name -> bytes of what stays between calls: parameters, averages, optimizer moments, by part.
-      temporary: bytes beside it while the program runs: activations, gathered weights, gradients. Where the compiler
-        refuses the program, all that it needs beside its arguments.
-      peak: bytes that the program needs, by the compiler's account: its arguments, results that do not take their
-        place, temporaries and the program's own code (`peak_of`).
-      flops: of the model, all chips together: what is computed again in the backward pass counts once.
-      executed: FLOPs with what is computed again, where that is known.
-      seconds: the compiler's cycles, as time, and the kernels'; None where it wrote no program text that can be read.
-      kernel_seconds: of them, those of attention kernels.
+      temporary: further bytes while the program runs: activations, gathered weights, gradients. If the compiler
+        refuses the program: all that it needs beside its arguments.
+      peak: bytes that the program needs, by the compiler's figures: arguments, results that do not reuse their memory,
+        temporaries and the program's own code (`peak_of`).
+      flops: of the model, all chips together; recomputation in the backward pass is not counted.
+      executed: FLOPs with recomputation, if known.
+      seconds: the compiler's cycles and the kernels', as time; None if the program text cannot be read.
+      kernel_seconds: the share of attention kernels in it.
       shares: part of the U-Net's work -> its share of the compiler's cycles (`WORK`; by name, so roughly).
       traffic: kind of collective -> (how many, bytes).
-      largest: the largest array of the program, for people.
-      refused: what the compiler says of a program for which it finds no room.
+      largest: the largest array of the program, as text.
+      refused: the compiler's message if the program does not fit.
     """
 
     title: str
@@ -88,7 +89,7 @@ class Forecast:
         return f"{self.compile_seconds:.0f} s{', quick' if self.effort else ''}"
 
     def text(self) -> str:
-        """The report, as people read it."""
+        """The report as text."""
         images = f", {self.batch} images" if self.batch else ""
         rows = [f"{self.title}: {self.chips} x {self.chip.name}{images}"]
         rows += [f"  {name:28s} {_gib(size, 8)} a chip" for name, size in self.state.items()]
@@ -99,7 +100,7 @@ class Forecast:
         rows.append(f"  {'model':28s} {self.flops / self.chips / 1e12:8.2f} TFLOP a chip")
         if self.executed > self.flops:
             again = self.executed / self.flops
-            rows.append(f"  {'executed':28s} {again:8.2f} times as many: some are computed again in the backward pass")
+            rows.append(f"  {'executed':28s} {again:8.2f} times as many: because of recomputation in the backward pass")
         if self.seconds:
             mfu = self.flops / self.chips / self.seconds / self.chip.flops
             rows.append(
@@ -135,32 +136,34 @@ class Built:
 
     Attributes:
       title: what it is, on which mesh.
-      batch: images that it works on at once, over all chips.
+      batch: images at once, over all chips.
       jitted: the function.
       args: its abstract arguments, placed.
-      state: name -> what of them stays between calls.
-      flops: under the mesh, counts the FLOPs of one call without what is computed again; None: no such thing in it.
-      turns: how often a loop runs whose trips are data, as in `Program`.
+      state: name -> those of them that stay between calls.
+      flops: counts the FLOPs of one call without recomputation, under the mesh; None: there is no recomputation.
+      turns: trips of a loop whose number of trips is data, as in `Program`.
     """
 
     title: str
     mesh: Mesh
     batch: int
-    jitted: Any
-    args: tuple[Any, ...]
-    state: Mapping[str, Any]
+    jitted: jax.stages.Wrapped
+    args: tuple[Tree, ...]
+    state: Mapping[str, Tree]
     flops: Callable[[], float] | None = None
     turns: int = 1
 
-    def lower(self) -> tuple[Any, float]:
-        """The program as the compiler gets it, and the FLOPs that it executes."""
+    def lower(self) -> tuple[jax.stages.Lowered, float]:
+        """The program as the compiler gets it, and the FLOPs it executes."""
         with jax.set_mesh(self.mesh):
             traced = self.jitted.trace(*self.args)
             return traced.lower(), jaxpr_flops(traced.jaxpr)
 
 
-def forecast(built: Built, chip: Chip, effort: str = "", lowered: tuple[Any, float] | None = None) -> Forecast:
-    """Compiles a program for `chip`; `effort` is "" or `QUICK`. `lowered` is `built.lower()`, where it is known."""
+def forecast(
+    built: Built, chip: Chip, effort: str = "", lowered: tuple[jax.stages.Lowered, float] | None = None
+) -> Forecast:
+    """Compiles a program for `chip`; `effort` is "" or `QUICK`. `lowered` is `built.lower()`, if it is known."""
     program, executed = lowered or built.lower()
     with jax.set_mesh(built.mesh):
         flops = built.flops() if built.flops else executed
@@ -189,18 +192,18 @@ def forecast(built: Built, chip: Chip, effort: str = "", lowered: tuple[Any, flo
 
 
 def needed(refusal: str) -> float:
-    """Bytes that a program would need, from what the compiler says as it refuses it; infinity if that is not said."""
+    """Bytes that a program would need, from the compiler's message when it does not fit; infinity if unknown."""
     found = re.search(r"(?:Used|temporaries \()\s*([\d.]+)([KMGT]?)", refusal)
     return float(found[1]) * 2.0 ** (10 * " KMGT".index(found[2] or " ")) if found else math.inf
 
 
-def report(compiled: Any, turns: int = 1, **known: Any) -> Forecast:
-    """Joins what is known of a program with what the compiler says of it; `turns` as in `Program`."""
-    memory = compiled.memory_analysis()
+def report(compiled: jax.stages.Compiled, turns: int = 1, **known: Any) -> Forecast:
+    """Joins what is known of a program with the compiler's figures; `turns` as in `Program`."""
+    memory: Any = compiled.memory_analysis()
     try:
-        program = Program(compiled.as_text(), turns)
+        program = Program(compiled.as_text() or "", turns)
     except (jax.errors.JaxRuntimeError, ValueError):
-        # jaxlib cannot print all that a newer TPU compiler makes; memory is known all the same.
+        # jaxlib cannot print every program of a newer TPU compiler; the memory is known all the same.
         program = None
     chip = known["chip"]
     kernels = program.kernel_flops / chip.flops if program else 0.0
@@ -217,20 +220,20 @@ def report(compiled: Any, turns: int = 1, **known: Any) -> Forecast:
 
 
 def peak_of(memory: Any) -> float:
-    """Bytes that a program needs, of `compiled.memory_analysis()`.
+    """Bytes that a program needs, from `compiled.memory_analysis()`.
 
-    The compiler's own peak is of arrays alive at once. Where there is room it lays them out with gaps, so that what it
-    sets aside for all temporaries can be more. The program's code lies beside both.
+    The compiler's own peak counts arrays that are alive at once. If there is room, it leaves gaps between them, so the
+    memory it reserves for temporaries can be larger. The program's code comes on top of both.
     """
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     peak = max(getattr(memory, "peak_memory_in_bytes", 0), held + memory.temp_size_in_bytes)
     return float(peak + memory.generated_code_size_in_bytes)
 
 
-def search(batch: int, forecast: Callable[[int], Forecast], tell: Callable[[str], Any]) -> Forecast:
-    """Of the largest multiple of `batch` that fits. Raises UserError if not even the first does.
+def search(batch: int, forecast: Callable[[int], Forecast], tell: Callable[[str], object]) -> Forecast:
+    """The forecast of the largest multiple of `batch` that fits. Raises UserError if not even `batch` fits.
 
-    Memory grows by about as much with each multiple, so that two tries say where the limit lies, and a third is there.
+    Memory grows about linearly, so two tries predict the limit and a third usually reaches it.
     """
     fitting: dict[int, Forecast] = {}
     above, multiple = 10**9, 1
@@ -243,7 +246,7 @@ def search(batch: int, forecast: Callable[[int], Forecast], tell: Callable[[str]
             above = multiple
         if not fitting:
             raise UserError(
-                f"a batch of {batch} does not fit: give a smaller one, more chips, or --config.model.unet.remat=True"
+                f"a batch of {batch} does not fit: use a smaller one, more chips, or --config.model.unet.remat=True"
             )
         best = max(fitting)
         if best + 1 == above:

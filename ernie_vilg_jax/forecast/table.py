@@ -1,8 +1,7 @@
-"""All programs of a run as rows of one table: one after the other, each compiled in a process of its own.
+"""All programs of a run as rows of one table, compiled one after the other, each in its own process.
 
-A report and a small record are kept for each in one folder, so that a run that was killed goes on, and what has not
-changed is not compiled again: not where code, config, slice and compiler are the same, and not where the program that
-they come to is.
+A report and a small record of each are kept in one folder, so a killed run resumes, and unchanged programs are not
+compiled again: a program is unchanged if code, config, slice and compiler are the same, or if its lowered text is.
 """
 
 import dataclasses
@@ -32,13 +31,13 @@ from ernie_vilg_jax.sharding.compiler_options import compiler_options
 from ernie_vilg_jax.sharding.mesh import make_mesh
 
 FORMAT = 1
-"""Of a record. To be raised when more, or something else, is read of a compiled program."""
+"""Of a record. Raise it when other things are read from a compiled program."""
 HEADS = ("program", "images", "peak a chip", "of", "estimate", "verdict", "compiled in")
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One row: a program of `programs.PROGRAMS`, its config, and what to compile it for, as `describe` takes it."""
+    """One row: a program of `programs.PROGRAMS`, its config, and the slice to compile for (see `describe`)."""
 
     program: str
     config: ConfigDict
@@ -48,17 +47,17 @@ class Job:
 
     @property
     def inputs(self) -> str:
-        """A digest of everything that the program and its report come from."""
+        """A digest of everything that decides the program and its report."""
         values = json.loads(self.config.to_json_best_effort())
         return _digest(self.program, plain(values), self.topology, self.batch, self.effort, _source(), *_compiler())
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What is kept of a report; a program that was not compiled has a `verdict` only.
+    """What is kept of a report; a program that was not compiled only has a `verdict`.
 
     Attributes:
-      inputs, lowered: digests of what it was made from, and of the program that was given to the compiler.
+      inputs, lowered: digests of its inputs, and of the program that the compiler was given.
       peak, of: bytes of one chip.
       estimate: seconds, of a full compilation.
     """
@@ -82,10 +81,10 @@ class Row:
         return self.program, str(self.images or ""), peak, of, estimate, self.verdict, self.compiled
 
 
-def compile_all(jobs: Sequence[Job], folder: Path, tell: Callable[[str], Any]) -> bool:
-    """Compiles what is not compiled yet, and tells the table line by line. Returns whether every program fits.
+def compile_all(jobs: Sequence[Job], folder: Path, tell: Callable[[str], object]) -> bool:
+    """Compiles what is not compiled yet; calls `tell` with each line of the table. Returns whether every program fits.
 
-    Writes for each PROGRAM.txt, its report, and PROGRAM.json, its record; and table.md, as far as it got.
+    Writes PROGRAM.txt (report) and PROGRAM.json (record) for each, and table.md, as far as it got.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
@@ -108,7 +107,7 @@ def compile_all(jobs: Sequence[Job], folder: Path, tell: Callable[[str], Any]) -
 
 
 def read(folder: Path, program: str) -> Row | None:
-    """The record of a program; None where there is none, or one that this version does not know."""
+    """The record of a program; None if there is none, or one of another format."""
     try:
         values = json.loads((folder / f"{program}.json").read_text())
         return Row(**values["row"]) if values["format"] == FORMAT else None
@@ -117,7 +116,7 @@ def read(folder: Path, program: str) -> Row | None:
 
 
 def _in_its_process(job: Job, folder: Path) -> Row:
-    """Of a process: it gives all memory back, and where it dies (libtpu can abort) the others go on."""
+    """The row, made in a process that frees all memory; if it dies (libtpu can abort), the others go on."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     process = context.Process(target=_work, args=(job, folder))
@@ -130,7 +129,7 @@ def _in_its_process(job: Job, folder: Path) -> Row:
 
 
 def _work(job: Job, folder: Path) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the compiler would not hear Python's
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's handler would have to wait for the compiler
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         row, report = _row(job, read(folder, job.program))
@@ -146,7 +145,7 @@ def _work(job: Job, folder: Path) -> None:
 
 
 def _end_with_parent() -> None:
-    """Ends this process with the one that waits for it: what it would still compile, nobody reads."""
+    """Ends this process when its parent ends, because nobody would read the result."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -154,7 +153,7 @@ def _end_with_parent() -> None:
 
 
 def _row(job: Job, before: Row | None) -> tuple[Row, str]:
-    """The row and its report; none where the report that is there is of the same program."""
+    """The row and its report; "" if the existing report is of the same program."""
     devices, chip = describe(job.topology)
     built = programs.build(job.program, job.config, make_mesh(job.config.mesh, devices), job.batch)
     lowered = built.lower()

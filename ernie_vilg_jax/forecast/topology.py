@@ -1,21 +1,22 @@
-"""TPUs that are not there: their compiler runs on any Linux machine that has libtpu, and needs no TPU.
+"""Absent TPUs: their compiler runs on any Linux machine that has libtpu, and needs no TPU.
 
     pip install libtpu
     devices, chip = describe("v5p:4x4x8")
 
-What it compiles cannot be run here, but its memory is what a TPU would need, and its cycles are the compiler's own.
+The programs cannot run here, but their memory is what a TPU would need, and their cycles are the compiler's own.
 """
 
 import os
 import re
 from collections.abc import Sequence
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from ernie_vilg_jax.aliases import Device
 from ernie_vilg_jax.chips import CHIPS, Chip
 from ernie_vilg_jax.errors import UserError
 
-# What the compiler asks of a machine that has no TPU.
+# What the compiler needs on a machine without a TPU.
 _ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5p-8",
@@ -30,7 +31,7 @@ class Slice(NamedTuple):
     devices: int
     slices: int
     chip: Chip | None
-    """None where only the kind of device is known: its memory is not."""
+    """None for gpu and cpu, whose memory is not known."""
 
 
 def parse(topology: str) -> Slice:
@@ -38,26 +39,26 @@ def parse(topology: str) -> Slice:
     found = re.fullmatch(r"(?:([1-9]\d*)\*)?(\w+):([1-9]\d*(?:x[1-9]\d*)*)", topology)
     if found is None or found[2] not in (*CHIPS, "gpu", "cpu"):
         raise UserError(
-            f"--topology={topology} is of no known chip: give {', '.join(CHIPS)} and a shape, such as v5p:4x4x8, "
-            "2*v5p:4x4x8 for two slices, or gpu or cpu and how many, such as gpu:8"
+            f"--topology={topology} names no known chip: give {', '.join(CHIPS)} and a shape, such as v5p:4x4x8, "
+            "2*v5p:4x4x8 for two slices, or gpu or cpu with a number, such as gpu:8"
         )
     slices, chip = int(found[1] or 1), CHIPS.get(found[2])
     each = prod(map(int, found[3].split("x"))) * (chip.devices if chip else 1)
     return Slice(slices * each, slices, chip)
 
 
-def describe(topology: str) -> tuple[Sequence[Any], Chip]:
-    """The devices of a slice such as "v5p:4x4x8" or "v6e:16x16", to compile for, and what one of its chips is like."""
+def describe(topology: str) -> tuple[Sequence[Device], Chip]:
+    """The devices of a slice such as "v5p:4x4x8" or "v6e:16x16", to compile for, and their chip."""
     name = topology.partition(":")[0]
     if name not in CHIPS:
         raise UserError(
-            f"--topology={topology} is of no known chip: give {', '.join(CHIPS)} and a shape, such as v5p:4x4x8"
+            f"--topology={topology} names no known chip: give {', '.join(CHIPS)} and a shape, such as v5p:4x4x8"
         )
     return devices_of(topology), CHIPS[name]
 
 
-def devices_of(topology: str) -> Sequence[Any]:
-    """The devices of a slice, of any chip that the installed libtpu knows."""
+def devices_of(topology: str) -> Sequence[Device]:
+    """The devices of a slice, for any chip that the installed libtpu knows."""
     for variable, value in _ENVIRONMENT.items():
         os.environ.setdefault(variable, value)
     from jax.experimental import topologies
@@ -67,6 +68,6 @@ def devices_of(topology: str) -> Sequence[Any]:
     except Exception as error:  # the plugin raises several types, and jax another when it is not installed
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise UserError(
-            f"--topology={topology} cannot be compiled for ({reason}): `pip install libtpu`, and give a shape that the "
-            "chip comes in, such as v5e:4x8, v5p:4x4x8 or v6e:16x16"
+            f"--topology={topology} cannot be compiled for ({reason}): `pip install libtpu`, and give a shape that "
+            "exists, such as v5e:4x8, v5p:4x4x8 or v6e:16x16"
         ) from error

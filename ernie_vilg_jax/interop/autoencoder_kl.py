@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
+from ernie_vilg_jax.aliases import Params
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import layout
 from ernie_vilg_jax.interop.safetensors_files import Tensors
 from ernie_vilg_jax.models.autoencoder import Autoencoder
 
 CLASS = "AutoencoderKL"
-# What a field may be, besides missing; and the fields that say nothing about the network.
+# Allowed values of a field, if it is there; and the fields that are read, or say nothing about the network.
 FIXED: dict[str, tuple[Any, ...]] = {
     "_class_name": (CLASS,),
     "in_channels": (3,),
@@ -50,7 +51,7 @@ def fields(config: Mapping[str, Any], origin: str) -> dict[str, Any]:
     for field, allowed in FIXED.items():
         if field in config and config[field] not in allowed:
             raise UserError(
-                f"{origin}: its config.json has {field}={config[field]!r}, but this autoencoder knows only "
+                f"{origin}: its config.json has {field}={config[field]!r}, but this autoencoder supports only "
                 f"{' or '.join(map(repr, allowed))}"
             )
     channels = tuple(config.get("block_out_channels", (64,)))
@@ -58,12 +59,12 @@ def fields(config: Mapping[str, Any], origin: str) -> dict[str, Any]:
         types = list(config.get(f"{side}_block_types", [kind]))
         if types != [kind] * len(channels):
             raise UserError(
-                f"{origin}: its config.json has {side}_block_types={types}, but this autoencoder knows only {kind}, "
+                f"{origin}: its config.json has {side}_block_types={types}, but this autoencoder supports only {kind}, "
                 f"once for each of the {len(channels)} numbers in block_out_channels"
             )
     unknown = sorted(name for name in set(config) - set(FIXED) - set(READ) if not name.startswith("_"))
     if unknown:
-        logging.warning("%s: fields of its config.json that are not known, and not looked at: %s", origin, unknown)
+        logging.warning("%s: unknown fields of its config.json are ignored: %s", origin, unknown)
     return {
         "channels": channels,
         "num_res_blocks": config.get("layers_per_block", 1),
@@ -74,10 +75,10 @@ def fields(config: Mapping[str, Any], origin: str) -> dict[str, Any]:
 
 
 def statistics(config: Mapping[str, Any], channels: int, origin: str) -> tuple[np.ndarray, np.ndarray]:
-    """(mean [c], std [c]) fp32 for which (latents - mean) / std are the latents that a U-Net of theirs sees.
+    """(mean [c], std [c]) fp32, so that (latents - mean) / std are the latents that their U-Net sees.
 
-    Theirs are (latents - shift_factor) * scaling_factor; with latents_mean and latents_std, one of each a channel,
-    (latents - latents_mean) * scaling_factor / latents_std.
+    Their formula is (latents - shift_factor) * scaling_factor. With latents_mean and latents_std, one value a channel,
+    it is (latents - latents_mean) * scaling_factor / latents_std.
     """
     scale = config.get("scaling_factor", 0.18215)
     mean, std = config.get("latents_mean"), config.get("latents_std")
@@ -93,7 +94,7 @@ def statistics(config: Mapping[str, Any], channels: int, origin: str) -> tuple[n
     return mean.astype(np.float32), std.astype(np.float32)
 
 
-def abstract(sizes: Mapping[str, Any]) -> Any:
+def abstract(sizes: Mapping[str, Any]) -> Params:
     """Shapes of the parameters of an autoencoder with these fields."""
     module = Autoencoder(**sizes)
     key, images = jax.random.key(0), jnp.zeros((1, module.downsampling, module.downsampling, 3))
@@ -101,7 +102,7 @@ def abstract(sizes: Mapping[str, Any]) -> Any:
 
 
 def names(levels: int) -> layout.Names:
-    """Our path -> their name, for an autoencoder of so many levels."""
+    """Our path -> their name, for an autoencoder with this many levels."""
 
     def of(path: str) -> tuple[str, ...]:
         module, _ = path.rsplit("/", 1)
@@ -118,7 +119,7 @@ def names(levels: int) -> layout.Names:
     return of
 
 
-def read(config: Mapping[str, Any], tensors: Tensors) -> tuple[dict[str, Any], Any]:
+def read(config: Mapping[str, Any], tensors: Tensors) -> tuple[dict[str, Any], Params]:
     """(fields of config.model.autoencoder, {"params", "mean" [c], "std" [c]}) as numpy fp32.
 
     Raises UserError where config.json or the tensors do not fit our autoencoder.
@@ -144,7 +145,7 @@ def _new_name(name: str) -> str:
 
 
 def _with_identity(tensors: Tensors, module: str, channels: int) -> Tensors:
-    """The tensors and a 1 x 1 convolution that changes nothing, where theirs was built without one."""
+    """The tensors plus an identity 1 x 1 convolution, for models that were built without one."""
     more = {
         f"{module}.weight": np.eye(channels, dtype=np.float32)[:, :, None, None],
         f"{module}.bias": np.zeros(channels, np.float32),
@@ -198,7 +199,7 @@ def _groups(channels: int, groups: int) -> int:
 
 
 def _their_statistics(mean: np.ndarray, std: np.ndarray) -> dict[str, Any]:
-    """One number for all channels where they agree, as every program of theirs reads; else one each."""
+    """One number if all channels agree, which every reader understands; otherwise one each."""
     if (mean == mean[0]).all() and (std == std[0]).all():
         return {"scaling_factor": _inverse(std[0]), **({"shift_factor": float(mean[0])} if mean[0] else {})}
     return {"scaling_factor": 1.0, "latents_mean": mean.tolist(), "latents_std": std.tolist()}

@@ -1,7 +1,7 @@
 """BertModel and ErnieModel of transformers as our text encoder.
 
-Every token of ours is of BERT's segment 0 (and ERNIE's task 0), so their embeddings are added to those of the
-positions. Heads above the encoder (pooler, language model) have no place here: the pooled vector is the masked mean.
+All our tokens are in BERT's segment 0 (and ERNIE's task 0), so these embeddings are added to those of the positions.
+Heads above the encoder (pooler, language model) are left out: our pooled vector is the masked mean.
 https://github.com/huggingface/transformers, models/bert and models/ernie
 """
 
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
+from ernie_vilg_jax.aliases import Params
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import layout
 from ernie_vilg_jax.interop.safetensors_files import Tensors
@@ -50,11 +51,11 @@ def fields(config: Mapping[str, Any], origin: str) -> dict[str, Any]:
     Raises UserError naming the field that we cannot represent.
     """
     if "model_type" not in config:
-        raise UserError(f"{origin}: its config.json has no model_type: it is not the config of a text encoder")
+        raise UserError(f"{origin}: its config.json has no model_type: this is not the config of a text encoder")
     for field, allowed in FIXED.items():
         if field in config and config[field] not in allowed:
             raise UserError(
-                f"{origin}: its config.json has {field}={config[field]!r}, but this text encoder knows only "
+                f"{origin}: its config.json has {field}={config[field]!r}, but this text encoder supports only "
                 f"{' or '.join(map(repr, allowed))}"
             )
     width, mlp_width = config.get("hidden_size", 768), config.get("intermediate_size", 3072)
@@ -80,19 +81,21 @@ def names(path: str) -> tuple[str, ...]:
     return tuple(layout.tensor_name(f"encoder.layer.{int(number)}.{name}", path) for name in LAYERS[layer])
 
 
-def abstract(sizes: Mapping[str, Any], vocab_size: int, max_length: int) -> Any:
+def abstract(sizes: Mapping[str, Any], vocab_size: int, max_length: int) -> Params:
     """Shapes of the parameters of a text encoder with these fields."""
     module = TextEncoder(**sizes, vocab_size=vocab_size, max_length=max_length)
     tokens = jnp.zeros((1, max_length), jnp.int32)
     return jax.eval_shape(module.init, jax.random.key(0), tokens, tokens == 0)["params"]
 
 
-def read(config: Mapping[str, Any], tensors: Tensors, vocab_size: int, max_length: int) -> tuple[dict[str, Any], Any]:
+def read(
+    config: Mapping[str, Any], tensors: Tensors, vocab_size: int, max_length: int
+) -> tuple[dict[str, Any], Params]:
     """(fields of config.model.text_encoder, its parameters) as numpy fp32.
 
     Args:
-      vocab_size: of the tokenizer that comes with it; rows of the embedding beyond it are left out.
-      max_length: tokens of a prompt; positions beyond it are left out.
+      vocab_size: of its tokenizer; further rows of the embedding are left out.
+      max_length: tokens of a prompt; further positions are left out.
 
     Raises UserError where config.json or the tensors do not fit our text encoder.
     """
@@ -114,7 +117,7 @@ def read(config: Mapping[str, Any], tensors: Tensors, vocab_size: int, max_lengt
 
 
 def _new_name(name: str) -> str:
-    """Without the model's prefix, and with today's names of what TensorFlow called gamma and beta."""
+    """Drops the model's prefix, and renames gamma and beta (TensorFlow) to weight and bias."""
     name = re.sub(r"^(bert|ernie)\.", "", name)
     return re.sub(r"LayerNorm\.(gamma|beta)$", lambda m: f"LayerNorm.{'weight' if m[1] == 'gamma' else 'bias'}", name)
 
@@ -122,12 +125,12 @@ def _new_name(name: str) -> str:
 def _encoder(tensors: Tensors) -> Tensors:
     unused = [name for name in tensors.shapes if re.match(HEADS, name)]
     if unused:
-        logging.info("not used, since they are no part of the encoder: %s", ", ".join(unused))
+        logging.info("not used, because they are not part of the encoder: %s", ", ".join(unused))
     return tensors._replace(shapes={name: shape for name, shape in tensors.shapes.items() if name not in unused})
 
 
 def _folded(tensors: Tensors, tasks: bool, vocab_size: int, max_length: int) -> Tensors:
-    """The tables of words and positions as we have them, and none of segments and tasks."""
+    """Tables of words and positions in our form, with segments and tasks added to the positions."""
     added = (SEGMENTS, TASKS) if tasks else (SEGMENTS,)
     missing = [name for name in added if name not in tensors.shapes]
     if missing:
@@ -150,7 +153,7 @@ def _folded(tensors: Tensors, tasks: bool, vocab_size: int, max_length: int) -> 
 
 
 def write(
-    sizes: Mapping[str, Any], params: Any, vocab_size: int, max_length: int, pad_id: int
+    sizes: Mapping[str, Any], params: Params, vocab_size: int, max_length: int, pad_id: int
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """(config.json, tensors) of a BertModel without pooler; the inverse of `read`.
 

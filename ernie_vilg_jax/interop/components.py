@@ -1,7 +1,7 @@
-"""Single components of a model that training can begin from: an autoencoder, a text encoder, a U-Net.
+"""Single components that training can start from: an autoencoder, a text encoder, a U-Net.
 
 Each is an item of a checkpoint. `checkpoint import_*` writes folders that hold one component (the text encoder with its
-tokenizer); any other checkpoint of the phases `base` and `experts` gives its components as well.
+tokenizer); checkpoints of the phases `base` and `experts` provide their components, too.
 """
 
 import shlex
@@ -13,12 +13,13 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax import checkpointing, paths
+from ernie_vilg_jax.aliases import Params
 from ernie_vilg_jax.config import flat
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
 
 ITEMS = {"autoencoder": "autoencoder", "text_encoder": "text_encoder", "unet": checkpointing.expert_name(0)}
-# The fields that decide a component's parameters and what they compute, without those that may change at every start.
+# Fields that decide a component's parameters and what they compute; not those that may change at any start.
 FIELDS = {
     "autoencoder": ("model.autoencoder",),
     "text_encoder": ("model.text_encoder", "tokenizer.max_length"),
@@ -30,7 +31,7 @@ HOW = (*checkpointing.HOW, ".dropout")
 def write_component(
     output: epath.Path,
     component: str,
-    params: Any,
+    params: Params,
     config: ConfigDict,
     tokenizer: Tokenizer | None = None,
     report: str = "",
@@ -41,7 +42,7 @@ def write_component(
       params: {"params", "mean", "std"} of an autoencoder, else the component's parameters.
       config: a whole config whose FIELDS[component] are those of the parameters.
       tokenizer: of a text encoder.
-      report: what warm_start.txt beside it says.
+      report: content of warm_start.txt beside it.
     """
     logging.info("writing %s", output)
     items = {ITEMS[component]: params if component == "autoencoder" else {"ema": params}}
@@ -54,10 +55,10 @@ def write_component(
 
 
 def free(output: epath.PathLike, source: epath.PathLike, overwrite: bool) -> epath.Path:
-    """The folder `output`, for what is made of `source`.
+    """The folder `output`, to be written from `source`.
 
-    Raises UserError where it holds anything, unless to `overwrite` (then whoever writes it removes that first), and
-    where that would remove `source`.
+    Raises UserError if it is not empty, unless `overwrite` (then the caller removes its content first), and if that
+    would remove `source`.
     """
     folder = paths.reach(output, "output")
     if folder.exists() and not folder.is_dir():
@@ -72,7 +73,7 @@ def free(output: epath.PathLike, source: epath.PathLike, overwrite: bool) -> epa
 
 
 def flags(component: str, config: ConfigDict) -> str:
-    """The flags that make any config fit the component: --config.model.… for each of its fields."""
+    """The flags that adapt any config to the component: --config.model.… for each of its fields."""
     return flags_of(values_of(component, config))
 
 

@@ -1,12 +1,12 @@
-"""Between a tree of our parameters and tensors of PyTorch, by a function from our path to their names.
+"""Converts between trees of our parameters and PyTorch tensors, by a function from our path to their names.
 
     ours                                     theirs
     kernel of a convolution  [h, w, I, O]    weight [O, I, h, w]
     kernel of a dense layer  [I, O]          weight [O, I]
     scale of a norm, bias, embedding         as they are
 
-A path such as "encoder/mid_attn/query/kernel" has one name of theirs, or several that lie side by side along our last
-axis (query, key and value of one fused kernel).
+A path such as "encoder/mid_attn/query/kernel" has one name there, or several that are joined along our last axis
+(query, key and value of one fused kernel).
 """
 
 import re
@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from ernie_vilg_jax.aliases import Params
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop.safetensors_files import Tensors
 
 Names = Callable[[str], tuple[str, ...]]
 """Our path -> names of their tensors."""
 
-# Blocks of the autoencoder and of the U-Net in diffusers. They count the levels of the way up from the smallest.
+# Blocks of the autoencoder and the U-Net in diffusers, which counts the levels on the way up from the smallest.
 BLOCKS = (
     (r"(down|up)_(\d+)_res_(\d+)", "{0}_blocks.{1}.resnets.{2}"),
     (r"(down|up)_(\d+)_attn_(\d+)", "{0}_blocks.{1}.attentions.{2}"),
@@ -33,18 +34,18 @@ BLOCKS = (
 )
 
 
-def flat(tree: Any) -> dict[str, Any]:
+def flat(tree: Params) -> dict[str, Any]:
     """{"a/b": leaf} of a nested dict."""
     return flatten_dict(tree, sep="/")
 
 
-def nested(leaves: dict[str, Any]) -> Any:
+def nested(leaves: dict[str, Any]) -> Params:
     """The inverse of `flat`."""
     return unflatten_dict(leaves, sep="/")
 
 
 def block_name(block: str, levels: int) -> str | None:
-    """ "up_1_res_0" of a model of 3 levels -> "up_blocks.1.resnets.0"; None where it is no block."""
+    """ "up_1_res_0" of a model of 3 levels -> "up_blocks.1.resnets.0"; None if it is not a block."""
     for pattern, name in BLOCKS:
         if found := re.fullmatch(pattern, block):
             side, *numbers = found.groups()
@@ -85,31 +86,31 @@ def to_theirs(path: str, array: np.ndarray, count: int = 1) -> list[np.ndarray]:
     return pieces
 
 
-def read_tree(abstract: Any, names: Names, tensors: Tensors, what: str) -> Any:
+def read_tree(abstract: Params, names: Names, tensors: Tensors, what: str) -> Params:
     """Parameters like `abstract` (a tree of shapes), as numpy fp32, each from the tensors of its names.
 
-    Raises UserError unless the tensors are exactly those that the tree needs: none missing, none left, no other shape.
-    `what` says in the message what config.json promised.
+    Raises UserError unless the tensors are exactly those that the tree needs: none missing, none left over, all shapes
+    equal. `what` names in the message what config.json promised.
     """
     wanted = {path: (names(path), tuple(leaf.shape)) for path, leaf in flat(abstract).items()}
     needed = {name for theirs, _ in wanted.values() for name in theirs}
     missing, unknown = sorted(needed - set(tensors.shapes)), sorted(set(tensors.shapes) - needed)
     if missing or unknown:
         lacks = [f"lacks {_some(missing)}"] if missing else []
-        more = [f"has {_some(unknown)}, for which there is no place"] if unknown else []
+        more = [f"has {_some(unknown)}, which it should not have"] if unknown else []
         raise UserError(f"{tensors.origin} is not {what}: it {' and '.join(lacks + more)}")
     for path, (theirs, shape) in wanted.items():
         for name in theirs:
             expected = their_shape(path, shape, len(theirs))
             if tensors.shapes[name] != expected:
                 raise UserError(
-                    f"{tensors.origin}: tensor {name} is {list(tensors.shapes[name])}, but by its config.json it "
-                    f"should be {list(expected)}"
+                    f"{tensors.origin}: tensor {name} is {list(tensors.shapes[name])}, but should be "
+                    f"{list(expected)} by its config.json"
                 )
     return nested({path: to_ours(path, map(tensors.read, theirs)) for path, (theirs, _) in wanted.items()})
 
 
-def write_tree(params: Any, names: Names) -> dict[str, np.ndarray]:
+def write_tree(params: Params, names: Names) -> dict[str, np.ndarray]:
     """Their tensors, fp32, by name: what `read_tree` reads back bit for bit."""
     tensors = {}
     for path, leaf in flat(params).items():

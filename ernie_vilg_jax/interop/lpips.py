@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ernie_vilg_jax.aliases import Params
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop.safetensors_files import open_tensors
 from ernie_vilg_jax.models import lpips
@@ -16,7 +17,7 @@ from ernie_vilg_jax.models import lpips
 FLAG = "--config.phases.autoencoder.perceptual_weights"
 
 
-def read_lpips(path: str) -> Any:
+def read_lpips(path: str) -> Params:
     """Parameters for `models.lpips.distance`. Raises UserError naming what is missing or of another shape."""
     tensors = open_tensors(path)
 

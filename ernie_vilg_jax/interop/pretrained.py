@@ -1,7 +1,7 @@
-"""Models of `transformers` from a folder or the hub, run with torch: what detectors, captioners, translators share.
+"""Models of `transformers` from a folder or the hub, run with torch; shared by detectors, captioners and translators.
 
-`torch` and `transformers` are imported when a model is loaded. Models run in float32 without dropout. Pictures go
-through the processors that need Pillow and NumPy alone, so that torchvision makes no difference.
+`torch` and `transformers` are imported when a model is loaded. Models run in float32 without dropout. Images go
+through the processors that need only Pillow and NumPy, so torchvision makes no difference.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from PIL import Image
 from ernie_vilg_jax.errors import UserError
 
 _WINDOW = 8
-"""How many batches of pictures are looked through for such as can share a batch."""
+"""How many batches of images are searched for images of one shape, which can share a batch."""
 
 
 def import_torch(kind: str) -> Any:
-    """The module torch, reached by name because the package itself must not depend on it."""
+    """The module torch, imported by name because the package itself must not depend on it."""
     try:
         return importlib.import_module("torch")
     except ImportError as error:
@@ -38,7 +38,7 @@ class Pretrained:
     """
 
     def __init__(self, kind: str, name: str, device: str = "cpu") -> None:
-        """Reads the configuration alone; `kind` says what the model is for in messages ("detector")."""
+        """Reads only the configuration; `kind` ("detector") names the model's purpose in messages."""
         self.torch = import_torch(kind)
         self.kind, self.name, self.device = kind, str(name), device
         self._check_folder()
@@ -58,18 +58,18 @@ class Pretrained:
             self.name = str(path)
             if not (path / "config.json").exists():
                 raise UserError(
-                    f"{self.kind} model {path} holds no config.json: give the folder that save_pretrained wrote"
+                    f"{self.kind} model {path} has no config.json: give the folder that save_pretrained wrote"
                 )
         elif path.exists():
             raise UserError(f"{self.kind} model {path} is a file: give the folder that holds it")
-        # A hub name is "name" or "owner/name"; everything else can only be meant as a path.
+        # A hub name is "name" or "owner/name"; anything else must be a path.
         elif self.name.startswith((".", "~", os.sep)) or self.name.count("/") != 1:
             raise UserError(
                 f"{self.kind} model {self.name!r} is not a folder: check the path, or give owner/name of a hub"
             )
 
     def load(self, function: Callable[..., Any], what: str, **options: Any) -> Any:
-        """`function(name, **options)`, its failures as one sentence."""
+        """`function(name, **options)`; failures become one sentence."""
         try:
             return function(self.name, **options)
         except Exception as error:  # OSError, ValueError, ImportError and the hub client's own
@@ -79,7 +79,7 @@ class Pretrained:
                     "save it again with save_pretrained, model and processor in one folder"
                 ) from error
             raise UserError(
-                f"{self.kind} model {self.name!r} is no folder here, and its {what} could not be fetched from the hub "
+                f"{self.kind} model {self.name!r} is not a folder, and its {what} could not be fetched from the hub "
                 f"({first_line(error)}): check the name and the connection, or give a downloaded folder"
             ) from error
 
@@ -104,15 +104,15 @@ class Pretrained:
     def batches(
         self, count: int, batch_size: int, process: Callable[[int], dict[str, Any]]
     ) -> Iterator[tuple[list[int], dict[str, Any]]]:
-        """Groups inputs of equal shape, so that none is padded and no result depends on its neighbours.
+        """Groups inputs of equal shape, so that nothing is padded and no result depends on its neighbours.
 
         Args:
           count: how many inputs there are.
-          batch_size: the most in one batch.
-          process: index -> tensors of that one input, each with a leading axis to join batches along.
+          batch_size: at most this many in a batch.
+          process: index -> tensors of that input, each with a leading batch axis.
 
         Yields:
-          (indices, joined tensors on the device); every index comes once, in no particular order.
+          (indices, joined tensors on the device); every index once, in any order.
         """
         for start in range(0, count, _WINDOW * batch_size):
             shapes: dict[tuple[Any, ...], list[tuple[int, dict[str, Any]]]] = {}
@@ -133,7 +133,7 @@ def first_line(error: BaseException) -> str:
 
 
 def as_rgb(image: Image.Image, id: str) -> Image.Image:
-    """The picture in RGB, transparent parts white."""
+    """The image in RGB, transparent parts white."""
     try:
         if image.mode == "RGB":
             image.load()
@@ -143,9 +143,7 @@ def as_rgb(image: Image.Image, id: str) -> Image.Image:
             return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
         return image.convert("RGB")
     except Exception as error:  # Pillow raises many types on damaged files
-        raise UserError(
-            f"the picture of record {id!r} cannot be decoded ({first_line(error)}): leave it out"
-        ) from error
+        raise UserError(f"the image of record {id!r} cannot be decoded ({first_line(error)}): leave it out") from error
 
 
 def check_positive(kind: str, **options: int) -> None:
@@ -154,6 +152,6 @@ def check_positive(kind: str, **options: int) -> None:
             raise UserError(f"{kind} option {option}={value!r} must be a whole number of at least 1")
 
 
-def check_ids(images: Sequence[Any], ids: Sequence[str]) -> None:
+def check_ids(images: Sequence[Image.Image], ids: Sequence[str]) -> None:
     if len(images) != len(ids):
         raise ValueError(f"{len(images)} images but {len(ids)} ids")

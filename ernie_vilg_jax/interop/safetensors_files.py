@@ -1,8 +1,8 @@
 """Folders of weights as diffusers and transformers write them, read one tensor at a time.
 
-    config.json                                 what was built
+    config.json                                 sizes of the network
     diffusion_pytorch_model.safetensors         its tensors; transformers calls it model.safetensors
-    ….safetensors.index.json                    where they are cut into several files: tensor -> file
+    ….safetensors.index.json                    if they are in several files: tensor -> file
 
 Format: https://github.com/huggingface/safetensors
 """
@@ -27,7 +27,7 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
 class Tensors(NamedTuple):
-    """Named arrays, each read when it is asked for."""
+    """Named arrays, each read on request."""
 
     origin: str
     """File or folder that they come from, for messages."""
@@ -35,10 +35,10 @@ class Tensors(NamedTuple):
     load: Callable[[str], np.ndarray]
 
     def read(self, name: str) -> np.ndarray:
-        """The array in fp32. Raises UserError where a number is not finite."""
+        """The array in fp32. Raises UserError if it has NaN or infinite numbers."""
         array = np.asarray(self.load(name), np.float32)
         if not np.isfinite(array).all():
-            raise UserError(f"{self.origin}: tensor {name} holds numbers that are not finite; get another copy of it")
+            raise UserError(f"{self.origin}: tensor {name} has NaN or infinite numbers; get another copy of it")
         return array
 
     def renamed(self, rename: Callable[[str], str]) -> "Tensors":
@@ -49,9 +49,9 @@ class Tensors(NamedTuple):
 
 
 def open_tensors(source: str | Path) -> Tensors:
-    """All tensors of a .safetensors file, or of a folder that holds one or several with an index.
+    """All tensors of a .safetensors file, or of a folder with one file, or with several and an index.
 
-    Raises UserError where there is none, or where a file is damaged. Reads the headers only.
+    Raises UserError if there is none, or if a file is damaged. Reads only the headers.
     """
     files = _files(local(source, "source"))
     opened: dict[str, Any] = {}
@@ -65,7 +65,7 @@ def open_tensors(source: str | Path) -> Tensors:
         except (SafetensorError, OSError) as error:
             reason = str(error).splitlines()[0]
             raise file_error(error, file) or UserError(
-                f"{file} is no whole safetensors file ({reason}); get another copy of it"
+                f"{file} is damaged, or not a safetensors file ({reason}); get another copy of it"
             ) from error
 
     def load(name: str) -> np.ndarray:
@@ -97,11 +97,11 @@ def _files(source: Path) -> list[Path]:
         return found
     if found:
         names = ", ".join(file.name for file in found)
-        raise UserError(f"{source} holds {names}: name the file itself, with its --config_json={source}/config.json")
+        raise UserError(f"{source} holds {names}: name one file, with --config_json={source}/config.json")
     inner = sorted(folder.name for folder in source.iterdir() if any(folder.glob("*.safetensors")))
     if inner:
-        raise UserError(f"{source} holds no safetensors file, but its folders {', '.join(inner)} do: name one of them")
-    raise UserError(f"{source} holds no safetensors file; {_convert(source)}")
+        raise UserError(f"{source} has no safetensors file, but its folders {', '.join(inner)} do: name one of them")
+    raise UserError(f"{source} has no safetensors file; {_convert(source)}")
 
 
 def _files_of_index(index: Path) -> list[Path]:
@@ -119,24 +119,24 @@ def _convert(source: Path) -> str:
     pickles = [source] if source.is_file() else [path for path in sorted(source.iterdir()) if path.suffix in PICKLES]
     if pickles and pickles[0].suffix in PICKLES:
         return (
-            f"{pickles[0].name} is in PyTorch's own format: where torch is installed, load it with diffusers or "
-            "transformers and write it anew with save_pretrained(FOLDER)"
+            f"{pickles[0].name} is in PyTorch's own format: on a machine with torch, load it with diffusers or "
+            "transformers and write it again with save_pretrained(FOLDER)"
         )
     return "give the folder that save_pretrained of diffusers or transformers wrote"
 
 
 def read_config(source: str | Path, config_json: str | Path | None = None) -> dict[str, Any]:
-    """The config.json of a folder, or beside a file, or `config_json`. Raises UserError where it is none."""
+    """The config.json of a folder, or beside a file, or `config_json`. Raises UserError if it cannot be read as one."""
     source = local(source, "source")
     file = Path(config_json) if config_json else (source if source.is_dir() else source.parent) / "config.json"
     if not file.is_file():
-        raise UserError(f"there is no {file}, which says how the network was built: name it with --config_json=FILE")
+        raise UserError(f"{file} is missing, which says how the network was built: name it with --config_json=FILE")
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{file} is not JSON ({error})") from error
     if not isinstance(config, dict):
-        raise UserError(f"{file} is not the config of a network: it holds no names and values")
+        raise UserError(f"{file} is not the config of a network: it is not a JSON object")
     return config
 
 
@@ -147,11 +147,11 @@ def write_folder(
     name: str = FILES[0],
     more: Mapping[str, bytes] | None = None,
 ) -> int:
-    """Writes config.json, all tensors as one file, and `more` files, in place of what is there.
+    """Replaces a folder by config.json, one file with all tensors, and `more` files.
 
     Returns the size of the tensors' file in bytes.
     """
-    # Without this note transformers refuses the file.
+    # transformers refuses files without this metadata.
     content = save({key: np.ascontiguousarray(array) for key, array in tensors.items()}, metadata={"format": "pt"})
     with replacing(folder) as fresh, file_errors(folder):
         fresh.mkdir(parents=True, exist_ok=True)

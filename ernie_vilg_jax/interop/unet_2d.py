@@ -1,12 +1,12 @@
-"""What of a UNet2DConditionModel of diffusers can start the paper's U-Net.
+"""What the paper's U-Net can take over from a UNet2DConditionModel of diffusers.
 
-Ours is ADM's U-Net with one attention over text and picture together. One of the blocks of DeepFloyd IF
-("SimpleCrossAttn…" and "ResnetDownsample…", resnet_time_scale_shift="scale_shift") is the same network, and fits whole.
-Stable Diffusion's shares its convolutions and norms; three things it does otherwise, and those start fresh:
+Ours is ADM's U-Net with one joint attention over text and image. A U-Net with the blocks of DeepFloyd IF
+("SimpleCrossAttn…" and "ResnetDownsample…", resnet_time_scale_shift="scale_shift") is the same network, and all of it
+fits. Stable Diffusion's has the same convolutions and norms. It differs in three things, and those start fresh:
 
-    attention   a transformer block, where the picture's and the text's are two attentions
-    timestep    only added to the features, where ours scales and shifts them
-    resampling  a convolution, where ours is a residual block
+    attention   a transformer block with separate attentions for image and text
+    timestep    only added to the features; ours scales and shifts them
+    resampling  a convolution; ours is a residual block
 
 https://github.com/huggingface/diffusers, models/unets/unet_2d_condition.py
 """
@@ -40,7 +40,7 @@ ATTENTION = {
     "text_kv": ("add_k_proj", "add_v_proj"),
     "out": ("to_out.0",),
 }
-# How ours computes, as far as config.json has a field for it. Other values do not stop what fits from being taken.
+# How our U-Net computes, where config.json has a field for it. With other values, what fits is still taken.
 AS_OURS: dict[str, tuple[Any, ...]] = {
     "act_fn": ("silu", "swish"),
     "norm_num_groups": (32,),
@@ -60,14 +60,14 @@ AS_OURS: dict[str, tuple[Any, ...]] = {
 
 
 def check_class(config: Mapping[str, Any], origin: str) -> None:
-    """Raises UserError unless config.json is of a UNet2DConditionModel."""
+    """Raises UserError unless config.json describes a UNet2DConditionModel."""
     if config.get("_class_name", CLASS) != CLASS or "block_out_channels" not in config:
         kind = config.get("_class_name", config.get("model_type"))
-        raise UserError(f"{origin}: its config.json is of {kind}, but a U-Net to start from must be a {CLASS}")
+        raise UserError(f"{origin}: its config.json describes {kind}, but the U-Net to start from must be a {CLASS}")
 
 
 def names(levels: int) -> layout.Names:
-    """Our path -> their names, for a U-Net of so many levels; () where they have nothing of the kind."""
+    """Our path -> their names, for a U-Net with this many levels; () if they have no such tensor."""
 
     def of(path: str) -> tuple[str, ...]:
         module = path.rsplit("/", 1)[0]
@@ -84,31 +84,31 @@ def names(levels: int) -> layout.Names:
 
 
 def reason(levels: int, tensors: Tensors) -> Callable[[str, tuple[int, ...]], str]:
-    """(our path, its shape) -> why what they have in its place is no start; "" where names and shapes say it all."""
+    """(our path, its shape) -> why their counterpart cannot be used; "" if names and shapes say it all."""
 
     def of(path: str, shape: tuple[int, ...]) -> str:
         block, _, layer = path.partition("/")
         theirs = layout.block_name(block, levels)
         has = lambda part: any(name.startswith(f"{theirs}.{part}.") for name in tensors.shapes)  # noqa: E731
         if "attn" in block and has("transformer_blocks"):
-            return "picture and text have an attention each there, and one together here"
+            return "separate attentions for image and text there, a joint one here"
         if "resample" in block and has("conv"):
             return "a convolution there, a residual block here"
         if layer.startswith("emb/") and tensors.shapes.get(f"{theirs}.time_emb_proj.bias") == (shape[-1] // 2,):
-            return "the timestep is only added there, it scales and shifts here"
+            return "the timestep is only added there; it scales and shifts here"
         return ""
 
     return of
 
 
 def differences(config: Mapping[str, Any], head_channels: int) -> list[str]:
-    """Where their config.json computes otherwise than ours, as "field=value" each."""
+    """Where their network computes differently from ours, as "field=value"."""
     known = {**AS_OURS, "attention_head_dim": (head_channels, [head_channels] * len(config["block_out_channels"]))}
     return [f"{name}={config[name]!r}" for name, same in known.items() if name in config and config[name] not in same]
 
 
 def fields(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of `config.model.unet` that give our U-Net the sizes of theirs, as far as it can have them."""
+    """The fields of `config.model.unet` that give our U-Net the sizes of theirs, as far as possible."""
     channels = list(config["block_out_channels"])
     blocks = list(config.get("down_block_types", []))
     found = {

@@ -1,26 +1,27 @@
-"""A start of a network from another that is not quite the same: what fits is taken, and every tensor accounted for."""
+"""Starts a network from a similar one: what fits is taken, and every tensor is accounted for."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
+from ernie_vilg_jax.aliases import Params
 from ernie_vilg_jax.interop import layout
 from ernie_vilg_jax.interop.safetensors_files import Tensors
 
 
 class Row(NamedTuple):
-    """What became of one of our tensors."""
+    """What happened to one of our tensors."""
 
     path: str
     shape: tuple[int, ...]
     theirs: tuple[str, ...]
     reason: str
-    """Why it was not taken; "" where it was."""
+    """Why it was not taken; "" if it was."""
 
 
 class Report(NamedTuple):
-    """All of our tensors, and those of theirs that went nowhere."""
+    """All of our tensors, and those of theirs that were not used."""
 
     rows: tuple[Row, ...]
     unused: tuple[str, ...]
@@ -43,7 +44,7 @@ class Report(NamedTuple):
         return "\n".join(lines)
 
     def summary(self) -> str:
-        """One line: tensors and numbers taken, and what is left of theirs."""
+        """One line: tensors and numbers taken, and how many of theirs are left."""
         numbers = sum(int(np.prod(row.shape)) for row in self.rows)
         found = sum(int(np.prod(row.shape)) for row in self.rows if not row.reason)
         return (
@@ -53,14 +54,14 @@ class Report(NamedTuple):
 
 
 def fit(
-    fresh: Any, names: layout.Names, tensors: Tensors, reason: Callable[[str, tuple[int, ...]], str]
-) -> tuple[Any, Report]:
-    """(parameters, report): `fresh` with each array in place of which `tensors` have one of the same shape.
+    fresh: Params, names: layout.Names, tensors: Tensors, reason: Callable[[str, tuple[int, ...]], str]
+) -> tuple[Params, Report]:
+    """(parameters, report): `fresh`, with each array replaced that `tensors` have in the same shape.
 
     Args:
       names: our path -> names of theirs.
-      reason: (our path, its shape) -> why what they have in its place is no start, or "" where only its name or
-        shape speaks against it. Asked only for what is not taken.
+      reason: (our path, its shape) -> why their counterpart cannot be used, or "" if only names or shapes differ.
+        Called only for what is not taken.
     """
     leaves, rows = layout.flat(fresh), []
     for path, leaf in leaves.items():
@@ -77,16 +78,16 @@ def fit(
 def _why_not(path: str, shape: tuple[int, ...], theirs: tuple[str, ...], tensors: Tensors) -> str:
     missing = [name for name in theirs if name not in tensors.shapes]
     if missing or not theirs:
-        return f"there is no {', '.join(missing)}" if missing else "they have nothing of the kind"
+        return f"there is no {', '.join(missing)}" if missing else "they have no such tensor"
     wanted = layout.their_shape(path, shape, len(theirs))
     for name in theirs:
         if tensors.shapes[name] != wanted:
-            return f"{name} is {list(tensors.shapes[name])}, {list(wanted)} is wanted"
+            return f"{name} is {list(tensors.shapes[name])}, but {list(wanted)} is needed"
     return ""
 
 
-def as_tensors(origin: str, params: Mapping[str, Any]) -> Tensors:
-    """One of our own trees as if it were theirs, each array under its path."""
+def as_tensors(origin: str, params: Params) -> Tensors:
+    """One of our trees in their form, each array under its path."""
     leaves = layout.flat(params)
     shapes = {path: layout.their_shape(path, tuple(leaf.shape)) for path, leaf in leaves.items()}
     return Tensors(origin, shapes, lambda path: layout.to_theirs(path, leaves[path])[0])

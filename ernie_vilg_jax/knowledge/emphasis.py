@@ -3,11 +3,10 @@
     caption   灰色的猫                 words    灰色/a  猫/n
     tokens    [a] 灰 色 的 [n] 猫      weights  1 1.01 1.01 1 1 1.01
 
-The textual knowledge of the paper. Both are for training; at inference the plain prompt is read.
+The textual knowledge of the paper. Both are for training only; inference uses the plain prompt.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ import numpy as np
 def emphasise(
     ids: Sequence[int],
     spans: Sequence[tuple[int, int]],
-    words: Sequence[Sequence[Any]],
+    words: Sequence[tuple[int, int, str]],
     *,
     symbols: Mapping[str, int] | None,
     weight: float,
@@ -28,8 +27,8 @@ def emphasise(
       words: (start, end, part of speech) of the key words, ordered, not overlapping.
       symbols: part of speech -> id of its special token; None puts none in.
       weight: w_a; the attention to key-word tokens is multiplied by 1 + w_a.
-      room: how many tokens the text encoder takes. Special tokens never push words of the caption out: when there is
-        too little room for all, the first words get theirs.
+      room: tokens that the text encoder takes. Special tokens never push out words of the caption: if there is too
+        little room for all, the first words get theirs.
 
     Returns:
       (ids, weights [len(ids)] float32); weights are 1 on special tokens and outside key words.

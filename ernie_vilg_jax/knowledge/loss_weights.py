@@ -1,9 +1,9 @@
-"""Boxes of salient objects to the weight of each cell in the denoising loss.
+"""From boxes of salient objects to the weight of each cell in the denoising loss.
 
-    box in the picture --crop_boxes--> box in the crop --weight_map--> 1 + w_l * coverage, per latent cell
+    box in the image --crop_boxes--> box in the crop --weight_map--> 1 + w_l * coverage, per latent cell
 
-The visual knowledge of the paper, w_l = 0.1. Runs for every training sample: lists as long as there are boxes are
-handled in Python, which is faster for so few, and cells by NumPy.
+The visual knowledge of the paper, w_l = 0.1. This runs for every training sample: boxes are handled in Python, which is
+faster for so few, and cells by NumPy.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 Box = Sequence[float]
-"""x0, y0, x1, y1 as fractions of the picture's width and height."""
+"""x0, y0, x1, y1 as fractions of the image's width and height."""
 
 
 def weight_map(boxes: Iterable[Box], size: tuple[int, int], weight: float) -> np.ndarray:
     """The loss weight of each cell.
 
-    The boxes' edges cut the picture into at most (2n-1)^2 rectangles, each inside or outside the union as a whole; a
-    cell's coverage is the sum of its overlaps with those inside. That is exact, however the boxes overlap.
+    The boxes' edges cut the image into at most (2n-1)^2 rectangles, each entirely inside or outside the union. A cell's
+    coverage is the sum of its overlaps with those inside. That is exact, however the boxes overlap.
 
     Args:
-      boxes: n boxes as fractions of the picture that the model sees (see `crop_boxes`). Parts outside it are cut off;
+      boxes: n boxes as fractions of the image that the model sees (see `crop_boxes`). Parts outside it are cut off;
         boxes that are empty, inverted or not finite add nothing.
       size: (h, w), cells of the map.
       weight: w_l.
@@ -67,7 +67,7 @@ def _cells(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def clip_boxes(boxes: Iterable[Box]) -> list[tuple[float, float, float, float]]:
-    """The boxes cut to the picture, without those of which nothing remains or that are no four finite numbers."""
+    """The boxes cut to the image, without those that are then empty or are not four finite numbers."""
     kept = []
     for box in boxes:
         if (numbers := _numbers(box)) is not None:
@@ -84,7 +84,7 @@ def crop_boxes(
     """The boxes as fractions of a square crop, one for each given, not cut off at its edges.
 
     Args:
-      boxes: fractions of the original picture; what is no box becomes four NaNs.
+      boxes: fractions of the original image; invalid ones become four NaNs.
       left, top, side: the crop, in pixels of the original.
       width, height: pixels of the original.
     """
@@ -103,7 +103,7 @@ def crop_boxes(
 
 
 def _numbers(box: Box) -> tuple[float, float, float, float] | None:
-    """The box when it is four finite numbers."""
+    """The box, or None unless it is four finite numbers."""
     try:
         x0, y0, x1, y1 = box
         return (x0, y0, x1, y1) if math.isfinite(x0 + y0 + x1 + y1) else None

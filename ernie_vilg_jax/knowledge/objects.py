@@ -1,6 +1,6 @@
-"""Objects of a record: which of them are salient, and how those that a caption leaves out are appended to it.
+"""Objects of a record: which are salient, and how those that a caption does not mention are appended to it.
 
-The visual knowledge of the paper, at training time. What finds objects is in `annotation.detectors`.
+The visual knowledge of the paper, at training time. Detectors are in `annotation.detectors`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,16 +15,16 @@ def salient(objects: Sequence[Mapping[str, Any]], *, min_score: float = 0.5, top
 
     Args:
       objects: those of a record; one without a score counts as certain.
-      min_score: only objects that score higher count.
-      top_k: at most so many.
+      min_score: only objects with a higher score count.
+      top_k: at most this many.
 
     Returns:
-      Indices by area x score, largest first, earlier first when equal. Objects without area are left out.
+      Indices by area x score, largest first, the earlier of equal ones first. Objects without area are left out.
     """
     ranked: list[tuple[float, int]] = []
     for index, item in enumerate(objects):
         score = item.get("score", 1.0)
-        # Not greater, when it is no number either.
+        # `not >` is also true for NaN.
         if not isinstance(score, int | float) or not score > min_score:
             continue
         for x0, y0, x1, y1 in clip_boxes([item.get("box", ())]):
@@ -36,13 +36,13 @@ def append_objects(caption: str, words: Sequence[Word], names: Sequence[str], la
     """Appends names of objects: "一张桌子。" and 碗 give "一张桌子,碗"; "a table." and bowl give "a table, bowl".
 
     Args:
-      caption: the text. Spaces and full stops at its end give way to the first comma.
+      caption: the text. Spaces and full stops at its end are replaced by the first comma.
       words: its key words.
       names: what to append, in this order; repeated and blank ones are left out.
       language: "zh" joins with ",", others with ", ".
 
     Returns:
-      The longer caption and its key words; each appended name is one noun, also when it has several words.
+      The longer caption and its key words; each appended name is one noun, even if it has several words.
     """
     new = list(dict.fromkeys(name.strip() for name in names if name.strip()))
     if not new:

@@ -1,10 +1,10 @@
-"""The key words of a caption: what taggers return, records hold and training examples are drawn with."""
+"""The key words of a caption: taggers return them, records hold them, training examples use them."""
 
 import re
 from typing import NamedTuple
 
 LANGUAGES = ("zh", "en")
-"""Those of captions."""
+"""Languages of captions."""
 
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
@@ -13,7 +13,7 @@ PARTS_OF_SPEECH = ("n", "v", "a", "m", "q", "r")
 
 
 class Word(NamedTuple):
-    """A key word: the characters [start, end) of the caption as it was given, and one of PARTS_OF_SPEECH."""
+    """A key word: the characters [start, end) of the original caption, and one of PARTS_OF_SPEECH."""
 
     start: int
     end: int

@@ -5,8 +5,8 @@
     values    [V_text ; V_image]                   [B, L + N, C]
 
 Key words may weigh more (the paper's textual knowledge): a weight on the logits of a key is a scaled key, a weight on
-its probability is a scaled value. Either is one multiplication of [B, L, heads, d], and whatever computes the attention
-need not know of it.
+its probability is a scaled value. Either is one multiplication of [B, L, heads, d], so any implementation of attention
+works unchanged.
 
 The paper: knowledge-enhanced U-Net; the block around it follows ADM and GLIDE (arXiv 2105.05233, 2112.10741).
 """
@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-Dtype = Any
+Dtype = jax.typing.DTypeLike
 HEAVY = "heavy"
-"""Name of what takes long to compute again: a remat policy may keep it."""
+"""Checkpoint name of results that are expensive to recompute: a remat policy may keep them."""
 
 
 Attention = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
@@ -29,7 +29,7 @@ Attention = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 def plain_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
-    """jax's own, which writes the logits to memory; sharding/splash_attention.py has the choice for TPU."""
+    """jax's own, which writes the logits to memory; sharding/splash_attention.py chooses on TPU."""
     return jax.nn.dot_product_attention(q, k, v, mask=mask)
 
 
@@ -104,7 +104,7 @@ class JointAttention(nn.Module):
         k = jnp.concatenate([text_k, k], axis=1)
         v = jnp.concatenate([text_v, v], axis=1)
         if self.is_mutable_collection("intermediates"):
-            # Only for who asks to see it: apply(..., mutable=["intermediates"]).
+            # Only on request: apply(..., mutable=["intermediates"]).
             self.sow("intermediates", "to_text", attention_to_text(q, k, mask, text.shape[1]).reshape(b, h, w, -1))
         out = checkpoint_name(self.attention(q, k, v, mask), HEAVY).reshape(b, h, w, c)
         # Zero at the start, so that every block begins as the identity (ADM).

@@ -1,8 +1,8 @@
 """The KL autoencoder that turns images into latents (arXiv 2112.10752, appendix G.1), trained first and then frozen.
 
-With `patch_size` 1 the layout is that of Stable Diffusion's AutoencoderKL, and such weights can be brought here
-(docs/weights.md). A larger patch moves pixels into channels before the first convolution and back after the last one:
-full-resolution convolutions are what a small machine cannot afford.
+With `patch_size` 1 the layout is that of Stable Diffusion's AutoencoderKL, and such weights can be imported
+(docs/weights.md). A larger patch moves pixels into channels before the first convolution and back after the last one,
+because full-resolution convolutions are too expensive for a small machine.
 """
 
 from functools import partial
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from ernie_vilg_jax.models.attention import GroupNorm
 
-Dtype = Any
+Dtype = jax.typing.DTypeLike
 PRECISIONS = ("default", "high", "highest")
 
 
@@ -35,7 +35,7 @@ class Posterior(NamedTuple):
 
 
 def _norm(module: Any, name: str) -> GroupNorm:
-    """A GroupNorm with the settings of the module that it is part of."""
+    """A GroupNorm with the settings of the module around it."""
     fast = not module.two_pass_norm
     return GroupNorm(module.norm_groups, epsilon=1e-6, fast_variance=fast, dtype=module.dtype, name=name)
 
@@ -77,7 +77,7 @@ class SelfAttention(nn.Module):
 
 
 def attention_in_pieces(q: jax.Array, k: jax.Array, v: jax.Array, queries: int = 1024) -> jax.Array:
-    """Attention [B, N, heads, d] that holds the logits of so many queries at a time, where there are many more.
+    """Attention [B, N, heads, d] that holds the logits of only `queries` queries at a time, if there are many more.
 
     At 1024 pixels there are 16,384 positions, and the logits of one image would take 1 GiB.
     """
@@ -154,7 +154,7 @@ class Decoder(nn.Module):
 class Autoencoder(nn.Module):
     """Images [B, H, W, 3] in [-1, 1] <-> latents [B, H/f, W/f, latent_channels], f = `downsampling`.
 
-    `norm_groups`: of every GroupNorm; where they do not divide the channels, half as many, and so on.
+    `norm_groups`: of every GroupNorm; halved until they divide the channels.
     """
 
     channels: tuple[int, ...] = (128, 256, 512, 512)

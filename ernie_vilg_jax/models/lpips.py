@@ -1,11 +1,12 @@
-"""LPIPS: how different two images look, by the features of a VGG16 (arXiv 1801.03924, section 3.1).
+"""LPIPS: a perceptual distance of two images, from the features of a VGG16 (arXiv 1801.03924, section 3.1).
 
     images -> VGG16 -> features after the last ReLU of each of five blocks, each position scaled to length 1
     distance = sum over blocks of the mean over positions of w . (difference of features)^2,  w >= 0 learnt
 
-A pure function of parameters that are handed in: there is nothing here to train.
+A pure function of given parameters; nothing here is trained.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -31,8 +32,8 @@ def shapes() -> dict[str, Any]:
     return found
 
 
-def distance(params: Any, a: jax.Array, b: jax.Array) -> jax.Array:
-    """Of images [B, H, W, 3] in [-1, 1], at least 16 pixels wide and high: [B], 0 where they are the same."""
+def distance(params: Mapping[str, Any], a: jax.Array, b: jax.Array) -> jax.Array:
+    """LPIPS [B] of images [B, H, W, 3] in [-1, 1], at least 16 pixels wide and high; 0 if they are equal."""
     count = a.shape[0]
     x = (jnp.concatenate([a, b]) - jnp.asarray(SHIFT)) / jnp.asarray(SCALE)
     total = jnp.zeros(count)
@@ -45,7 +46,7 @@ def distance(params: Any, a: jax.Array, b: jax.Array) -> jax.Array:
                 x, layer["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
             )
             x = jax.nn.relu(x + layer["bias"])
-        # The gradient of a length is infinite at 0, where ReLU may leave nothing.
+        # The gradient of a length is infinite at 0, which ReLU can produce.
         square = jnp.square(x).sum(-1, keepdims=True)
         unit = x / (jnp.sqrt(jnp.where(square > 0, square, 1.0)) + 1e-10)
         difference = jnp.square(unit[:count] - unit[count:])

@@ -1,9 +1,9 @@
 """The text encoder: a bidirectional Transformer shared by all experts.
 
 Paper: 24 layers, width 2048, 32 heads, vocabulary 21128, 77 tokens: 1.252B parameters, trained from scratch with the
-U-Net. Pre-normalisation is a guess (the paper does not say): it is what trains from scratch without tricks.
+U-Net. Pre-normalisation is a guess (the paper does not say): it trains from scratch without tricks.
 
-BERT and ERNIE normalise after each sum (`norm="post"`), and their weights can be brought here (docs/weights.md).
+BERT and ERNIE normalise after each sum (`norm="post"`); their weights can be imported (docs/weights.md).
 """
 
 from functools import partial
@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-Dtype = Any
+Dtype = jax.typing.DTypeLike
 
 
 class Text(NamedTuple):
@@ -30,7 +30,7 @@ ACTIVATIONS = {"gelu_tanh": nn.gelu, "gelu": partial(nn.gelu, approximate=False)
 class TransformerBlock(nn.Module):
     """Self-attention and an MLP, each with a residual connection. x [B, L, D], mask [B, 1, 1, L] -> [B, L, D].
 
-    `norm`: "pre" normalises what goes into the two, "post" each sum that comes out (arXiv 1810.04805).
+    `norm`: "pre" normalises the inputs of the two, "post" each sum (arXiv 1810.04805).
     """
 
     num_heads: int
@@ -68,9 +68,9 @@ class TransformerBlock(nn.Module):
 class TextEncoder(nn.Module):
     """tokens [B, L] int32, mask [B, L] bool -> Text. L may be anything up to `max_length`.
 
-    With `norm` "pre" a last norm closes the stack; with "post" the embeddings are normalised instead.
+    With `norm` "pre" a norm follows the last layer; with "post" the embeddings are normalised instead.
     `mlp_width` 0 is four times the width. `activation` is a key of ACTIVATIONS: "gelu_tanh" approximates "gelu".
-    `scan_layers` runs one compiled layer in a loop, over the same parameters: 24 layers then compile like one.
+    `scan_layers` runs one compiled layer in a loop over the same parameters, so 24 layers compile as fast as one.
     """
 
     vocab_size: int = 21128

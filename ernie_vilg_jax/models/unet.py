@@ -2,9 +2,9 @@
 
     x, t, text -> conv_in -> down levels -> middle -> up levels (skips) -> norm, SiLU, conv_out -> prediction
 
-Sizes, as the paper gives them: 512 base channels, multipliers (1, 2, 3, 4), 3 residual blocks a
-level, attention at down-samplings 2, 4 and 8, 64 channels a head: 2.238B parameters (see tests/models/test_sizes.py).
-That the blocks are ADM's (arXiv 2105.05233) is an inference from this count.
+Sizes from the paper: 512 base channels, multipliers (1, 2, 3, 4), 3 residual blocks a level, attention at downsamplings
+2, 4 and 8, 64 channels a head: 2.238B parameters (see tests/models/test_sizes.py). That the blocks are ADM's (arXiv
+2105.05233) is inferred from this count.
 """
 
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from ernie_vilg_jax.models.attention import HEAVY, Attention, GroupNorm, JointAttention, plain_attention
 
-Dtype = Any
+Dtype = jax.typing.DTypeLike
 zeros = nn.initializers.zeros
 
 
@@ -73,8 +73,8 @@ class UNet(nn.Module):
       token_weight: [B, L], by which the attention to each token is multiplied (training only); see `token_weight_on`.
     Returns the prediction [B, h, w, latent_channels] in fp32.
 
-    `remat` keeps the inputs of the blocks for the backward pass and computes what is in between again; `remat_keep`
-    'heavy' keeps the results of convolutions and projections, too, and repeats only the cheap rest.
+    `remat` keeps only the inputs of blocks for the backward pass and recomputes the rest; `remat_keep` 'heavy' also
+    keeps the results of convolutions and projections, and recomputes only what is cheap.
     """
 
     base_channels: int = 512
@@ -108,7 +108,7 @@ class UNet(nn.Module):
         res_class, attention_class = ResBlock, JointAttention
         if self.remat:
             keep = jax.checkpoint_policies.save_only_these_names(HEAVY) if self.remat_keep == "heavy" else None
-            # Static arguments are counted with the module itself at 0: (self, x, emb, deterministic).
+            # Positions of static arguments count the module itself as 0: (self, x, emb, deterministic).
             res_class = nn.remat(ResBlock, static_argnums=(3,), policy=keep)
             attention_class = nn.remat(JointAttention, policy=keep)
 
@@ -158,8 +158,8 @@ class UNet(nn.Module):
                 h = res(h, h.shape[-1], f"up_{level}_resample", "up")
 
         h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_out")(h))
-        # The last layer in fp32: the prediction is compared with unit-variance noise, bf16 would round at 1/256 of it.
-        # On TPU fp32 alone would still round what is multiplied to bf16.
+        # The last layer is fp32: the prediction is compared with unit-variance noise, and bf16 would round at 1/256 of
+        # it. On TPU, fp32 without "highest" would still round the factors of products to bf16.
         exact: Any = {"dtype": jnp.float32, "precision": "highest"}
         conv_out = nn.Conv(self.latent_channels, (3, 3), **exact, kernel_init=zeros, name="conv_out")
         return conv_out(h.astype(jnp.float32))

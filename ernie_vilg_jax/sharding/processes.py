@@ -1,10 +1,10 @@
-"""Several processes as one program: start-up, what all must agree on, and the end of all when one ends.
+"""Several processes as one program: start-up, agreement, and a common end when one of them fails.
 
     with processes.together(distributed=True):      # finds the others on Cloud TPU, GKE, Slurm and Open MPI
         ...                                           # the same program in every process, in step
 
-Everything that follows is written once, for one program: every process runs the same jitted functions in
-the same order on global arrays, and only reading (its rows of each batch) and writing (metrics, on process 0) differ.
+The code inside is written as one program: every process runs the same jitted functions in the same order on global
+arrays. Only reading (its rows of each batch) and writing (metrics, on process 0) differ.
 """
 
 import contextlib
@@ -23,18 +23,19 @@ from absl import logging as absl_logging
 from etils import epath
 from jax.sharding import Sharding
 
+from ernie_vilg_jax.aliases import Tree
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.sharding.watch import LOST, RESUME, Watch, about_peers, leave, sentence_for_aborts
 
 STARTUP_TIMEOUT = 300
 """Seconds that processes wait for each other at the start."""
 HEARTBEAT_TIMEOUT = 100
-"""Seconds after which jax itself takes a process for dead. A sign of life comes every half of that, so that it may be
-noticed after half the time, too: later than the watch needs, or Orbax prints a traceback for a save under way."""
+"""Seconds after which jax itself declares a process dead. Its heartbeats come at half that interval, so it may notice
+after half the time. That must be later than the watch does, or Orbax prints a traceback about an unfinished save."""
 
 
 def index() -> int:
-    """The number of this process; 0 when there is one."""
+    """The number of this process; 0 if there is only one."""
     return _state().process_id
 
 
@@ -50,26 +51,26 @@ def initialize(
     process_id: int | None = None,
     timeout: int = STARTUP_TIMEOUT,
 ) -> bool:
-    """Connects this process with the others; returns whether there are any. To be called before jax touches a device.
+    """Connects this process with the others; returns whether there are any. Call it before jax touches a device.
 
     Args:
-      distributed: find the others by what the cluster says of them.
-      coordinator, num_processes, process_id: or by these: "host:port" of process 0, how many, which of them this is.
+      distributed: find the others through the cluster's own information.
+      coordinator, num_processes, process_id: or by these: "host:port" of process 0, their number, this one's.
       timeout: seconds to wait for them.
 
-    Raises UserError for flags that contradict each other, outside a known cluster, and when the coordinator does not
-    answer. When it does, and not all come in time, the process ends with status 170.
+    Raises UserError for flags that contradict each other, outside a known cluster, and if the coordinator does not
+    answer. If it answers but not all processes arrive in time, the process ends with status 170.
     """
     given = check_flags(distributed, coordinator, num_processes, process_id, timeout)
     if not given and not distributed:
         return False
-    # Nothing but a process that is alone may use the devices so far: what jax learns here decides how many there are.
+    # No device may have been used before this point: what jax learns here decides how many there are.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    apart = f"the processes did not come together within {timeout} seconds; start the same command on all of them"
+    apart = f"not all processes connected within {timeout} seconds; start the same command on all of them"
     if given:
         apart = (
-            f"process {process_id}: the {num_processes} processes did not come together at {coordinator} within "
-            f"{timeout} seconds, each with another --process_id; start the same command for all of them, but for that"
+            f"process {process_id}: not all of the {num_processes} processes connected to {coordinator} within "
+            f"{timeout} seconds; start the same command for all of them, each with its own --process_id"
         )
     sentence_for_aborts(lambda: apart)
     if given and process_id:
@@ -88,12 +89,12 @@ def initialize(
         if given:
             raise
         raise UserError(
-            "--distributed finds the other processes on Cloud TPU, GKE, Slurm and Open MPI, and this is none of them "
-            f"({error}); say who they are with --coordinator=HOST:PORT --num_processes=N --process_id=I"
+            "--distributed finds the other processes on Cloud TPU, GKE, Slurm and Open MPI, but this is none of them "
+            f"({error}); name them with --coordinator=HOST:PORT --num_processes=N --process_id=I"
         ) from error
     except jax.errors.JaxRuntimeError as error:
         raise UserError(
-            f"--coordinator={coordinator}: process 0 cannot listen there ({error}); take a free port of its host"
+            f"--coordinator={coordinator}: process 0 cannot listen there ({error}); choose a free port of its host"
         ) from error
     return True
 
@@ -101,7 +102,7 @@ def initialize(
 def check_flags(
     distributed: bool, coordinator: str | None, num_processes: int | None, process_id: int | None, timeout: int
 ) -> bool:
-    """Whether the processes are named by flags. Raises UserError where the flags cannot go together."""
+    """Whether flags name the processes. Raises UserError if the flags contradict each other."""
     named = {"coordinator": coordinator, "num_processes": num_processes, "process_id": process_id}
     missing = [f"--{name}" for name, value in named.items() if value is None]
     if timeout < 1:
@@ -111,13 +112,13 @@ def check_flags(
     if missing:
         present = " and ".join(f"--{name}" for name, value in named.items() if value is not None)
         raise UserError(
-            f"{' and '.join(missing)} must be given with {present}: either all three, or --distributed alone, which "
+            f"{' and '.join(missing)} must be given with {present}: give all three, or only --distributed, which "
             "finds the other processes by itself"
         )
     if distributed:
         raise UserError(
-            "--distributed finds the other processes by itself, and --coordinator, --num_processes and --process_id "
-            "name them; give the one or the others"
+            "--distributed finds the other processes by itself, while --coordinator, --num_processes and --process_id "
+            "name them; give either one or the other"
         )
     assert coordinator is not None and num_processes is not None and process_id is not None
     name, _, port = coordinator.rpartition(":")
@@ -133,7 +134,7 @@ def check_flags(
 
 
 def _await_coordinator(address: str, process_id: int, timeout: int) -> int:
-    """Waits until process 0 listens; returns the seconds left. jax would abort with a C++ stack if it never does."""
+    """Waits until process 0 listens; returns the seconds left. jax itself would abort with a C++ stack trace."""
     name, port = address.rsplit(":", 1)
     start, told = time.monotonic(), False
     while True:
@@ -145,7 +146,7 @@ def _await_coordinator(address: str, process_id: int, timeout: int) -> int:
             if waited > timeout:
                 raise UserError(
                     f"--coordinator={address} did not answer process {process_id} within {timeout} seconds "
-                    f"({error.strerror or error}); start process 0 on that host, or name the host and port it has "
+                    f"({error.strerror or error}); start process 0 on that host, or correct the host and port "
                     "(--startup_timeout waits longer)"
                 ) from error
             if waited > 10 and not told:
@@ -162,10 +163,10 @@ def together(
     process_id: int | None = None,
     timeout: int = STARTUP_TIMEOUT,
 ) -> Iterator[None]:
-    """Runs its body on all processes (see `initialize`); when it fails on one of them, it ends on all.
+    """Runs its body on all processes (see `initialize`); if it fails on one of them, it ends on all.
 
-    A failure here never returns: it is printed, told to the others, and the process ends (status 1, or 130 for Ctrl-C),
-    because a clean exit would wait for processes that wait for this one. The others end with status 170.
+    A failure never returns from here: it is printed and reported to the others, and the process ends (status 1, or 130
+    for Ctrl-C), because a clean exit would wait for processes that wait for this one. The others end with status 170.
     """
     if not initialize(distributed, coordinator, num_processes, process_id, timeout):
         yield
@@ -190,23 +191,23 @@ def together(
             watch.await_verdict()
             first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             watch.farewell("it lost the connection to another process")
-            leave(f"{name}the connection to another process is lost ({first}); {RESUME}", LOST)
+            leave(f"{name}lost the connection to another process ({first}); {RESUME}", LOST)
         traceback.print_exc()
         watch.farewell(f"{type(error).__name__}; its own log has the traceback")
         leave(f"{name}stopped by the error above", 1)
-    # Whoever is done first waits here, and is watched until all are.
+    # Processes that finish first wait here, still watched, until all have finished.
     _state().client.wait_at_barrier("ernie_vilg_jax/done", 24 * 60 * 60 * 1000)
     watch.end()
     jax.distributed.shutdown()
 
 
 def name() -> str:
-    """'process 3: ' before a message; nothing where there is one process."""
+    """'process 3: ' before a message; "" if there is only one process."""
     return f"process {index()}: " if count() > 1 else ""
 
 
 def agree(values: Mapping[str, Any]) -> None:
-    """Raises UserError in each process whose `values` (JSON) are not those of process 0; names the first other one."""
+    """Raises UserError in each process whose `values` (JSON) differ from those of process 0; names the first one."""
     if count() == 1:
         return
     client, key = _state().client, _next_key("agree")
@@ -224,7 +225,7 @@ def agree(values: Mapping[str, Any]) -> None:
 
 
 def check_shared(folder: epath.Path) -> None:
-    """Raises UserError on every process that does not see what process 0 writes into `folder`."""
+    """Raises UserError on every process that cannot see what process 0 writes into `folder`."""
     if count() == 1:
         return
     client, key = _state().client, _next_key("shared")
@@ -249,15 +250,15 @@ def check_shared(folder: epath.Path) -> None:
 
 
 def wait_for_all(purpose: str) -> None:
-    """Returns once every process has come to this point."""
+    """Returns once every process has reached this point."""
     if count() > 1:
         _state().client.wait_at_barrier(_next_key(purpose), STARTUP_TIMEOUT * 1000)
 
 
-def to_all(tree: Any, sharding: Sharding) -> Any:
-    """NumPy arrays that every process has whole and alike, as global arrays."""
+def to_all(tree: Tree, sharding: Sharding) -> Tree:
+    """Global arrays from NumPy arrays of which every process has the same, whole copy."""
 
-    def one(leaf: Any) -> jax.Array:
+    def one(leaf: np.ndarray) -> jax.Array:
         array = np.asarray(leaf)
         return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
@@ -265,13 +266,13 @@ def to_all(tree: Any, sharding: Sharding) -> Any:
 
 
 def own_rows(sharding: Sharding, count: int) -> tuple[int, ...]:
-    """Which of `count` rows, cut by `sharding`, are on this process's devices; in the order of the rows."""
+    """Which of `count` rows, split by `sharding`, are on this process's devices; in order."""
     slices = (index[0] for index in sharding.addressable_devices_indices_map((count,)).values() if index is not None)
     return tuple(sorted({row for one in slices for row in range(*one.indices(count))}))
 
 
 def _state() -> Any:
-    # jax has no public way to its key-value store; Orbax takes the same one.
+    # jax has no public access to its key-value store; Orbax uses this one, too.
     from jax._src import distributed
 
     return distributed.global_state
@@ -281,17 +282,17 @@ _count: dict[str, int] = {}
 
 
 def _next_key(purpose: str) -> str:
-    """A key that has not been used: the same on all processes, which ask in the same order."""
+    """A fresh key, the same on all processes, because they ask in the same order."""
     _count[purpose] = _count.get(purpose, 0) + 1
     return f"ernie_vilg_jax/{purpose}/{_count[purpose]}"
 
 
 def _mark_logs(number: int) -> None:
-    """Process 0 logs as ever; the others warnings only. From all, the number of the process comes first."""
+    """Process 0 logs as usual, the others only warnings, preceded by the number of the process."""
 
     def mark(record: logging.LogRecord) -> bool:
         if (number and record.levelno < logging.WARNING) or "preemption sync point" in str(record.msg):
-            return False  # Orbax says the latter several times a save, of what the loop says once
+            return False  # Orbax logs this several times a save; the loop says it once
         if number and not getattr(record, "marked", False):
             record.msg, record.marked = f"process {number}: {record.msg}", True
         return True

@@ -1,6 +1,6 @@
 """Sharding as an ordered list of rules: the first pattern that matches a parameter's path names its mesh axes.
 
-Models carry no sharding annotations; paths are the plain-dict paths of Flax parameters, joined by '/'.
+Models have no sharding annotations. Paths are those of Flax's plain-dict parameters, joined by '/'.
 """
 
 import math
@@ -12,12 +12,16 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.typing import DTypeLike
 
+from ernie_vilg_jax.aliases import Params, Tree
 from ernie_vilg_jax.errors import UserError
+
+Leaf = jax.Array | jax.ShapeDtypeStruct
 
 BATCH = PartitionSpec(("expert", "data", "fsdp"))
 
-# Path pattern -> mesh axes of the array's last dimensions. A dimension that its axes do not divide stays whole.
+# Path pattern -> mesh axes of the array's last dimensions. A dimension that its axis does not divide stays whole.
 RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
     (r"/(tokens/embedding|positions)$", (None, "fsdp")),
     (r"/(out|mlp_out)/kernel$", ("tensor", "fsdp")),
@@ -32,7 +36,7 @@ def path_of(key_path: tuple[Any, ...]) -> str:
 
 
 def spec_of(path: str, shape: tuple[int, ...], mesh: Mesh, lead: tuple[str, ...] = ()) -> PartitionSpec:
-    """Where the array of this path and shape goes; `lead` names the axes of its first dimensions (stacked experts)."""
+    """The placement of an array by path and shape; `lead` names the axes of its first dimensions (stacked experts)."""
     axes = next(axes for pattern, axes in RULES if re.search(pattern, path))
     rest = shape[len(lead) :]
     axes = ((None,) * (len(rest) - len(axes)) + axes)[: len(rest)] if len(rest) >= len(axes) else (None,) * len(rest)
@@ -41,26 +45,26 @@ def spec_of(path: str, shape: tuple[int, ...], mesh: Mesh, lead: tuple[str, ...]
     return PartitionSpec(*(axis if fits(size, axis) else None for size, axis in zip(shape, names, strict=True)))
 
 
-def shardings(tree: Any, mesh: Mesh, lead: tuple[str, ...] = ()) -> Any:
+def shardings(tree: Tree, mesh: Mesh, lead: tuple[str, ...] = ()) -> Tree:
     """A NamedSharding for every array (or ShapeDtypeStruct) of `tree`."""
 
-    def one(key_path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+    def one(key_path: tuple[Any, ...], leaf: Leaf) -> NamedSharding:
         return NamedSharding(mesh, spec_of(path_of(key_path), leaf.shape, mesh, lead if leaf.ndim >= len(lead) else ()))
 
     return jax.tree_util.tree_map_with_path(one, tree)
 
 
-def gather(tree: Any, mesh: Mesh, dtype: Any) -> Any:
-    """Whole parameters for computing, of parameters cut along `fsdp`; their gradients are cut again.
+def gather(tree: Params, mesh: Mesh, dtype: DTypeLike) -> Params:
+    """Gathers parameters that are cut along `fsdp`, for computing; their gradients are cut again.
 
-    Kernels are gathered in the compute dtype: half the traffic, and the same numbers, since layers cast them anyway.
-    Said here because the compiler, left alone, moves activations instead (FSDP as a "windowed einsum"), which costs
-    more. `tree` is one model's parameters, inside a jitted function under `jax.set_mesh(mesh)`.
+    Kernels are gathered in the compute dtype: half the traffic, and the same numbers, because layers cast them anyway.
+    This is explicit because the compiler, left alone, moves activations instead (FSDP as a "windowed einsum"), which
+    costs more. `tree` is one model's parameters, inside a jitted function under `jax.set_mesh(mesh)`.
     """
     if mesh.shape["fsdp"] == 1:
         return tree
 
-    def one(key_path: tuple[Any, ...], leaf: Any) -> Any:
+    def one(key_path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
         path = path_of(key_path)
         spec = spec_of(path, leaf.shape, mesh)
         if "fsdp" not in spec:
@@ -75,7 +79,7 @@ def gather(tree: Any, mesh: Mesh, dtype: Any) -> Any:
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _whole(leaf: jax.Array, whole: PartitionSpec, cut: PartitionSpec) -> jax.Array:
-    """`leaf` placed as `whole`; its gradient placed as `cut`: summed and cut up in one go, not summed everywhere."""
+    """`leaf` placed as `whole`; its gradient placed as `cut`: one reduce-scatter in place of a sum on every device."""
     return jax.lax.with_sharding_constraint(leaf, whole)
 
 
@@ -90,12 +94,12 @@ def _whole_backward(whole: PartitionSpec, cut: PartitionSpec, residual: None, gr
 _whole.defvjp(_whole_forward, _whole_backward)
 
 
-def placed(tree: Any, shardings: Any) -> Any:
+def placed(tree: Tree, shardings: Tree) -> Tree:
     """ShapeDtypeStructs of `tree`'s arrays with `shardings`, a tree of the same structure."""
     return jax.tree.map(lambda leaf, s: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=s), tree, shardings)
 
 
-def local_bytes(tree: Any) -> float:
+def local_bytes(tree: Tree) -> float:
     """Bytes of an abstract, placed tree on one device."""
     return sum(
         math.prod(leaf.sharding.shard_shape(leaf.shape)) * float(getattr(leaf.dtype, "itemsize", 4))
@@ -108,7 +112,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Pictures over all axes but `tensor`; the first of the batch to the first expert group, and so on."""
+    """Images over all axes but `tensor`; the first of the batch go to the first expert group, and so on."""
     return NamedSharding(mesh, BATCH)
 
 
@@ -121,23 +125,23 @@ def to_devices(batch: Mapping[str, np.ndarray], mesh: Mesh, size: int) -> dict[s
     }
 
 
-def over_batch_axes(tree: Any, lead: tuple[str, ...] = ()) -> Any:
+def over_batch_axes(tree: Tree, lead: tuple[str, ...] = ()) -> Tree:
     """Arrays [*lead, B, ...] with the batch over `data` and `fsdp`; inside a jitted function under `jax.set_mesh`.
 
-    The compiler follows the inputs' placement only so far: behind a reshape or a random number it may put the whole
-    batch on every device, and cut channels instead.
+    The compiler does not always keep the inputs' placement: after a reshape or a random draw it may put the whole batch
+    on every device, and cut channels instead.
     """
     spec = PartitionSpec(*lead, ("data", "fsdp"))
     return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, spec), tree)
 
 
-def spread(tree: Any) -> Any:
-    """The same over all axes but `tensor`, outside of expert groups: as `batch_sharding` places what comes in."""
+def spread(tree: Tree) -> Tree:
+    """The same over all axes but `tensor`, outside of expert groups: the placement of `batch_sharding`."""
     return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, BATCH), tree)
 
 
 def check_batch(size: int, pieces: int, mesh: Mesh, flag: str) -> None:
-    """Raises UserError unless `size` pictures can be cut into `pieces`, and each of these over the mesh's data axes."""
+    """Raises UserError unless `size` images can be cut into `pieces`, and each piece over the mesh's data axes."""
     across = mesh.shape["data"] * mesh.shape["fsdp"]
     unit = pieces * across
     if size % unit:

@@ -1,8 +1,8 @@
-"""The attention that a U-Net block is given: jax's own, or on TPU and for many positions a kernel.
+"""The attention of a U-Net block: jax's own, or a kernel on TPU if there are many positions.
 
-Plain attention writes its logits [B, heads, N, L + N] to memory, which for 4096 positions is most of what a block
-moves. The splash kernel (jax.experimental.pallas.ops.tpu.splash_attention) never does. The compiler cannot cut a kernel
-up, so each device is handed its own pictures and heads by a shard_map.
+Plain attention writes its logits [B, heads, N, L + N] to memory, which for 4096 positions is most of a block's memory
+traffic. The splash kernel (jax.experimental.pallas.ops.tpu.splash_attention) never writes them. The compiler cannot
+partition a kernel, so a shard_map gives each device its own images and heads.
 """
 
 from functools import cache
@@ -15,7 +15,7 @@ from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 from ernie_vilg_jax.models.attention import HEAVY, Attention, plain_attention
 
 LANES = 128
-"""The kernel takes keys and queries in multiples of it."""
+"""The kernel needs multiples of this many keys and queries."""
 LARGEST_BLOCK = 512
 
 
@@ -23,8 +23,8 @@ LARGEST_BLOCK = 512
 def make_attention(kernel_from: int) -> Attention:
     """attention(q [B, N, heads, d], k, v [B, M, heads, d], mask [B, 1, 1, M]) -> [B, N, heads, d].
 
-    On TPU the kernel, from `kernel_from` positions N on (0: never); else `plain_attention`. Where a program
-    will run is read from the mesh it is traced under, so that one compiled for an absent TPU gets the kernel, too.
+    On TPU the kernel, from `kernel_from` positions N on (0: never); otherwise `plain_attention`. The target comes from
+    the mesh under which a program is traced, so a program compiled for an absent TPU gets the kernel, too.
     """
 
     def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
@@ -46,7 +46,7 @@ def splash(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array, interpret:
     (_, n, heads, d), m = q.shape, k.shape[1]
     more = -m % LANES
     k, v = (jnp.pad(a, ((0, 0), (0, more), (0, 0), (0, 0))) for a in (k, v))
-    # Queries and keys see each other where their segments are the same: padding is in another.
+    # Queries and keys see each other if their segments are equal; padding is in another segment.
     seen = jnp.pad(mask[:, 0, 0], ((0, 0), (0, more))).astype(jnp.int32)
     segments = SegmentIds(q=jnp.ones((q.shape[0], n), jnp.int32), kv=seen)
     kernel = _kernel(heads, n, m + more, interpret)
@@ -63,28 +63,28 @@ def _kernel(heads: int, n: int, m: int, interpret: bool) -> Any:
         **dict.fromkeys(("block_kv", "block_kv_dkv", "block_kv_dq"), columns),
     )
     mask = MultiHeadMask([FullMask((n, m))] * heads)
-    # The name keeps what the backward pass needs of the forward one, where `unet.remat_keep` says so.
+    # With `unet.remat_keep`, this name keeps the forward results that the backward pass needs.
     names: Any = {"residual_checkpoint_name": HEAVY, "interpret": interpret}
     return make_splash_mha(mask, block_sizes=sizes, head_shards=1, q_seq_shards=1, **names)
 
 
 def _block(size: int) -> int:
-    """The largest piece that the kernel may work in: of `size`, a multiple of `LANES`."""
+    """The largest block for the kernel: a multiple of `LANES` that divides `size`."""
     return max(block for block in range(LANES, LARGEST_BLOCK + 1, LANES) if size % block == 0)
 
 
 def _over(
     mesh: AbstractMesh, attention: Attention, q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array
 ) -> jax.Array:
-    """`attention` on every device, with its pictures along `data` and `fsdp` and its heads along `tensor`."""
-    # Axes that a shard_map around this has cut already are not Auto.
+    """`attention` on every device, with its images along `data` and `fsdp` and its heads along `tensor`."""
+    # Axes of an enclosing shard_map are not Auto.
     kinds = zip(mesh.axis_names, mesh.axis_sizes, mesh.axis_types, strict=True)
     auto = {axis: size for axis, size, kind in kinds if kind == AxisType.Auto}
     if not auto:
         return attention(q, k, v, mask)
 
     def cutting(size: int, *axes: str) -> tuple[str, ...]:
-        """Those of `axes` that a dimension of this size can be cut along, one after the other."""
+        """Those of `axes` along which a dimension of this size can be cut, in turn."""
         found = []
         for axis in axes:
             if auto.get(axis, 1) > 1 and size % auto[axis] == 0:

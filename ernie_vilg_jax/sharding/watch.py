@@ -1,16 +1,16 @@
-"""When one process dies the others say so, in one sentence, and leave with status 170 (LOST) within half a minute.
+"""When one process dies, the others say so in one sentence and exit with status 170 (LOST) within half a minute.
 
-jax raises nothing then: on TPUs the survivors wait in a collective for ever, until the coordination service notices and
-ends them by abort() with a C++ stack; on CPUs the collective fails with "Connection closed by peer" and no name. So
-every process says every few seconds that it lives, in the key-value store of that service (it is on process 0):
+jax raises nothing then. On TPUs the survivors wait in a collective until the coordination service notices and ends them
+by abort() with a C++ stack trace; on CPUs the collective fails with "Connection closed by peer" and no name. So every
+process writes a heartbeat every few seconds into the key-value store of that service (which is on process 0):
 
-    beat/2 = "17"                       process 2, written by it; process 0 looks whether all of them move
-    last/2 = "process 2 stopped: ..."      its last words, or process 0's verdict on it; whoever reads them leaves, too
+    beat/2 = "17"                          heartbeat of process 2; process 0 checks that all of them advance
+    last/2 = "process 2 stopped: ..."      its last words, or process 0's verdict on it; every reader exits, too
 
-and abort() is made to end in a sentence as well: the death of process 0, which takes the store along, arrives that way.
+abort() ends in a sentence as well, because that is how the others learn of the death of process 0 and its store.
 
-Status 170: GKE restarts on 42 and on 127 to 255, and shells use 129 to 159 for named signals (143 is ours, too: SIGTERM
-obeyed). Status 1 stays the mistake that a restart does not mend.
+Status 170: GKE restarts on 42 and on 127 to 255, and shells use 129 to 159 for named signals (we use 143, too, after
+SIGTERM). Status 1 is for mistakes that a restart does not fix.
 """
 
 import contextlib
@@ -27,12 +27,12 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 LOST = 170
-"""Exit status: another process is gone; the same command on all processes resumes from the last checkpoint."""
+"""Exit status: another process died; the same command on all processes resumes from the last checkpoint."""
 
 BEAT = 3.0
-"""Seconds between two signs of life."""
+"""Seconds between two heartbeats."""
 SILENCE = 25.0
-"""Seconds without one, after which a process is taken for dead. A long call that holds Python's lock must fit in."""
+"""Seconds without a heartbeat after which a process counts as dead. Calls that hold Python's lock must be shorter."""
 
 RESUME = "the same command on all processes resumes from the last checkpoint"
 _STORE = "ernie_vilg_jax"
@@ -46,7 +46,7 @@ _kept_alive: list[Any] = []
 
 
 def leave(sentence: str, status: int) -> NoReturn:
-    """Ends the process at once, whatever its other threads wait for. Only the first sentence is printed."""
+    """Ends the process at once, whatever its threads are doing. Only the first sentence is printed."""
     if not _leaving.acquire(blocking=False):
         while True:  # another thread is about to end the process
             time.sleep(1)
@@ -57,18 +57,18 @@ def leave(sentence: str, status: int) -> NoReturn:
 
 
 def about_peers(error: BaseException) -> bool:
-    """Whether an error may come from a process that is gone, rather than from this one."""
+    """Whether an error may be due to another process that died."""
     return bool(_ABOUT_PEERS.search(f"{type(error).__name__} {error}"))
 
 
 class Watch(threading.Thread):
-    """Says that this process lives, and ends it when another one does not.
+    """Sends this process's heartbeat, and ends it if another process dies.
 
     Args:
       client: jax.distributed's client: key_value_set and key_value_dir_get.
       index, count: the number of this process and how many there are.
       address: "host:port" of the store.
-      on_loss: called with the sentence; ends the process.
+      on_loss: called with the sentence to say; by default it ends the process.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Watch(threading.Thread):
         index: int,
         count: int,
         address: str,
-        on_loss: Callable[[str], Any] | None = None,
+        on_loss: Callable[[str], object] | None = None,
         beat: float = BEAT,
         silence: float = SILENCE,
     ) -> None:
@@ -100,7 +100,7 @@ class Watch(threading.Thread):
                     self._look_after_all()
                 last = self.client.key_value_dir_get(f"{_STORE}/last/")
                 failing_since = None
-            except Exception:  # of whatever type the store's loss is: what counts is whether it lasts
+            except Exception:  # of any type, if the store is lost; it counts only if it lasts
                 failing_since = failing_since or time.monotonic()
                 silent = time.monotonic() - failing_since
                 last = [("", self._silent(0, silent))] if silent > self.silence else []
@@ -111,11 +111,11 @@ class Watch(threading.Thread):
                 return
 
     def end(self) -> None:
-        """No more signs of life, and no verdict any more."""
+        """Stops the heartbeat; no verdict comes after this."""
         self._ended.set()
 
     def farewell(self, sentence: str) -> None:
-        """Tells the others why this process leaves, as well as that can be done now."""
+        """Tells the others why this process exits, as far as that is still possible."""
         self.end()
         with contextlib.suppress(Exception):
             words = f"process {self.index} stopped: {' '.join(sentence.split())}"
@@ -123,22 +123,22 @@ class Watch(threading.Thread):
             self._linger()
 
     def await_verdict(self) -> None:
-        """Returns when no process was found dead within the time that takes; otherwise the process ends here."""
+        """Waits as long as it takes to find a dead process. Returns if there is none; otherwise this process ends."""
         if threading.current_thread() is not self:
             self.join(self.silence + 3 * self.beat)
 
     def after_abort(self) -> str:
-        """Why C++ may have aborted this process, after the time that it takes to tell.
+        """Why C++ may have aborted this process; waits as long as it takes to find out.
 
-        The coordination service does so when process 0 is gone, and sometimes the collectives when any process is.
+        The coordination service aborts if process 0 died, and collectives sometimes do if any process died.
         """
         if self._store_answers():
             self.await_verdict()
-        if self.verdict is None and not self._store_answers():  # asked again: it may have been about to close
+        if self.verdict is None and not self._store_answers():  # asked again, because it may have been closing
             return f"process 0, at {self.address}, is gone; {RESUME}"
         return self.verdict or (
-            "the distributed runtime gave up, most likely because another process is gone (TF_CPP_MIN_LOG_LEVEL=0 in "
-            f"the environment shows its own words); {RESUME}"
+            "the distributed runtime gave up, most likely because another process died (TF_CPP_MIN_LOG_LEVEL=0 in "
+            f"the environment shows its messages); {RESUME}"
         )
 
     def _store_answers(self) -> bool:
@@ -161,7 +161,7 @@ class Watch(threading.Thread):
                 self.client.key_value_set(f"{_STORE}/last/{process}", words, allow_overwrite=True)
 
     def _linger(self) -> None:
-        """The store ends with process 0: the others must have read the last words by then."""
+        """The store ends with process 0, so the others must have read the last words before it exits."""
         if self.index == 0:
             time.sleep(2.5 * self.beat)
 
@@ -171,9 +171,9 @@ class Watch(threading.Thread):
 
 
 def sentence_for_aborts(sentence: Callable[[], str]) -> None:
-    """From now on abort() prints `sentence()` and exits with status LOST. jax has no hook: it calls abort() itself.
+    """From now on abort() prints `sentence()` and exits with status LOST; jax calls abort() itself and has no hook.
 
-    The C++ stack that it prints before can only be silenced by TF_CPP_MIN_LOG_LEVEL=4 before jax is imported.
+    The C++ stack trace before it can only be silenced by TF_CPP_MIN_LOG_LEVEL=4 before jax is imported.
     """
 
     def handler(_: int) -> None:

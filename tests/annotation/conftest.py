@@ -28,7 +28,7 @@ def spoil(position: int, data: bytes) -> bytes:
     if position == 5:
         return dataclasses.replace(record, image=b"no picture").pack()
     if position == 8:
-        return dataclasses.replace(record, captions={"en": [3]}).pack()  # pyright: ignore[reportArgumentType]
+        return dataclasses.replace(record, captions={"en": [3]}).pack()
     return data
 
 

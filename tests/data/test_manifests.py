@@ -90,7 +90,10 @@ DAMAGES = {
     "no object": (lambda p: (p / "manifest.json").write_text("[]"), r"manifest\.json is damaged"),
     "nothing in it": (lambda p: (p / "manifest.json").write_text('{"fingerprint": ""}'), "damaged .it lacks 'schema'"),
     "no text": (lambda p: (p / "manifest.json").write_bytes(b"\xff\xfe{"), r"manifest\.json is damaged"),
-    "another schema": (edit(lambda m, s: m.update(schema=99)), "record schema 99, this version reads 1"),
+    "another schema": (
+        edit(lambda m, s: m.update(schema=99)),
+        r"schema 99, but ernie_vilg_jax \S+ reads only 1:",
+    ),
     "unfinished": (lambda p: (p / "manifest.json").unlink(), "did not finish"),
     "nowhere": (shutil.rmtree, r"python -m ernie_vilg_jax\.prepare"),
 }

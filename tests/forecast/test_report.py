@@ -43,7 +43,7 @@ def test_the_search_ends_where_the_compiler_gives_up() -> None:
 
 
 def test_a_first_batch_that_does_not_fit() -> None:
-    with pytest.raises(UserError, match="a batch of 4 does not fit: give a smaller one"):
+    with pytest.raises(UserError, match="a batch of 4 does not fit: use a smaller one"):
         search(4, lambda batch: forecast(1e9), lambda line: None)
 
 

@@ -6,7 +6,7 @@ from ernie_vilg_jax.forecast.topology import describe, parse
 
 
 def test_unknown_chips_are_refused() -> None:
-    with pytest.raises(UserError, match="--topology=v99:2x2 is of no known chip: give v5e, v5p, v6e, tpu7x"):
+    with pytest.raises(UserError, match="--topology=v99:2x2 names no known chip: give v5e, v5p, v6e, tpu7x"):
         describe("v99:2x2")
 
 
@@ -26,5 +26,5 @@ def test_a_slice_by_name(topology: str, devices: int, slices: int, chip: str | N
 
 @pytest.mark.parametrize("topology", ["", "v5p", "v5p:", "v5p:4x", "v5p:0x4", "v99:2x2", "0*v5p:4", "8", "v5p:4x4 x8"])
 def test_what_names_no_slice(topology: str) -> None:
-    with pytest.raises(UserError, match=r"is of no known chip: give v5e, v5p, v6e, tpu7x and a shape"):
+    with pytest.raises(UserError, match=r"names no known chip: give v5e, v5p, v6e, tpu7x and a shape"):
         parse(topology)

@@ -77,18 +77,18 @@ def test_old_names_of_the_attention() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"_class_name": "AutoencoderTiny"}, "_class_name='AutoencoderTiny', but this autoencoder knows only"),
+        ({"_class_name": "AutoencoderTiny"}, "_class_name='AutoencoderTiny', but this autoencoder supports only"),
         ({"act_fn": "mish"}, "act_fn='mish'"),
         ({"in_channels": 4}, "in_channels=4"),
         ({"mid_block_add_attention": False}, "mid_block_add_attention=False"),
-        ({"up_block_types": ["AttnUpDecoderBlock2D"] * 3}, "up_block_types=.*knows only UpDecoderBlock2D"),
+        ({"up_block_types": ["AttnUpDecoderBlock2D"] * 3}, "up_block_types=.*supports only UpDecoderBlock2D"),
         ({"down_block_types": ["DownEncoderBlock2D"]}, "down_block_types=.*each of the 3 numbers in block_out"),
         ({"scaling_factor": 0}, "scaling_factor"),
         ({"scaling_factor": -1.0}, "must be positive"),
         ({"latents_mean": [1.0, 2.0], "latents_std": [1.0, 1.0]}, "latents_mean in config.json"),
         ({"norm_num_groups": 0}, "does not describe an autoencoder: .*norm_groups=0"),
         ({"layers_per_block": 2}, "vae is not the autoencoder of its config.json: it lacks decoder.up_blocks.*more"),
-        ({"latent_channels": 4}, r"conv_in.weight is \[16, 3, 3, 3\], but by its config.json it should be \[16, 4, 3"),
+        ({"latent_channels": 4}, r"conv_in.weight is \[16, 3, 3, 3\], but should be \[16, 4, 3"),
     ],
 )
 def test_what_cannot_be_represented_is_named(changes: dict[str, Any], message: str) -> None:
@@ -101,7 +101,7 @@ def test_missing_and_unknown_tensors_are_named() -> None:
     config, arrays = autoencoder_kl.write(FIELDS, autoencoder(), 64)
     del arrays["quant_conv.bias"]
     arrays["ema.decay"] = np.zeros(1, np.float32)
-    with pytest.raises(UserError, match=r"it lacks quant_conv\.bias and has ema\.decay, for which there is no place"):
+    with pytest.raises(UserError, match=r"it lacks quant_conv\.bias and has ema\.decay, which it should not have"):
         autoencoder_kl.read(config, in_memory(arrays))
 
 

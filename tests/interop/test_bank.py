@@ -181,7 +181,7 @@ def test_runs_at_different_steps(
     train(job_config(1, **{"phases.experts.steps": STEPS + 3, "seed": 7}), ahead, allow_changes=["seed"])
     with caplog.at_level(logging.WARNING, "absl"):
         command("merge", ahead, jobs.first, tmp_path / "merged")
-    told = f"(expert_01 at step {STEPS + 3}, expert_00 at step {STEPS}); the merged one goes on from step {STEPS}"
+    told = f"(expert_01 at step {STEPS + 3}, expert_00 at step {STEPS}); the merged run resumes from step {STEPS}"
     assert any(told in record.message for record in caplog.records)
     found = checkpointing.find(tmp_path / "merged")
     metadata = checkpointing.read_metadata(found)
@@ -254,11 +254,11 @@ def averages_alone(items: dict[str, Any], metadata: dict[str, Any]) -> None:
         (other_setting("experts.stages", "log_snr"), r"experts.stages \('uniform' and 'log_snr'\)"),
         (other_setting("experts.n", 3), r"experts.n \(2 and 3\)"),
         (other_data, r"different settings: data \(other records\)"),
-        (other_setting("experts.train_text_encoder", True), "has trained its text encoder .*train them all in one run"),
-        (other_number("autoencoder", "params"), "have another autoencoder: .* from the other's base"),
-        (other_number("text_encoder", "ema"), "have another text encoder: .* from the other's base"),
-        (other_tokenizer, "have another tokenizer: .* from the other's base"),
-        (averages_alone, "holds averages alone, as `checkpoint export` writes them: merge the runs themselves"),
+        (other_setting("experts.train_text_encoder", True), "trained its text encoder .*train all experts in one run"),
+        (other_number("autoencoder", "params"), "differ in the autoencoder: .* from the other's base"),
+        (other_number("text_encoder", "ema"), "differ in the text encoder: .* from the other's base"),
+        (other_tokenizer, "differ in the tokenizer: .* from the other's base"),
+        (averages_alone, "holds only averages, as `checkpoint export` writes them: merge the runs themselves"),
     ],
 )
 def test_runs_that_do_not_fit_together(change: Any, message: str, jobs: Jobs, tmp_path: Path) -> None:
@@ -285,13 +285,13 @@ def test_other_paths_seeds_and_machines_do_fit(jobs: Jobs, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("{first}", "{together}", "{out}"), "expert_00 is in .*first.* and in .*together.*: leave one of the two"),
-        (("{first}", "{first}", "{out}"), "expert_00 is in .*first.* and in .*first.*: leave one of the two"),
-        (("{first}", "{base}", "{out}"), "is of the phase base: merge joins runs of the phase experts"),
+        (("{first}", "{together}", "{out}"), "expert_00 is in .*first.* and in .*together.*: leave out one of the two"),
+        (("{first}", "{first}", "{out}"), "expert_00 is in .*first.* and in .*first.*: leave out one of the two"),
+        (("{first}", "{base}", "{out}"), "is from the phase base; merge joins runs of experts"),
         (("{first}", "/nowhere", "{out}"), "/nowhere: there is no such folder"),
         (("{first}", "{second}", "{first}"), "first.*experts is not empty; name another folder, or give --overwrite"),
         (("{first}", "{out}"), "say .*`merge RUN RUN ... OUTPUT`"),
-        (("{first}", "{second}", "{together}/experts/checkpoints/4"), "is a checkpoint, where the folder of a run is"),
+        (("{first}", "{second}", "{together}/experts/checkpoints/4"), "is a checkpoint, but a run is to be"),
     ],
 )
 def test_runs_that_cannot_be_merged(
@@ -360,7 +360,7 @@ def test_overwriting_replaces_the_experts_alone(jobs: Jobs, whole_run: Path, tmp
 @pytest.mark.slow
 def test_other_experts_in_the_same_workdir(jobs: Jobs, merged: Path, job_config: Callable[..., Any]) -> None:
     message = (
-        r"trains expert_00, but --config.experts.train=\(1,\) asks for expert_01: train these in another --workdir, "
+        r"trains expert_00, but --config.experts.train=\(1,\) asks for expert_01: train those in another --workdir, "
         r".*`python -m ernie_vilg_jax.checkpoint merge`"
     )
     with pytest.raises(UserError, match=message):
@@ -411,7 +411,7 @@ def test_a_branch_of_a_base_trains_like_the_experts_of_that_base(
 def test_a_bank_of_more_experts_draws_the_same(jobs: Jobs, merged: Path, tmp_path: Path, capsys: Any) -> None:
     command("branch", merged, tmp_path / "four", n=4)
     told = capsys.readouterr().out
-    assert "expert_02  timesteps  500 to  749  begins as expert_01, which had 100% of them" in told
+    assert "expert_02  timesteps  500 to  749  starts from expert_01, which had 100% of them" in told
     assert f"--workdir={tmp_path / 'four'} --config.experts.n=4 --config.experts.stages=uniform" in told
     assert [path.name for path in (tmp_path / "four" / "experts").iterdir()] == ["checkpoints"]
     assert checkpointing.find(tmp_path / "four").name == "0"
@@ -461,7 +461,7 @@ def test_jobs_of_a_branch_of_an_export_are_merged(merged: Path, job_config: Call
         ("merged", {"n": 3, "stages": "500"}, "--n=3 --stages=500: 3 stages need 2 boundaries, but 1 were given"),
         ("merged", {"n": 0}, "--n=0 --stages=uniform: the number of stages must be at least 1"),
         ("first", {"n": 2}, "has no expert_01, .* join the runs that trained its experts with `checkpoint merge`"),
-        ("autoencoder", {"n": 2}, "is of the phase autoencoder: branch takes one of base or of experts"),
+        ("autoencoder", {"n": 2}, "is from the phase autoencoder; branch needs one from base or experts"),
     ],
 )
 def test_what_cannot_be_branched(

@@ -218,7 +218,7 @@ def test_of_stable_diffusions_unet_convolutions_and_norms_are_taken(tmp_path: Pa
     np.testing.assert_array_equal(kernel, state["up_blocks.1.resnets.1.conv2.weight"].permute(2, 3, 1, 0))
     np.testing.assert_array_equal(params["time_in"]["kernel"], state["time_embedding.linear_1.weight"].T)
     why = {row.path: row.reason for row in report.rows}
-    assert "an attention each there" in why["mid_attn/qkv/kernel"]
+    assert "separate attentions for image and text there" in why["mid_attn/qkv/kernel"]
     assert "only added there" in why["down_0_res_0/emb/kernel"]
     assert "a convolution there" in why["down_0_resample/conv_in/kernel"]
     for path, taken in (("mid_attn", False), ("down_0_resample", False), ("mid_res_0/conv_in/kernel", True)):

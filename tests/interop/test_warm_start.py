@@ -28,7 +28,7 @@ def test_same_shapes_are_taken_and_the_rest_stays() -> None:
     np.testing.assert_array_equal(params["conv_in"]["bias"], FRESH["conv_in"]["bias"])
     assert {row.path: row.reason for row in report.rows} == {
         "conv_in/kernel": "",
-        "conv_in/bias": "conv_in/bias is [16], [8] is wanted",
+        "conv_in/bias": "conv_in/bias is [16], but [8] is needed",
         "mid_attn/qkv/kernel": "",
         "pooled/kernel": "there is no pooled/kernel",
     }
@@ -47,6 +47,6 @@ def test_the_table_says_of_every_tensor_where_it_is_from() -> None:
     found = {line.split()[0]: line for line in lines}
     assert found["conv_in/kernel"].split(maxsplit=1)[1] == "3 x 3 x 4 x 8       conv_in.weight"
     assert found["conv_in/bias"].endswith("- there is no conv_in.bias")
-    assert "- picture and text have an attention each there, and one together here" in found["mid_attn/qkv/kernel"]
-    assert found["pooled/kernel"].endswith("- they have nothing of the kind")
+    assert "- separate attentions for image and text there, a joint one here" in found["mid_attn/qkv/kernel"]
+    assert found["pooled/kernel"].endswith("- they have no such tensor")
     assert report.unused == ("mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight",)

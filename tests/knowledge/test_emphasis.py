@@ -22,7 +22,7 @@ def shown(tokenizer: Tokenizer, **changes: object) -> list[tuple[str, float]]:
     ids, spans = tokenizer.pieces(CAPTION)
     names = {number: f"[{pos}]" for pos, number in tokenizer.symbol_ids.items()}
     options = {"symbols": tokenizer.symbol_ids, "weight": 0.5, "room": 22, **changes}
-    out, weights = emphasise(ids, spans, WORDS, **options)  # type: ignore[arg-type]
+    out, weights = emphasise(ids, spans, WORDS, **options)
     pieces = [names.get(number) or tokenizer.decode([number]).strip("# ") for number in out]
     return [(piece, float(weight)) for piece, weight in zip(pieces, weights, strict=True) if piece]
 

@@ -70,9 +70,9 @@ def test_only_expert_or_data_lies_between_slices(shape: tuple[int, ...], axis: s
 
 
 def test_a_mesh_that_would_tear_fsdp_over_slices_is_refused() -> None:
-    with pytest.raises(UserError, match="only expert or data may lie between slices"):
+    with pytest.raises(UserError, match="only expert or data may cross slices"):
         make_mesh({"fsdp": 8}, devices(2, 4))
-    with pytest.raises(UserError, match="only expert or data may lie between slices"):
+    with pytest.raises(UserError, match="only expert or data may cross slices"):
         abstract_mesh({"fsdp": 8}, 8, slices=2)
 
 

@@ -18,10 +18,10 @@ from ernie_vilg_jax.sharding.watch import BEAT, SILENCE, Watch, about_peers
 @pytest.mark.parametrize(
     ("distribute", "coordinator", "count", "number", "message"),
     [
-        (False, "host:1", None, None, "--num_processes and --process_id must be given with --coordinator: either"),
+        (False, "host:1", None, None, "--num_processes and --process_id must be given with --coordinator: give all"),
         (False, None, 2, 0, "--coordinator must be given with --num_processes and --process_id"),
         (True, None, None, 1, "--coordinator and --num_processes must be given with --process_id"),
-        (True, "host:1", 2, 0, "--distributed finds the other processes by itself, and --coordinator"),
+        (True, "host:1", 2, 0, "--distributed finds the other processes by itself, while --coordinator"),
         (False, "host", 2, 0, "--coordinator=host must be HOST:PORT"),
         (False, "host:http", 2, 0, "--coordinator=host:http must be HOST:PORT"),
         (False, "host:1", 0, 0, "--num_processes=0 must be at least 1"),
@@ -96,7 +96,7 @@ class Group:
         ]
         for watch in self.watches:
             watch.start()
-        time.sleep(0.6)  # longer than the silence after which a process is taken for dead
+        time.sleep(0.6)  # longer than the silence after which a process counts as dead
 
     def say(self, host: int, words: str) -> None:
         self.said[host] = words

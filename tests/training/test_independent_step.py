@@ -118,9 +118,9 @@ def expert_loss(model: Model, unet: Any, text: Any, frozen: Any, share: Any, dra
         alpha * latents + sigma * noise,
         t,
         *features,
-        share["token_weight"],  # type: ignore[misc]
+        share["token_weight"],
     )
-    each = ((said - noise) ** 2 * share["loss_weight"][..., None]).mean((1, 2, 3))  # type: ignore[operator]
+    each = ((said - noise) ** 2 * share["loss_weight"][..., None]).mean((1, 2, 3))
     return each.mean(), each
 
 

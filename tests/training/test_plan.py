@@ -147,7 +147,7 @@ def test_the_command() -> None:
     sentences = (
         "the state of experts takes 339.1 GiB of each v5p, which has 95",
         "--topology=v5p:2x2x1 is for --dry_run",
-        "--topology=v99:2x2 is of no known chip",
+        "--topology=v99:2x2 names no known chip",
     )
     for result, sentence in zip((bad, alone, unknown), sentences, strict=True):
         assert result.status == 1 and sentence in result.stderr and "Traceback" not in result.stderr, result

@@ -59,7 +59,7 @@ def _fetch(package: Package, folder: Path) -> Path:
         logging.info("fetching %s", what)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        downloader = pooch.HTTPDownloader(timeout=SECONDS)
+        downloader: Any = pooch.HTTPDownloader(timeout=SECONDS)
         pooch.retrieve(package.url, f"sha512:{known}", package.filename, folder, downloader=downloader)
     except ValueError as error:  # what came has another hash
         raise UserError(

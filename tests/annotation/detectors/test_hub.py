@@ -137,7 +137,7 @@ def fails(message: str, **options: Any) -> None:
 def test_wrong_options(models: dict[str, Path], tmp_path: Path):
     detr, owl = str(models["detr"]), str(models["owl_vit"])
     fails("is not a folder: check the path", model=str(tmp_path / "none"))
-    fails("holds no config.json", model=str(tmp_path))
+    fails("has no config.json", model=str(tmp_path))
     fails("is a file", model=f"{detr}/config.json")
     fails(r"threshold=1.5 must be in \[0, 1\]", model=detr, threshold=1.5)
     fails("batch_size=0 must be a whole number of at least 1", model=detr, batch_size=0)
@@ -173,7 +173,7 @@ def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    fails("'nobody/nothing' is no folder here, and its configuration could not be fetched", model="nobody/nothing")
+    fails("'nobody/nothing' is not a folder, and its configuration could not be fetched", model="nobody/nothing")
     fails("is not a folder: check the path, or give owner/name", model="no/such/folder")
 
 
@@ -193,5 +193,5 @@ def test_an_unreadable_picture(models: dict[str, Path], tmp_path: Path):
     file = tmp_path / "cut.png"
     pictures([(64, 64)])[0].save(file)
     file.write_bytes(file.read_bytes()[:2000])
-    with Image.open(file) as image, pytest.raises(UserError, match="the picture of record 'cut' cannot be decoded"):
+    with Image.open(file) as image, pytest.raises(UserError, match="the image of record 'cut' cannot be decoded"):
         detector(models["detr"]).detect([image], ["cut"])

@@ -1,0 +1,6 @@
+"""The version of this package: its one place. setup.py reads this line as text, everything else imports it.
+
+A release also needs its heading in CHANGELOG.md and its number in CITATION.cff; tests/test_packaging.py compares them.
+"""
+
+__version__ = "0.2.0.dev0"

@@ -30,7 +30,7 @@ from orbax.checkpoint import v1 as ocp
 
 from ernie_vilg_jax import checksums, paths
 from ernie_vilg_jax.aliases import Tree
-from ernie_vilg_jax.config import OLD_PHASES, default_config, fields, upgraded
+from ernie_vilg_jax.config import OLD_PHASES, overlay, upgraded
 from ernie_vilg_jax.data import files
 from ernie_vilg_jax.data.tokenizers import FILES as TOKENIZER_FILES
 from ernie_vilg_jax.data.tokenizers import Tokenizer, load_tokenizer
@@ -39,24 +39,6 @@ from ernie_vilg_jax.version import __version__
 
 FORMAT = 2
 """Of what is written. Format 1 (version 0.1) had other names in its metadata, and is read as well."""
-# What must agree between a checkpoint and the config that goes on with it, by the checkpoint's phase.
-AUTOENCODER = ("model.autoencoder", "model.image_size")
-BASE = ("dtype", "model", "diffusion", "tokenizer.kind", "tokenizer.vocab_size", "tokenizer.max_length")
-# How a model is computed, and how it is trained: no part of what it is.
-HOW = (
-    ".remat",
-    ".remat_keep",
-    ".scan_layers",
-    ".precision",
-    ".two_pass_norm",
-    "diffusion.min_snr_gamma",
-)
-SAME = {"autoencoder": AUTOENCODER, "base": BASE, "experts": (*BASE, "experts.n", "experts.stages")}
-# What decides how training goes on, in each phase.
-TRAINING = (
-    *("knowledge", "optimizer", "data.weights", "data.language", "data.crop", "train.caption_dropout"),
-    "diffusion.min_snr_gamma",
-)
 _UNSEALED: set[str] = set()
 
 
@@ -384,36 +366,5 @@ def read_config(path: epath.Path, default: ConfigDict, item: str = "tokenizer") 
     """The config that a checkpoint was trained with, over `default` for fields it did not know."""
     config = default.copy_and_resolve_references()
     with config.unlocked(), config.ignore_type():
-        _overlay(config, read_metadata(path, item)["config"])
+        overlay(config, read_metadata(path, item)["config"])
     return config
-
-
-def _overlay(config: ConfigDict, values: dict[str, Any]) -> None:
-    for name, value in values.items():
-        if isinstance(value, dict) and isinstance(config.get(name), ConfigDict):
-            _overlay(config[name], value)
-        else:
-            config[name] = _from_json(value)
-
-
-def _from_json(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_from_json(item) for item in value)
-    return ConfigDict(value) if isinstance(value, dict) else value
-
-
-def check_same(path: epath.Path, config: ConfigDict, phase: str) -> None:
-    """Raises UserError naming the fields in which a checkpoint of `phase` differs from `config` and must not.
-
-    A field that is younger than the checkpoint had its default then.
-    """
-    before, wanted = (fields(one, SAME[phase]) for one in (read_config(path, default_config()), config))
-    different = [
-        f"{name} ({before.get(name)!r} in the checkpoint, {value!r} now)"
-        for name, value in wanted.items()
-        if not name.endswith(HOW) and before.get(name) != value
-    ]
-    if different:
-        raise UserError(
-            f"checkpoint {path} is of another config: {'; '.join(different)}; use its config, or a new --workdir"
-        )

@@ -233,6 +233,21 @@ def plain(value: Any) -> Any:
     return value
 
 
+def overlay(config: ConfigDict, values: Mapping[str, Any]) -> None:
+    """Puts values that come from JSON over those of `config`, which must be unlocked; lists become tuples again."""
+    for name, value in values.items():
+        if isinstance(value, dict) and isinstance(config.get(name), ConfigDict):
+            overlay(config[name], value)
+        else:
+            config[name] = _from_json(value)
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_from_json(item) for item in value)
+    return ConfigDict(value) if isinstance(value, dict) else value
+
+
 def upgraded(values: dict[str, Any]) -> dict[str, Any]:
     """The values of a config, as plain JSON, under today's names; `values` may have those of version 0.1."""
     if "phases" not in values:

@@ -18,7 +18,7 @@ from absl import logging
 from etils import epath
 from ml_collections import ConfigDict
 
-from ernie_vilg_jax import checkpointing, paths
+from ernie_vilg_jax import checkpointing, compatibility, paths
 from ernie_vilg_jax.aliases import Params, Tree
 from ernie_vilg_jax.checkpointing import expert_name
 from ernie_vilg_jax.config import default_config, fields
@@ -31,8 +31,8 @@ NewOptimizer = Callable[[ConfigDict], Callable[[Params], Tree]]
 """A config -> parameters -> the state of a fresh optimizer. Passed in, because training is on a higher floor."""
 # Settings that decide how an expert is trained. The batch size does not: runs divide it among their experts.
 DECIDES = (
-    *checkpointing.SAME["experts"],
-    *checkpointing.TRAINING,
+    *compatibility.SAME["experts"],
+    *compatibility.TRAINING,
     "phases.experts",
 )
 FREE = ("phases.experts.steps", "phases.experts.batch_size", "phases.experts.accumulation_steps")
@@ -205,7 +205,7 @@ def _check_same_config(first: Run, second: Run) -> None:
 
 def _deciding(config: ConfigDict) -> dict[str, Any]:
     return {
-        name: value for name, value in fields(config, DECIDES).items() if not name.endswith((*checkpointing.HOW, *FREE))
+        name: value for name, value in fields(config, DECIDES).items() if not name.endswith((*compatibility.HOW, *FREE))
     }
 
 

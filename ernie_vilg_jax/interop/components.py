@@ -12,7 +12,7 @@ from absl import logging
 from etils import epath
 from ml_collections import ConfigDict
 
-from ernie_vilg_jax import checkpointing, paths
+from ernie_vilg_jax import checkpointing, compatibility, paths
 from ernie_vilg_jax.aliases import Params
 from ernie_vilg_jax.config import flat
 from ernie_vilg_jax.data.tokenizers import Tokenizer
@@ -25,7 +25,7 @@ FIELDS = {
     "text_encoder": ("model.text_encoder", "tokenizer.max_length"),
     "unet": ("model.unet", "model.autoencoder.latent_channels", "model.text_encoder.width"),
 }
-HOW = (*checkpointing.HOW, ".dropout")
+HOW = (*compatibility.HOW, ".dropout")
 
 
 def write_component(

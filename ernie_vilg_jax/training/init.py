@@ -9,7 +9,7 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ernie_vilg_jax import checkpointing
+from ernie_vilg_jax import checkpointing, compatibility
 from ernie_vilg_jax.checkpointing import expert_name
 from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.data.loader import all_examples, fixed_examples
@@ -97,7 +97,7 @@ def _run_checkpoint(workdir: epath.Path, phase: str, config: ConfigDict, needed_
             + (", or bring one with --config.phases.base.autoencoder_from" if phase == "autoencoder" else "")
         )
     path = checkpointing.find(folder)
-    checkpointing.check_same(path, config, phase)
+    compatibility.check_same(path, config, phase)
     steps, trained = int(path.name), config.phases[phase].steps
     if steps < trained:
         logging.warning("%s of %s stands at step %d of %d", phase, workdir, steps, trained)
@@ -141,7 +141,7 @@ def _whole_beginning(config: ConfigDict, workdir: epath.Path) -> epath.Path:
         return _run_checkpoint(workdir, "base", config, "experts")
     check_alone(config)
     path = checkpointing.find(config.phases.base.init_from, "config.phases.base.init_from")
-    checkpointing.check_same(path, config, "base")
+    compatibility.check_same(path, config, "base")
     return path
 
 

@@ -19,7 +19,7 @@ from etils import epath
 from jax.sharding import AbstractMesh, Mesh
 from ml_collections import ConfigDict
 
-from ernie_vilg_jax import checkpointing, paths
+from ernie_vilg_jax import checkpointing, compatibility, paths
 from ernie_vilg_jax.data.loader import fixed_examples, make_loader
 from ernie_vilg_jax.data.records import read_manifest
 from ernie_vilg_jax.data.tokenizers import Tokenizer, load_tokenizer
@@ -209,7 +209,7 @@ def _look_at_start(
         if changed:
             plan.rows["changes"] = ", ".join(changed)
     else:
-        checkpointing.check_same(path, config, config.phase)
+        compatibility.check_same(path, config, config.phase)
         bank.check_trained(path, config)
         plan.unchecked.append("settings that may not change within a run, which are compared together with the data")
     return step

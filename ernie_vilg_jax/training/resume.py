@@ -8,7 +8,7 @@ from absl import logging
 from etils import epath
 from ml_collections import ConfigDict
 
-from ernie_vilg_jax import checkpointing
+from ernie_vilg_jax import checkpointing, compatibility
 from ernie_vilg_jax.config import default_config, fields, within
 from ernie_vilg_jax.data.records import read_manifest
 from ernie_vilg_jax.data.tokenizers import Tokenizer
@@ -16,8 +16,8 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import bank
 from ernie_vilg_jax.sharding import processes
 
-# What decides the steps to come, beside what a checkpoint and its config must agree in (`checkpointing.SAME`).
-DECIDES = ("seed", *checkpointing.TRAINING, "experts.train_text_encoder")
+# What decides the steps to come, beside what a checkpoint and its config must agree in (`compatibility.SAME`).
+DECIDES = ("seed", *compatibility.TRAINING, "experts.train_text_encoder")
 # Of the section of a phase: how far it goes and what it began from are no part of how it goes on.
 FREE = ("steps", "init_from", "autoencoder_from", "text_encoder_from", "unet_from")
 CONTENT = ("data", "tokenizer")
@@ -91,7 +91,7 @@ def check(path: epath.Path, config: ConfigDict, tokenizer: Tokenizer, allowed: S
 
     Raises UserError naming what differs and is not allowed, and what is not allowed to differ at all.
     """
-    checkpointing.check_same(path, config, config.phase)
+    compatibility.check_same(path, config, config.phase)
     bank.check_trained(path, config)
     metadata = checkpointing.read_metadata(path)
     before, now = (_deciding(one) for one in (checkpointing.read_config(path, default_config()), config))

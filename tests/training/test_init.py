@@ -13,7 +13,7 @@ from orbax.checkpoint import v1 as ocp
 from transformers import BertTokenizer
 
 from configs.demo import get_config
-from ernie_vilg_jax import checkpoint, checkpointing
+from ernie_vilg_jax import checkpoint, checkpointing, compatibility
 from ernie_vilg_jax.data.tokenizers import load_tokenizer
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import autoencoder_kl, bert
@@ -273,7 +273,7 @@ def test_a_checkpoint_older_than_a_field_had_its_default(make_config: MakeConfig
     metadata = checkpointing.make_metadata(config, phase="base")
     del metadata["config"]["model"]["text_encoder"]["norm"]
     checkpointing.save_once(tmp_path / "old", {"tokenizer": {"x": np.zeros(1, np.uint8)}}, metadata)
-    checkpointing.check_same(checkpointing.find(tmp_path / "old"), config, "base")
+    compatibility.check_same(checkpointing.find(tmp_path / "old"), config, "base")
     config.model.text_encoder.norm = "post"
     with pytest.raises(UserError, match=r"model\.text_encoder\.norm \('pre' in the checkpoint, 'post' now\)"):
-        checkpointing.check_same(checkpointing.find(tmp_path / "old"), config, "base")
+        compatibility.check_same(checkpointing.find(tmp_path / "old"), config, "base")

@@ -11,7 +11,7 @@ import pytest
 from etils import epath
 
 from configs.demo import get_config
-from ernie_vilg_jax import checkpointing
+from ernie_vilg_jax import checkpointing, compatibility
 from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.data.tokenizers import train_sentencepiece
 from ernie_vilg_jax.errors import UserError
@@ -122,9 +122,9 @@ def older(tmp_path: Path) -> epath.Path:
 
 def test_a_checkpoint_of_before_predicts_epsilon(older: epath.Path) -> None:
     config = get_config("experts,smoke")
-    checkpointing.check_same(older, config, "base")
+    compatibility.check_same(older, config, "base")
     config.diffusion.min_snr_gamma = 5.0  # a way to train, not what is trained
-    checkpointing.check_same(older, config, "base")
+    compatibility.check_same(older, config, "base")
     config.diffusion.prediction_type = "v"
     with pytest.raises(UserError, match=r"diffusion.prediction_type \('epsilon' in the checkpoint, 'v' now\)"):
-        checkpointing.check_same(older, config, "base")
+        compatibility.check_same(older, config, "base")

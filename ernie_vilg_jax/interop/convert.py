@@ -42,8 +42,10 @@ def import_text_encoder(source: str | Path, output: epath.PathLike, *, max_lengt
     target, source = components.free(output, source, overwrite), Path(source)
     their_config, tensors = read_config(source), open_tensors(source)
     if not any((source / name).is_file() for name in VOCABULARIES):
-        raise UserError(f"{source} holds no vocab.txt: put the vocabulary that the text encoder reads with beside it")
-    tokenizer = tokenizers.BertTokenizer(tokenizers.bert_vocabulary(str(source)), max_length)
+        raise UserError(
+            f"{source} holds no vocab.txt or tokenizer.json: put the vocabulary that the text encoder reads with beside it"
+        )
+    tokenizer = tokenizers.BertTokenizer(tokenizers.read_vocabulary(str(source)), max_length)
     fields, params = bert.read(their_config, tensors, tokenizer.vocab_size, max_length)
     config = default_config()
     config.model.text_encoder.update(fields)
@@ -121,8 +123,9 @@ def export_text_encoder(checkpoint: str | Path, output: epath.PathLike, *, overw
     sizes = (config.tokenizer.vocab_size, config.tokenizer.max_length, tokenizer.pad_id)
     folder = bert.write(config.model.text_encoder, params, *sizes)
     words, more = checkpointing.pack_tokenizer(tokenizer), {}
-    if "vocab.txt" in words:  # else a SentencePiece model, which BERT's tokenizer does not read
-        settings = {"tokenizer_class": "BertTokenizer", "model_max_length": tokenizer.max_length}
+    if isinstance(tokenizer, tokenizers.BertTokenizer):  # else of SentencePiece, which BERT's does not read
+        settings: dict[str, Any] = {"tokenizer_class": "BertTokenizer", "model_max_length": tokenizer.max_length}
+        settings |= tokenizer.vocabulary.options()
         more["vocab.txt"] = words["vocab.txt"].tobytes()
         more["tokenizer_config.json"] = (json.dumps(settings, indent=2) + "\n").encode()
     size = write_folder(target, *folder, FILES[1], more)

@@ -19,6 +19,7 @@ REQUIRES = [
     "importlib_resources>=6",  # imported by the line above for builders that lie in a package, and not declared there
     "sentencepiece>=0.2.3",
     "transformers>=5",
+    "tokenizers>=0.22",  # of transformers; imported here, too
     "clu>=0.0.12",
     "ml-collections>=1.1",
     "absl-py>=2.3",

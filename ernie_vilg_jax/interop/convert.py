@@ -43,7 +43,8 @@ def import_text_encoder(source: str | Path, output: epath.PathLike, *, max_lengt
     their_config, tensors = read_config(source), open_tensors(source)
     if not any((source / name).is_file() for name in VOCABULARIES):
         raise UserError(
-            f"{source} holds no vocab.txt or tokenizer.json: put the vocabulary that the text encoder reads with beside it"
+            f"{source} holds no vocab.txt or tokenizer.json: put the vocabulary that the text encoder reads with "
+            "beside it"
         )
     tokenizer = tokenizers.BertTokenizer(tokenizers.read_vocabulary(str(source)), max_length)
     fields, params = bert.read(their_config, tensors, tokenizer.vocab_size, max_length)

@@ -241,6 +241,21 @@ def test_a_byte_order_mark_is_no_part_of_the_first_token(tmp_path: Path):
     assert read_vocabulary(str(tmp_path)).ids["[PAD]"] == 0
 
 
+def test_the_ends_of_lines_are_not_kept(tmp_path: Path):
+    assert read_vocabulary(str(folder_of(tmp_path, SMALL["CRLF"]))).text == SMALL["plain"]
+
+
+@pytest.mark.parametrize("space", ["\u3000", "\n", "\u2028", "\t", "\n\n"])
+def test_tokens_of_a_json_that_no_text_matches_leave_the_others_alone(space: str, tmp_path: Path):
+    theirs = AutoTokenizer.from_pretrained(str(folder_of(tmp_path / "source", BASE + WORDS, {})))
+    content = json.loads(theirs.backend_tokenizer.to_str())
+    words = [*content["model"]["vocab"], f"red{space}", f"a{space}b", "cats"]
+    content["model"]["vocab"] = {token: number for number, token in enumerate(words)}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    ids = read_vocabulary(str(tmp_path)).ids
+    assert (ids["red"], ids["a"], ids["cats"]) == (words.index("red"), words.index("a"), words.index("cats"))
+
+
 def test_a_name_on_the_hub_keeps_its_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """As if the folder were a model's name: through AutoTokenizer alone."""
     source = folder_of(tmp_path / "source", VOCABULARIES["repeated lines"], {"do_lower_case": False})

@@ -134,8 +134,8 @@ def _read_file(file: Path, stated: Mapping[str, Any] | None) -> Vocabulary:
     name = (stated or {}).get("tokenizer_class") or "BertTokenizer"
     if not _CLASSES.fullmatch(str(name)):
         raise UserError(
-            f"{file.parent / CONFIG}: its tokenizer_class is {name!r:.80}, and config.tokenizer.kind='bert' takes BERT's "
-            "tokenizer alone: give the vocabulary of a BERT or ERNIE"
+            f"{file.parent / CONFIG}: its tokenizer_class is {name!r:.80}, and config.tokenizer.kind='bert' takes "
+            "BERT's tokenizer alone: give the vocabulary of a BERT or ERNIE"
         )
     if file.suffix == ".json":
         return _from_json(_json(file), stated, str(file))
@@ -159,14 +159,14 @@ def _paddle(text: str, where: str) -> list[tuple[str, int]] | None:
     if None in rows:
         number = rows.index(None)
         raise UserError(
-            f"{where}, line {number + 1}: {lines[number]!r:.50} is not a token, a tab and an id, as the lines before it "
-            "are; get the file again"
+            f"{where}, line {number + 1}: {lines[number]!r:.50} is not a token, a tab and an id, as the lines before "
+            "it are; get the file again"
         )
     return [(row["token"], int(row["id"])) for row in rows if row]
 
 
 def _from_json(content: Mapping[str, Any], stated: Mapping[str, Any] | None, where: str) -> Vocabulary:
-    """The vocabulary of a tokenizer.json. `stated` as in `_read_file`: where there is one, transformers heeds it alone."""
+    """The vocabulary of a tokenizer.json; `stated`, as in `_read_file`, is what transformers heeds if there is one."""
     model, normalizer = content.get("model"), content.get("normalizer") or {}
     if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict) or not isinstance(normalizer, dict):
         raise UserError(f"{where} is not the tokenizer.json of a BERT: it has no vocabulary with ids; give a vocab.txt")
@@ -179,8 +179,8 @@ def _from_json(content: Mapping[str, Any], stated: Mapping[str, Any] | None, whe
     for name, (found, wanted) in kinds.items():
         if found != wanted:
             raise UserError(
-                f"{where}: its {name} is {found!r:.80}, and config.tokenizer.kind='bert' takes {wanted!r} alone: give the "
-                "vocabulary of a BERT or ERNIE"
+                f"{where}: its {name} is {found!r:.80}, and config.tokenizer.kind='bert' takes {wanted!r} alone: give "
+                "the vocabulary of a BERT or ERNIE"
             )
     ids = dict(model["vocab"])
     for added in content.get("added_tokens") or ():

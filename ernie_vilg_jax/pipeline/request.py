@@ -13,6 +13,7 @@ from ernie_vilg_jax.diffusion.guidance import Guidance
 from ernie_vilg_jax.diffusion.samplers import GRIDS, SAMPLERS
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.texts import fault
 
 MOST_IMAGES = 1000
 """Of one call: more are a mistake in a number more often than a wish, and their noise and prompts are held at once."""
@@ -150,6 +151,8 @@ def _texts(name: str, value: Any) -> list[str]:
         if not isinstance(text, str):
             kind = type(text).__name__
             raise UserError(f"{name} must be a string or a list of strings, but holds a {kind}: {text!r}")
+        if reason := fault(text):
+            raise UserError(f"{name}: {ascii(text)[:60]} is not text, for it holds {reason}; write it again")
     return texts
 
 

@@ -161,24 +161,25 @@ def test_bert_is_prepared_from_a_vocabulary_file_or_its_folder(tmp_path: Path):
     (tmp_path / "vocab.txt").write_text(VOCABULARY, encoding="utf-8")
     for path in (tmp_path, tmp_path / "vocab.txt"):
         settings = ConfigDict({"kind": "bert", "path": str(path), "max_length": 10, "vocab_size": 17})
-        assert tokenizers.prepare_tokenizer(settings, []).vocab_size == 17
+        tokenizer = tokenizers.given_tokenizer(settings)
+        assert tokenizer is not None and tokenizer.vocab_size == 17
 
 
 def test_a_vocabulary_of_another_size_than_the_config_says_is_refused(tmp_path: Path):
     (tmp_path / "vocab.txt").write_text(VOCABULARY, encoding="utf-8")
     settings = ConfigDict({"kind": "bert", "path": str(tmp_path), "max_length": 10, "vocab_size": 21128})
     with pytest.raises(UserError, match=r"17 tokens.*vocab_size=21128"):
-        tokenizers.prepare_tokenizer(settings, [])
+        tokenizers.given_tokenizer(settings)
 
 
 def test_mistakes_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     settings = ConfigDict({"kind": "bert", "path": "", "max_length": 10, "vocab_size": 17})
     with pytest.raises(UserError, match=r"tokenizer\.path is empty"):
-        tokenizers.prepare_tokenizer(settings, [])
+        tokenizers.given_tokenizer(settings)
     settings.kind = "words"
     with pytest.raises(UserError, match="kind='words'"):
-        tokenizers.prepare_tokenizer(settings, [])
+        tokenizers.given_tokenizer(settings)
     with pytest.raises(UserError, match="no captions"):
         tokenizers.train_sentencepiece(["", "  "], 100, 16)
     with pytest.raises(UserError, match="max_length=2"):

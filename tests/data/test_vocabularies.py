@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 
 from ernie_vilg_jax import checkpointing
 from ernie_vilg_jax.config import default_config
-from ernie_vilg_jax.data.tokenizers import BertTokenizer, load_tokenizer, prepare_tokenizer, read_vocabulary
+from ernie_vilg_jax.data.tokenizers import BertTokenizer, given_tokenizer, load_tokenizer, read_vocabulary
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import bert
 from ernie_vilg_jax.interop.convert import export_text_encoder, import_text_encoder
@@ -83,7 +83,8 @@ def test_a_vocabulary_is_read_as_transformers_does(kind: str, options: dict[str,
     source = folder_of(tmp_path / "source", text, options)
     theirs = AutoTokenizer.from_pretrained(str(source))
     size = text.removesuffix("\n").count("\n") + 1
-    from_text = prepare_tokenizer(settings(source, size), [])
+    from_text = given_tokenizer(settings(source, size))
+    assert from_text is not None
     assert_same(from_text, theirs)
     theirs.save_pretrained(str(tmp_path / "json"))
     assert not (tmp_path / "json" / "vocab.txt").exists()
@@ -269,4 +270,5 @@ def test_a_name_on_the_hub_keeps_its_ids(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_paper_takes_a_vocabulary_of_its_default_size(tmp_path: Path):
     config = default_config()
     config.tokenizer.path = str(folder_of(tmp_path, made_vocabulary()))
-    assert prepare_tokenizer(config.tokenizer, []).vocab_size == SIZE
+    tokenizer = given_tokenizer(config.tokenizer)
+    assert tokenizer is not None and tokenizer.vocab_size == SIZE

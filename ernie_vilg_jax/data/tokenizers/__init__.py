@@ -7,7 +7,6 @@ through one vocabulary.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +35,11 @@ __all__ = [
     "Vocabulary",
     "given_tokenizer",
     "load_tokenizer",
-    "prepare_tokenizer",
     "read_vocabulary",
     "tokenizer_files",
     "tokenizer_sha256",
     "train_sentencepiece",
 ]
-
-
-def prepare_tokenizer(settings: Any, texts: Iterable[str]) -> Tokenizer:
-    """The tokenizer that `config.tokenizer` asks for, trained on `texts` where its kind is trained."""
-    given = given_tokenizer(settings)
-    return given or train_sentencepiece(texts, settings.vocab_size, settings.max_length)
 
 
 def given_tokenizer(settings: Any) -> Tokenizer | None:

@@ -1,31 +1,39 @@
-"""A folder of images (subfolders too) with captions, in one of three ways.
+"""A folder of images (subfolders too) with captions, in one of four ways.
 
   captions.jsonl   one object a line: {"file": "cats/1.jpg", "zh": "一只猫", "en": ["a cat", "a small cat"]}
   captions.csv     a header line with the same names: file,zh,en
-  1.txt            beside 1.jpg, one caption a line
+  1.txt            beside 1.jpg, one caption a line; or 1.caption
+  10_cat/          a folder whose images have no captions beside them: its name without the number is their caption
 
-"caption" may stand for "zh" and "en": a caption with Han characters is Chinese. A row may also give "concept" (what is
-held out together; default: its first caption) and "objects" (see `Record`).
+metadata.jsonl and metadata.csv of Hugging Face count as captions.*. "caption" or "text" may stand for "zh" and "en": a
+caption with Han characters is Chinese. A row may also give "concept" (what is held out together; default: its first
+caption) and "objects" (see `Record`).
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
-import io
-import json
 import os
+import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
+from ernie_vilg_jax import texts
 from ernie_vilg_jax.data.files import digest, file_sha256
 from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.preparation.sources import Key, Licence, pairs
+from ernie_vilg_jax.preparation.sources.pairs import Fields
+from ernie_vilg_jax.preparation.sources.tables import FILE_KEYS, NAMES, read_table
 
-_FILE_KEYS = ("file", "file_name", "image")
+_CAPTION_SUFFIXES = (".txt", ".caption")
+_REPEATED = re.compile(r"(\d{1,3})_(.+)")
+"""A folder as trainers of LoRAs name them: how often its images are repeated, and what they show."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,65 +73,129 @@ class FolderSource:
         return folder
 
     @functools.cached_property
+    def _names(self) -> list[str]:
+        """All files by their path in the folder; those that macOS and Windows hide beside others are left out."""
+        names = [file.relative_to(self._folder).as_posix() for file in _files(self._folder) if file.name[:2] != "._"]
+        for name in names:
+            pairs.check_name(name, str(self._folder))
+        return sorted(names)
+
+    @functools.cached_property
     def _images(self) -> dict[str, Path]:
-        found = (file for file in _files(self._folder) if file.suffix.lower() in pairs.IMAGE_SUFFIXES)
-        images = {file.relative_to(self._folder).as_posix(): file for file in found if file.is_file()}
+        found = (name for name in self._names if Path(name).suffix.lower() in pairs.IMAGE_SUFFIXES)
+        images = {name: self._folder / name for name in found if (self._folder / name).is_file()}
         if not images:
-            raise UserError(f"{self._folder} holds no images ({', '.join(pairs.IMAGE_SUFFIXES)})")
-        return dict(sorted(images.items()))
+            other = self._unread
+            raise UserError(
+                f"{self._folder} holds no images ({', '.join(pairs.IMAGE_SUFFIXES)})"
+                + (f", but {len(other)} that have to be converted ({', '.join(other[:3])})" if other else "")
+            )
+        return images
+
+    @property
+    def _unread(self) -> list[str]:
+        """Images in formats that are not read."""
+        return [name for name in self._names if Path(name).suffix.lower() in pairs.OTHER_SUFFIXES]
 
     @functools.cached_property
     def _pairs(self) -> list[_Pair]:
-        rows: dict[str, Mapping[str, Any]] = {}
-        for where, row in self._rows():
-            file = next((row[key] for key in _FILE_KEYS if row.get(key)), None)
-            if not isinstance(file, str):
-                raise UserError(f"{where}: no file name; give it as {_FILE_KEYS[0]!r}")
-            if file in rows:
-                raise UserError(f"{where}: {file!r} has captions twice; join them in one row, as a list")
-            rows[file] = row
-        captions: dict[str, dict[str, list[str]]] = {}
-        for file, row in rows.items():
-            try:
-                captions[file] = pairs.sort_captions(row)
-            except ValueError as error:
-                raise UserError(f"{self._folder}: the captions of {file!r} are not usable ({error})") from error
+        fields = dict(self._fields())
+        missing = [file for file in fields if file not in self._images]
+        unread = [file for file in missing if Path(file).suffix.lower() in pairs.OTHER_SUFFIXES]
         problems = {
-            "captions without an image": [file for file in rows if file not in self._images],
-            "images without a caption": [file for file in self._images if not captions.get(file)],
-            "images that cannot be decoded": self._undecodable() if self.on_mismatch == "skip" else [],
+            pairs.NO_IMAGE: [file for file in missing if file not in unread],
+            pairs.UNREAD: unread,
+            pairs.NO_CAPTION: [file for file in self._images if file not in fields or not fields[file].captions],
+            pairs.UNDECODABLE: self._undecodable() if self.on_mismatch == "skip" else [],
         }
         pairs.report(str(self._folder), problems, self.on_mismatch, "complete or remove them")
         left_out = {name for names in problems.values() for name in names}
-        return [
-            _Pair(
-                file, captions[file], pairs.concept_of(self.name, rows[file], captions[file]), self._objects(rows[file])
+        if ignored := sorted(set(self._unread) - left_out):
+            logging.warning("%s: %d %s, such as %s", self._folder, len(ignored), pairs.UNREAD, ignored[0])
+        found = []
+        for file in self._images:
+            if file not in left_out:
+                one = fields[file]
+                concept = pairs.concept_of(self.name, one.concept, one.captions)
+                found.append(_Pair(file, one.captions, concept, one.objects))
+        pairs.tell_captions(str(self._folder), [pair.captions for pair in found])
+        return found
+
+    def _fields(self) -> Iterator[tuple[str, Fields]]:
+        """(image, what is said of it); where there is no such image, the name that was given."""
+        tables = [name for name in NAMES if name in self._names]
+        beside = [name for name in self._names if Path(name).suffix.lower() in _CAPTION_SUFFIXES]
+        if not tables:
+            return self._beside(beside)
+        if others := [*tables[1:], *(name for name in beside if self._with_stem(name))]:
+            logging.warning("%s: captions are read in %s, not in %s", self._folder, tables[0], ", ".join(others[:3]))
+        return self._of_table(self._folder / tables[0])
+
+    def _of_table(self, table: Path) -> Iterator[tuple[str, Fields]]:
+        seen: set[str] = set()
+        for where, row in read_table(table):
+            given = next((row[key] for key in FILE_KEYS if row.get(key)), None)
+            if not isinstance(given, str):
+                raise UserError(f"{where}: no file name; give it as {FILE_KEYS[0]!r}")
+            file = self._find(given, where)
+            if file in seen:
+                raise UserError(f"{where}: {file!r} has captions twice; join them in one row, as a list")
+            seen.add(file)
+            yield file, pairs.read_fields(row, where)
+
+    def _beside(self, names: Sequence[str]) -> Iterator[tuple[str, Fields]]:
+        """Captions in files beside the images, and in the names of folders that have no such files."""
+        captions: dict[str, dict[str, list[str]]] = {}
+        for name in names:
+            lines = texts.lines(texts.decode((self._folder / name).read_bytes(), str(self._folder / name)))
+            of_file = pairs.sort_captions({"caption": lines})
+            for image in self._with_stem(name) or [name]:
+                pairs.join_captions(captions.setdefault(image, {}), of_file)
+        yield from ((file, Fields(found)) for file, found in captions.items())
+        with_files = {Path(file).parent for file in captions}
+        named: dict[Path, int] = {}
+        for file in self._images:
+            folder = Path(file).parent
+            caption = _REPEATED.fullmatch(folder.name or self._folder.resolve().name)
+            if caption and folder not in with_files:
+                named[folder] = named.get(folder, 0) + 1
+                yield file, Fields(pairs.sort_captions({"caption": caption[2].replace("_", " ")}))
+        for folder, count in named.items():
+            logging.warning(
+                "%s: the name of the folder is the caption of its %d images; each is one record, however often the "
+                "number says to repeat it",
+                *(self._folder / folder, count),
             )
-            for file in self._images
-            if file not in left_out
-        ]
 
-    @staticmethod
-    def _objects(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-        return row["objects"] if isinstance(row.get("objects"), list) else []
+    @functools.cached_property
+    def _stems(self) -> Mapping[str, list[str]]:
+        """Images by their name without suffix, for files beside them; of those in other formats, too."""
+        stems: dict[str, list[str]] = {}
+        for file in self._images:
+            stems.setdefault(_plain(str(Path(file).with_suffix(""))), []).append(file)
+        for file in self._unread:
+            stems.setdefault(_plain(str(Path(file).with_suffix(""))), [file])
+        return stems
 
-    def _rows(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """(where, row) of each captioned file."""
-        lines, table = self._folder / "captions.jsonl", self._folder / "captions.csv"
-        if lines.exists():
-            for number, line in enumerate(_text(lines).splitlines(), 1):
-                if line.strip():
-                    yield f"{lines}, line {number}", _json_row(line, f"{lines}, line {number}")
-        elif table.exists():
-            reader = csv.DictReader(io.StringIO(_text(table)))
-            if not set(reader.fieldnames or ()) & set(_FILE_KEYS):
-                raise UserError(f"{table}: the first line must name the columns, such as file,zh,en")
-            yield from ((f"{table}, line {reader.line_num}", row) for row in reader)
-        else:
-            images = {str(Path(file).with_suffix("")): file for file in self._images}
-            for text in sorted(file for file in _files(self._folder) if file.suffix == ".txt"):
-                stem = text.relative_to(self._folder).with_suffix("").as_posix()
-                yield str(text), {"file": images.get(stem, f"{stem}.txt"), "caption": _text(text).splitlines()}
+    def _with_stem(self, name: str) -> list[str]:
+        return self._stems.get(_plain(str(Path(name).with_suffix(""))), [])
+
+    @functools.cached_property
+    def _spellings(self) -> Mapping[str, list[str]]:
+        spellings: dict[str, list[str]] = {}
+        for file in self._images:
+            spellings.setdefault(_plain(file), []).append(file)
+        return spellings
+
+    def _find(self, given: str, where: str) -> str:
+        """The image that a table means: by its exact name, or by the same name spelt otherwise; else `given`."""
+        if given in self._images:
+            return given
+        root = f"{self._folder.absolute().as_posix()}/"
+        found = self._spellings.get(_plain(given.removeprefix(root)), [given])
+        if len(found) > 1:
+            raise UserError(f"{where}: {given!r} may be {' or '.join(map(repr, found))}: write its name exactly")
+        return found[0]
 
     def _undecodable(self) -> list[str]:
         broken = []
@@ -173,18 +245,6 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (Path(place) / name for name in names)
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8") from error
-
-
-def _json_row(line: str, where: str) -> Mapping[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise UserError(f"{where}: not JSON ({error})") from error
-    if not isinstance(row, dict):
-        raise UserError(f'{where}: each line must be an object such as {{"file": "1.jpg", "en": "a cat"}}')
-    return row
+def _plain(name: str) -> str:
+    """A path in one spelling: composed characters (macOS decomposes them), slashes, no "./"."""
+    return os.path.normpath(unicodedata.normalize("NFC", name).replace("\\", "/"))

@@ -2,8 +2,11 @@
 
   shard-000.tar:  0001.jpg  0001.txt  0002.png  0002.zh.txt  0002.en.txt  0003.webp  0003.json
 
-.txt holds one caption a line (language by its characters unless .zh.txt or .en.txt says it), .json an object with the
-names of the folder source ("zh", "en", "caption" or "text", "concept", "objects").
+.txt (or .caption) holds one caption a line (language by its characters unless .zh.txt or .en.txt says it), .json an
+object with the names of the folder source ("zh", "en", "caption" or "text", "concept", "objects"). Where both have the
+same caption, it counts once.
+
+An example is known by its tar and the path in it. A tar that is not whole, or says something twice, is an error.
 """
 
 from __future__ import annotations
@@ -11,16 +14,25 @@ from __future__ import annotations
 import dataclasses
 import functools
 import glob
-import json
+import os
+import re
 import tarfile
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ernie_vilg_jax import texts
 from ernie_vilg_jax.data.files import digest, file_sha256
 from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.preparation.sources import Key, Licence, pairs
+from ernie_vilg_jax.preparation.sources.pairs import Fields
+
+_TEXTS = {"txt": "caption", "caption": "caption", "zh.txt": "zh", "en.txt": "en"}
+"""Extensions of captions, and what each says of their language."""
+_BLOCK = 512
+_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +61,10 @@ class _Example:
 
 @dataclasses.dataclass
 class TarSource:
-    """Options of the tars source: `path` is a tar or a glob of tars; the rest as for the folder source."""
+    """Options of the tars source: `path` is a tar, a folder of tars, or a pattern; the rest as for the folder source.
+
+    Patterns are those of shells (*, ?, [], **) and webdataset's {000..099}. A path that is there is none.
+    """
 
     path: str = ""
     on_mismatch: str = "error"
@@ -61,74 +76,51 @@ class TarSource:
         pairs.check_option(self.name, self.on_mismatch)
 
     @functools.cached_property
-    def _tars(self) -> list[str]:
-        found = sorted(glob.glob(str(Path(self.path).expanduser()), recursive=True))
+    def _tars(self) -> dict[str, str]:
+        """Path of each tar -> the name by which ids know it: its own, or where two have that, their path."""
+        given = Path(self.path).expanduser()
+        if self.path and given.is_dir():
+            found = sorted(str(file) for file in given.iterdir() if file.suffix == ".tar" and file.name[:2] != "._")
+        elif given.is_file():
+            found = [str(given)]
+        else:
+            found = sorted({file for one in _expanded(str(given)) for file in glob.glob(one, recursive=True)})
         if not self.path or not found:
             raise UserError(f"source 'tars': path={self.path!r} matches no file")
-        return found
-
-    def _groups(self) -> dict[str, dict[str, _Member]]:
-        """Example id -> extension -> member, in the order of the tars."""
-        groups: dict[str, dict[str, _Member]] = {}
-        for tar in self._tars:
-            try:
-                with tarfile.open(tar, "r:") as file:
-                    for info in file:
-                        folder, _, base = info.name.removeprefix("./").rpartition("/")
-                        stem, dot, extension = base.partition(".")
-                        if info.isfile() and stem and dot:
-                            inner = f"{folder}/{stem}" if folder else stem
-                            member = _Member(tar, info.name, info.offset_data, info.size)
-                            groups.setdefault(f"{Path(tar).stem}/{inner}", {})[extension.lower()] = member
-            except tarfile.TarError as error:
-                raise UserError(
-                    f"{tar} is not a whole, uncompressed tar ({error}): decompress or fetch it again"
-                ) from error
-        return groups
+        names = [str(Path(tar).with_suffix("")) for tar in found]
+        stems = [Path(tar).stem for tar in found]
+        if len(set(stems)) < len(stems):
+            root = os.path.commonpath([str(Path(tar).parent) for tar in found])
+            stems = [Path(name).relative_to(root).as_posix() for name in names]
+        return dict(zip(found, stems, strict=True))
 
     @functools.cached_property
     def _examples(self) -> list[_Example]:
-        problems: dict[str, list[str]] = {
-            "captions without an image": [],
-            "images without a caption": [],
-            "images that cannot be decoded": [],
-        }
+        kinds = (pairs.NO_IMAGE, pairs.UNREAD, pairs.NO_CAPTION, pairs.UNDECODABLE)
+        problems: dict[str, list[str]] = {kind: [] for kind in kinds}
         examples = []
-        for id, members in self._groups().items():
-            image = next((m for e, m in members.items() if f".{e.rpartition('.')[2]}" in pairs.IMAGE_SUFFIXES), None)
-            fields, captions = self._captions(members)
-            if image is None:
-                if captions:
-                    problems["captions without an image"].append(id)
-            elif not captions:
-                problems["images without a caption"].append(id)
-            elif self.on_mismatch == "skip" and not _decodable(image):
-                problems["images that cannot be decoded"].append(id)
-            else:
-                objects = fields.get("objects") if isinstance(fields.get("objects"), list) else []
-                concept = pairs.concept_of(self.name, fields, captions)
-                examples.append(_Example(f"{self.name}/{id}", image, captions, concept, objects or []))
+        for tar, name in self._tars.items():
+            for inner, members in _groups(tar).items():
+                id = f"{name}/{inner}"
+                pairs.check_name(id, tar)
+                image = _image(members)
+                fields = _fields(members)
+                unread = [e for e in members if f".{e.rpartition('.')[2]}" in pairs.OTHER_SUFFIXES]
+                if image is None:
+                    if fields.captions:
+                        problems[pairs.UNREAD if unread else pairs.NO_IMAGE].append(
+                            f"{id}.{(unread or [''])[0]}".rstrip(".")
+                        )
+                elif not fields.captions:
+                    problems[pairs.NO_CAPTION].append(id)
+                elif self.on_mismatch == "skip" and not _decodable(image):
+                    problems[pairs.UNDECODABLE].append(id)
+                else:
+                    concept = pairs.concept_of(self.name, fields.concept, fields.captions)
+                    examples.append(_Example(f"{self.name}/{id}", image, fields.captions, concept, fields.objects))
         pairs.report(self.path, problems, self.on_mismatch, "complete or remove them")
+        pairs.tell_captions(self.path, [example.captions for example in examples])
         return examples
-
-    def _captions(self, members: dict[str, _Member]) -> tuple[dict[str, Any], dict[str, list[str]]]:
-        """The fields of the .json, and captions of .json and .txt together."""
-        fields: dict[str, Any] = {}
-        try:
-            if "json" in members:
-                fields = json.loads(members["json"].read())
-                if not isinstance(fields, dict):
-                    raise ValueError("not an object")
-            captions = pairs.sort_captions(fields)
-            for extension, key in (("txt", "caption"), ("zh.txt", "zh"), ("en.txt", "en")):
-                if extension in members:
-                    lines = members[extension].read().decode("utf-8-sig").splitlines()
-                    for language, texts in pairs.sort_captions({key: lines}).items():
-                        captions.setdefault(language, []).extend(texts)
-        except ValueError as error:
-            member = next(m for e, m in members.items() if e in ("json", "txt", "zh.txt", "en.txt"))
-            raise UserError(f"{member.tar}: the captions beside {member.name} cannot be read ({error})") from error
-        return fields, captions
 
     def keys(self) -> Sequence[Key]:
         return [Key(example.id, example.concept) for example in self._examples]
@@ -148,7 +140,9 @@ class TarSource:
         )
 
     def fingerprint(self) -> str:
-        hashes = [[Path(tar).name, file_sha256(Path(tar))] for tar in self._tars]
+        hashes = []
+        for tar, name in self._tars.items():
+            hashes.append([f"{name}{Path(tar).suffix}" if "/" in name else Path(tar).name, file_sha256(Path(tar))])
         return digest({"tars": hashes, "options": [self.on_mismatch, self.short_side, self.licence]})
 
     def licences(self) -> list[Licence]:
@@ -161,3 +155,98 @@ def _decodable(member: _Member) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _expanded(pattern: str) -> Iterator[str]:
+    """The patterns of a pattern with {000..099}."""
+    found = _BRACES.search(pattern)
+    if not found:
+        yield pattern
+        return
+    for number in range(int(found[1]), int(found[2]) + 1):
+        yield from _expanded(f"{pattern[: found.start()]}{number:0{len(found[1])}d}{pattern[found.end() :]}")
+
+
+def _groups(tar: str) -> dict[str, dict[str, _Member]]:
+    """Path of an example in the tar -> extension -> member, in the order of the tar.
+
+    Raises UserError where the tar is not whole, or two members are the same file of an example.
+    """
+    groups: dict[str, tuple[str, dict[str, _Member]]] = {}
+    end = 0
+    try:
+        with tarfile.open(tar, "r:") as file:
+            for info in file:
+                end = max(end, file.offset)
+                path = info.name.removeprefix("./")
+                folder, _, base = path.rpartition("/")
+                stem, dot, extension = base.partition(".")
+                if not info.isfile() or not stem or not dot:
+                    continue
+                if info.sparse is not None:
+                    raise UserError(f"{tar}: {info.name!a} is a sparse file; pack the tar without --sparse")
+                inner = f"{folder}/{stem}" if folder else stem
+                # macOS decomposes characters in names, so that an image and its captions may be spelt otherwise.
+                _, members = groups.setdefault(unicodedata.normalize("NFC", inner), (inner, {}))
+                if (other := members.get(extension.lower())) is not None:
+                    raise UserError(
+                        f"{tar}: {other.name!a} and {info.name!a} are the same file of one example; remove one of them"
+                    )
+                members[extension.lower()] = _Member(tar, info.name, info.offset_data, info.size)
+    except tarfile.TarError as error:
+        raise UserError(f"{tar} is not a whole, uncompressed tar ({error}): decompress or fetch it again") from error
+    _check_end(tar, end)
+    return dict(groups.values())
+
+
+def _check_end(tar: str, end: int) -> None:
+    """Raises UserError unless nothing but zeros follows the last member, and at least a block of them.
+
+    `tarfile` takes the end of a file for the end of the tar, and so does not notice that one was cut off.
+    """
+    with open(tar, "rb") as file:
+        file.seek(end)
+        mark = file.read(_BLOCK)
+        if len(mark) < _BLOCK or any(mark):
+            raise UserError(
+                f"{tar} is not a whole, uncompressed tar (no end mark follows its members): fetch or pack it again"
+            )
+        while block := file.read(1 << 20):
+            if any(block):
+                raise UserError(
+                    f"{tar} goes on after its end mark, as tars do that were joined with cat: keep them as single files"
+                )
+
+
+def _image(members: dict[str, _Member]) -> _Member | None:
+    """The image of an example: 1.jpg rather than 1.depth.png. UserError where it is not clear which is."""
+    images = {e: member for e, member in members.items() if f".{e.rpartition('.')[2]}" in pairs.IMAGE_SUFFIXES}
+    plain = {e: member for e, member in images.items() if "." not in e}
+    found = list((plain or images).values())
+    if len(found) > 1:
+        raise UserError(
+            f"{found[0].tar}: {found[0].name!a} and {found[1].name!a} are images of one example: keep one, or give "
+            "each a name of its own"
+        )
+    return found[0] if found else None
+
+
+def _fields(members: dict[str, _Member]) -> Fields:
+    """What the .json says, with the captions of the .txt."""
+    fields = Fields()
+    if "json" in members:
+        where = f"{members['json'].name} in {members['json'].tar}"
+        try:
+            row = texts.parse_json(texts.decode(members["json"].read(), where))
+            if not isinstance(row, dict):
+                raise ValueError("not an object")
+        except ValueError as error:
+            raise UserError(f"{where}: not JSON that can be used ({error}); correct it there") from error
+        fields = pairs.read_fields(row, where)
+    for extension, key in _TEXTS.items():
+        if extension in members:
+            lines = texts.lines(
+                texts.decode(members[extension].read(), f"{members[extension].name} in {members[extension].tar}")
+            )
+            pairs.join_captions(fields.captions, pairs.sort_captions({key: lines}))
+    return fields

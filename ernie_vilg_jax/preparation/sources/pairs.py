@@ -145,7 +145,7 @@ def tell_captions(source: str, captions: Sequence[Mapping[str, Sequence[str]]]) 
     other += accented if len(accented) > _MANY * len(english) else []
     if other:
         logging.warning(
-            "%s: %d captions are in neither Chinese nor English, to judge by their letters, such as %r; they count as "
+            "%s: captions in neither Chinese nor English, to judge by their letters: %d, such as %r; they count as "
             "English ones, so leave them out if that is not meant",
             *(source, len(other), other[0][:60]),
         )

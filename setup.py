@@ -23,6 +23,7 @@ REQUIRES = [
     "clu>=0.0.12",
     "ml-collections>=1.1",
     "absl-py>=2.3",
+    "pyarrow>=17",  # parquet files of images
     "msgpack>=1.1",
     "safetensors>=0.5",
     "numpy>=2",

@@ -39,11 +39,8 @@ NEEDS_CLIENT = "needs the package gcsfs"
 URLS = [
     (["prepare", SMOKE, f"--output={URL}"], f"--output={URL} {LOCAL_ONLY}"),
     *(
-        (
-            ["prepare", SMOKE, f"--{name}={URL}", "--output=x"],
-            f"--config.data.sources.{name}.{option}={URL} {LOCAL_ONLY}",
-        )
-        for name, option in (("folder", "path"), ("tars", "path"), ("tfds", "dataset"))
+        (["prepare", SMOKE, f"--{name}={URL}", "--output=x"], f"--{name}={URL} {LOCAL_ONLY}")
+        for name in ("folder", "tars", "parquet", "tfds")
     ),
     (["annotate", f"--input={URL}", "--output=x"], "Apache Beam cannot open"),
     (["inspect_data", SMOKE, f"--config.data.path={URL}", "--output=x"], f"--config.data.path={URL} {LOCAL_ONLY}"),

@@ -43,9 +43,7 @@ def held_out_units(per_source: Sequence[Sequence[str]], fraction: float) -> set[
 
 
 def _held_out_records(ids: Sequence[str], fraction: float) -> set[str]:
-    """Single records, where all are of one concept; at least one, and not all."""
-    if fraction <= 0:
-        return set()
+    """Single records, where concepts hold out none or all of them; at least one, and not all."""
     if len(ids) < 2:
         logging.warning("there is one record, so none is held out, and training has nothing to validate with: add some")
         return set()
@@ -53,7 +51,9 @@ def _held_out_records(ids: Sequence[str], fraction: float) -> set[str]:
     count = sum(_fraction(f"split:{id}") < fraction for id in mine)
     chosen = set(mine[: min(max(count, 1), len(mine) - 1)])
     logging.warning(
-        "all %d records are of one concept: %d of them are held out, whatever they show", len(ids), len(chosen)
+        "the %d records cannot be split by concept, and %d of them are held out, whatever they show",
+        len(ids),
+        len(chosen),
     )
     return chosen
 
@@ -70,7 +70,7 @@ class Slot:
 def plan_shards(sources: Sequence[Source], fraction: float, num_shards: int) -> tuple[dict[str, list[Slot]], set[str]]:
     """File name -> slots in file order (grouped by source, hash order inside), and the held-out units.
 
-    Where all records are of one concept, single records are held out instead.
+    Where that would leave a split empty, as of records of one concept, single records are held out instead.
     """
     keys = [source.keys() for source in sources]
     seen: set[str] = set()
@@ -82,7 +82,9 @@ def plan_shards(sources: Sequence[Source], fraction: float, num_shards: int) -> 
                 raise UserError(f"source {source.name!r}: the record id {key.id!r} occurs twice; ids must be unique")
             seen.add(key.id)
     held = held_out_units([[key.concept for key in mine] for mine in keys], fraction)
-    alone = set() if held else _held_out_records(sorted(seen), fraction)
+    out = {key.id for mine in keys for key in mine if held.intersection(units(key.concept))}
+    if fraction > 0 and len(out) in (0, len(seen)):
+        held, out = set(), _held_out_records(sorted(seen), fraction)
     shards: dict[str, list[Slot]] = {
         records.shard_name(split, number, total): []
         for split, total in (("train", num_shards), ("holdout", HOLDOUT_SHARDS))
@@ -90,15 +92,9 @@ def plan_shards(sources: Sequence[Source], fraction: float, num_shards: int) -> 
     }
     for source_number, mine in enumerate(keys):
         for index, key in enumerate(mine):
-            out = key.id in alone or any(unit in held for unit in units(key.concept))
-            split, total = ("holdout", HOLDOUT_SHARDS) if out else ("train", num_shards)
+            split, total = ("holdout", HOLDOUT_SHARDS) if key.id in out else ("train", num_shards)
             number = int(_fraction(f"shard:{key.id}") * total)
             shards[records.shard_name(split, number, total)].append(Slot(source_number, index, key.id))
-    if not any(slots for name, slots in shards.items() if name.startswith("train-")):
-        raise UserError(
-            f"all {len(seen)} records are held out, and none is left to train on: lower config.data.holdout_fraction, "
-            "or give images of one kind a concept of their own"
-        )
     for slots in shards.values():
         slots.sort(key=lambda slot: (slot.source, _fraction(f"order:{slot.id}"), slot.id))
     return shards, held

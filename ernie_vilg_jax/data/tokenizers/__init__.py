@@ -66,6 +66,7 @@ def load_tokenizer(where: Any) -> Tokenizer:
     if isinstance(where, str | Path):
         folder, max_length = local(where, "config.tokenizer.path"), None
     else:
+        read_manifest(where.data.path)  # or else the folder is not a prepared one, and lacks more than a tokenizer
         folder, max_length = local(where.data.path, "config.data.path") / "tokenizer", int(where.tokenizer.max_length)
     fix = "run the command that made it again, or take the tokenizer directory of a checkpoint"
     try:
@@ -74,7 +75,7 @@ def load_tokenizer(where: Any) -> Tokenizer:
         if kind not in FILE_OF_KIND or not isinstance(length, int):
             raise ValueError(f"kind {kind!r:.50} and max_length {length!r:.50} are not those of a tokenizer")
         content = (folder / FILE_OF_KIND[kind]).read_bytes()
-        if max_length is not None and (folder.parent / MANIFEST).is_file():
+        if max_length is not None:
             stated = read_manifest(folder.parent).get("tokenizer", {}).get("fingerprint")
             if stated not in (None, tokenizer_sha256(tokenizer_files(folder))):
                 raise ValueError(f"it is not the one that {folder.parent / MANIFEST} states")

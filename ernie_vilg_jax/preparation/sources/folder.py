@@ -198,13 +198,7 @@ class FolderSource:
         return found[0]
 
     def _undecodable(self) -> list[str]:
-        broken = []
-        for file, path in self._images.items():
-            try:
-                pairs.image_size(path.read_bytes())
-            except ValueError:
-                broken.append(file)
-        return broken
+        return [file for file, path in self._images.items() if not pairs.is_decodable(path.read_bytes())]
 
     def keys(self) -> Sequence[Key]:
         return [Key(f"{self.name}/{pair.file}", pair.concept) for pair in self._pairs]
@@ -241,7 +235,10 @@ def _files(folder: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise error
 
-    for place, _, names in os.walk(folder, onerror=refuse):
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        if any(name.endswith(".array_record") for name in names):  # what `prepare` wrote, or writes
+            folders.clear()
+            continue
         yield from (Path(place) / name for name in names)
 
 

@@ -188,6 +188,14 @@ def image_size(data: bytes) -> tuple[int, int]:
         raise ValueError(str(error) or type(error).__name__) from error
 
 
+def is_decodable(data: bytes) -> bool:
+    try:
+        image_size(data)
+    except ValueError:
+        return False
+    return True
+
+
 def shrink(data: bytes, short_side: int) -> bytes:
     """The image with its shorter side at most `short_side`, as PNG; the bytes themselves when it is small enough."""
     from PIL import Image, ImageOps

@@ -13,26 +13,23 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import glob
-import os
-import re
 import tarfile
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ernie_vilg_jax import texts
-from ernie_vilg_jax.data.files import digest, file_sha256
+from ernie_vilg_jax.data.files import digest
 from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.preparation.sources import Key, Licence, pairs
+from ernie_vilg_jax.preparation.sources.archives import find_archives, hashes
 from ernie_vilg_jax.preparation.sources.pairs import Fields
 
 _TEXTS = {"txt": "caption", "caption": "caption", "zh.txt": "zh", "en.txt": "en"}
 """Extensions of captions, and what each says of their language."""
 _BLOCK = 512
-_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +58,7 @@ class _Example:
 
 @dataclasses.dataclass
 class TarSource:
-    """Options of the tars source: `path` is a tar, a folder of tars, or a pattern; the rest as for the folder source.
-
-    Patterns are those of shells (*, ?, [], **) and webdataset's {000..099}. A path that is there is none.
-    """
+    """Options of the tars source: `path` as for `find_archives`, the rest as for the folder source."""
 
     path: str = ""
     on_mismatch: str = "error"
@@ -77,22 +71,7 @@ class TarSource:
 
     @functools.cached_property
     def _tars(self) -> dict[str, str]:
-        """Path of each tar -> the name by which ids know it: its own, or where two have that, their path."""
-        given = Path(self.path).expanduser()
-        if self.path and given.is_dir():
-            found = sorted(str(file) for file in given.iterdir() if file.suffix == ".tar" and file.name[:2] != "._")
-        elif given.is_file():
-            found = [str(given)]
-        else:
-            found = sorted({file for one in _expanded(str(given)) for file in glob.glob(one, recursive=True)})
-        if not self.path or not found:
-            raise UserError(f"source 'tars': path={self.path!r} matches no file")
-        names = [str(Path(tar).with_suffix("")) for tar in found]
-        stems = [Path(tar).stem for tar in found]
-        if len(set(stems)) < len(stems):
-            root = os.path.commonpath([str(Path(tar).parent) for tar in found])
-            stems = [Path(name).relative_to(root).as_posix() for name in names]
-        return dict(zip(found, stems, strict=True))
+        return find_archives(self.name, self.path, ".tar")
 
     @functools.cached_property
     def _examples(self) -> list[_Example]:
@@ -113,7 +92,7 @@ class TarSource:
                         )
                 elif not fields.captions:
                     problems[pairs.NO_CAPTION].append(id)
-                elif self.on_mismatch == "skip" and not _decodable(image):
+                elif self.on_mismatch == "skip" and not pairs.is_decodable(image.read()):
                     problems[pairs.UNDECODABLE].append(id)
                 else:
                     concept = pairs.concept_of(self.name, fields.concept, fields.captions)
@@ -140,31 +119,10 @@ class TarSource:
         )
 
     def fingerprint(self) -> str:
-        hashes = []
-        for tar, name in self._tars.items():
-            hashes.append([f"{name}{Path(tar).suffix}" if "/" in name else Path(tar).name, file_sha256(Path(tar))])
-        return digest({"tars": hashes, "options": [self.on_mismatch, self.short_side, self.licence]})
+        return digest({"tars": hashes(self._tars), "options": [self.on_mismatch, self.short_side, self.licence]})
 
     def licences(self) -> list[Licence]:
         return [Licence(f"images of {Path(self.path).name}", self.licence or "yours to know", "", "")]
-
-
-def _decodable(member: _Member) -> bool:
-    try:
-        pairs.image_size(member.read())
-    except ValueError:
-        return False
-    return True
-
-
-def _expanded(pattern: str) -> Iterator[str]:
-    """The patterns of a pattern with {000..099}."""
-    found = _BRACES.search(pattern)
-    if not found:
-        yield pattern
-        return
-    for number in range(int(found[1]), int(found[2]) + 1):
-        yield from _expanded(f"{pattern[: found.start()]}{number:0{len(found[1])}d}{pattern[found.end() :]}")
 
 
 def _groups(tar: str) -> dict[str, dict[str, _Member]]:

@@ -6,11 +6,13 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from ml_collections import ConfigDict
 
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.preparation.prepare import prepare
 from ernie_vilg_jax.preparation.sources import examples
 from tests.preparation.sources.test_own_images import folder, ids, put
-from tests.small_data import picture
+from tests.small_data import make_config, picture
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "café ü") for form in ("NFC", "NFD"))
 
@@ -77,6 +79,14 @@ def test_files_that_macos_hides_are_left_out(tmp_path: Path):
     for name in ("._a.png", "._a.txt", "._captions.jsonl"):
         (tmp_path / name).write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
     assert ids(folder(tmp_path)) == ["folder/a.png"]
+
+
+def test_what_prepare_wrote_into_the_folder_is_not_read(tmp_path: Path):
+    put(tmp_path, a_png=picture(), a_txt="a", b_png=picture(), b_txt="b")
+    config = make_config(sources=(ConfigDict({"name": "folder", "path": str(tmp_path)}),))
+    manifest = prepare(config, tmp_path / "out")
+    assert (tmp_path / "out/preview.png").is_file() and ids(folder(tmp_path)) == ["folder/a.png", "folder/b.png"]
+    assert prepare(config, tmp_path / "out") == manifest
 
 
 @pytest.mark.parametrize("name", ["b.svg", "b.HEIC", "b.gif", "b.tiff"])

@@ -207,6 +207,9 @@ def test_a_concept_may_be_a_number():
     assert pairs.concept_of("folder", other.concept, other.captions) == "folder/a"
 
 
-def test_an_unknown_source_is_still_named():
-    with pytest.raises(UserError, match="choose one of"):
-        make_source({"name": "table"}, size=16)
+@pytest.mark.parametrize(
+    ("name", "option"), [("folder", "path"), ("tars", "path"), ("parquet", "path"), ("tfds", "dataset")]
+)
+def test_urls_in_a_config_are_refused_by_name(name: str, option: str):
+    with pytest.raises(UserError, match=rf"config\.data\.sources\.{name}\.{option}=gs://b/x is a URL"):
+        make_source({"name": name, option: "gs://b/x"}, size=16)

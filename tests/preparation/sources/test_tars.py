@@ -34,6 +34,18 @@ def test_tars_of_one_name_keep_their_captions(names: tuple[str, ...], tmp_path: 
     assert tars(tmp_path / "**" / "*.tar").fingerprint() != fingerprint
 
 
+def test_the_fingerprint_follows_the_ids(tmp_path: Path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_tar(tmp_path / name / "0.tar", {"1.png": picture(), "1.txt": name})
+    before = tars(tmp_path / "*" / "*.tar")
+    assert ids(before) == ["tars/a/0/1", "tars/b/0/1"]
+    fingerprint = before.fingerprint()
+    (tmp_path / "b").rename(tmp_path / "c")
+    after = tars(tmp_path / "*" / "*.tar")
+    assert ids(after) == ["tars/a/0/1", "tars/c/0/1"] and after.fingerprint() != fingerprint
+
+
 def test_tars_of_different_names_keep_their_ids_wherever_they_lie(tmp_path: Path):
     for name in ("a/0", "b/1"):
         (tmp_path / name).parent.mkdir()

@@ -1,9 +1,9 @@
 """Turns sources of pictures and captions into sharded records for training.
 
   python -m ernie_vilg_jax.prepare --config=configs/demo.py --output=data/demo
-  python -m ernie_vilg_jax.prepare --config=configs/demo.py --folder=my_pictures --output=data/mine
+  python -m ernie_vilg_jax.prepare --config=configs/demo.py --folder=my_images --output=data/mine
 
-The second takes your own pictures (docs/data.md says how captions are given) instead of the config's sources.
+The second takes your own images (docs/data.md says how captions are given) instead of the config's sources.
 Run the same command again after an interruption: finished shards are kept, and the result is the same, byte for byte.
 """
 

@@ -271,6 +271,13 @@ def test_another_tokenizer_than_the_manifest_states_is_refused(ready: ConfigDict
     assert load_tokenizer(tmp_path / "copy/tokenizer").vocab_size == model.vocab_size
 
 
+def test_a_folder_that_was_not_prepared_lacks_more_than_a_tokenizer(ready: ConfigDict, tmp_path: Path):
+    for path, message in ((tmp_path, "holds no manifest.json"), (tmp_path / "nowhere", "is not a directory: run")):
+        ready.data.path = str(path)
+        with pytest.raises(UserError, match=message):
+            load_tokenizer(ready)
+
+
 def test_the_config_decides_the_length_of_a_prepared_tokenizer(ready: ConfigDict):
     ready.tokenizer.max_length = 9
     assert load_tokenizer(ready).encode("a red star")[0].shape == (9,)

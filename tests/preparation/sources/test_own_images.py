@@ -265,6 +265,12 @@ def test_tfds_mistakes_are_one_sentence(dataset: Path, options: dict[str, Any], 
         tfds_source(dataset, **options).keys()
 
 
+def test_tfds_text_that_is_none_is_named(dataset: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ernie_vilg_jax.preparation.sources.tfds._nested", lambda example, name: b"a \xff cat")
+    with pytest.raises(UserError, match=r"example 0 of .*toy: its text cannot be used \('utf-8' codec can't decode"):
+        tfds_source(dataset).keys()
+
+
 def test_an_unknown_tfds_name_is_named(tmp_path: Path):
     with pytest.raises(UserError, match="dataset='no_such_dataset_here' cannot be opened"):
         tfds_source("no_such_dataset_here").keys()

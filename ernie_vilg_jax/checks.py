@@ -9,6 +9,7 @@ from numbers import Real
 from typing import Any
 
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.texts import fault
 
 
 def is_number(value: Any) -> bool:
@@ -46,6 +47,8 @@ def texts(said: str, value: Any) -> tuple[str, ...]:
     for one in found:
         if not isinstance(one, str):
             raise UserError(f"{said} must be a string or a list of strings, but holds a {type(one).__name__}: {one!r}")
+        if reason := fault(one):
+            raise UserError(f"{said}: {ascii(one)[:60]} is not text, for it holds {reason}; write it again")
     return found
 
 

@@ -136,7 +136,7 @@ def _parse(main: Main, positional: bool, argv: list[str]) -> list[str]:
         print(help_text(main, argv[0]))
         sys.exit(0)
     try:
-        argv = todays_names(argv, flags.FLAGS)
+        argv = todays_names(at_home(argv), flags.FLAGS)
         sys.argv[:] = argv  # ml_collections reads --config.x.y from there, whatever it is given
         check_configs(argv, flags.FLAGS)
         rest = flags.FLAGS(argv)
@@ -240,6 +240,15 @@ def config_folder() -> Path:
     """Where the configs of the package are: installed beside this module, or on top of a clone."""
     installed = Path(__file__).parent / "configs"
     return installed if installed.is_dir() else Path(__file__).parents[1] / "configs"
+
+
+def at_home(argv: Sequence[str]) -> list[str]:
+    """`argv` with ~ as the home folder, which shells leave alone after --flag=; in prompts it stays."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    pattern = re.compile(r"(--?(?!prompt|negative_prompt)[\w.]+=)?~(/.*)?", re.S)
+    found = [pattern.fullmatch(argument) for argument in argv[:end]]
+    home = str(Path.home())
+    return [f"{m[1] or ''}{home}{m[2] or ''}" if m else a for m, a in zip(found, argv, strict=False)] + list(argv[end:])
 
 
 def todays_names(argv: Sequence[str], flag_values: flags.FlagValues) -> list[str]:

@@ -38,7 +38,7 @@ def reach(path: epath.PathLike, flag: str) -> epath.Path:
     Raises UserError, naming `flag`, for a URL that cannot be reached: no package for it, no bucket, no permission.
     """
     if not is_url(path):
-        return epath.Path(path)
+        return epath.Path(path).expanduser()
     scheme = str(path).split("://", 1)[0]
     if scheme not in INSTALL:
         known = " or ".join(f"{name}://" for name in INSTALL)
@@ -65,7 +65,7 @@ def local(path: epath.PathLike, flag: str) -> Path:
             f"--{flag}={path} is a URL, and has to be a path on this machine: mount the bucket (gcsfuse), or take a "
             "local folder and copy it (gcloud storage cp --recursive)"
         )
-    return Path(path)
+    return Path(path).expanduser()
 
 
 def write_atomically(path: Path, data: bytes) -> None:

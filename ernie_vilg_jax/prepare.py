@@ -1,9 +1,9 @@
 """Turns sources of pictures and captions into sharded records for training.
 
   python -m ernie_vilg_jax.prepare --config=configs/demo.py --output=data/demo
-  python -m ernie_vilg_jax.prepare --config=configs/demo.py --folder=my_pictures --output=data/mine
+  python -m ernie_vilg_jax.prepare --config=configs/demo.py --folder=my_images --output=data/mine
 
-The second takes your own pictures (docs/data.md says how captions are given) instead of the config's sources.
+The second takes your own images (docs/data.md says how captions are given) instead of the config's sources.
 Run the same command again after an interruption: finished shards are kept, and the result is the same, byte for byte.
 """
 
@@ -14,16 +14,20 @@ from ml_collections import ConfigDict, config_flags
 
 from ernie_vilg_jax import cli
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.paths import local
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to prepare: configs/NAME.py, optionally :argument.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", required=True)
 _FOLDER = flags.DEFINE_string("folder", None, "Take this folder of captioned images instead of config.data.sources.")
-_TARS = flags.DEFINE_string("tars", None, "Take these webdataset tars (a path or a glob) instead.")
+_TARS = flags.DEFINE_multi_string("tars", None, "Take these webdataset tars (a path or a quoted pattern) instead.")
+_PARQUET = flags.DEFINE_string("parquet", None, "Take these parquet files (a path or a quoted pattern) instead.")
 _TFDS = flags.DEFINE_string("tfds", None, "Take this TFDS name, or the folder of a prepared TFDS dataset, instead.")
 _ON_MISMATCH = flags.DEFINE_enum(
-    "on_mismatch", "error", ["error", "skip"], "With --folder or --tars: what to do about unpaired or unreadable files."
+    "on_mismatch", "error", ["error", "skip"], "With own images: what to do about unpaired or unreadable files."
 )
 flags.mark_flag_as_required("config")
+FLAGS = {"folder": _FOLDER, "tars": _TARS, "parquet": _PARQUET, "tfds": _TFDS}
+"""Each names a source of own data, in place of the config's."""
 
 
 def main(argv: list[str]) -> None:
@@ -40,8 +44,8 @@ def main(argv: list[str]) -> None:
 
 
 def own_sources() -> tuple[ConfigDict, ...]:
-    """The source that --folder, --tars or --tfds names, or ()."""
-    given = [name for name, flag in (("folder", _FOLDER), ("tars", _TARS), ("tfds", _TFDS)) if flag.value]
+    """The source that one of FLAGS names, or ()."""
+    given = [name for name, flag in FLAGS.items() if flag.value]
     if len(given) > 1:
         raise UserError(
             f"--{given[0]} and --{given[1]} exclude each other: prepare one after the other, or name both "
@@ -49,11 +53,17 @@ def own_sources() -> tuple[ConfigDict, ...]:
         )
     options = {"on_mismatch": _ON_MISMATCH.value}
     if _FOLDER.value:
-        return (ConfigDict({"name": "folder", "path": _FOLDER.value, **options}),)
+        return (ConfigDict({"name": "folder", "path": str(local(_FOLDER.value, "folder")), **options}),)
     if _TARS.value:
-        return (ConfigDict({"name": "tars", "path": _TARS.value, **options}),)
+        if len(_TARS.value) > 1:  # a shell writes --tars={0..3}.tar out as four flags
+            raise UserError(
+                f"--tars was given {len(_TARS.value)} times: put the pattern in quotes, --tars='s-{{0..3}}.tar'"
+            )
+        return (ConfigDict({"name": "tars", "path": str(local(_TARS.value[0], "tars")), **options}),)
+    if _PARQUET.value:
+        return (ConfigDict({"name": "parquet", "path": str(local(_PARQUET.value, "parquet")), **options}),)
     if _TFDS.value:
-        return (ConfigDict({"name": "tfds", "dataset": _TFDS.value}),)
+        return (ConfigDict({"name": "tfds", "dataset": str(local(_TFDS.value, "tfds"))}),)
     return ()
 
 

@@ -30,7 +30,9 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
 from ernie_vilg_jax import cli
+from ernie_vilg_jax.data.manifests import read_manifest
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.paths import reach
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, then a colon and what to train.", lock_config=True
@@ -69,6 +71,9 @@ def main(argv: list[str]) -> None:
         raise UserError("--workdir is missing: name a folder for checkpoints and logs, such as --workdir=runs/demo")
     if not config.data.path and not DRY_RUN.value:
         raise UserError("--config.data.path is missing: name the folder that `python -m ernie_vilg_jax.prepare` wrote")
+    if not DRY_RUN.value:
+        reach(workdir, "workdir")  # both before anything is loaded that takes seconds
+        read_manifest(config.data.path)
 
     if TOPOLOGY.value:
         print_plan(config)

@@ -335,6 +335,16 @@ def test_help_of_a_program_run_by_path(tmp_path):
     assert "tool.py --word=hello" in done.stdout and "What to say." in done.stdout
 
 
+def test_the_home_folder_may_be_written_as_a_tilde(monkeypatch, capsys):
+    monkeypatch.setenv("HOME", "/home/cat")
+    given = ["sample", "--output=~/x", "-output=~", "~/run", "--config.data.path=~/d a", "--config=~/c.py:base"]
+    left = ["--prompt=~/art", "--negative_prompt=~", "--x=a~/b", "--x=~user/b", "~~", "--", "~/y"]
+    home = ["--output=/home/cat/x", "-output=/home/cat", "/home/cat/run", "--config.data.path=/home/cat/d a"]
+    assert cli.at_home([*given, *left]) == ["sample", *home, "--config=/home/cat/c.py:base", *left]
+    assert run(monkeypatch, say, "--word=~/run") == 0
+    assert capsys.readouterr().out == "/home/cat/run\n"
+
+
 def test_old_names_are_read_with_one_note(monkeypatch, capsys, tmp_path):
     """--config=demo:stage2 and --config.stage2.x, of version 0.1, from any folder."""
     monkeypatch.chdir(tmp_path)

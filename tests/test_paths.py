@@ -30,6 +30,12 @@ def test_what_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
         paths.reach("gs://bucket/run", "workdir")
 
 
+def test_the_home_folder_may_be_written_as_a_tilde(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert paths.local("~/x", "output") == tmp_path / "x"
+    assert str(paths.reach("~/x", "workdir")) == f"{tmp_path}/x"
+
+
 URL = "gs://bucket/x"
 DEMO = "ernie_vilg_jax/assets/demo"
 SMOKE = "--config=configs/demo.py:base,smoke"
@@ -39,11 +45,8 @@ NEEDS_CLIENT = "needs the package gcsfs"
 URLS = [
     (["prepare", SMOKE, f"--output={URL}"], f"--output={URL} {LOCAL_ONLY}"),
     *(
-        (
-            ["prepare", SMOKE, f"--{name}={URL}", "--output=x"],
-            f"--config.data.sources.{name}.{option}={URL} {LOCAL_ONLY}",
-        )
-        for name, option in (("folder", "path"), ("tars", "path"), ("tfds", "dataset"))
+        (["prepare", SMOKE, f"--{name}={URL}", "--output=x"], f"--{name}={URL} {LOCAL_ONLY}")
+        for name in ("folder", "tars", "parquet", "tfds")
     ),
     (["annotate", f"--input={URL}", "--output=x"], "Apache Beam cannot open"),
     (["inspect_data", SMOKE, f"--config.data.path={URL}", "--output=x"], f"--config.data.path={URL} {LOCAL_ONLY}"),

@@ -119,7 +119,7 @@ def make_loader(
       train: shuffle, drop captions, drop the last incomplete batch. Otherwise: stored order, no dropout, all batches.
     """
     example = _example(config, tokenizer, split, train=train)
-    weights = {name: float(weight) for name, weight in dict(config.data.weights or {}).items()}
+    weights = _weights(config, example.source)
     if train and weights and epochs is None:
         stream = _weighted(example, weights, seed)
     else:
@@ -171,6 +171,14 @@ class ProcessRows(grain.MapDataset[Batch]):
             return self.slice(index)
         batch, place = divmod(index, len(self._rows))
         return self._parent[batch * self._batch_size + self._rows[place]]
+
+
+def _weights(config: Any, source: RecordSource) -> dict[str, float]:
+    """`config.data.weights`, without those of the config's own sources where the data is of others."""
+    weights = {name: float(weight) for name, weight in dict(config.data.weights or {}).items()}
+    if read_manifest(config.data.path).get("own_data"):
+        return {name: weight for name, weight in weights.items() if name in source.positions}
+    return weights
 
 
 def _weighted(example: ExampleMaker, weights: Mapping[str, float], seed: int) -> Any:

@@ -91,7 +91,7 @@ def check_shards(path: str | Path, split: str, *, verify: bool = True) -> list[d
       verify: also compare sha256, which reads every byte; a shard that did not change since is not read again by this
         process. Without it, a shard of the right size counts as whole.
     """
-    directory, manifest = Path(path), read_manifest(path)
+    directory, manifest = local(path, "config.data.path"), read_manifest(path)
     if split not in manifest["splits"]:
         raise UserError(f"{directory} has no split {split!r}, only {sorted(manifest['splits'])}")
     shards = manifest["splits"][split]["shards"]

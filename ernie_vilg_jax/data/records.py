@@ -19,7 +19,7 @@ from ernie_vilg_jax.data.files import file_sha256
 from ernie_vilg_jax.data.manifests import check_shards, read_manifest, redo
 from ernie_vilg_jax.errors import UserError, file_error, file_errors
 from ernie_vilg_jax.knowledge.words import LANGUAGES
-from ernie_vilg_jax.paths import discard
+from ernie_vilg_jax.paths import discard, local
 
 _REQUIRED = ("id", "image", "captions", "concept", "source")
 
@@ -144,7 +144,7 @@ class RecordSource:
         """`verify`: see `check_shards`."""
         from grain import sources
 
-        self._directory = Path(path)
+        self._directory = local(path, "config.data.path")
         self.split = split
         self._shards = [shard for shard in check_shards(path, split, verify=verify) if shard["records"]]
         if not self._shards:

@@ -5,6 +5,7 @@ Each function reads folders, writes one, and returns the text for the user.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -42,8 +43,11 @@ def import_text_encoder(source: str | Path, output: epath.PathLike, *, max_lengt
     target, source = components.free(output, source, overwrite), Path(source)
     their_config, tensors = read_config(source), open_tensors(source)
     if not any((source / name).is_file() for name in VOCABULARIES):
-        raise UserError(f"{source} holds no vocab.txt: put the vocabulary of the text encoder beside it")
-    tokenizer = tokenizers.BertTokenizer(tokenizers.bert_vocabulary(str(source)), max_length)
+        raise UserError(
+            f"{source} holds no vocab.txt or tokenizer.json: put the vocabulary that the text encoder reads with "
+            "beside it"
+        )
+    tokenizer = tokenizers.BertTokenizer(tokenizers.read_vocabulary(str(source)), max_length)
     fields, params = bert.read(their_config, tensors, tokenizer.vocab_size, max_length)
     config = default_config()
     config.model.text_encoder.update(fields)
@@ -121,8 +125,9 @@ def export_text_encoder(checkpoint: str | Path, output: epath.PathLike, *, overw
     sizes = (config.tokenizer.vocab_size, config.tokenizer.max_length, tokenizer.pad_id)
     folder = bert.write(config.model.text_encoder, params, *sizes)
     words, more = checkpointing.pack_tokenizer(tokenizer), {}
-    if "vocab.txt" in words:  # otherwise a SentencePiece model, which BERT's tokenizer cannot read
-        settings = {"tokenizer_class": "BertTokenizer", "model_max_length": tokenizer.max_length}
+    if isinstance(tokenizer, tokenizers.BertTokenizer):  # else of SentencePiece, which BERT's does not read
+        settings: dict[str, Any] = {"tokenizer_class": "BertTokenizer", "model_max_length": tokenizer.max_length}
+        settings |= tokenizer.vocabulary.options()
         more["vocab.txt"] = words["vocab.txt"].tobytes()
         more["tokenizer_config.json"] = (json.dumps(settings, indent=2) + "\n").encode()
     size = write_folder(target, *folder, FILES[1], more)

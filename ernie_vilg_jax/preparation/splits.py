@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 
+from absl import logging
+
 from ernie_vilg_jax.data import records
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.preparation.sources import Source
@@ -40,6 +42,22 @@ def held_out_units(per_source: Sequence[Sequence[str]], fraction: float) -> set[
     return held
 
 
+def _held_out_records(ids: Sequence[str], fraction: float) -> set[str]:
+    """Single records, where concepts hold out none or all of them; at least one, and not all."""
+    if len(ids) < 2:
+        logging.warning("there is one record, so none is held out, and training has nothing to validate with: add some")
+        return set()
+    mine = sorted(ids, key=lambda id: _fraction(f"split:{id}"))
+    count = sum(_fraction(f"split:{id}") < fraction for id in mine)
+    chosen = set(mine[: min(max(count, 1), len(mine) - 1)])
+    logging.warning(
+        "the %d records cannot be split by concept, and %d of them are held out, whatever they show",
+        len(ids),
+        len(chosen),
+    )
+    return chosen
+
+
 @dataclasses.dataclass(frozen=True)
 class Slot:
     """Where one record goes."""
@@ -50,7 +68,10 @@ class Slot:
 
 
 def plan_shards(sources: Sequence[Source], fraction: float, num_shards: int) -> tuple[dict[str, list[Slot]], set[str]]:
-    """File name -> slots in file order (grouped by source, hash order inside), and the held-out units."""
+    """File name -> slots in file order (grouped by source, hash order inside), and the held-out units.
+
+    Where that would leave a split empty, as of records of one concept, single records are held out instead.
+    """
     keys = [source.keys() for source in sources]
     seen: set[str] = set()
     for source, mine in zip(sources, keys, strict=True):
@@ -61,6 +82,9 @@ def plan_shards(sources: Sequence[Source], fraction: float, num_shards: int) -> 
                 raise UserError(f"source {source.name!r}: the record id {key.id!r} occurs twice; ids must be unique")
             seen.add(key.id)
     held = held_out_units([[key.concept for key in mine] for mine in keys], fraction)
+    out = {key.id for mine in keys for key in mine if held.intersection(units(key.concept))}
+    if fraction > 0 and len(out) in (0, len(seen)):
+        held, out = set(), _held_out_records(sorted(seen), fraction)
     shards: dict[str, list[Slot]] = {
         records.shard_name(split, number, total): []
         for split, total in (("train", num_shards), ("holdout", HOLDOUT_SHARDS))
@@ -68,8 +92,7 @@ def plan_shards(sources: Sequence[Source], fraction: float, num_shards: int) -> 
     }
     for source_number, mine in enumerate(keys):
         for index, key in enumerate(mine):
-            out = any(unit in held for unit in units(key.concept))
-            split, total = ("holdout", HOLDOUT_SHARDS) if out else ("train", num_shards)
+            split, total = ("holdout", HOLDOUT_SHARDS) if key.id in out else ("train", num_shards)
             number = int(_fraction(f"shard:{key.id}") * total)
             shards[records.shard_name(split, number, total)].append(Slot(source_number, index, key.id))
     for slots in shards.values():

@@ -269,6 +269,29 @@ def test_weights_set_the_share_of_each_source(tmp_path: Path, tokenizer: Tokeniz
     assert mixed == indices(take(make_loader(config, tokenizer, batch_size=4, seed=0), 10))
 
 
+@pytest.mark.parametrize("weights", [{"emoji": 3.0, "scenes": 1.0}, {"emoji": 3.0, "folder": 2.0}, {"folder": 0.5}, {}])
+def test_weights_of_the_configs_own_sources_do_not_stop_other_data(
+    weights: dict[str, float], tmp_path: Path, tokenizer: Tokenizer
+):
+    images = tmp_path / "images"
+    images.mkdir()
+    for n in range(12):
+        (images / f"{n}.png").write_bytes(picture())
+        (images / f"{n}.txt").write_text(f"picture {n}")
+    own = make_config(sources=(ConfigDict({"name": "folder", "path": str(images)}),))
+    for own_data in (True, False):
+        path = tmp_path / f"out{own_data}"
+        prepare(own, path, own_data=own_data)
+        config = make_config(path=str(path), weights=ConfigDict(weights))
+        if not own_data:
+            config.data.sources = own.data.sources
+        if own_data or set(weights) <= {"folder"}:
+            assert len(indices(take(make_loader(config, tokenizer, batch_size=4, seed=0), 3))) == 12
+        else:
+            with pytest.raises(UserError, match="weights names 'emoji'"):
+                make_loader(config, tokenizer, batch_size=4, seed=0)
+
+
 def test_transparency_is_laid_on_white_and_orientation_obeyed():
     clear = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
     buffer = io.BytesIO()

@@ -9,7 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax.data import tokenizers
-from ernie_vilg_jax.data.tokenizers import BertTokenizer, SentencePieceTokenizer, Tokenizer, load_tokenizer
+from ernie_vilg_jax.data.tokenizers import BertTokenizer, SentencePieceTokenizer, Tokenizer, Vocabulary, load_tokenizer
 from ernie_vilg_jax.errors import UserError
 
 CAPTIONS = [
@@ -31,7 +31,7 @@ def sentencepiece() -> SentencePieceTokenizer:
 
 @pytest.fixture(scope="module")
 def bert() -> BertTokenizer:
-    return BertTokenizer(VOCABULARY, 10)
+    return BertTokenizer(Vocabulary(VOCABULARY), 10)
 
 
 @pytest.fixture(params=["sentencepiece", "bert"])
@@ -101,10 +101,26 @@ def test_case_and_width_do_not_matter(sentencepiece: SentencePieceTokenizer):
 
 
 def test_parts_of_speech_have_pieces_of_their_own(sentencepiece: SentencePieceTokenizer):
-    for symbol in tokenizers.PART_OF_SPEECH_SYMBOLS:
-        ids, mask, _ = sentencepiece.encode(f"{symbol}")
-        assert mask.sum() <= 4  # begin, (space,) symbol, end
-        assert symbol in sentencepiece.decode(ids)
+    assert len(set(sentencepiece.symbol_ids.values())) == len(tokenizers.PART_OF_SPEECH_SYMBOLS)
+
+
+TYPED = ["[n]", "a [n]红[a]b", "[PAD]", "[CLS] red [SEP]", "[unused1]", "[MASK]猫", "<s>", "</s>", "<unk>", "<0x41>"]
+
+
+@pytest.mark.parametrize("text", TYPED)
+def test_special_tokens_that_a_person_types_are_text(text: str):
+    symbols = [*tokenizers.PART_OF_SPEECH_SYMBOLS, "[unused1]"]
+    letters = sorted({letter for letter in "".join(TYPED).lower() if letter.strip()})
+    words = [*VOCABULARY.split("\n"), *symbols, *letters, *(f"##{letter}" for letter in letters)]
+    bert = BertTokenizer(Vocabulary("\n".join(dict.fromkeys(words))), 64)
+    sentencepiece = tokenizers.train_sentencepiece([*CAPTIONS, "b"], 420, 64)
+    for tokenizer, special in ((bert, [0, 1, 2, 3, 4]), (sentencepiece, [0, 1, 2, 3])):
+        ids, spans = tokenizer.pieces(text)
+        assert not {*special, *tokenizer.symbol_ids.values()} & set(ids)
+        assert tokenizer.encode(text)[0][1 : 1 + len(ids)].tolist() == ids
+        assert tokenizer.decode(ids).replace(" ", "").lower() == text.replace(" ", "").lower()
+        seen = [text[start:end].strip() for start, end in dict.fromkeys(spans)]
+        assert "".join(seen) == text.replace(" ", "")
 
 
 def test_training_depends_on_the_set_of_captions_alone():
@@ -141,33 +157,29 @@ def test_special_ids(sentencepiece: SentencePieceTokenizer):
     assert sentencepiece.pad_id == 0 and ids[0] == 2 and ids[mask.sum() - 1] == 3
 
 
-def test_a_vocabulary_with_repeated_lines_is_refused():
-    with pytest.raises(UserError, match="repeats a line"):
-        BertTokenizer(VOCABULARY + "\n猫\n猫", 10)
-
-
 def test_bert_is_prepared_from_a_vocabulary_file_or_its_folder(tmp_path: Path):
     (tmp_path / "vocab.txt").write_text(VOCABULARY, encoding="utf-8")
     for path in (tmp_path, tmp_path / "vocab.txt"):
         settings = ConfigDict({"kind": "bert", "path": str(path), "max_length": 10, "vocab_size": 17})
-        assert tokenizers.prepare_tokenizer(settings, []).vocab_size == 17
+        tokenizer = tokenizers.given_tokenizer(settings)
+        assert tokenizer is not None and tokenizer.vocab_size == 17
 
 
 def test_a_vocabulary_of_another_size_than_the_config_says_is_refused(tmp_path: Path):
     (tmp_path / "vocab.txt").write_text(VOCABULARY, encoding="utf-8")
     settings = ConfigDict({"kind": "bert", "path": str(tmp_path), "max_length": 10, "vocab_size": 21128})
     with pytest.raises(UserError, match=r"17 tokens.*vocab_size=21128"):
-        tokenizers.prepare_tokenizer(settings, [])
+        tokenizers.given_tokenizer(settings)
 
 
 def test_mistakes_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     settings = ConfigDict({"kind": "bert", "path": "", "max_length": 10, "vocab_size": 17})
     with pytest.raises(UserError, match=r"tokenizer\.path is empty"):
-        tokenizers.prepare_tokenizer(settings, [])
+        tokenizers.given_tokenizer(settings)
     settings.kind = "words"
     with pytest.raises(UserError, match="kind='words'"):
-        tokenizers.prepare_tokenizer(settings, [])
+        tokenizers.given_tokenizer(settings)
     with pytest.raises(UserError, match="no captions"):
         tokenizers.train_sentencepiece(["", "  "], 100, 16)
     with pytest.raises(UserError, match="max_length=2"):
@@ -257,6 +269,13 @@ def test_another_tokenizer_than_the_manifest_states_is_refused(ready: ConfigDict
     ):
         load_tokenizer(ready)
     assert load_tokenizer(tmp_path / "copy/tokenizer").vocab_size == model.vocab_size
+
+
+def test_a_folder_that_was_not_prepared_lacks_more_than_a_tokenizer(ready: ConfigDict, tmp_path: Path):
+    for path, message in ((tmp_path, "holds no manifest.json"), (tmp_path / "nowhere", "is not a directory: run")):
+        ready.data.path = str(path)
+        with pytest.raises(UserError, match=message):
+            load_tokenizer(ready)
 
 
 def test_the_config_decides_the_length_of_a_prepared_tokenizer(ready: ConfigDict):

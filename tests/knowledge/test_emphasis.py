@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ernie_vilg_jax.data.tokenizers import BertTokenizer, Tokenizer, train_sentencepiece
+from ernie_vilg_jax.data.tokenizers import BertTokenizer, Tokenizer, Vocabulary, train_sentencepiece
 from ernie_vilg_jax.knowledge.emphasis import emphasise
 
 CAPTION = "灰色的猫和a brown dog"
@@ -13,7 +13,7 @@ VOCABULARY = f"[PAD] {UNUSED} [UNK] [CLS] [SEP] [MASK] 灰 色 的 猫 和 a bro
 @pytest.fixture(scope="module", params=["sentencepiece", "bert"])
 def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
     if request.param == "bert":
-        return BertTokenizer(VOCABULARY, 24)
+        return BertTokenizer(Vocabulary(VOCABULARY), 24)
     return train_sentencepiece([CAPTION, "a dog and a brown cat", "灰色的猫", "棕色的狗"], 320, 24)
 
 

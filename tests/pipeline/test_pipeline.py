@@ -311,6 +311,9 @@ def test_what_on_step_raises_ends_the_call(pipe: Pipeline) -> None:
         ({"grid": "cubic"}, "grid='cubic' must be one of trailing, leading"),
         ({"negative_prompt": ["a", "b", "c"]}, "negative_prompt: 3 were given for 1 prompts; give one for all, or one"),
         ({"negative_prompt": 3}, "negative_prompt must be a string or a list of strings"),
+        ({"prompts": "a\ud83d cat"}, r"prompts: 'a\\ud83d cat' is not text, for it holds half of a character"),
+        ({"prompts": ["a", "b\0"]}, r"prompts: 'b\\x00' is not text, for it holds a NUL"),
+        ({"negative_prompt": "\udcff"}, r"negative_prompt: '\\udcff' is not text"),
     ],
 )
 def test_impossible_requests_say_why(pipe: Pipeline, arguments: dict[str, Any], message: str) -> None:

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,65 @@ def test_a_joint_concept_is_held_out_with_any_of_its_units():
 
 class Stop(Exception):
     pass
+
+
+class Alike:
+    """Records of one concept."""
+
+    name = "toy"
+
+    def __init__(self, count: int, concept: str = "toy/one caption") -> None:
+        self._count, self._concept = count, concept
+
+    def keys(self) -> list[Key]:
+        return [Key(str(number), self._concept) for number in range(self._count)]
+
+
+@pytest.mark.parametrize(
+    ("count", "fraction", "out"), [(40, 0.1, range(1, 12)), (2, 0.9, [1]), (3, 1e-9, [1]), (9, 0.0, [0])]
+)
+@pytest.mark.parametrize("concept", ["toy/one caption", "a+b", "held out by its hash 3"])
+def test_of_records_of_one_concept_single_ones_are_held_out(
+    count: int, fraction: float, out: Sequence[int], concept: str, caplog: pytest.LogCaptureFixture
+):
+    plan, held = splits.plan_shards([Alike(count, concept)], fraction, 2)  # type: ignore[list-item]
+    sizes = {
+        split: sum(len(slots) for name, slots in plan.items() if name.startswith(split)) for split in ("train", "hold")
+    }
+    assert sizes["hold"] in out and sizes["train"] == count - sizes["hold"] and not held
+    assert ("cannot be split by concept" in caplog.text) == (fraction > 0)
+    again = splits.plan_shards([Alike(count, concept)], fraction, 2)  # type: ignore[list-item]
+    assert again[0] == plan
+
+
+def test_one_record_is_told(caplog: pytest.LogCaptureFixture):
+    splits.plan_shards([Alike(1)], 0.1, 2)  # type: ignore[list-item]
+    assert "there is one record, so none is held out" in caplog.text
+
+
+def test_a_vocabulary_that_does_not_know_the_captions_is_told(
+    config: ConfigDict, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    words = "[PAD] [UNK] [CLS] [SEP] [MASK] " + " ".join("abcdefghijklmnopqrstuvwxyz")
+    words = " ".join([words, *(f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz")])
+    (tmp_path / "vocab.txt").write_text(words.replace(" ", "\n"))
+    config.tokenizer.update(kind="bert", path=str(tmp_path), vocab_size=57)
+    prepare(config, tmp_path / "out")
+    assert "does not know" in caplog.text and str(tmp_path) in caplog.text
+    caplog.clear()
+    prepare(make_config(), tmp_path / "trained")
+    config.tokenizer.update(kind="sentencepiece", path=str(tmp_path / "trained/tokenizer"), vocab_size=400)
+    prepare(config, tmp_path / "again")
+    assert "does not know" not in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["bert", "sentencepiece"])
+def test_a_wrong_tokenizer_is_told_before_anything_is_written(kind: str, config: ConfigDict, tmp_path: Path):
+    config.tokenizer.update(kind=kind, path=str(tmp_path))
+    (tmp_path / "vocab.txt").write_text("a\n")
+    with pytest.raises(UserError, match=r"lacks \[PAD\]|no tokenizer in"):
+        prepare(config, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_an_interrupted_run_resumes_to_the_same_bytes(

@@ -70,7 +70,7 @@ def test_what_is_not_here_is_not_checked(make_config: MakeConfig, tmp_path: Path
     config = make_config("base", **{"data.path": str(tmp_path / "data")})
     found = make_plan(config, tmp_path / "run", elsewhere())
     assert len(found.unchecked) == 3 and "as far as was checked" in found.text()
-    with pytest.raises(UserError, match="no tokenizer in"):
+    with pytest.raises(UserError, match="is not a directory"):
         make_plan(config, tmp_path / "run", here())
     config.data.path = ""
     assert "--config.data.path is not given" in make_plan(config, None, here()).unchecked[0]

@@ -60,6 +60,7 @@ REGISTRY: dict[str, str] = {
     "scenes": "ernie_vilg_jax.preparation.sources.scenes:SceneSource",
     "folder": "ernie_vilg_jax.preparation.sources.folder:FolderSource",
     "tars": "ernie_vilg_jax.preparation.sources.tars:TarSource",
+    "parquet": "ernie_vilg_jax.preparation.sources.parquet:ParquetSource",
     "tfds": "ernie_vilg_jax.preparation.sources.tfds:TfdsSource",
 }
 """Source name -> "module:class", imported when used. The class takes the options of the config as keywords."""

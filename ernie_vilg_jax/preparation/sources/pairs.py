@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
-import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import logging
 
+from ernie_vilg_jax import texts
 from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.images import encode_png
+from ernie_vilg_jax.images import decode_image, encode_png
 from ernie_vilg_jax.knowledge.words import LANGUAGES, language_of
 from ernie_vilg_jax.preparation.sources import Licence
+from ernie_vilg_jax.preparation.sources.tables import CAPTION_KEYS
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-_NEUTRAL_KEYS = ("caption", "captions", "text")
+OTHER_SUFFIXES = (
+    *(".svg", ".gif", ".heic", ".heif", ".avif", ".bmp", ".tif", ".tiff", ".jxl", ".jp2", ".ico", ".psd"),
+    *(".raw", ".dng", ".cr2", ".nef", ".exr", ".hdr", ".jfif", ".apng"),
+)
+"""Of images that are not read, so that they are told as what they are."""
+UNREAD = "images that are not PNG, JPEG or WebP and have to be converted"
+NO_IMAGE, NO_CAPTION = "captions without an image", "images without a caption"
+UNDECODABLE = "images that cannot be decoded"
+_OTHER_LETTERS = re.compile(
+    r"[\u0370-\u1dff\u2c00-\u2dff\u3040-\u30ff\u3130-\u318f\ua490-\uabff\uac00-\ud7af\ufb1d-\ufdff\ufe70-\ufefc]"
+)
+"""Of alphabets other than the Latin one, and not Han characters: Greek to Georgian, kana, Hangul."""
+_ACCENTED = re.compile(r"[À-ÖØ-öø-ɏḀ-ỿ]")
+_MANY = 0.05
+"""The share of captions with accents from which on they are not just an English text's loan words."""
 
 
 @dataclasses.dataclass
@@ -29,7 +45,7 @@ class Options:
       on_mismatch: "error", or "skip": leave out, with a report, images without captions, captions without images and
         images that cannot be decoded.
       short_side: shrink images whose shorter side is larger, in pixels; 0 = keep the files' bytes.
-      licence: SPDX identifier of the pictures, for the records.
+      licence: SPDX identifier of the images, for the records.
     """
 
     path: str = ""
@@ -46,40 +62,121 @@ class Options:
         return [Licence(f"images of {Path(self.path).name}", self.licence or "yours to know", "", "")]
 
 
+@dataclasses.dataclass(frozen=True)
+class Fields:
+    """What a row of a table, or the JSON of an image, says of it."""
+
+    captions: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    concept: str = ""
+    objects: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+
+def read_fields(row: Mapping[str, Any], where: str) -> Fields:
+    """Raises UserError, naming `where`, for values that cannot be used."""
+    try:
+        concept = row.get("concept")
+        if concept is not None and not isinstance(concept, str | int | float):
+            raise ValueError(f"concept must be text, not {type(concept).__name__}")
+        return Fields(sort_captions(row), "" if concept is None else str(concept), read_objects(row.get("objects")))
+    except ValueError as error:
+        raise UserError(f"{where}: {error}; correct it there") from error
+
+
 def sort_captions(fields: Mapping[str, Any]) -> dict[str, list[str]]:
     """Captions of a caption file's row: "zh" and "en" as they say, "caption" or "text" by their characters.
 
-    Each value is a string or a list of strings; blanks are dropped.
+    Each value is a string or a list of strings; blanks are dropped. ValueError for anything else.
     """
     captions: dict[str, list[str]] = {}
-
-    def add(language: str | None, value: Any) -> None:
-        texts = [] if value is None else value if isinstance(value, list) else [value]
-        for text in texts:
+    for key in CAPTION_KEYS:
+        value = fields.get(key)
+        for text in [] if value is None else value if isinstance(value, list) else [value]:
             if not isinstance(text, str):
                 raise ValueError(f"a caption must be text, not {type(text).__name__}")
-            if text.strip():
-                captions.setdefault(language or language_of(text), []).append(text.strip())
-
-    for language in LANGUAGES:
-        add(language, fields.get(language))
-    for key in _NEUTRAL_KEYS:
-        add(None, fields.get(key))
+            if reason := texts.fault(text):
+                raise ValueError(f"a caption holds {reason}")
+            if text := texts.clean(text):
+                captions.setdefault(key if key in LANGUAGES else language_of(text), []).append(text)
     return captions
 
 
-def objects_of(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The row's own "objects" (see `Record`), if any."""
-    return fields["objects"] if isinstance(fields.get("objects"), list) else []
+def join_captions(captions: dict[str, list[str]], more: Mapping[str, Sequence[str]]) -> None:
+    """Adds the captions of another file about the same image, without those that are there."""
+    for language, others in more.items():
+        mine = captions.setdefault(language, [])
+        mine += [text for text in others if text not in mine]
 
 
-def concept_of(source: str, fields: Mapping[str, Any], captions: Mapping[str, list[str]]) -> str:
+def read_objects(value: Any) -> list[dict[str, Any]]:
+    """A row's objects as in `Record`, names as text or by language. ValueError where they are not of this form."""
+    if value is None or value == "":
+        return []
+    if not isinstance(value, list):
+        raise ValueError(f"objects must be a list (in captions.jsonl), not {type(value).__name__}")
+    objects = []
+    for item in value:
+        if not isinstance(item, dict) or "box" not in item:
+            raise ValueError(
+                'each of objects must be as {"name": {"en": "cat"}, "box": [x0, y0, x1, y1]}, not '
+                f"{ascii(item)[:60]}"
+            )
+        box, score, name = item["box"], item.get("score", 1.0), item.get("name", {})
+        if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+            raise ValueError(f"the box {ascii(box)[:60]} is not four numbers")
+        if min(box) < -_ROUNDING or max(box) > 1 + _ROUNDING:
+            raise ValueError(f"the box {box} is not in fractions of the image, from 0 to 1: divide pixels by its size")
+        if box[0] >= box[2] or box[1] >= box[3]:
+            raise ValueError(f"the box {box} is empty: give its corners, [x0, y0, x1, y1]")
+        if not _is_number(score):
+            raise ValueError(f"the score {ascii(score)[:60]} is not a number")
+        if isinstance(name, str):
+            name = {language_of(name): name} if name.strip() else {}
+        if not isinstance(name, dict) or not all(isinstance(word, str) for word in name.values()):
+            raise ValueError(f"the name {ascii(name)[:60]} of an object is not text, nor text by language")
+        objects.append({**item, "name": name})
+    return objects
+
+
+_ROUNDING = 0.01
+"""By how much a box may lie outside of its image."""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e12 < value < 1e12
+
+
+def concept_of(source: str, given: str, captions: Mapping[str, list[str]]) -> str:
     """The split unit: the row's own "concept", else its first caption, so that equal captions stay on one side."""
-    given = fields.get("concept")
-    if given:
+    if given.strip():
         return f"{source}/{given}"
     caption = next(captions[language][0] for language in LANGUAGES if captions.get(language))
     return f"{source}/{caption.replace('+', ' ').strip().lower()}"
+
+
+def check_name(name: str, where: str) -> None:
+    """Raises UserError for the name of a file that is not UTF-8, and so cannot be written into a record."""
+    if texts.fault(name):
+        raise UserError(f"{where}: the name {name!a} is not UTF-8; rename the file")
+
+
+def tell_captions(source: str, captions: Sequence[Mapping[str, Sequence[str]]]) -> None:
+    """Logs what is likely not meant, though it can be trained on: other languages, one caption for all images."""
+    english = [text for one in captions for text in one.get("en", ())]
+    other = [text for text in english if 2 * len(_OTHER_LETTERS.findall(text)) > len("".join(text.split()))]
+    accented = [text for text in english if _ACCENTED.search(text)]
+    other += accented if len(accented) > _MANY * len(english) else []
+    if other:
+        logging.warning(
+            "%s: captions in neither Chinese nor English, to judge by their letters: %d, such as %r; they count as "
+            "English ones, so leave them out if that is not meant",
+            *(source, len(other), other[0][:60]),
+        )
+    distinct = {text for one in captions for found in one.values() for text in found}
+    if len(captions) > 1 and len(distinct) == 1:
+        logging.warning(
+            "%s: all %d images have the same caption, %r, so that a model learns nothing else to ask for",
+            *(source, len(captions), next(iter(distinct))[:60]),
+        )
 
 
 def report(source: str, problems: Mapping[str, Sequence[str]], on_mismatch: str, remedy: str) -> None:
@@ -97,18 +194,11 @@ def report(source: str, problems: Mapping[str, Sequence[str]], on_mismatch: str,
 
 
 def image_size(data: bytes) -> tuple[int, int]:
-    """(width, height) after decoding every pixel; ValueError when that fails."""
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            return image.size
-    except Exception as error:  # Pillow raises many types on damaged files
-        raise ValueError(str(error) or type(error).__name__) from error
+    """(width, height) of the image as it is shown, after decoding every pixel; ValueError when that fails."""
+    return decode_image(data).size
 
 
-def decodable(data: bytes) -> bool:
+def is_decodable(data: bytes) -> bool:
     try:
         image_size(data)
     except ValueError:
@@ -118,16 +208,14 @@ def decodable(data: bytes) -> bool:
 
 def shrink(data: bytes, short_side: int) -> bytes:
     """The image with its shorter side at most `short_side`, as PNG; the bytes themselves when it is small enough."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
-    with Image.open(io.BytesIO(data)) as opened:
-        image = ImageOps.exif_transpose(opened)
-        scale = short_side / min(image.size)
-        if scale >= 1:
-            return data
-        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        image = image.convert("RGBA" if "A" in image.getbands() or "transparency" in image.info else "RGB")
-        return encode_png(image.resize(size, Image.Resampling.LANCZOS))
+    image = decode_image(data)
+    scale = short_side / min(image.size)
+    if scale >= 1:
+        return data
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return encode_png(image.resize(size, Image.Resampling.LANCZOS))
 
 
 def make_record(

@@ -104,14 +104,21 @@ class TfdsSource:
         for index in range(len(self._data)):
             example = self._data[index]
             captions: dict[str, list[str]] = {}
-            for name in self._texts:
-                key = name if name in LANGUAGES else "caption"
-                for language, texts in pairs.sort_captions({key: _strings(_nested(example, name))}).items():
-                    captions.setdefault(language, []).extend(texts)
+            try:
+                for name in self._texts:
+                    key = name if name in LANGUAGES else "caption"
+                    for language, found in pairs.sort_captions({key: _strings(_nested(example, name))}).items():
+                        captions.setdefault(language, []).extend(found)
+            except ValueError as error:
+                raise UserError(
+                    f"example {index} of {self.dataset}: its text cannot be used ({error}); leave it out with a split "
+                    "such as train[:N]"
+                ) from error
             if not captions:
                 raise UserError(f"example {index} of {self.dataset} has no caption in {', '.join(self._texts)}")
             given = "+".join(_strings(_nested(example, self.concept))) if self.concept else ""
-            rows.append((captions, pairs.concept_of(self.name, {"concept": given}, captions)))
+            rows.append((captions, pairs.concept_of(self.name, given, captions)))
+        pairs.tell_captions(self.dataset, [captions for captions, _ in rows])
         return rows
 
     def _id(self, index: int) -> str:
@@ -158,7 +165,7 @@ def _nested(example: Any, path: str) -> Any:
 def _strings(value: Any) -> list[str]:
     """Text features come as bytes, arrays of bytes or sequences of them; labels as integers."""
     if isinstance(value, bytes):
-        return [value.decode("utf-8", "replace")]
+        return [value.decode()]
     if isinstance(value, str | int | np.integer):
         return [str(value)]
     return [text for item in value for text in _strings(item)]

@@ -55,7 +55,7 @@ def test_captions_from_jsonl(tmp_path: Path):
     assert (a.id, a.concept, a.captions) == ("folder/a.png", "folder/cat", {"zh": ["一只猫"], "en": ["a cat"]})
     assert (b.id, b.captions) == ("folder/sub/b.jpg", {"en": ["a dog"], "zh": ["一只狗"]})
     assert (a.width, a.height, a.licence) == (20, 12, "CC0-1.0")
-    assert b.objects == rows[1]["objects"] and a.image == (tmp_path / "a.png").read_bytes()
+    assert b.objects == [{"box": [0, 0, 1, 1], "name": {}}] and a.image == (tmp_path / "a.png").read_bytes()
     assert ids(source) == [a.id, b.id]
 
 
@@ -195,7 +195,7 @@ def test_bad_tars_are_named(tmp_path: Path):
     with pytest.raises(UserError, match="not a whole, uncompressed tar"):
         tars(tmp_path / "z.tar").keys()
     write_tar(tmp_path / "j.tar", {"1.png": picture(), "1.json": "{"})
-    with pytest.raises(UserError, match=r"j\.tar: the captions beside 1\.json cannot be read"):
+    with pytest.raises(UserError, match=r"1\.json in .*j\.tar: not JSON that can be used"):
         tars(tmp_path / "j.tar").keys()
     write_tar(tmp_path / "u.tar", {"1.png": b"x", "1.txt": "1"})
     with pytest.raises(UserError, match=r"1\.png in .*u\.tar cannot be decoded"):
@@ -267,6 +267,12 @@ def test_tfds_options(dataset: Path):
 def test_tfds_mistakes_are_one_sentence(dataset: Path, options: dict[str, Any], message: str):
     with pytest.raises(UserError, match=message):
         tfds_source(dataset, **options).keys()
+
+
+def test_tfds_text_that_is_none_is_named(dataset: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ernie_vilg_jax.preparation.sources.tfds._nested", lambda example, name: b"a \xff cat")
+    with pytest.raises(UserError, match=r"example 0 of .*toy: its text cannot be used \('utf-8' codec can't decode"):
+        tfds_source(dataset).keys()
 
 
 def test_an_unknown_tfds_name_is_named(tmp_path: Path):

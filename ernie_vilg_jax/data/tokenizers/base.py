@@ -1,0 +1,91 @@
+"""What tokenizers of all kinds share: what they offer, and the files that they are kept in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ernie_vilg_jax.data.files import digest
+from ernie_vilg_jax.errors import file_errors
+
+PART_OF_SPEECH_SYMBOLS = ("[n]", "[v]", "[a]", "[m]", "[q]", "[r]")
+"""Reserved pieces that textual knowledge puts beside words: noun, verb, adjective, numeral, quantifier, pronoun."""
+
+SETTINGS = "tokenizer.json"
+MODEL = "sentencepiece.model"
+VOCABULARY = "vocab.txt"
+FILE_OF_KIND = {"sentencepiece": MODEL, "bert": VOCABULARY}
+"""What a tokenizer of each kind has beside its settings."""
+FILES = sorted((SETTINGS, *FILE_OF_KIND.values()))
+"""All that can be a tokenizer's."""
+
+
+class Tokenizer(Protocol):
+    """What the loader, the trainer and the pipeline need of a tokenizer.
+
+    Text is text: what a person types as "[SEP]" or "[n]" is spelt out, and never becomes a special token.
+    """
+
+    vocab_size: int
+    """Rows of an embedding for it: one more than the largest id."""
+    max_length: int
+    pad_id: int
+    symbol_ids: dict[str, int]
+    """Part of speech ("n", "v", ...) -> id of its special token; empty where the vocabulary has no room for them."""
+
+    def pieces(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """All tokens of the text, neither framed nor cut: ids, and [start, end) of each in the text's characters.
+
+        A token that stands for nothing written (a space put before the first word) has an empty span.
+        """
+        ...
+
+    def frame(self, ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """(ids [L] int32, mask [L] bool) of the first L - 2 `ids`, between the begin and end tokens, padded."""
+        ...
+
+    def encode(self, text: str) -> tuple[np.ndarray, np.ndarray, str]:
+        """(ids [L] int32, mask [L] bool, the text that did not fit: "" when all did)."""
+        ...
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of the ids, special tokens left out."""
+        ...
+
+    def is_unknown(self, number: int) -> bool:
+        """Whether an id of `pieces` stands for text that the vocabulary does not know: unknown, or spelt in bytes."""
+        ...
+
+    def save(self, directory: str | Path) -> None:
+        """Writes all that `load_tokenizer(directory)` needs."""
+        ...
+
+
+def padded(ids: list[int], length: int, pad_id: int) -> tuple[np.ndarray, np.ndarray]:
+    row = np.full(length, pad_id, np.int32)
+    row[: len(ids)] = ids
+    return row, np.arange(length) < len(ids)
+
+
+def write_files(folder: Path, kind: str, content: bytes, settings: Mapping[str, Any]) -> None:
+    """The two files of a tokenizer: its settings, and `content` under the name of its kind."""
+    text = json.dumps({"kind": kind, **settings}, sort_keys=True) + "\n"
+    with file_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FILE_OF_KIND[kind]).write_bytes(content)
+        (folder / SETTINGS).write_text(text)
+
+
+def tokenizer_files(folder: Path) -> dict[str, bytes]:
+    """Those of FILES that a folder holds."""
+    return {name: (folder / name).read_bytes() for name in FILES if (folder / name).exists()}
+
+
+def tokenizer_sha256(files: Mapping[str, bytes]) -> str:
+    """A digest of those of a folder's files that are the tokenizer's; the manifest of prepared data states it."""
+    return digest([[name, hashlib.sha256(files[name]).hexdigest()] for name in FILES if name in files])

@@ -1,0 +1,45 @@
+"""A vocabulary of bert-base-chinese's structure from `prepare` to `sample`."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from etils import epath
+from PIL import Image
+from transformers import AutoTokenizer
+
+from configs.demo import get_config
+from ernie_vilg_jax import checkpointing
+from ernie_vilg_jax.preparation.prepare import prepare
+from tests.commands import run_all
+from tests.made_vocabulary import SIZE, made_vocabulary
+from tests.tiny_run import train
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_vocabulary_with_line_separators_from_prepare_to_sample(tmp_path: Path):
+    source = tmp_path / "bert-base-chinese"
+    source.mkdir()
+    (source / "vocab.txt").write_text(made_vocabulary(), encoding="utf-8")
+    (source / "config.json").write_text('{"model_type": "bert"}')
+    theirs = AutoTokenizer.from_pretrained(str(source))
+    for phase in ("autoencoder", "base", "experts"):
+        config = get_config(f"{phase},smoke")
+        config.tokenizer.update(kind="bert", path=str(source), vocab_size=SIZE)
+        config.data.path = str(tmp_path / "data")
+        for section in config.phases.values():
+            section.steps = 2
+        prepare(config, tmp_path / "data")  # does nothing the second time
+        train(config, tmp_path / "run")
+    saved = checkpointing.read_tokenizer(checkpointing.find(epath.Path(tmp_path / "run")))
+    for text in ("红色的圆形", "a red star above a blue circle", "一个\u2028黄色的三角形"):
+        expected = theirs(text, padding="max_length", truncation=True, max_length=16)["input_ids"]
+        np.testing.assert_array_equal(saved.encode(text)[0], expected)
+        assert len(set(expected)) > 5
+    out = tmp_path / "out"
+    (done,) = run_all(
+        [["sample", f"--checkpoint={tmp_path / 'run'}", "--prompt=红色的圆形", "--steps=2", f"--output={out}"]]
+    )
+    assert done.status == 0, done.stderr
+    assert Image.open(out / "000.png").info["prompt"] == "红色的圆形"

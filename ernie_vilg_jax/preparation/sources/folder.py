@@ -13,10 +13,23 @@ caption) and "objects" (see `Record`).
 from __future__ import annotations
 
 import dataclasses
+import functools
+import os
 import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from ernie_vilg_jax.preparation.sources import pairs
+from absl import logging
+
+from ernie_vilg_jax import texts
+from ernie_vilg_jax.data.files import digest, file_sha256
+from ernie_vilg_jax.data.records import Record
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.preparation.sources import Key, pairs
+from ernie_vilg_jax.preparation.sources.pairs import Fields
+from ernie_vilg_jax.preparation.sources.tables import FILE_KEYS, NAMES, read_table
 
 _CAPTION_SUFFIXES = (".txt", ".caption")
 _REPEATED = re.compile(r"(\d{1,3})_(.+)")
@@ -34,3 +47,183 @@ class _Pair:
 @dataclasses.dataclass
 class FolderSource(pairs.Options):
     """Images below the folder `path`."""
+
+    name: str = dataclasses.field(default="folder", init=False)
+
+    @property
+    def _folder(self) -> Path:
+        folder = Path(self.path).expanduser()
+        if not self.path or not folder.is_dir():
+            raise UserError(f"source 'folder': path={self.path!r} is not a folder")
+        return folder
+
+    @functools.cached_property
+    def _names(self) -> list[str]:
+        """All files by their path in the folder; those that macOS and Windows hide beside others are left out."""
+        names = [file.relative_to(self._folder).as_posix() for file in _files(self._folder) if file.name[:2] != "._"]
+        for name in names:
+            pairs.check_name(name, str(self._folder))
+        return sorted(names)
+
+    @functools.cached_property
+    def _images(self) -> dict[str, Path]:
+        found = (name for name in self._names if Path(name).suffix.lower() in pairs.IMAGE_SUFFIXES)
+        images = {name: self._folder / name for name in found if (self._folder / name).is_file()}
+        if not images:
+            other = self._unread
+            raise UserError(
+                f"{self._folder} holds no images ({', '.join(pairs.IMAGE_SUFFIXES)})"
+                + (f", but {len(other)} that have to be converted ({', '.join(other[:3])})" if other else "")
+            )
+        return images
+
+    @property
+    def _unread(self) -> list[str]:
+        """Images in formats that are not read."""
+        return [name for name in self._names if Path(name).suffix.lower() in pairs.OTHER_SUFFIXES]
+
+    @functools.cached_property
+    def _pairs(self) -> list[_Pair]:
+        fields = dict(self._fields())
+        missing = [file for file in fields if file not in self._images]
+        unread = [file for file in missing if Path(file).suffix.lower() in pairs.OTHER_SUFFIXES]
+        problems = {
+            pairs.NO_IMAGE: [file for file in missing if file not in unread],
+            pairs.UNREAD: unread,
+            pairs.NO_CAPTION: [file for file in self._images if file not in fields or not fields[file].captions],
+            pairs.UNDECODABLE: self._undecodable() if self.on_mismatch == "skip" else [],
+        }
+        pairs.report(str(self._folder), problems, self.on_mismatch, "complete or remove them")
+        left_out = {name for names in problems.values() for name in names}
+        if ignored := sorted(set(self._unread) - left_out):
+            logging.warning("%s: %d %s, such as %s", self._folder, len(ignored), pairs.UNREAD, ignored[0])
+        found = []
+        for file in self._images:
+            if file not in left_out:
+                one = fields[file]
+                concept = pairs.concept_of(self.name, one.concept, one.captions)
+                found.append(_Pair(file, one.captions, concept, one.objects))
+        pairs.tell_captions(str(self._folder), [pair.captions for pair in found])
+        return found
+
+    def _fields(self) -> Iterator[tuple[str, Fields]]:
+        """(image, what is said of it); where there is no such image, the name that was given."""
+        tables = [name for name in NAMES if name in self._names]
+        beside = [name for name in self._names if Path(name).suffix.lower() in _CAPTION_SUFFIXES]
+        if not tables:
+            return self._beside(beside)
+        if others := [*tables[1:], *(name for name in beside if self._with_stem(name))]:
+            logging.warning("%s: captions are read in %s, not in %s", self._folder, tables[0], ", ".join(others[:3]))
+        return self._of_table(self._folder / tables[0])
+
+    def _of_table(self, table: Path) -> Iterator[tuple[str, Fields]]:
+        seen: set[str] = set()
+        for where, row in read_table(table):
+            given = next((row[key] for key in FILE_KEYS if row.get(key)), None)
+            if not isinstance(given, str):
+                raise UserError(f"{where}: no file name; give it as {FILE_KEYS[0]!r}")
+            file = self._find(given, where)
+            if file in seen:
+                raise UserError(f"{where}: {file!r} has captions twice; join them in one row, as a list")
+            seen.add(file)
+            yield file, pairs.read_fields(row, where)
+
+    def _beside(self, names: Sequence[str]) -> Iterator[tuple[str, Fields]]:
+        """Captions in files beside the images, and in the names of folders that have no such files."""
+        captions: dict[str, dict[str, list[str]]] = {}
+        for name in names:
+            lines = texts.lines(texts.decode((self._folder / name).read_bytes(), str(self._folder / name)))
+            of_file = pairs.sort_captions({"caption": lines})
+            for image in self._with_stem(name) or [name]:
+                pairs.join_captions(captions.setdefault(image, {}), of_file)
+        yield from ((file, Fields(found)) for file, found in captions.items())
+        with_files = {Path(file).parent for file in captions}
+        named: dict[Path, int] = {}
+        for file in self._images:
+            folder = Path(file).parent
+            caption = _REPEATED.fullmatch(folder.name or self._folder.resolve().name)
+            if caption and folder not in with_files:
+                named[folder] = named.get(folder, 0) + 1
+                yield file, Fields(pairs.sort_captions({"caption": caption[2].replace("_", " ")}))
+        for folder, count in named.items():
+            logging.warning(
+                "%s: the name of the folder is the caption of its %d images; each is one record, however often the "
+                "number says to repeat it",
+                *(self._folder / folder, count),
+            )
+
+    @functools.cached_property
+    def _stems(self) -> Mapping[str, list[str]]:
+        """Images by their name without suffix, for files beside them; of those in other formats, too."""
+        stems: dict[str, list[str]] = {}
+        for file in self._images:
+            stems.setdefault(_plain(str(Path(file).with_suffix(""))), []).append(file)
+        for file in self._unread:
+            stems.setdefault(_plain(str(Path(file).with_suffix(""))), [file])
+        return stems
+
+    def _with_stem(self, name: str) -> list[str]:
+        return self._stems.get(_plain(str(Path(name).with_suffix(""))), [])
+
+    @functools.cached_property
+    def _spellings(self) -> Mapping[str, list[str]]:
+        spellings: dict[str, list[str]] = {}
+        for file in self._images:
+            spellings.setdefault(_plain(file), []).append(file)
+        return spellings
+
+    def _find(self, given: str, where: str) -> str:
+        """The image that a table means: by its exact name, or by the same name spelt otherwise; else `given`."""
+        if given in self._images:
+            return given
+        root = f"{self._folder.absolute().as_posix()}/"
+        found = self._spellings.get(_plain(given.removeprefix(root)), [given])
+        if len(found) > 1:
+            raise UserError(f"{where}: {given!r} may be {' or '.join(map(repr, found))}: write its name exactly")
+        return found[0]
+
+    def _undecodable(self) -> list[str]:
+        return [file for file, path in self._images.items() if not pairs.is_decodable(path.read_bytes())]
+
+    def keys(self) -> Sequence[Key]:
+        return [Key(f"{self.name}/{pair.file}", pair.concept) for pair in self._pairs]
+
+    def record(self, index: int) -> Record:
+        pair = self._pairs[index]
+        path = self._images[pair.file]
+        return pairs.make_record(
+            self.name,
+            f"{self.name}/{pair.file}",
+            str(path),
+            path.read_bytes(),
+            pair.captions,
+            pair.concept,
+            licence=self.licence,
+            short_side=self.short_side,
+            objects=pair.objects,
+        )
+
+    def fingerprint(self) -> str:
+        content = [
+            [pair.file, file_sha256(self._images[pair.file]), pair.captions, pair.concept] for pair in self._pairs
+        ]
+        objects = [pair.objects for pair in self._pairs]
+        return digest({"content": content, "objects": objects, "options": [self.short_side, self.licence]})
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder. A folder that cannot be read is an error: `rglob` would leave it out silently."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        if any(name.endswith(".array_record") for name in names):  # what `prepare` wrote, or writes
+            folders.clear()
+            continue
+        yield from (Path(place) / name for name in names)
+
+
+def _plain(name: str) -> str:
+    """A path in one spelling: composed characters (macOS decomposes them), slashes, no "./"."""
+    return os.path.normpath(unicodedata.normalize("NFC", name).replace("\\", "/"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -215,13 +215,13 @@ def open_split(path: str | Path, split: str, *, verify: bool = True) -> RecordSo
     return RecordSource(path, split, verify=verify)
 
 
-def read_shard(path: Path) -> Iterator[Record]:
-    """All records of one shard in order (used for the tokenizer's corpus and the preview)."""
+def read_shard(path: Path, positions: Sequence[int] | None = None) -> Iterator[Record]:
+    """The records of one shard at these positions, by default all in order."""
     from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 
     reader = array_record_module.ArrayRecordReader(str(path))
     try:
-        for position in range(reader.num_records()):
+        for position in range(reader.num_records()) if positions is None else positions:
             yield Record.unpack(reader.read([position])[0])
     finally:
         reader.close()

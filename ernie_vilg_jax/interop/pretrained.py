@@ -15,6 +15,7 @@ from typing import Any
 from PIL import Image
 
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.images import to_rgb
 
 _WINDOW = 8
 """How many batches of images are searched for images of one shape, which can share a batch."""
@@ -135,13 +136,8 @@ def first_line(error: BaseException) -> str:
 def as_rgb(image: Image.Image, id: str) -> Image.Image:
     """The image in RGB, transparent parts white."""
     try:
-        if image.mode == "RGB":
-            image.load()
-            return image
-        if "A" in image.getbands() or "transparency" in image.info:
-            image = image.convert("RGBA")
-            return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-        return image.convert("RGB")
+        image.load()
+        return to_rgb(image)
     except Exception as error:  # Pillow raises many types on damaged files
         raise UserError(f"the image of record {id!r} cannot be decoded ({first_line(error)}): leave it out") from error
 

@@ -33,7 +33,8 @@ from ernie_vilg_jax.data.tokenizers import (
     train_sentencepiece,
 )
 from ernie_vilg_jax.errors import UserError, file_errors
-from ernie_vilg_jax.images import encode_png
+from ernie_vilg_jax.grid import labelled_grid
+from ernie_vilg_jax.images import cut_square, decode_image, draw_crop, encode_png
 from ernie_vilg_jax.knowledge.words import LANGUAGES
 from ernie_vilg_jax.paths import local, write_atomically
 from ernie_vilg_jax.preparation.progress import PROGRESS, Progress, split_summaries, whole_note
@@ -261,20 +262,25 @@ def _write_licences(directory: Path, sources: Sequence[Source]) -> None:
     write_atomically(directory / "LICENCES.md", "\n".join(lines).encode())
 
 
-def _write_preview(directory: Path, entries: Mapping[str, dict[str, Any]], *, count: int = 64, cell: int = 96) -> None:
-    """`preview.png`: a grid of records spread over the first train shard, to look at before training."""
-    import io
+PREVIEW_SIZE = 96
+"""Pixels of an image in `preview.png`."""
 
+
+def _write_preview(directory: Path, entries: Mapping[str, dict[str, Any]], *, count: int = 64) -> None:
+    """`preview.png`: images from all train shards as the loader cuts them, with a caption of each language."""
+    shards = {name: entry["records"] for name, entry in entries.items() if name.startswith("train-")}
+    total, first, chosen = sum(shards.values()), 0, []
+    if not total:
+        return
+    wanted = sorted({place * total // count for place in range(count)})
+    for name, size in shards.items():
+        here = [place - first for place in wanted if first <= place < first + size]
+        chosen += records.read_shard(directory / name, here)
+        first += size
     from PIL import Image
 
-    shard = next((n for n, e in entries.items() if n.startswith("train-") and e["records"]), None)
-    if shard is None:
-        return
-    stride = max(1, entries[shard]["records"] // count)
-    chosen = [record for k, record in enumerate(records.read_shard(directory / shard)) if k % stride == 0][:count]
-    columns = 8
-    sheet = Image.new("RGB", (columns * cell, -(-len(chosen) // columns) * cell), "white")
-    for k, record in enumerate(chosen):
-        image = Image.open(io.BytesIO(record.image)).convert("RGB").resize((cell - 4, cell - 4))
-        sheet.paste(image, (k % columns * cell + 2, k // columns * cell + 2))
+    found = [decode_image(record.image) for record in chosen]
+    cut = [cut_square(image, draw_crop(image.width, image.height, None), PREVIEW_SIZE) for image in found]
+    labels = ["\n".join(texts[0][:60] for texts in record.captions.values() if texts) for record in chosen]
+    sheet = labelled_grid([Image.fromarray(pixels) for pixels in cut], labels, columns=8, cell=PREVIEW_SIZE)
     write_atomically(directory / "preview.png", encode_png(sheet))

@@ -66,3 +66,10 @@ def test_a_way_is_in_the_code_and_short(way: list[Hop]) -> None:
         name = CALLED_AS.get(hop.function, hop.function.rpartition(".")[2])
         assert function(hop)
         assert re.search(rf"\b{name}\b", ast.unparse(function(before))), f"{before.function} does not call {name}"
+
+
+def test_every_file_of_the_map_is_there() -> None:
+    named = set(re.findall(r"`((?:tests/)?[a-z_/]+\.py)`", PAGE))
+    assert len(named) > 20
+    missing = [name for name in named if not (ROOT / name).is_file() and not (ROOT / "ernie_vilg_jax" / name).is_file()]
+    assert not missing

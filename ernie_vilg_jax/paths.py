@@ -109,6 +109,9 @@ def check_writable(path: epath.PathLike, flag: str, name: str = "") -> None:
                 probe.write(b"x")
     except UserError as error:
         raise UserError(f"--{flag}={path} cannot be written ({error})") from error
+    except OSError as error:  # a name that is too long, a file system such as /proc
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(f"--{flag}={path} cannot be written ({reason}); choose another place") from error
 
 
 @contextlib.contextmanager

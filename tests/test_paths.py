@@ -193,3 +193,9 @@ def test_what_a_killed_run_left_counts_as_nothing(tmp_path: Path) -> None:
         fresh.mkdir()
         (fresh / "new").write_text("")
     assert os.listdir(tmp_path) == ["new"] and not paths.is_empty(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["/proc/x", "/proc/x/y", "a" * 300, "b" * 300 + "/c"])
+def test_places_where_nothing_can_be_made_are_one_sentence(place: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--output=.* cannot be written \(.*\); choose another place"):
+        paths.check_writable(tmp_path / place, "output", "grid.png")

@@ -62,7 +62,7 @@ def v5p_128(c: ConfigDict) -> None:
 
 def v6e_256(c: ConfigDict) -> None:
     _slice(c, fsdp=128, batch_size=5120)
-    c.phases.base.accumulation_steps = 2  # 20 images at once do not fit a chip that encodes them, too
+    c.phases.base.accumulation_steps = 4  # 20 images at once, or 10, do not fit a chip that encodes them, too
 
 
 def mini(c: ConfigDict) -> None:

@@ -6,7 +6,7 @@
   python -m ernie_vilg_jax.train --config=configs/demo.py:experts     --config.data.path=data/demo --workdir=runs/demo
 
 Hardware and time: two cores of a 2.5 GHz Xeon; some 15 minutes, 35 minutes and 10 minutes. The checkpoint in the
-package began its base from a run on more things (variant `wide`); docs/demo.md has its commands, losses and pictures.
+package began its base from a run on more things (variant `wide`); docs/demo.md has its commands, losses and images.
 
 Variants, after the phase (`configs/demo.py:base,quick`): `quick` goes the whole way in minutes, `smoke` in seconds
 on drawn shapes, `shapes` needs no download, `wide` has all everyday things in all styles.
@@ -103,7 +103,7 @@ def shapes(c: ConfigDict) -> None:
 
 
 def quick(c: ConfigDict) -> None:
-    """The whole path in minutes: forty things, a smaller model, few steps. Losses fall; pictures stay blobs."""
+    """The whole path in minutes: forty things, a smaller model, few steps. Losses fall; images stay blobs."""
     c.name = "demo, quick"
     emoji = ConfigDict({"name": "emoji", "concepts": "everyday", "only": THINGS[:40], "styles": STYLES})
     c.data.sources, c.data.weights = (emoji,), ConfigDict()

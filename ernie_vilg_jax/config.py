@@ -96,10 +96,10 @@ def default_config() -> ConfigDict:
     c.data.num_shards = 8
     c.data.verify_shards = True  # compare all shards with the manifest's sha256 at start, at over 1 GB/s a process
     c.data.workers = 0  # processes that decode images; 0 does it in threads of this one
-    c.data.cache_latents = False  # encode the pictures once, at start, into this host's memory; for small data
+    c.data.cache_latents = False  # encode the images once, at start, into this host's memory; for small data
     # Captions drawn: "zh", "en" or "both". What share of the paper's 170M pairs was Chinese is not known [?].
     c.data.language = "both"
-    c.data.crop = "center"  # of pictures that are not square; or "random", with up to 15% of zoom
+    c.data.crop = "center"  # of images that are not square; or "random", with up to 15% of zoom
     c.data.weights = ConfigDict()  # share of each source in a batch, by name; empty: as many as there are records
 
     # In training only, on data that `annotate` went over; each piece has its own switch.
@@ -113,7 +113,7 @@ def default_config() -> ConfigDict:
     c.knowledge.loss_weight = 0.1  # w_l: the loss inside their boxes is multiplied by 1 + w_l; 0 is off [P]
     c.knowledge.loss_weight_on = "error"  # the squared error; or "residual", so that the weight counts twice [?]
     c.knowledge.min_score = 0.5  # of an object that counts as salient [I]
-    c.knowledge.top_k = 5  # salient objects a picture, by area x score [I]
+    c.knowledge.top_k = 5  # salient objects an image, by area x score [I]
     c.knowledge.append_rate = 1.0  # share of samples whose caption is told the salient objects it leaves out [?]
     c.knowledge.generated_rate = 0.25  # share of captions replaced by a captioner's, where there is one [?]
 
@@ -162,7 +162,7 @@ def default_config() -> ConfigDict:
     c.train.checkpoint_every = 1000  # and at the end
     c.train.keep_checkpoints = 3
     c.train.validate_every = 1000  # and at the end; 0: never
-    c.train.validation_samples = 256  # held-out pictures in the fixed validation set
+    c.train.validation_samples = 256  # held-out images in the fixed validation set
     c.train.preview_every = 5000  # and at the end; 0: never
     c.train.preview_prompts = ("一只猫", "a red apple", "一辆蓝色的汽车", "a house by the sea")
     c.train.latent_statistics_samples = 4096  # images that the mean and deviation of latents are measured on

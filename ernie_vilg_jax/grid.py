@@ -1,4 +1,4 @@
-"""Pictures for people: a grid with a Chinese or English label under each picture, and PNGs that say how they were made.
+"""Images for people: a grid with a Chinese or English label under each image, and PNGs that say how they were made.
 
 Labels need a font with hanzi, and many machines have none, so a subset of Noto Sans CJK SC comes with the package
 (assets/fonts). Characters that it lacks are looked for in the system's fonts, and written as <U+1F43C> where no font
@@ -54,7 +54,7 @@ _TOKEN = re.compile(r"\n|[^\S\n]+|[\u2e80-\uffff][，。！？、；：）》」
 def labelled_grid(
     images: Sequence[Image.Image], labels: Sequence[str], columns: int | None = None, cell: int = 160
 ) -> Image.Image:
-    """Pictures in rows, each scaled to fit `cell` x `cell` pixels, with its label wrapped and centred beneath it.
+    """Images in rows, each scaled to fit `cell` x `cell` pixels, with its label wrapped and centred beneath it.
 
     A label may hold newlines, say a Chinese prompt and its English translation. Without `columns`, the grid is about
     square, and at most eight wide. Every row is as high as its longest label needs, so nothing ever overlaps.
@@ -93,7 +93,7 @@ def labelled_grid(
 def save_png(image: Image.Image, path: str | Path, metadata: Mapping[Any, Any] | None = None) -> None:
     """Writes a PNG whose text chunks hold `metadata`: strings as they are, all else as JSON.
 
-    A picture that the pipeline made carries its settings: `save_png(image, path, image.info)`. `Image.open(path).text`
+    An image that the pipeline made carries its settings: `save_png(image, path, image.info)`. `Image.open(path).text`
     reads them back. Folders on the way are made.
     """
     info = PngInfo()
@@ -107,7 +107,7 @@ def save_png(image: Image.Image, path: str | Path, metadata: Mapping[Any, Any] |
 
 
 def _fit(image: Image.Image, cell: int) -> Image.Image:
-    """The whole picture within cell x cell, its shape kept; transparency goes to the ground colour."""
+    """The whole image within cell x cell, its shape kept; transparency goes to the ground colour."""
     if image.mode in ("RGBA", "LA", "P", "PA"):
         image = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, GROUND)

@@ -19,7 +19,7 @@ MOST_BYTES = 256 << 20
 
 
 class Crop(NamedTuple):
-    """A square of a picture, in its pixels."""
+    """A square of an image, in its pixels."""
 
     left: float
     top: float
@@ -32,7 +32,7 @@ def to_uint8(images: Any) -> np.ndarray:
 
 
 def to_array(image: Image.Image) -> np.ndarray:
-    """[H, W, 3] float32 in [-1, 1] of an RGB picture."""
+    """[H, W, 3] float32 in [-1, 1] of an RGB image."""
     return np.asarray(image, np.float32) / 127.5 - 1.0
 
 
@@ -152,7 +152,7 @@ def square(image: Any, size: int) -> Image.Image:
 def square_mask(mask: Any, image: Image.Image, size: int) -> np.ndarray:
     """What of the square of `image` is to be painted anew, [size, size] float32: 1 where the mask is white, 0 at black.
 
-    Raises UserError where the mask is not as large as the picture, or has no white in the square.
+    Raises UserError where the mask is not as large as the image, or has no white in the square.
     """
     mask = _checked("mask", mask, "black")
     if mask.size != _checked("image", image).size:

@@ -19,10 +19,10 @@ from ernie_vilg_jax.knowledge.words import LANGUAGES
 
 
 class Captioner(Protocol):
-    """Says what a picture shows. Equal pictures and ids give equal captions."""
+    """Says what an image shows. Equal images and ids give equal captions."""
 
     def captions(self, images: Sequence[Image.Image], ids: Sequence[str]) -> list[dict[str, str]]:
-        """Language -> caption for each picture; {} where it has nothing to say. `ids` are those of the records."""
+        """Language -> caption for each image; {} where it has nothing to say. `ids` are those of the records."""
         ...
 
 
@@ -96,7 +96,7 @@ class HubCaptioner:
           language: the one it writes, "en" or "zh".
           max_tokens: length of a caption, at most.
           beams: hypotheses in beam search; 1 is greedy.
-          batch_size: pictures at once.
+          batch_size: images at once.
           device: a torch device.
         """
         if language not in LANGUAGES:

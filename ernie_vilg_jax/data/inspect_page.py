@@ -1,6 +1,6 @@
 """A page to look at training examples: what the loader draws from a record, before a model sees it.
 
-Each example: the picture as it is cropped, with salient objects and the loss weights laid over it; its caption with the
+Each example: the image as it is cropped, with salient objects and the loss weights laid over it; its caption with the
 key words coloured by part of speech; its tokens, special tokens among them, with their attention weights.
 """
 

@@ -36,7 +36,7 @@ class Record:
         of them is.
       source: name of the source it came from.
       keywords: language -> words.
-      style: language -> phrase for the look of the picture, or empty.
+      style: language -> phrase for the look of the image, or empty.
       objects: what is seen where: {"name": {language: name}, "box": [x0, y0, x1, y1] in [0, 1], "score": float}.
       licence: SPDX identifier, or "" when unknown.
       width, height: pixels.

@@ -37,7 +37,7 @@ class Numbers(NamedTuple):
 
 @dataclass(frozen=True)
 class Guidance:
-    """How strongly pictures follow their prompts, and what is done against the harm of a large scale.
+    """How strongly images follow their prompts, and what is done against the harm of a large scale.
 
     At each timestep t: p = p_null + scale(t) * (p_text - p_null), then `rescale`, then `dynamic_threshold`. p is the
     network's prediction: epsilon, v and x0 are linear in each other, so that guidance of one is guidance of all.

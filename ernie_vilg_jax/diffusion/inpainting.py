@@ -1,4 +1,4 @@
-"""Inpainting: what is known of a picture is kept by telling the sampler that it leads there.
+"""Inpainting: what is known of an image is kept by telling the sampler that it leads there.
 
 For x = alpha x0 + sigma e with a known x0, e = (x - alpha x0) / sigma is what the best network would predict. Every
 sampler then ends at x0 there, whatever its path, its memory or its fresh noise, and the network sees the known part as
@@ -15,7 +15,7 @@ from ernie_vilg_jax.diffusion.schedule import Denoised, Schedule
 
 
 class Known(NamedTuple):
-    """What is known of a picture, or of each of a batch: B may be 1."""
+    """What is known of an image, or of each of a batch: B may be 1."""
 
     x0: jax.Array
     """[B, h, w, c] float32: its clean latents."""

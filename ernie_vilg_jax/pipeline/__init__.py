@@ -1,4 +1,4 @@
-"""Prompts to pictures: what the API, the command line, the notebooks and the web page all call.
+"""Prompts to images: what the API, the command line, the notebooks and the web page all call.
 
 pipe = ernie_vilg_jax.load()                      # the demo checkpoint that comes with the package
 images = pipe(["一只猫", "a slice of pizza"], seed=1)

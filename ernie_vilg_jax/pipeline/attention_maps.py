@@ -1,4 +1,4 @@
-"""Where the model looks for a word: attention of the picture's positions to the word's tokens, step by step."""
+"""Where the model looks for a word: attention of the image's positions to the word's tokens, step by step."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from ernie_vilg_jax.models.text_encoder import Text
 
 @dataclass(frozen=True)
 class AttentionMaps:
-    """What `Pipeline.attention_maps` saw while one picture was made."""
+    """What `Pipeline.attention_maps` saw while one image was made."""
 
     word: str
     tokens: tuple[int, ...]
@@ -40,7 +40,7 @@ class AttentionMaps:
         return chosen.mean(axis=0)
 
     def overlay(self, stage: int | None = None) -> Image.Image:
-        """The picture, dark where the word gets least attention and as it is where it gets most."""
+        """The image, dark where the word gets least attention and as it is where it gets most."""
         shown = self.mean(stage)
         contrast = shown.max() - shown.min()
         light = Image.fromarray(np.asarray(255 * (shown - shown.min()) / (contrast or 1), np.uint8))

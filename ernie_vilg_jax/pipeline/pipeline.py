@@ -45,7 +45,7 @@ class Progress:
     decode: Callable[[], list[Image.Image]]
 
     def images(self) -> list[Image.Image]:
-        """What the model takes the pictures in work to be, at this step. Decoded at each call, and only then."""
+        """What the model takes the images in work to be, at this step. Decoded at each call, and only then."""
         return self.decode()
 
 
@@ -56,8 +56,8 @@ OnStep = Callable[[Progress], None]
 class Pipeline:
     """A trained model, ready to be asked.
 
-    Programs are compiled once for each number of pictures (filled up to one of `BATCH_SIZES`), sampler, grid and number
-    of steps left by `strength`, and for each way to ask (with or without guidance, its `rescale` and so on, a picture,
+    Programs are compiled once for each number of images (filled up to one of `BATCH_SIZES`), sampler, grid and number
+    of steps left by `strength`, and for each way to ask (with or without guidance, its `rescale` and so on, an image,
     a mask, one negative prompt or many, `on_step`). Prompts, seeds and the numbers of guidance compile nothing.
     """
 
@@ -88,7 +88,7 @@ class Pipeline:
     def __call__(
         self, prompts: str | Sequence[str], *, on_step: OnStep | None = None, **options: Any
     ) -> list[Image.Image]:
-        """Pictures of the prompts: `num_images` of the first, then of the second, and so on.
+        """Images of the prompts: `num_images` of the first, then of the second, and so on.
 
         Args:
           prompts: Chinese or English. Longer ones than the tokenizer's limit are cut, with a warning that says where.
@@ -112,11 +112,11 @@ class Pipeline:
         on_step: OnStep | None = None,
         **options: Any,
     ) -> list[Image.Image]:
-        """Pictures of the prompts that begin with `image`, noised to the start of the last `strength` of the steps.
+        """Images of the prompts that begin with `image`, noised to the start of the last `strength` of the steps.
 
         Args:
           image: of any mode and size; its central square is taken, at the model's size (`Pipeline.square`).
-          strength: above 0, which leaves the picture nearly as it is, up to 1, which leaves nothing of it. Rounded to
+          strength: above 0, which leaves the image nearly as it is, up to 1, which leaves nothing of it. Rounded to
             whole steps; each number of steps is a program of its own.
           The rest is as in `__call__`.
         """
@@ -155,9 +155,9 @@ class Pipeline:
         return pasted
 
     def attention_maps(self, prompt: str, word: str, *, on_step: OnStep | None = None, **options: Any) -> AttentionMaps:
-        """Makes one picture of the prompt and notes at each step how much each position looks at `word`.
+        """Makes one image of the prompt and notes at each step how much each position looks at `word`.
 
-        The word must occur in the prompt; `options` are as in `__call__`, for one picture. Takes half as long again.
+        The word must occur in the prompt; `options` are as in `__call__`, for one image. Takes half as long again.
         """
         if not isinstance(prompt, str):
             raise UserError(f"attention maps are of one prompt, a string, but it is a {type(prompt).__name__}")
@@ -172,7 +172,7 @@ class Pipeline:
         return AttentionMaps(word, tokens, image, timesteps, stages, maps)
 
     def square(self, image: Image.Image) -> Image.Image:
-        """What the model sees of a picture: its central square, RGB, at the model's size."""
+        """What the model sees of an image: its central square, RGB, at the model's size."""
         return images.square(image, self.model.image_size)
 
     def _request(self, prompts: str | Sequence[str], options: dict[str, Any], strength: float = 1.0) -> Request:
@@ -191,7 +191,7 @@ class Pipeline:
         on_step: OnStep | None = None,
         steps: list[Step] | None = None,
     ) -> list[Image.Image]:
-        """The pictures of a request; `steps` gets every step, with what the experts look at."""
+        """The images of a request; `steps` gets every step, with what the experts look at."""
         watched = on_step is not None or steps is not None
         if watched and self.mode == "pipelined":
             raise UserError(
@@ -220,7 +220,7 @@ class Pipeline:
         return finished
 
     def _cut(self, total: int) -> Iterator[np.ndarray]:
-        """The numbers [M, b] of the pictures that go into one call of a program; those from `total` on are fillers."""
+        """The numbers [M, b] of the images that go into one call of a program; those from `total` on are fillers."""
         fitting = lambda count: next((size for size in BATCH_SIZES if size >= count), BATCH_SIZES[-1])  # noqa: E731
         if self.mode == "resident":
             start = 0
@@ -229,7 +229,7 @@ class Pipeline:
                 yield np.arange(start, start + size)[None]
                 start += size
         else:
-            # All batches at once: an expert is fetched once for all of them, and no group waits for pictures.
+            # All batches at once: an expert is fetched once for all of them, and no group waits for images.
             groups = self.mesh.shape["expert"] if self.mesh is not None else 1
             size = fitting(-(-total // groups))
             yield np.arange(-(-total // size) * size).reshape(-1, size)

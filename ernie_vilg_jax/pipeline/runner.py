@@ -35,7 +35,7 @@ OnStep = Callable[[Step, Decode], None]
 
 
 class Given(NamedTuple):
-    """What is given of the pictures; None where nothing is."""
+    """What is given of the images; None where nothing is."""
 
     start: jax.Array | None = None
     """[1, h, w, c]: clean latents that sampling starts from."""
@@ -95,9 +95,9 @@ class Runner:
         on_step: OnStep | None = None,
         attention: bool = False,
     ) -> np.ndarray:
-        """Images [M, b, H, W, 3] fp32 in [-1, 1] of the pictures `rows` [M, b]; those past the last are fillers.
+        """Images [M, b, H, W, 3] fp32 in [-1, 1] of the images `rows` [M, b]; those past the last are fillers.
 
-        `words` are of all pictures, `negative` of all or of one for all. With `on_step` the steps are run one by one;
+        `words` are of all images, `negative` of all or of one for all. With `on_step` the steps are run one by one;
         with `attention` also, each `Step.seen` is then what the expert looks at (`attention.look`).
         """
         sampler, params = request.sampler(self.model.schedule), request.params
@@ -145,7 +145,7 @@ class Runner:
         return run
 
     def _begin(self, sampler: Sampler, seed: Any, numbers: Any, start: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """What sampling begins with [M, b, h, w, c], and keys [M, b]: by the pictures' numbers, whatever the batch."""
+        """What sampling begins with [M, b, h, w, c], and keys [M, b]: by the images' numbers, whatever the batch."""
         keys = jax.vmap(jax.vmap(partial(jax.random.fold_in, jax.random.key(seed))))(numbers)
         noise = jax.vmap(jax.vmap(lambda key: jax.random.normal(key, self.model.latent_shape)))(keys)
         if start is not None:

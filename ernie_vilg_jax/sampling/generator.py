@@ -59,7 +59,7 @@ def generate(
     Args:
       params: the parameters; params.experts[i] is in charge of stages' stage i.
       tokens, mask: [B, L] the prompts; null: the same [1, L] of the empty prompt, or [B, L] of negative prompts.
-      noise: [B, h, w, c], what the sampler begins with: unit-variance noise, or a picture's latents with noise.
+      noise: [B, h, w, c], what the sampler begins with: unit-variance noise, or an image's latents with noise.
       guidance: as `guided` takes it; the Python number 1 means none (and no second half of the batch).
       key: randomness of stochastic samplers, one or [B].
       known: what of the latents is known, in inpainting.
@@ -134,11 +134,11 @@ class Generator:
         Args:
           params: params.experts as the mode's executor wants them (`make_executor`); streamed: all are lazy.
           tokens, mask: [M, b, L] the prompts.
-          null: the same [1, L] of the empty prompt, or [M, b, L] of negative prompts, one for each picture.
+          null: the same [1, L] of the empty prompt, or [M, b, L] of negative prompts, one for each image.
           noise: [M, b, h, w, c], what the sampler begins with; keys: [M] or [M, b].
           guidance: `Guidance.numbers`, or the scale alone, as an array. New numbers compile nothing; what is None in
             `Numbers` is not in the program.
-          known: what of the latents is known, of all pictures alike ([1, h, w, ...]), in inpainting.
+          known: what of the latents is known, of all images alike ([1, h, w, ...]), in inpainting.
           on_step: called on the host after each step, where it is `watched`.
         """
         negative = null[0].ndim == 3

@@ -15,7 +15,7 @@ Predict = Callable[[Params, jax.Array, jax.Array, Any, Any], Denoised]
 
 
 class Inputs(NamedTuple):
-    """M batches of b pictures each. Batches are independent: a batch's pictures do not depend on the others."""
+    """M batches of b images each. Batches are independent: a batch's images do not depend on the others."""
 
     latents: jax.Array
     """[M, b, ...] unit-variance noise."""
@@ -70,7 +70,7 @@ def unwatched(on_step: OnStep | None) -> None:
 
 
 def across(mesh: Mesh, size: int, axes: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The axes over which `size` pictures are cut: those named, or none where they do not divide."""
+    """The axes over which `size` images are cut: those named, or none where they do not divide."""
     return axes if size % int(np.prod([mesh.shape[axis] for axis in axes])) == 0 else None
 
 

@@ -131,7 +131,7 @@ class AutoencoderTask:
 
     @cached_property
     def errors_of(self) -> Any:
-        """Jitted (params, piece) -> the sum of its mean squared errors; 8 of its pictures, and these reconstructed."""
+        """Jitted (params, piece) -> the sum of its mean squared errors; 8 of its images, and these reconstructed."""
 
         def run(params: Any, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
             images = to_float(rules.spread(batch["image"]))
@@ -145,7 +145,7 @@ class AutoencoderTask:
     def validate(self, state: State) -> dict[str, float]:
         sums = [self.errors_of(state["ema"], batch)[0] for batch in self.validation.pieces.values()]
         mse = float(np.sum(jax.device_get(sums), dtype=np.float64)) / self.validation.count
-        # Peak-to-peak of the pictures is 2.
+        # Peak-to-peak of the images is 2.
         return {"mse": mse, "psnr_db": 10 * math.log10(4.0 / mse)}
 
     def preview(self, state: State) -> tuple[np.ndarray, list[str]]:

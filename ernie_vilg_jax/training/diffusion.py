@@ -1,6 +1,6 @@
 """Training of the denoising experts: the phase `base` (one U-Net for all timesteps) and `experts` (one for each stage).
 
-    batch [B] -> B/n pictures for each of the n experts in training
+    batch [B] -> B/n images for each of the n experts in training
       expert k:  t ~ its own stage;  x_t = alpha x_0 + sigma e;  loss = |U-Net_k(x_t, t, text) - e|^2
 
 `base` is the case of a single expert in charge of every timestep, so both phases are this one program. A sample's
@@ -42,8 +42,8 @@ class DiffusionTask:
     Args:
       start: {"autoencoder": {"params", "mean", "std"}} and, for `experts`, {"unet", "text_encoder"}: the EMA of `base`
         that every expert and the text encoder begin as. Only needed by `init`.
-      validation: fixed pictures, and the prompts of the previews.
-      posteriors: of all training pictures, in the order of the records (data.cache_latents); None encodes every batch.
+      validation: fixed images, and the prompts of the previews.
+      posteriors: of all training images, in the order of the records (data.cache_latents); None encodes every batch.
     """
 
     def __init__(

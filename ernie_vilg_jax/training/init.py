@@ -67,7 +67,7 @@ def _frozen_autoencoder(path: epath.Path | None, model: Model, mesh: Mesh) -> An
 
 
 def _all_posteriors(config: ConfigDict, model: Model, tokenizer: Tokenizer, autoencoder: Any, mesh: Mesh) -> Posterior:
-    """Posteriors of all training pictures in this host's memory, computed again at every start: they can't go stale.
+    """Posteriors of all training images in this host's memory, computed again at every start: they can't go stale.
 
     Every host holds them all: which of them it needs is drawn again in each epoch.
     """

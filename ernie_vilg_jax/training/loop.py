@@ -4,7 +4,7 @@ The data are one endless stream, the same for any number of processes; a checkpo
 seen, so that any number of processes can go on from it.
 
 With several processes every process runs this loop in step: each reads its own rows of the batch, all save together and
-stop after the same step, and losses are means over all rows. Only process 0 writes metrics and pictures.
+stop after the same step, and losses are means over all rows. Only process 0 writes metrics and images.
 """
 
 import signal

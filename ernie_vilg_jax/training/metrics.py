@@ -1,4 +1,4 @@
-"""Where numbers and pictures go: metrics.jsonl, TensorBoard, and PNG files people can open."""
+"""Where numbers and images go: metrics.jsonl, TensorBoard, and PNG files people can open."""
 
 import json
 import shutil
@@ -66,7 +66,7 @@ class MetricWriter:
                 self._copy()
 
     def images(self, step: int, images: np.ndarray, labels: Sequence[str]) -> None:
-        """Pictures [N, H, W, 3] uint8 as one labelled grid."""
+        """Images [N, H, W, 3] uint8 as one labelled grid."""
         if not self.enabled or not len(images):
             return
         grid = labelled_grid([Image.fromarray(image) for image in images], list(labels))

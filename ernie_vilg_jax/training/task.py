@@ -58,7 +58,7 @@ class Task(Protocol):
         ...
 
     def preview(self, state: State) -> tuple[np.ndarray, list[str]]:
-        """Pictures [N, H, W, 3] uint8 and a label each."""
+        """Images [N, H, W, 3] uint8 and a label each."""
         ...
 
     def flops_per_step(self, batch: Batch) -> float:

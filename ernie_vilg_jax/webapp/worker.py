@@ -38,7 +38,7 @@ class Update:
 
 
 class _Stopped(Exception):
-    """Nobody waits for the pictures any more."""
+    """Nobody waits for the images any more."""
 
 
 class Worker:
@@ -73,7 +73,7 @@ class Worker:
         return _key(request) not in self._pipes
 
     def make(self, request: Request) -> Iterator[Update]:
-        """Makes the pictures; the last update holds them. To close the iterator is to stop."""
+        """Makes the images; the last update holds them. To close the iterator is to stop."""
         updates: queue.Queue[Update | BaseException] = queue.Queue()
         stop = threading.Event()
         thread = threading.Thread(target=self._work, args=(request, updates, stop), daemon=True)

@@ -16,7 +16,7 @@ class Detection(NamedTuple):
 
     Attributes:
       name: language -> name, in at least one language.
-      box: x0, y0, x1, y1 as fractions of the picture, in [0, 1].
+      box: x0, y0, x1, y1 as fractions of the image, in [0, 1].
       score: in [0, 1].
     """
 
@@ -30,10 +30,10 @@ class Detection(NamedTuple):
 
 
 class Detector(Protocol):
-    """Finds objects in pictures. Equal pictures and ids give equal detections, whatever else is in the call."""
+    """Finds objects in images. Equal images and ids give equal detections, whatever else is in the call."""
 
     def detect(self, images: Sequence[Image.Image], ids: Sequence[str]) -> list[list[Detection]]:
-        """The objects of each picture; `ids` are those of the records."""
+        """The objects of each image; `ids` are those of the records."""
         ...
 
 
@@ -50,7 +50,7 @@ def make_detector(name: str, **options: Any) -> Detector:
 
 
 def detection(name: dict[str, str], box: Sequence[float], score: float) -> Detection | None:
-    """A detection with its box cut to the picture, or None when nothing of the box remains.
+    """A detection with its box cut to the image, or None when nothing of the box remains.
 
     Numbers are rounded to five digits: more is noise of the arithmetic, and would differ from machine to machine.
     """

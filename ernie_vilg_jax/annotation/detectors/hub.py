@@ -18,8 +18,8 @@ from ernie_vilg_jax.interop import pretrained
 class HubDetector:
     """An object detector of `transformers`.
 
-    Pictures share a batch only when the model sees them in the same shape. Models that resize everything to one size
-    (RT-DETR, OWL-ViT) therefore run in full batches whatever the pictures; DETR does so on pictures of one shape.
+    Images share a batch only when the model sees them in the same shape. Models that resize everything to one size
+    (RT-DETR, OWL-ViT) therefore run in full batches whatever the images; DETR does so on images of one shape.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class HubDetector:
           labels: what to look for, for open-vocabulary models only.
           threshold: lowest score to keep. Open-vocabulary models score lower: 0.1 is usual for OWL-ViT, 0.3 for
             Grounding DINO.
-          batch_size: pictures at once.
+          batch_size: images at once.
           label_names: JSON file {"English name": "Chinese name"} for labels other than COCO's.
           device: a torch device.
         """
@@ -87,7 +87,7 @@ class HubDetector:
         return found
 
     def _run(self, inputs: dict[str, Any], sizes: list[tuple[int, int]]) -> list[dict[str, Any]]:
-        """{"scores", "boxes" in pixels, and "labels" or "text_labels"} of each picture."""
+        """{"scores", "boxes" in pixels, and "labels" or "text_labels"} of each image."""
         with self._hub.torch.inference_mode():
             outputs = self._model(**inputs)
             if not self._open:

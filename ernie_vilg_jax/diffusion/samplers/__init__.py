@@ -1,4 +1,4 @@
-"""Samplers: how predictions become a picture. A sampler sees `predict(x, t) -> (x0, epsilon)` and nothing else.
+"""Samplers: how predictions become an image. A sampler sees `predict(x, t) -> (x0, epsilon)` and nothing else.
 
 A sampler owns the list of timesteps that it visits and whatever it must remember from step to step, its carry. It may
 call `predict` once a step, several times (Heun), or use earlier predictions kept in the carry (multi-step solvers).
@@ -51,7 +51,7 @@ def make_sampler(
       schedule: that of the training.
       steps: 1..T; one prediction each, two with Heun.
       grid: one of `GRIDS`; "" is the sampler's own choice.
-      start: in (0, 1]; below 1 only this last share of the steps is left, and sampling begins with a picture that was
+      start: in (0, 1]; below 1 only this last share of the steps is left, and sampling begins with an image that was
         noised to `timesteps[0]` of what is returned.
       options: fields of the sampler, such as eta for ddim.
 

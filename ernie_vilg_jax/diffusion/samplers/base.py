@@ -35,8 +35,8 @@ class Sampler(Protocol):
     def init(self, latents: jax.Array) -> Any:
         """The carry before the first step, from latents [B, ...] as noisy as timesteps[0] says.
 
-        That is unit-variance noise where timesteps[0] is the last training timestep, and `schedule.add_noise(picture,
-        noise, timesteps[0])` where sampling starts from a picture.
+        That is unit-variance noise where timesteps[0] is the last training timestep, and `schedule.add_noise(image,
+        noise, timesteps[0])` where sampling starts from an image.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""What sources of people's own pictures share: captions in either language, checks of images, reports of mismatches."""
+"""What sources of people's own images share: captions in either language, checks of images, reports of mismatches."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def make_record(
     objects: Iterable[Mapping[str, Any]] = (),
     remedy: str = "mend or remove it, or leave such files out with --on_mismatch=skip",
 ) -> Record:
-    """A record of someone's own picture; `where` and `remedy` make the error of an undecodable one."""
+    """A record of someone's own image; `where` and `remedy` make the error of an undecodable one."""
     try:
         if short_side:
             data = shrink(data, short_side)

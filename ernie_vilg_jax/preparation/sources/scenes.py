@@ -81,7 +81,7 @@ class Thing:
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """What a scene shows: its things, and for two or three of them how the first stands to the next ("left": the
-    things stand from left to right), and where each goes: (x, y, side) as fractions of the picture."""
+    things stand from left to right), and where each goes: (x, y, side) as fractions of the image."""
 
     things: tuple[Thing, ...]
     relation: str

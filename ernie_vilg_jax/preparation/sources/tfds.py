@@ -30,7 +30,7 @@ class TfdsSource:
     Attributes:
       dataset: a TFDS name ("coco_captions"), or the folder that holds a prepared dataset's dataset_info.json.
       split: TFDS split, slices too ("train[:10%]").
-      image: name of the image feature; a path such as "picture/image" for nested ones.
+      image: name of the image feature; a path such as "image/image" for nested ones.
       text: names of the text features, each a string or a sequence of strings; () = whichever of caption, captions,
         text, zh, en exist. Features named zh and en are in that language, others are told apart by their characters.
       concept: feature that names what is held out together; "" = the first caption.

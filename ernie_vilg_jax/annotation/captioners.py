@@ -74,7 +74,7 @@ class CaptionFile:
 
 
 _TYPES = ("vision-encoder-decoder", "blip", "git", "blip-2")
-"""Models that caption a picture without being asked in words."""
+"""Models that caption an image without being asked in words."""
 
 
 class HubCaptioner:

@@ -23,7 +23,7 @@ class AttentionMaps:
     tokens: tuple[int, ...]
     """Places of the word's tokens in the prompt as the model reads it."""
     image: Image.Image
-    """The picture that was made."""
+    """The image that was made."""
     timesteps: np.ndarray
     """[S] int32: where each step began."""
     stages: np.ndarray

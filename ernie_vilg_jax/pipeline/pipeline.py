@@ -37,7 +37,7 @@ class Progress:
     step: int
     """Steps done: 1, 2, ... `steps`."""
     steps: int
-    """Of the whole call. More pictures than fit a batch are made one batch after the other, each with all its steps."""
+    """Of the whole call. More images than fit a batch are made one batch after the other, each with all its steps."""
     timestep: int
     """At which the step began, in [0, T)."""
     stage: int

@@ -53,9 +53,9 @@ class ProgramInputs(NamedTuple):
     """[M, b, L]"""
     mask: np.ndarray
     numbers: np.ndarray
-    """[M, b] int: the pictures' numbers, which decide their noise."""
+    """[M, b] int: the images' numbers, which decide their noise."""
     null: Words
-    """[1, L], or [M, b, L]: one for each picture."""
+    """[1, L], or [M, b, L]: one for each image."""
     seed: np.uint32
     guidance: Any
     """`Guidance.numbers`."""

@@ -20,11 +20,11 @@ class Inputs(NamedTuple):
     latents: jax.Array
     """[M, b, ...] unit-variance noise."""
     text: Any
-    """Pytree of [M, b, ...]: what the network is told of each picture. Goes wherever the picture's latents go."""
+    """Pytree of [M, b, ...]: what the network is told of each image. Goes wherever the image's latents go."""
     shared: Any
-    """Pytree: what the network is told of all pictures (features of the empty prompt, guidance scale)."""
+    """Pytree: what the network is told of all images (features of the empty prompt, guidance scale)."""
     keys: jax.Array
-    """[M] or [M, b] keys: the randomness of the steps, of a batch or of each picture (`samplers.base.fresh_noise`)."""
+    """[M] or [M, b] keys: the randomness of the steps, of a batch or of each image (`samplers.base.fresh_noise`)."""
 
     @property
     def count(self) -> int:

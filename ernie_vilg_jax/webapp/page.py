@@ -34,9 +34,9 @@ from ernie_vilg_jax.webapp.request import (
 from ernie_vilg_jax.webapp.worker import Update, Worker
 
 FIRST_IMAGES = 4
-"""Pictures that the page begins with."""
+"""Images that the page begins with."""
 KEPT_SECONDS = 3600
-"""How long pictures stay on the server's disk, where the page fetches them from."""
+"""How long images stay on the server's disk, where the page fetches them from."""
 TITLE = "ERNIE-ViLG 2.0 in JAX"
 FONTS = ("system-ui", "Noto Sans CJK SC", "Noto Sans SC", "PingFang SC", "Microsoft YaHei", "sans-serif")
 STYLE_SHEET = """

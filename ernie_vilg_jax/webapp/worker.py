@@ -33,7 +33,7 @@ class Update:
     """Done of `steps`; 0 before the first."""
     steps: int
     images: list[Image.Image] = field(default_factory=list)
-    """Previews, or the pictures when `done`; none before the first preview."""
+    """Previews, or the images when `done`; none before the first preview."""
     done: bool = False
 
 

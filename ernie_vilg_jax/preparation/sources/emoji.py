@@ -30,7 +30,7 @@ RECIPE = 1
 """Raised when the code below changes the records it makes from the same options and packages."""
 
 MISDRAWN = {(style, emoji) for style, emoji, *_ in rows("misdrawn.tsv")}
-"""Pictures that show something else than the everyday name, seen on a contact sheet; left out."""
+"""Images that show something else than the everyday name, seen on a contact sheet; left out."""
 
 MINIMUM_STYLES = 5
 """Everyday concepts that fewer hands drew are left out: a model learns them badly."""

@@ -127,7 +127,7 @@ def _run(
                     writer.scalars(step, meter.report(step, batch))
             with meter.paused():
                 profile.at(step, metrics)
-                # Saved first: what validation and previews run into loses nothing.
+                # Saved first, so that a failure of validation or previews loses nothing.
                 if due(settings.checkpoint_every):
                     items = {**cutter.items(state), "tokenizer": words}
                     saved.save(step, items, {**metadata, "examples": seen})

@@ -183,9 +183,9 @@ class Meter:
         return {**{f"train/{name}": value for name, value in means.items()}, **speed}
 
     def _times(self, seconds: float, steps: int) -> dict[str, float]:
-        """Of a step, and of reading its data; with several processes also how far they are apart.
+        """Seconds of a step, and of reading its data; with several processes also their spread.
 
-        Processes wait for each other in every step, so that the slowest shows by the time that it reads.
+        Processes wait for each other in every step, so the slowest one is found by its time of reading.
         """
         if processes.count() == 1:
             return {"step_seconds": seconds, "data_seconds": self.read / steps}

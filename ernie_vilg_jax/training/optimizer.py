@@ -38,11 +38,11 @@ def learning_rate(section: ConfigDict) -> optax.Schedule:
 def make_optimizer(config: ConfigDict, section: ConfigDict) -> optax.GradientTransformation:
     """AdamW as in the paper, after clipping by the global norm (a guess; optimizer.clip_norm=0 is off).
 
-    Or another of `NAMES`, all with the same learning rate, decoupled weight decay and clipping; docs/training.md says
-    what they are and keep. Raises UserError naming the field that is invalid.
+    Or another of `NAMES`, all with the same learning rate, decoupled weight decay and clipping; docs/training.md
+    describes them and their state. Raises UserError naming the field that is invalid.
     """
     settings = config.optimizer
-    # Checkpoints may be older than some fields.
+    # Configs of old checkpoints lack some fields.
     name, factor = settings.get("name", "adamw"), settings.get("spike_factor", 0.0)
     for field, value, known in (("name", name, NAMES), ("ema_dtype", ema_dtype(config), EMA_DTYPES)):
         if value not in known:

@@ -16,9 +16,9 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import bank
 from ernie_vilg_jax.sharding import processes
 
-# What decides the steps to come, beside what a checkpoint and its config must agree in (`compatibility.SAME`).
+# Fields that affect later steps, beside those that a checkpoint and its config must agree on (`compatibility.SAME`).
 DECIDES = ("seed", *compatibility.TRAINING, "experts.train_text_encoder")
-# Of the section of a phase: how far it goes and what it began from are no part of how it goes on.
+# Fields of a phase's section that may change: its number of steps and its start do not affect how it continues.
 FREE = ("steps", "init_from", "autoencoder_from", "text_encoder_from", "unet_from")
 CONTENT = ("data", "tokenizer")
 """Compared by content: the fingerprint of the data, the files of the tokenizer."""

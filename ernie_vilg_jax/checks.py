@@ -28,7 +28,7 @@ def number(said: str, value: Any, least: float = -math.inf, most: float = math.i
 
 
 def whole(said: str, value: Any, least: float = -math.inf, most: float = math.inf) -> int:
-    """`value` as an int, if it is a whole number from `least` to `most`; 4.0 is one, as sliders of web pages send it."""
+    """`value` as an int, if it is a whole number from `least` to `most`; 4.0 is one, because web sliders send it."""
     if not is_number(value) or value != int(value) or not least <= value <= most:
         raise UserError(f"{said} must be a whole number{_range(least, most)}")
     return int(value)

@@ -170,7 +170,7 @@ class _QuietFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         orbax = "/orbax/" in record.pathname
         raised = record.exc_info and (orbax or record.name == "asyncio")
-        raised = raised or (orbax and "incompatible handler" in record.getMessage())  # precedes the error of a damaged file
+        raised = raised or (orbax and "incompatible handler" in record.getMessage())  # before a damaged file's error
         return _ours(record) or (record.levelno >= logging.WARNING and not raised)
 
 

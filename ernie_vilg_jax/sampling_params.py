@@ -106,7 +106,7 @@ class SamplingParams:
         return {name: value for name, value in every.items() if value != DEFAULTS[name]}
 
     def told(self) -> dict[str, Any]:
-        """The options in the metadata of an image: those that are always included, and those that are not the default."""
+        """The options for an image's metadata: those always included, and those that differ from the default."""
         return {
             name: value
             for name, value in dataclasses.asdict(self).items()

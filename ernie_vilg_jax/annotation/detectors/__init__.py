@@ -1,4 +1,4 @@
-"""Detectors: what finds the objects in an image."""
+"""Detectors, which find the objects in an image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Detection(NamedTuple):
     score: float
 
     def as_object(self) -> dict[str, Any]:
-        """As it stands in a record's objects."""
+        """In the format of a record's objects."""
         return {"name": dict(self.name), "box": [float(value) for value in self.box], "score": float(self.score)}
 
 
@@ -41,7 +41,7 @@ DETECTORS: dict[str, str] = {
     "transformers": "ernie_vilg_jax.annotation.detectors.hub:HubDetector",
     "boxes": "ernie_vilg_jax.annotation.detectors.box_files:BoxFiles",
 }
-"""Detector name -> "module:class". Keeping the boxes that records carry already needs no detector."""
+"""Detector name -> "module:class". Keeping the existing boxes of records needs no detector."""
 
 
 def make_detector(name: str, **options: Any) -> Detector:
@@ -50,9 +50,9 @@ def make_detector(name: str, **options: Any) -> Detector:
 
 
 def detection(name: dict[str, str], box: Sequence[float], score: float) -> Detection | None:
-    """A detection with its box cut to the image, or None when nothing of the box remains.
+    """A detection with its box clipped to the image, or None if nothing of the box remains.
 
-    Numbers are rounded to five digits: more is noise of the arithmetic, and would differ from machine to machine.
+    Numbers are rounded to five digits: more is numerical noise, which differs from machine to machine.
     """
     if not all(map(math.isfinite, (*box, score))):
         return None

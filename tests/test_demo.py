@@ -1,6 +1,6 @@
 """The web demo: started as people start it, used in a browser, and sent what no page would send.
 
-SCREENSHOTS=docs/images renews the pictures of docs/demo_app.md.
+SCREENSHOTS=docs/images renews the images of docs/demo_app.md.
 """
 
 import io
@@ -88,7 +88,7 @@ def screenshot(page: Any, name: str) -> None:
 
 
 def shown(page: Any) -> list[Image.Image]:
-    """The pictures in the gallery, as a visitor downloads them."""
+    """The images in the gallery, as a visitor downloads them."""
     page.wait_for_function("[...document.querySelectorAll('#pictures img')].every(one => one.naturalWidth > 0)")
     links = page.eval_on_selector_all("#pictures .grid-container img", "all => all.map(one => one.src)")
     return [Image.open(io.BytesIO(urllib.request.urlopen(link, timeout=60).read())) for link in links]

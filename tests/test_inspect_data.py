@@ -79,7 +79,7 @@ def test_words_are_coloured_by_part_of_speech(page: Any):
 
 
 def test_boxes_lie_where_the_objects_are_painted(page: Any):
-    """The objects of drawn scenes are painted on a plain ground, so inside their boxes the picture is not plain."""
+    """The objects of drawn scenes are painted on a plain ground, so inside their boxes the image is not plain."""
     inside, outside = page.evaluate(
         """async () => {
           const card = document.querySelector(".card"), image = card.querySelector("img");

@@ -128,7 +128,7 @@ def execute(name: str, folder: Path, **settings: Any) -> Any:
 
 
 def pictures(notebook: Any) -> list[np.ndarray]:
-    """All pictures that the cells show, [H, W, 3] each, in order."""
+    """All images that the cells show, [H, W, 3] each, in order."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     found = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")) for png in found]
@@ -157,7 +157,7 @@ def test_training_notebook(tmp_path: Path) -> None:
     )  # fmt: skip
     preview, _, samples = pictures(done)
     assert preview.std() > 10
-    # The column of each prompt holds its picture before and after, and they differ.
+    # The column of each prompt holds its image before and after, and they differ.
     half = samples.shape[0] // 2
     assert samples.std() > 10 and np.abs(samples[:half].astype(int) - samples[-half:]).mean() > 1
     run = tmp_path / "my_model" / "run" / "base"

@@ -1,4 +1,4 @@
-"""The command `sample`: flags to options, settings inside the pictures, progress, and sentences that name flags."""
+"""The command `sample`: flags to options, settings inside the images, progress, and sentences that name flags."""
 
 import io
 import struct
@@ -20,7 +20,7 @@ from ernie_vilg_jax.pipeline import Pipeline, Progress
 
 @pytest.fixture
 def command(pipe: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """command("--seed=1", ...) -> the folder of pictures; with the model of these tests."""
+    """command("--seed=1", ...) -> the folder of images; with the model of these tests."""
     monkeypatch.setattr(pipeline, "load", lambda path, mode, mesh: pipe)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 

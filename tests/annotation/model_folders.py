@@ -28,7 +28,7 @@ def pictures(sizes: list[tuple[int, int]]) -> list[Image.Image]:
 
 
 def detr(folder: Path, labels: dict[int, str]) -> Path:
-    """DETR: pictures keep their shape, so their batches are made of equals."""
+    """DETR: images keep their shape, so their batches are made of equals."""
     seeded()
     from transformers import DetrConfig, DetrForObjectDetection, DetrImageProcessorPil, ResNetConfig
 
@@ -41,7 +41,7 @@ def detr(folder: Path, labels: dict[int, str]) -> Path:
         encoder_ffn_dim=16, decoder_ffn_dim=16, encoder_attention_heads=2, decoder_attention_heads=2, id2label=labels,
     )  # fmt: skip
     model = DetrForObjectDetection(config)
-    for name, parameter in model.named_parameters():  # fresh heads are so weak that all boxes are the picture's middle
+    for name, parameter in model.named_parameters():  # fresh heads are so weak that all boxes are the image's middle
         if name.startswith(("bbox_predictor", "class_labels_classifier", "model.query")) and parameter.ndim > 1:
             parameter.data.normal_(std=0.25)
     model.save_pretrained(folder)
@@ -50,7 +50,7 @@ def detr(folder: Path, labels: dict[int, str]) -> Path:
 
 
 def rt_detr(folder: Path, labels: dict[int, str]) -> Path:
-    """RT-DETR: every picture is resized to one shape."""
+    """RT-DETR: every image is resized to one shape."""
     seeded()
     from transformers import RTDetrConfig, RTDetrForObjectDetection, RTDetrImageProcessorPil, RTDetrResNetConfig
 

@@ -232,7 +232,7 @@ def test_coco_classes_are_told_apart():
     """Captions of one class name few others: synonyms and heads must not run together."""
     expected = {
         ("person", "teddy bear"): False,
-        ("bear", "teddy bear"): True,  # the last word; whoever writes "teddy bear" has a bear in the picture
+        ("bear", "teddy bear"): True,  # the last word; whoever writes "teddy bear" has a bear in the image
         ("clock", "cell phone"): False,
     }
     for (name, caption), answer in expected.items():

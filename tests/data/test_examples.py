@@ -125,7 +125,7 @@ def test_a_generated_caption_takes_the_place_of_the_others(tokenizer: Tokenizer)
 
 
 def test_boxes_follow_the_crop(tokenizer: Tokenizer):
-    """The middle of a picture twice as wide: half of a box that begins at a quarter, nothing of one at the edge."""
+    """The middle of an image twice as wide: half of a box that begins at a quarter, nothing of one at the edge."""
     at_edge = {"name": {"zh": "星形"}, "box": [0.0, 0.0, 0.2, 1.0], "score": 0.9}
     record = dataclasses.replace(RECORD, image=picture(size=(32, 16)), objects=[CIRCLE, at_edge])
     maker = maker_of(record, tokenizer)
@@ -144,7 +144,7 @@ def test_half_of_the_samples_are_emphasised(annotated: Path, tokenizer: Tokenize
 
 
 def test_switched_off_nothing_is_left_of_knowledge(annotated: Path, prepared: Path, tokenizer: Tokenizer):
-    """Off, annotated data gives what plain data gives; on, the same pictures and captions in the same order."""
+    """Off, annotated data gives what plain data gives; on, the same images and captions in the same order."""
     plain = batches(make_config(path=str(prepared)), tokenizer)
     off = batches(make_config(path=str(annotated)), tokenizer)
     on = batches(knowing(annotated), tokenizer)

@@ -1,4 +1,4 @@
-"""What is known of a picture comes out as it is known, with every sampler; the rest is made."""
+"""What is known of an image comes out as it is known, with every sampler; the rest is made."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ def towards(value: jax.Array, x: jax.Array, t: jax.Array) -> Denoised:
 
 
 def paint(name: str, known: Known) -> np.ndarray:
-    """Three pictures by two experts whose pictures are all 2 or all 3."""
+    """Three images by two experts whose images are all 2 or all 3."""
 
     def apply(params: jax.Array, x: jax.Array, t: jax.Array) -> Denoised:
         return keeping(lambda x, t: towards(params, x, t), SCHEDULE, known)(x, t)

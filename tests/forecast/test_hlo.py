@@ -77,14 +77,14 @@ def test_shares_go_to_the_first_pattern_found() -> None:
 
 @pytest.mark.parametrize("pictures", [(2,), ()], ids=["two pictures", "one picture"])
 def test_attention_kernels_are_counted_by_their_matrix_products(pictures: tuple[int, ...]) -> None:
-    """The arrays of a single picture come without the dimension of the batch."""
+    """The arrays of a single image come without the dimension of the batch."""
     array = lambda dtype, *sizes: f"{dtype}[{','.join(map(str, (*pictures, *sizes)))}]"  # noqa: E731
     layouts = ", ".join([array("bf16", 4, 256, 64), *[array("bf16", 4, 384, 64)] * 2, array("s32", 256, 128)])
     kernel = 'custom-call(%state), custom_call_target="tpu_custom_call"'
     operands = f"operand_layout_constraints={{s8[1]{{0}}, {layouts}}}, x={{1}}"
     line = f"  %splash_mha_dq_segmented.1 = f32[8]{{0}} {kernel}, {operands}"
     text = TEXT.replace("  %inner =", f"{line}\n  %inner =", 1)
-    # Three products of 256 x 384 logits by 128 channels (64, filled up), for 4 heads a picture, in loops of 5 and 1.
+    # Three products of 256 x 384 logits by 128 channels (64, filled up), for 4 heads an image, in loops of 5 and 1.
     assert Program(text).kernel_flops == 6 * 3 * 2 * math.prod(pictures) * 4 * 256 * 384 * 128
     assert Program(TEXT).kernel_flops == 0
 

@@ -70,7 +70,7 @@ def with_base(whole_run: Path, workdir: Path) -> Path:
 
 @contextmanager
 def same_samples(pictures: dict[str, np.ndarray]) -> Iterator[None]:
-    """Every expert sees the same four pictures and latents in every step, however many are trained beside it."""
+    """Every expert sees the same four images and latents in every step, however many are trained beside it."""
     original = loop.to_devices
 
     def changed(batch: dict[str, np.ndarray], mesh: Any, size: int) -> Any:

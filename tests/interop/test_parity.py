@@ -174,7 +174,7 @@ def fresh_unet(x: np.ndarray, t: np.ndarray, text: np.ndarray) -> Any:
 
 
 def test_a_unet_of_our_kind_is_taken_whole_and_predicts_the_same(tmp_path: Path) -> None:
-    """DeepFloyd IF's blocks: scale and shift by the timestep, one softmax over text and picture."""
+    """DeepFloyd IF's blocks: scale and shift by the timestep, one softmax over text and image."""
     theirs = shaken(
         UNet2DConditionModel(
             **SIZES,

@@ -102,7 +102,7 @@ def test_clip_boxes():
 
 
 def test_boxes_of_a_crop():
-    # A picture of 200 x 100; the crop takes its right half. The box spans its left quarter to its middle of the right.
+    # An image of 200 x 100; the crop takes its right half. The box spans its left quarter to its middle of the right.
     assert crop_boxes([(0.25, 0.1, 0.75, 0.6)], 100, 0, 100, 200, 100) == [(-0.5, 0.1, 0.5, 0.6)]
     assert crop_boxes([], 0, 0, 10, 10, 10) == []
 

@@ -30,7 +30,7 @@ def test_maps_of_each_step_beside_the_same_picture(pipe: Pipeline, whole: Attent
 
 
 def test_words_share_the_attention_that_the_text_gets(pipe: Pipeline, whole: AttentionMaps) -> None:
-    """The parts of the prompt add up to all of it, and that is less than 1: the rest goes to the picture itself."""
+    """The parts of the prompt add up to all of it, and that is less than 1: the rest goes to the image itself."""
     params = [pipe.attention_maps(PROMPT, word, steps=4, seed=3) for word in ("square", "红色的圆形")]
     together = pipe.attention_maps(PROMPT, PROMPT, steps=4, seed=3)
     assert whole.tokens + params[0].tokens + params[1].tokens == together.tokens

@@ -1,4 +1,4 @@
-"""Loading a trained run and asking it for pictures."""
+"""Loading a trained run and asking it for images."""
 
 import shutil
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Pictures and masks that people give, and what is made from them."""
+"""Images and masks that people give, and what is made from them."""
 
 from typing import Any
 
@@ -135,7 +135,7 @@ def test_what_is_known_reaches_the_latents_and_its_surroundings(pipe: Pipeline) 
 
 @pytest.mark.parametrize("mode", ["streamed", "pipelined", "on a mesh"])
 def test_inpainting_in_every_mode(pipe: Pipeline, streamed: Pipeline, mode: str) -> None:
-    """With strength, and a negative prompt for each picture, half of them empty."""
+    """With strength, and a negative prompt for each image, half of them empty."""
     made = {"streamed": lambda: streamed, "pipelined": lambda: make_pipe("pipelined", expert=2)}
     image, other = noisy(24, 16, 3), made.get(mode, lambda: make_pipe("resident", data=2))()
     options: Any = {"strength": 0.7, "negative_prompt": ["三角形", ""], "sampler": "ddpm", "num_images": 2}

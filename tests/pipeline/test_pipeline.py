@@ -1,4 +1,4 @@
-"""Asking a pipeline for pictures: what decides them, what compiles, and what is refused."""
+"""Asking a pipeline for images: what decides them, what compiles, and what is refused."""
 
 import logging
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def arrays(images: list[Image.Image]) -> np.ndarray:
 
 
 def furthest(left: Any, right: Any) -> int:
-    """The largest difference of two lists of pictures, in levels of 256."""
+    """The largest difference of two lists of images, in levels of 256."""
     return int(np.abs(arrays(left) - arrays(right)).max())
 
 
@@ -82,7 +82,7 @@ def test_more_prompts_than_a_batch(pipe: Pipeline, monkeypatch: pytest.MonkeyPat
 
 
 def by_hand(pipe: Pipeline, prompt: str, negative: str, scale: float) -> Image.Image:
-    """DDIM with guidance, written out: picture number 0 of seed 0, in three steps."""
+    """DDIM with guidance, written out: image number 0 of seed 0, in three steps."""
     model, params = pipe.model, pipe.params
     predict, read, decode = jax.jit(model.prediction), jax.jit(model.encode_text), jax.jit(model.decode)
     texts = [[leaf[None] for leaf in pipe.tokenizer.encode(text)[:2]] for text in (prompt, negative)]
@@ -156,7 +156,7 @@ def test_guidance_moves_the_picture_and_1_is_the_conditional_model(pipe: Pipelin
 def test_a_second_call_compiles_nothing(
     request: pytest.FixtureRequest, compiled: Callable[[], Any], mode: str, way: str
 ) -> None:
-    """Of other prompts, seeds, scales, negative prompts, pictures, masks, and strengths of as many steps."""
+    """Of other prompts, seeds, scales, negative prompts, images, masks, and strengths of as many steps."""
     pipe = request.getfixturevalue("pipe" if mode == "resident" else "streamed")
     rng = np.random.default_rng(0)
 

@@ -1,4 +1,4 @@
-"""Resident, streamed and pipelined sampling: the same pictures, and what each holds and moves."""
+"""Resident, streamed and pipelined sampling: the same images, and what each holds and moves."""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -135,7 +135,7 @@ def test_pipelined_is_resident(groups: int, batches: int) -> None:
 
 @pytest.mark.parametrize("eta", [0.0, 1.0], ids=["ddim", "stochastic"])
 def test_three_modes_make_the_same_pictures(eta: float) -> None:
-    """A U-Net with guidance; pipelined also with the pictures and the weights of each group cut over its devices."""
+    """A U-Net with guidance; pipelined also with the images and the weights of each group cut over its devices."""
     predict, sampler, inputs = partial(ask, SMALL), DDIM(SCHEDULE, STEPS, eta), make_inputs(3)
     experts = unet_experts(SMALL)
     sampling = partial(make_executor, predict=predict, stages=UNIFORM, sampler=sampler)
@@ -173,7 +173,7 @@ def test_every_sampler_in_three_modes(name: str) -> None:
     ids=["plain", "threshold alone", "all of it"],
 )
 def test_guidance_in_three_modes(guidance: Guidance, other: Guidance) -> None:
-    """Every picture has a negative prompt of its own, which goes with it; and new numbers compile nothing."""
+    """Every image has a negative prompt of its own, which goes with it; and new numbers compile nothing."""
     mesh, sampler, traces = mesh_of(expert=2, data=2), DDIM(SCHEDULE, STEPS), []
 
     def predict(params: Any, x: jax.Array, t: jax.Array, text: Text) -> jax.Array:

@@ -139,7 +139,7 @@ def test_an_error_of_the_last_save_does_not_hide_what_ended_the_run(caplog: pyte
 def test_who_is_asked_to_stop_only_saves(
     what: str, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine that is taken away leaves seconds: none of them for a picture."""
+    """A machine that is taken away leaves seconds: none of them for an image."""
     monkeypatch.setattr(AutoencoderTask, what, lambda *_: pytest.fail(f"{what} ran after the request to stop"))
     move = loop.to_devices
     # The first step is under way then, after which validation and a preview are due.

@@ -1,4 +1,4 @@
-"""The art styles of the emoji set and the CLDR's names: pinned packages, licences, and each style's words in captions."""
+"""The art styles of the emoji set and the CLDR's names: pinned packages, licences, and their words in captions."""
 
 from __future__ import annotations
 

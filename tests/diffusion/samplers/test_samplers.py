@@ -206,7 +206,7 @@ def test_clipping_bounds_the_estimate_and_changes_nothing_inside_the_bound(name:
 
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
 def test_from_a_picture_with_little_noise_the_picture_comes_back(name: str) -> None:
-    """Sampling may begin anywhere: here at the last steps, from the data's own pictures with noise added."""
+    """Sampling may begin anywhere: here at the last steps, from the data's own images with noise added."""
     sampler = make_sampler(name, LINEAR, 20, grid="trailing", start=0.1)
     assert sampler.timesteps.tolist() == [99, 49]
     rng = np.random.default_rng(7)
@@ -215,7 +215,7 @@ def test_from_a_picture_with_little_noise_the_picture_comes_back(name: str) -> N
     end = run(sampler, gaussian, LINEAR, noised)
     assert end.mean() == pytest.approx(MU, abs=0.03)
     assert np.corrcoef(end[:, 0], pictures[:, 0])[0, 1] > 0.7
-    # Had the noise been taken for all there is, the spread of the pictures would be lost.
+    # Had the noise been taken for all there is, the spread of the images would be lost.
     assert end.std() > 0.75 * S
 
 

@@ -1,4 +1,4 @@
-"""Sources of people's own pictures: a folder, tars, TFDS."""
+"""Sources of people's own images: a folder, tars, TFDS."""
 
 import io
 import json
@@ -204,7 +204,7 @@ def test_bad_tars_are_named(tmp_path: Path):
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A TFDS dataset of three pictures, built without TensorFlow."""
+    """A TFDS dataset of three images, built without TensorFlow."""
     import tensorflow_datasets as tfds
 
     class Toy(tfds.core.GeneratorBasedBuilder):

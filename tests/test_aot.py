@@ -58,7 +58,7 @@ def test_sampling_for_a_tpu_that_is_not_there() -> None:
 
 
 @pytest.mark.slow
-def test_what_does_not_fit_is_reported_and_the_status_says_so(tmp_path: Path) -> None:
+def test_a_program_that_does_not_fit_is_reported_with_its_exit_status(tmp_path: Path) -> None:
     done = aot(*MESH, "--quick", "--program=autoencoder_step", "--config.phases.autoencoder.batch_size=8388608")
     assert done.returncode == 1
     assert "peak" in done.stdout
@@ -128,7 +128,7 @@ def reports(folder: Path) -> dict[str, int]:
         (("--topology=v5e:2x2", "--program=base_save", "--search"), "--search goes with training steps and sampling"),
     ],
 )
-def test_what_cannot_be_is_refused_in_a_sentence(arguments: tuple[str, ...], sentence: str) -> None:
+def test_impossible_requests_are_refused_in_a_sentence(arguments: tuple[str, ...], sentence: str) -> None:
     done = aot(*arguments)
     assert done.returncode != 0
     assert sentence in done.stderr

@@ -24,7 +24,7 @@ from ernie_vilg_jax.errors import UserError
     "left",
     ["7.orbax-checkpoint-tmp", "7.bak", "copy of 7", "-7", "7.5", "²", "８", "09", ".DS_Store", "latest", "step_7"],
 )
-def test_what_is_no_step_is_left_alone(left: str, tmp_path: Path) -> None:
+def test_folders_that_are_not_steps_are_left_alone(left: str, tmp_path: Path) -> None:
     for name in ("0", "4", "12", left):
         (tmp_path / name).mkdir()
     (tmp_path / "9").write_text("a file")
@@ -32,7 +32,7 @@ def test_what_is_no_step_is_left_alone(left: str, tmp_path: Path) -> None:
     assert (tmp_path / left).is_dir()
 
 
-def test_what_a_killed_save_left_is_no_step(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_save_are_not_a_step(tmp_path: Path) -> None:
     """It may hold all that a checkpoint holds, but for the last rename."""
     for name in ("4", "9.orbax-checkpoint-tmp-1"):
         (tmp_path / name).mkdir()
@@ -40,7 +40,7 @@ def test_what_a_killed_save_left_is_no_step(tmp_path: Path) -> None:
     assert checkpointing.steps(epath.Path(tmp_path)) == [4]
 
 
-def test_in_a_bucket_only_what_is_complete_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_bucket_only_complete_checkpoints_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There a folder has its name from the first file on."""
     for name in ("4", "8"):
         (tmp_path / name).mkdir()
@@ -72,7 +72,7 @@ def test_an_item_that_is_gone(item: str, whole_run: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_arrays_of_no_known_type(whole_run: Path, tmp_path: Path) -> None:
+def test_arrays_of_unknown_types(whole_run: Path, tmp_path: Path) -> None:
     """Text in the place of a name makes Orbax restore an object."""
     path = tmp_path / "8"
     shutil.copytree(whole_run / "base/checkpoints/8", path)
@@ -131,7 +131,7 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_was_not_saved_is_not_read(wrong: str, sealed: Path, tmp_path: Path) -> None:
+def test_unsaved_items_are_not_read(wrong: str, sealed: Path, tmp_path: Path) -> None:
     shutil.copytree(sealed, tmp_path / "run")
     path = tmp_path / "run/8"
     assert read(path)["expert_01"]["ema"]["kernel"][0, 0] == 9
@@ -198,13 +198,13 @@ def test_the_reason_is_that_of_the_first_error(error: Exception, told: str) -> N
     assert checkpointing.reason_of(error) == told
 
 
-def test_what_may_not_be_read_is_not_called_damaged(tmp_path: Path) -> None:
+def test_files_without_permission_are_not_called_damaged(tmp_path: Path) -> None:
     told = f"checkpoint {tmp_path} cannot be read: Permission denied; give this user the right to it"
     with pytest.raises(UserError, match=re.escape(told)), checkpointing.reading(epath.Path(tmp_path)):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
-def test_the_remedy_of_an_export_says_nothing_of_steps(tmp_path: Path) -> None:
+def test_the_remedy_of_an_export_does_not_mention_steps(tmp_path: Path) -> None:
     (tmp_path / "exported").mkdir()
     (tmp_path / "exported" / "_CHECKPOINT_METADATA").write_text('{"custom_metadata": {"step": 8}}')
     assert checkpointing.remedy(epath.Path(tmp_path / "exported")) == "restore it from a copy"

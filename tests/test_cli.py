@@ -109,7 +109,7 @@ def wrapped(argv):
         (wrapped, "error: /runs/x: no space left on device; free some space there and run the same command again"),
     ],
 )
-def test_what_the_file_system_refuses_is_one_sentence(monkeypatch, capsys, main, sentence):
+def test_file_system_errors_are_one_sentence(monkeypatch, capsys, main, sentence):
     assert run(monkeypatch, main) == 1
     err = capsys.readouterr().err
     assert err.startswith(sentence) and err.count("\n") == 1
@@ -196,7 +196,7 @@ def test_config_overrides_reach_the_config(monkeypatch, capsys, config_file):
     assert capsys.readouterr().out == "7\n"
 
 
-def test_positional_arguments_where_the_command_takes_them(monkeypatch, capsys):
+def test_positional_arguments_if_the_command_takes_them(monkeypatch, capsys):
     assert run(monkeypatch, say, "inspect", positional=True) == 0
     assert capsys.readouterr().out == "panda inspect\n"
 
@@ -262,7 +262,7 @@ cli.run(main, ["p", *sys.argv[1:]], positional=True)
 """
 
 
-def test_what_falls_at_exit_is_one_line_and_after_an_error_none():
+def test_errors_at_exit_are_one_line_and_none_after_an_error():
     """Python prints what nothing can catch, such as an error in __del__, with a traceback."""
     for arguments, told in (
         ([], ["warning: handle is closed (in a thread of a library)"] * 2),

@@ -132,7 +132,7 @@ def test_an_english_example_is_clicked_and_drawn(page: Any):
     screenshot(page, "result")
 
 
-def test_an_empty_prompt_is_one_sentence_and_keeps_the_pictures(page: Any):
+def test_an_empty_prompt_is_one_sentence_and_keeps_the_images(page: Any):
     page.fill("#prompt textarea", "  ")
     page.click("#generate")
     toast = page.get_by_test_id("toast-body")
@@ -155,7 +155,7 @@ def test_a_phone_needs_no_sideways_scrolling(page: Any):
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
-def test_nonsense_is_answered_and_changes_nothing(address: str):
+def test_invalid_requests_are_answered_and_change_nothing(address: str):
     for name, (path, body) in HOSTILE.items():
         kind, text = send(address, path, body)
         assert kind == "error" or kind.startswith("HTTP"), f"{name} was taken: {kind} {text[:200]}"
@@ -166,7 +166,7 @@ def test_nonsense_is_answered_and_changes_nothing(address: str):
     assert kind == "complete" and len(json.loads(text)[0]) == 4
 
 
-def test_the_next_in_a_full_queue_is_asked_to_come_again(address: str):
+def test_a_request_beyond_a_full_queue_is_told_to_retry(address: str):
     answers: list[tuple[str, str]] = []
     ask = lambda: answers.append(send(address, "call/generate", request(count=4)))  # noqa: E731
     threads = [threading.Thread(target=ask) for _ in range(8)]

@@ -35,7 +35,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_pictures_come_out(finished: Path) -> None:
+def test_images_are_written(finished: Path) -> None:
     grid = Image.open(finished / "samples" / "grid.png")
     assert grid.width > 100
     picture = Image.open(finished / "samples" / "000.png")

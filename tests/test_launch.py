@@ -121,7 +121,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("line", "sentence"), REFUSALS)
-def test_mistakes_are_refused_by_the_name_of_the_flag(line: list[str], sentence: str):
+def test_mistakes_are_refused_with_the_name_of_the_flag(line: list[str], sentence: str):
     done = launch(line[0], *line[1:], *([] if line[0] == "worker" else ["--dry_run"]))
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"error: {sentence}\n")
 
@@ -263,7 +263,7 @@ def test_second_run_creates_nothing_and_starts_nothing(cloud: Cloud):
     assert said(done) == ["ernie: ACTIVE", "training is running"]
 
 
-def test_second_run_starts_what_has_stopped(cloud: Cloud):
+def test_a_second_run_starts_stopped_workers(cloud: Cloud):
     assert cloud.pod(states="ACTIVE", statuses="143").returncode == 0
     assert cloud.events == f"archive status {SET_UP}"
 
@@ -295,7 +295,7 @@ def test_watch_queues_again_after_each_preemption_and_ends_with_the_training(clo
     assert cloud.unplayed() == ""
 
 
-def test_watch_deletes_at_the_end_when_asked(cloud: Cloud):
+def test_watch_deletes_at_the_end_on_request(cloud: Cloud):
     done = cloud.pod("--watch", "--then_delete", states="ACTIVE ACTIVE", statuses="running 0")
     assert done.returncode == 0, done.stderr
     assert cloud.events == "archive status status delete"
@@ -357,7 +357,7 @@ def test_failed_set_up_can_be_gone_on_with(cloud: Cloud):
     assert cloud.events == "archive status scp unpack install"
 
 
-def test_delete_of_nothing_is_no_error(cloud: Cloud):
+def test_deleting_nothing_is_not_an_error(cloud: Cloud):
     done = cloud.pod("--delete", states="NONE")
     assert (done.returncode, done.stdout) == (0, "ernie is not there; nothing to delete.\n")
     assert cloud.pod("--delete", states="ACTIVE").returncode == 0

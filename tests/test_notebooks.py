@@ -73,7 +73,7 @@ def run_install_cell(
     return commands
 
 
-def test_nothing_is_installed_where_the_package_and_a_recent_jax_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_installed_if_the_package_and_a_recent_jax_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_install_cell(monkeypatch, {"ernie_vilg_jax": "0.1.0", "jax": "0.10.2"}) == []
 
 
@@ -101,13 +101,13 @@ def test_install_from_the_clone_that_the_notebook_lies_in(monkeypatch: pytest.Mo
     assert [command[-1] for command in run_install_cell(monkeypatch, {})] == [str(COLAB.parent)]
 
 
-def test_install_asks_for_an_address_where_it_has_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_install_requires_an_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="address of the repository"):
         run_install_cell(monkeypatch, {})
 
 
-def test_install_asks_for_a_restart_where_an_older_numpy_was_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_install_requires_a_restart_if_an_older_numpy_was_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(COLAB)
     assert np.__version__ != "99.0.0"
     with pytest.raises(SystemExit, match="Restart session"):

@@ -124,7 +124,7 @@ def test_yaml_files_parse():
 
 
 @pytest.mark.parametrize("form", FORMS, ids=[form.stem for form in FORMS])
-def test_issue_forms_have_what_github_asks_for(form: Path):
+def test_issue_forms_have_the_keys_that_github_requires(form: Path):
     """The keys of GitHub's schema that a form without them is refused for."""
     content = yaml.safe_load(form.read_text())
     assert content["name"] and content["description"] and content["body"]

@@ -22,7 +22,7 @@ def test_local_folders_stay_as_they_are() -> None:
     assert paths.absolute("gs://bucket/run") == "gs://bucket/run"
 
 
-def test_what_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_urls(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"--workdir=ftp://x: URLs of ftp:// are not known; give gs:// or s3:// or"):
         paths.reach("ftp://x", "workdir")
     monkeypatch.setitem(__import__("sys").modules, "gcsfs", None)  # as if it were not installed
@@ -186,7 +186,7 @@ def test_a_folder_that_is_a_disk_of_its_own_is_replaced_too(disk: Callable[[int]
     assert os.listdir(small.path) == ["second"]
 
 
-def test_what_a_killed_run_left_counts_as_nothing(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_run_count_as_empty(tmp_path: Path) -> None:
     (tmp_path / paths.SCRATCH / "x").mkdir(parents=True)
     assert paths.is_empty(tmp_path)
     with paths.replacing(tmp_path) as fresh:

@@ -54,7 +54,7 @@ def same(path: Path, image: Image.Image) -> bool:
     return bool(np.all(np.asarray(Image.open(path)) == np.asarray(image)))
 
 
-def test_all_settings_reach_the_pictures_and_their_metadata(command: Any, pipe: Pipeline) -> None:
+def test_all_settings_reach_the_images_and_their_metadata(command: Any, pipe: Pipeline) -> None:
     scales = "--guidance_interval=100,900", "--guidance_rescale=0.5", "--dynamic_threshold=99", "--stage_scales=2,3"
     how = "--steps=4", "--sampler=unipc", "--grid=karras", "--guidance_scale=2.5", "--seed=5", "--num_images=2"
     folder = command("--prompt=一只猫", "--prompt=a dog", "--negative_prompt=red", *scales, *how)
@@ -80,7 +80,7 @@ def test_without_flags_it_takes_the_prompts_and_settings_of_the_checkpoint(comma
     assert all(same(folder / f"{number:03d}.png", image) for number, image in enumerate(pipe(prompts)))
 
 
-def test_from_a_picture_with_and_without_a_mask(command: Any, pipe: Pipeline, picture: Path) -> None:
+def test_from_an_image_with_and_without_a_mask(command: Any, pipe: Pipeline, picture: Path) -> None:
     image, mask = Image.open(picture), Image.open(picture.with_name("mask.png"))
     made = command("--prompt=一只猫", f"--image={picture}", "--strength=0.4") / "000.png"
     assert same(made, pipe.image_to_image("一只猫", image, strength=0.4)[0])

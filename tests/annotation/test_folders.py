@@ -56,7 +56,7 @@ def test_storage_that_refuses_is_one_sentence(
     [{}, {"workers": 2}, {"beam": "--runner=DirectRunner --direct_running_mode=in_memory"}],
     ids=["here", "workers", "beam"],
 )
-def test_a_full_disk_keeps_what_is_finished_and_the_same_command_goes_on(
+def test_a_full_disk_keeps_finished_shards_and_the_same_command_resumes(
     prepared: Path, annotated: Path, disk: Callable[[int], Disk], driver: dict[str, Any]
 ):
     whole = sum(file.stat().st_size for file in annotated.rglob("*") if file.is_file())
@@ -80,7 +80,7 @@ def test_a_full_disk_keeps_what_is_finished_and_the_same_command_goes_on(
     assert contents(output) == contents(annotated)
 
 
-def test_a_worker_says_what_its_disk_refuses(prepared: Path, disk: Callable[[int], Disk]):
+def test_a_worker_reports_errors_of_its_disk(prepared: Path, disk: Callable[[int], Disk]):
     """Itself, because the runners of Beam bury what workers raise."""
     small = disk(100)
     job = annotation.make_job(str(prepared), str(small.path), Settings(), read_manifest(prepared), "reject")
@@ -90,7 +90,7 @@ def test_a_worker_says_what_its_disk_refuses(prepared: Path, disk: Callable[[int
 
 
 @pytest.mark.parametrize("name", [SHARD, "manifest.json", ".progress", "tokenizer", "LICENCES.md"])
-def test_what_is_in_the_way_is_named_and_left_there(prepared: Path, annotated: Path, tmp_path: Path, name: str):
+def test_obstructing_files_are_named_and_kept(prepared: Path, annotated: Path, tmp_path: Path, name: str):
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     if (annotated / name).is_file():
         (tmp_path / name / "in the way").mkdir(parents=True)

@@ -228,7 +228,7 @@ def test_every_coco_class_is_named_by_its_own_name():
         assert mentioned([{"name": {"zh": zh}}], zh, [Word(0, len(zh), "n")], "zh") == [0], zh
 
 
-def test_coco_classes_are_told_apart():
+def test_coco_classes_are_distinguished():
     """Captions of one class name few others: synonyms and heads must not run together."""
     expected = {
         ("person", "teddy bear"): False,

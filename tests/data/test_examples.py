@@ -188,7 +188,7 @@ def test_data_that_was_not_annotated_is_refused(prepared: Path, tokenizer: Token
 
 
 @pytest.mark.parametrize(("field", "value"), [("text_rate", 1.5), ("generated_rate", -0.1), ("loss_weight", -1.0)])
-def test_settings_without_sense_are_named(field: str, value: float, annotated: Path, tokenizer: Tokenizer):
+def test_invalid_settings_are_named(field: str, value: float, annotated: Path, tokenizer: Tokenizer):
     with pytest.raises(UserError, match=f"config.knowledge.{field}"):
         make_loader(knowing(annotated, **{field: value}), tokenizer, batch_size=2, seed=0)
 

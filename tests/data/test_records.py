@@ -33,7 +33,7 @@ def test_fields_of_later_versions_are_ignored():
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1garbage", b"\x93\x01\x02\x03", b"\x80"])
-def test_bytes_that_are_no_record_are_named_so(data: bytes):
+def test_invalid_bytes_of_a_record_are_reported(data: bytes):
     with pytest.raises(ValueError, match="not"):
         Record.unpack(data)
 

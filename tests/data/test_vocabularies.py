@@ -189,7 +189,7 @@ REFUSED: list[tuple[Callable[[dict[str, Any]], None], str]] = [
 
 
 @pytest.mark.parametrize(("edit", "message"), REFUSED, ids=[message[:30] for _, message in REFUSED])
-def test_what_is_not_a_berts_is_refused_by_name(edit: Callable[[dict[str, Any]], None], message: str, tmp_path: Path):
+def test_other_vocabularies_are_refused_by_name(edit: Callable[[dict[str, Any]], None], message: str, tmp_path: Path):
     theirs = AutoTokenizer.from_pretrained(str(folder_of(tmp_path / "source", BASE + WORDS, {})))
     content = json.loads(theirs.backend_tokenizer.to_str())
     edit(content)
@@ -237,7 +237,7 @@ def test_two_files_that_disagree_are_refused(tmp_path: Path, caplog: pytest.LogC
         read_vocabulary(str(tmp_path))
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_token(tmp_path: Path):
+def test_a_byte_order_mark_is_not_part_of_the_first_token(tmp_path: Path):
     (tmp_path / "vocab.txt").write_bytes(b"\xef\xbb\xbf" + (BASE + WORDS).encode())
     assert read_vocabulary(str(tmp_path)).ids["[PAD]"] == 0
 

@@ -231,7 +231,7 @@ def test_guidance_is_the_same_whatever_is_predicted(kind: Kind, guidance: Guidan
 
 @pytest.mark.parametrize("kind", ["v", "x0"])
 @pytest.mark.parametrize("options", [{}, {"rescale": 0.7}, {"dynamic_threshold": 90.0}])
-def test_guidance_is_finite_where_no_signal_is_left(kind: Kind, options: dict[str, Any]) -> None:
+def test_guidance_is_finite_without_signal(kind: Kind, options: dict[str, Any]) -> None:
     schedule = make_schedule("linear", 1000, 1e-4, 2e-2, zero_terminal_snr=True)
     numbers = Guidance(5.0, **options).numbers(STAGES)
     got = guided(predict, TEXT, NULL, numbers, schedule, kind)(X, jnp.array([0, 998, 999]))
@@ -255,7 +255,7 @@ def test_invalid_intervals_are_refused(fields: dict[str, Any], sentence: str) ->
         Guidance(**fields)
 
 
-def test_what_does_not_fit_the_model_is_refused() -> None:
+def test_guidance_that_does_not_fit_the_model_is_refused() -> None:
     with pytest.raises(ValueError, match="2 scales were given, but the model has 4 stages; give one for each"):
         Guidance(stage_scales=(1.0, 2.0)).numbers(STAGES)
     with pytest.raises(ValueError, match=r"guidance_interval: \(0, 2000\) must end at 1000"):

@@ -36,7 +36,7 @@ def paint(name: str, known: Known) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_what_is_known_is_kept_by_every_sampler(name: str) -> None:
+def test_every_sampler_keeps_the_known_part(name: str) -> None:
     made = paint(name, Known(X0, WHERE))
     kept = np.broadcast_to(WHERE > 0, made.shape)
     np.testing.assert_allclose(made[kept], np.broadcast_to(X0, made.shape)[kept], atol=2e-3)
@@ -44,7 +44,7 @@ def test_what_is_known_is_kept_by_every_sampler(name: str) -> None:
     np.testing.assert_allclose(made[~kept], 2.0, atol=0.1)
 
 
-def test_each_picture_may_have_its_own() -> None:
+def test_each_image_may_have_its_own_known_part() -> None:
     x0 = jnp.concatenate([X0, X0 + 1, X0 + 2])
     where = jnp.concatenate([WHERE, 0 * WHERE, 0 * WHERE + 1])
     made = paint("ddim", Known(x0, where))

@@ -53,7 +53,7 @@ def test_add_noise_is_float32_and_per_sample(pair: tuple[jax.Array, jax.Array]) 
 
 
 @pytest.mark.parametrize("name", ["linear", "scaled_linear"])
-def test_no_signal_is_left_at_the_end_if_asked(name: str) -> None:
+def test_zero_terminal_snr_leaves_no_signal_at_the_end(name: str) -> None:
     """Algorithm 1 of arXiv 2305.08891: shifted to 0, scaled so that the first is as it was."""
     before = make_schedule(name, 1000, 1e-3, 2e-2)
     after = make_schedule(name, 1000, 1e-3, 2e-2, zero_terminal_snr=True)
@@ -69,7 +69,7 @@ def test_no_signal_is_left_at_the_end_if_asked(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["x0", "v"])
-def test_both_parts_are_known_where_no_signal_is_left(kind, pair) -> None:
+def test_both_parts_are_known_without_signal(kind, pair) -> None:
     x0, noise = pair
     schedule = make_schedule("linear", 1000, 1e-4, 2e-2, zero_terminal_snr=True)
     x = schedule.add_noise(x0, noise, T_BATCH)

@@ -193,7 +193,7 @@ print(json.dumps([Program(compiled.as_text()).traffic(), peak_of(compiled.memory
 
 
 @pytest.mark.slow
-def test_traffic_and_peak_of_a_real_program_are_what_one_would_compute() -> None:
+def test_traffic_and_peak_of_a_real_program_match_the_formulas() -> None:
     """Data-parallel training: each gradient is summed once, however the compiler combines the sums."""
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     done = subprocess.run([sys.executable, "-c", REAL], capture_output=True, text=True, check=True, env=environment)
@@ -204,7 +204,7 @@ def test_traffic_and_peak_of_a_real_program_are_what_one_would_compute() -> None
     assert gradients + 4 * 64 * 256 / 4 <= peak < 20 * gradients
 
 
-def test_what_crosses_an_axis() -> None:
+def test_traffic_across_an_axis() -> None:
     reduce = next(one for one in Program(TEXT).collectives if one.kind == "all-reduce")
     assert reduce.groups == ((0, 1), (2, 3))
     assert reduce.crosses((2, 2), axis=1)

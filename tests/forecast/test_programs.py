@@ -48,7 +48,7 @@ def test_training_is_the_step_of_the_phase_with_its_data(phase: str, cached: boo
 
 
 @pytest.mark.parametrize("remat", [True, False])
-def test_what_is_computed_again_is_executed_but_not_of_the_model(remat: bool) -> None:
+def test_recomputation_counts_as_executed_but_not_as_model_work(remat: bool) -> None:
     config = get_config("base,smoke")
     config.model.unet.remat = config.model.text_encoder.remat = remat
     program = built("base_step_encoded", config)
@@ -75,7 +75,7 @@ def test_sampling_reads_its_prompts_once() -> None:
     assert flops[8] > 1.5 * flops[4]
 
 
-def test_sampling_says_which_batch_goes_over_the_chips() -> None:
+def test_sampling_names_batches_that_divide_over_the_chips() -> None:
     with pytest.raises(UserError, match="--batch=3 must be a multiple of 8"):
         built("sampling", get_config("experts,smoke"), 3)
 

@@ -153,7 +153,7 @@ def test_experts_trained_apart_are_those_trained_together(jobs: Jobs, merged: Pa
 
 
 @pytest.mark.slow
-def test_training_of_the_whole_bank_goes_on(
+def test_training_of_the_whole_bank_continues(
     jobs: Jobs, merged: Path, job_config: Callable[..., Any], pictures: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
     """As that of a run which trained both: averages, moments and counts of steps went along."""
@@ -464,7 +464,7 @@ def test_jobs_of_a_branch_of_an_export_are_merged(merged: Path, job_config: Call
         ("autoencoder", {"n": 2}, "is from the phase autoencoder; branch needs one from base or experts"),
     ],
 )
-def test_what_cannot_be_branched(
+def test_invalid_branches(
     source: str, flags: dict[str, Any], message: str, jobs: Jobs, merged: Path, whole_run: Path, tmp_path: Path
 ) -> None:
     places = {"merged": merged, "autoencoder": whole_run / "autoencoder", **jobs._asdict()}

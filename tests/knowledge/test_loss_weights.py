@@ -76,7 +76,7 @@ def test_the_share_of_a_cell_is_exact():
         ("a", 0, 1, 1),
     ],
 )
-def test_what_is_no_box_adds_nothing(box):
+def test_invalid_boxes_add_nothing(box):
     assert (weight_map([box], (4, 4), 0.1) == 1).all()
     good = (0.1, 0.1, 0.6, 0.6)
     np.testing.assert_array_equal(weight_map([box, good], (4, 4), 0.1), weight_map([good], (4, 4), 0.1))

@@ -13,7 +13,7 @@ MASK = TOKENS > 0
 PARAMS = ENCODER.init(jax.random.key(0, impl="rbg"), TOKENS, MASK)
 
 
-def test_what_padding_holds_does_not_matter() -> None:
+def test_the_content_of_padding_does_not_matter() -> None:
     text = ENCODER.apply(PARAMS, TOKENS, MASK)
     other = ENCODER.apply(PARAMS, jnp.where(MASK, TOKENS, 13), MASK)
     np.testing.assert_allclose(text.features * MASK[..., None], other.features * MASK[..., None], atol=1e-6)

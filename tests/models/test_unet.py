@@ -91,7 +91,7 @@ def test_remat_changes_nothing(keep: str) -> None:
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
-def test_remat_computes_again_what_it_does_not_keep() -> None:
+def test_remat_recomputes_what_it_does_not_keep() -> None:
     # Counted in the compiled program: the compiler may take what is computed twice for one thing and keep it.
     args = arguments()
     params = randomised(tiny(), *args)
@@ -112,7 +112,7 @@ def test_latents_that_do_not_divide_are_refused() -> None:
         jax.eval_shape(unet.init, KEY, x[:, :3], *rest)
 
 
-def test_channels_that_do_not_cut_into_heads_are_refused() -> None:
+def test_channels_that_do_not_divide_into_heads_are_refused() -> None:
     with pytest.raises(ValueError, match=r"unet\.head_channels"):
         jax.eval_shape(tiny(head_channels=3).init, KEY, *arguments())
 

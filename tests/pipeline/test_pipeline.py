@@ -31,7 +31,7 @@ def furthest(left: Any, right: Any) -> int:
     return int(np.abs(arrays(left) - arrays(right)).max())
 
 
-def test_pictures_of_each_prompt_in_turn(pipe: Pipeline) -> None:
+def test_images_of_each_prompt_in_order(pipe: Pipeline) -> None:
     images = pipe(PROMPTS, num_images=2, seed=5)
     assert len(images) == 6
     assert {(image.size, image.mode) for image in images} == {((16, 16), "RGB")}
@@ -120,7 +120,7 @@ def test_a_negative_prompt_for_each(pipe: Pipeline, streamed: Pipeline) -> None:
         assert furthest(made[2:], one[2:]) > 3
 
 
-def test_negative_prompt_without_guidance_does_nothing_and_says_so(
+def test_negative_prompt_without_guidance_has_no_effect_and_warns(
     pipe: Pipeline, caplog: pytest.LogCaptureFixture
 ) -> None:
     plain = pipe(PROMPTS[0], guidance_scale=1.0)
@@ -129,7 +129,7 @@ def test_negative_prompt_without_guidance_does_nothing_and_says_so(
     assert "negative_prompt does nothing at guidance_scale 1" in caplog.text
 
 
-def test_guidance_moves_the_picture_and_1_is_the_conditional_model(pipe: Pipeline) -> None:
+def test_guidance_changes_the_image_and_1_is_the_conditional_model(pipe: Pipeline) -> None:
     plain = pipe(PROMPTS, guidance_scale=1.0)
     assert furthest(plain, pipe(PROMPTS, guidance_scale=1.0 + 1e-6)) <= 1
     guided = pipe(PROMPTS, guidance_scale=8.0)
@@ -262,7 +262,7 @@ def test_attention_can_tell_which_mesh_it_runs_on(
     assert seen and all(mesh == axes for mesh in seen)
 
 
-def test_what_on_step_raises_ends_the_call(pipe: Pipeline) -> None:
+def test_an_exception_in_on_step_ends_the_call(pipe: Pipeline) -> None:
     seen: list[int] = []
 
     def stop(progress: Progress) -> None:

@@ -134,7 +134,7 @@ def test_pipelined_is_resident(groups: int, batches: int) -> None:
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0], ids=["ddim", "stochastic"])
-def test_three_modes_make_the_same_pictures(eta: float) -> None:
+def test_three_modes_make_the_same_images(eta: float) -> None:
     """A U-Net with guidance; pipelined also with the images and the weights of each group cut over its devices."""
     predict, sampler, inputs = partial(ask, SMALL), DDIM(SCHEDULE, STEPS, eta), make_inputs(3)
     experts = unet_experts(SMALL)
@@ -376,7 +376,7 @@ def test_a_bank_is_laid_out_by_groups() -> None:
         ),
     ],
 )
-def test_what_does_not_fit_is_refused(mode: str, n: int, sizes: dict[str, int] | None, message: str) -> None:
+def test_modes_that_do_not_fit_are_refused(mode: str, n: int, sizes: dict[str, int] | None, message: str) -> None:
     with pytest.raises(UserError, match=message):
         check_mode(mode, n, None if sizes is None else mesh_of(**sizes))
 

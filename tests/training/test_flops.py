@@ -44,7 +44,7 @@ def test_a_kernel_counts_at_every_place_of_its_grid() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("keep", ["nothing", "heavy"])
-def test_what_remat_computes_again_is_no_part_of_what_the_model_needs(keep: str) -> None:
+def test_recomputation_by_remat_is_not_model_work(keep: str) -> None:
     """MFU is the same with remat and without; HFU is larger with it."""
     mesh = mesh_of({"data": 1})
     needed, computed = {}, {}

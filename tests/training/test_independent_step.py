@@ -227,7 +227,7 @@ def compare(accumulation: int) -> None:
 
 
 @pytest.mark.parametrize("accumulation", [1, 4])
-def test_a_step_is_what_the_formulas_say(accumulation: int) -> None:
+def test_a_step_matches_the_formulas(accumulation: int) -> None:
     """Micro-batches are one batch."""
     compare(accumulation)
 

@@ -135,7 +135,7 @@ def test_stage_1_takes_autoencoder_and_text_encoder(sources: Path, trained: Path
         np.testing.assert_array_equal(text[role]["layer_00"]["qkv"]["kernel"][:, 16:32], kernel)
 
 
-def test_what_was_trained_goes_back_bit_for_bit(sources: Path, bert_data: Path, trained: Path, tmp_path: Path) -> None:
+def test_weights_are_exported_bit_for_bit(sources: Path, bert_data: Path, trained: Path, tmp_path: Path) -> None:
     command("export_autoencoder", str(trained), str(tmp_path / "vae"))
     command("export_text_encoder", str(trained), str(tmp_path / "bert"))
     assert json.loads((tmp_path / "vae" / "config.json").read_text())["shift_factor"] == 0.5
@@ -205,7 +205,7 @@ def test_parts_that_do_not_fit(
         train(config_for(make_config, weights, bert_data, **changes), tmp_path)
 
 
-def test_parts_that_are_no_parts(
+def test_invalid_parts(
     make_config: MakeConfig, weights: Path, bert_data: Path, sources: Path, data: Path, tmp_path: Path
 ) -> None:
     swapped = {"phases.base.autoencoder_from": str(weights / "bert")}
@@ -259,7 +259,7 @@ def test_mistakes_get_one_sentence(
     assert (sources / "vae" / "config.json").is_file()
 
 
-def test_the_demo_is_no_stable_diffusion(tmp_path: Path) -> None:
+def test_the_demo_cannot_use_stable_diffusion(tmp_path: Path) -> None:
     from ernie_vilg_jax.pipeline import DEMO
 
     with pytest.raises(UserError, match="patch_size=4 has no counterpart"):

@@ -145,7 +145,7 @@ def test_validation_of_pieces_is_that_of_the_whole(
     np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=1e-4)
 
 
-def test_the_autoencoder_is_validated_on_every_picture_once(
+def test_the_autoencoder_is_validated_on_every_image_once(
     config: ConfigDict, model: Model, params: Any, examples: dict[str, np.ndarray], mesh: Mesh
 ) -> None:
     config = config.copy_and_resolve_references()

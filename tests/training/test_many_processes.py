@@ -177,7 +177,7 @@ def test_sigterm_to_one_stops_all_and_another_number_of_processes_resumes(
     same(straight, group.metrics, "train/loss")
 
 
-def test_an_error_on_one_host_is_told_by_all(start: Start, tmp_path: Path) -> None:
+def test_an_error_of_one_process_is_reported_by_all(start: Start, tmp_path: Path) -> None:
     group = start(2, "autoencoder", tmp_path, last="--config.seed=3")
     assert group.wait(WITHIN) == [LOST, 1]
     told = "process 0 has config.seed=0, but process 1 has 3; start the same command with the same files on all "

@@ -157,6 +157,6 @@ def test_no_expert_crosses_the_expert_axis(trained: bool) -> None:
         ),
     ],
 )
-def test_what_does_not_fit_the_mesh_is_refused(sizes: dict, changes: dict, message: str) -> None:
+def test_settings_that_do_not_fit_the_mesh_are_refused(sizes: dict, changes: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         task_on(mesh_of(sizes), tiny(**changes))

@@ -35,7 +35,7 @@ def losses(folder: Path) -> dict[int, float]:
     return {row["step"]: row["train/loss"] for row in rows if "train/loss" in row}
 
 
-def test_a_half_finished_run_goes_on_in_its_folder(old: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unfinished_run_resumes_in_its_folder(old: Path, caplog: pytest.LogCaptureFixture) -> None:
     """To the losses that version 0.1 itself had from there on."""
     before = losses(old / "run" / "stage1")
     assert max(before) == 8 and checkpointing.find(old / "run").name == "4"

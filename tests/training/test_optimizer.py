@@ -99,7 +99,7 @@ def random_grads(seed: int) -> Any:
 
 
 @pytest.mark.parametrize("name", ["adamw", "adafactor", "muon"])
-def test_every_optimizer_goes_down_at_the_rate_given(name: str) -> None:
+def test_every_optimizer_descends_at_the_given_rate(name: str) -> None:
     """On a bowl, with updates of the size of AdamW's: the same learning rate serves all."""
     optimizer, _ = make(name=name)
 
@@ -121,7 +121,7 @@ def test_every_optimizer_goes_down_at_the_rate_given(name: str) -> None:
     assert distance(params) < 0.5 * before
 
 
-def test_adamw_is_what_it_was() -> None:
+def test_adamw_is_unchanged() -> None:
     settings = default_config().optimizer
     optimizer, config = make()
     plain = optax.chain(
@@ -166,7 +166,7 @@ def test_adafactor_keeps_rows_and_columns() -> None:
         ({"spike_factor": float("nan")}, "optimizer.spike_factor=nan must be 0"),
     ],
 )
-def test_what_is_invalid_is_named(changes: dict[str, Any], told: str) -> None:
+def test_invalid_fields_are_named(changes: dict[str, Any], told: str) -> None:
     with pytest.raises(UserError, match=told):
         make(**changes)
 

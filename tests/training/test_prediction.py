@@ -64,7 +64,7 @@ def test_the_loss_is_that_of_the_prediction(kind: str, gamma: float) -> None:
     np.testing.assert_allclose(got, wanted, rtol=1e-4)
 
 
-def test_the_loss_of_v_where_no_signal_is_left() -> None:
+def test_the_loss_of_v_without_signal() -> None:
     """There v = -x0."""
     x0, _, _, _, said, got = losses(
         **{"diffusion.prediction_type": "v", "diffusion.zero_terminal_snr": True, "dtype": "float32"}
@@ -98,7 +98,7 @@ def test_predict_gives_both_parts(kind: str) -> None:
         ({"min_snr_gamma": 5.0, "zero_terminal_snr": True, "prediction_type": "v"}, "leave one of the two out"),
     ],
 )
-def test_what_does_not_go_together_is_refused(fields: dict[str, Any], told: str) -> None:
+def test_invalid_combinations_are_refused(fields: dict[str, Any], told: str) -> None:
     config = default_config()
     config.diffusion.update(fields)
     with pytest.raises(UserError, match=told):

@@ -43,7 +43,7 @@ CHANGES: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "told"), CHANGES)
-def test_what_decides_the_future_is_compared(
+def test_fields_that_affect_later_steps_are_compared(
     changes: dict[str, Any], told: str, workdir: Path, make_config: MakeConfig
 ) -> None:
     fields = ",".join(sorted(changes))
@@ -55,7 +55,7 @@ def test_what_decides_the_future_is_compared(
 @pytest.mark.parametrize(
     "changes", [{"phases.base.steps": 9}, {"train.log_every": 1}, {"knowledge.loss_weight": 0.5}, {"sample.steps": 7}]
 )
-def test_what_does_not_is_free(changes: dict[str, Any], workdir: Path, make_config: MakeConfig) -> None:
+def test_other_fields_may_change(changes: dict[str, Any], workdir: Path, make_config: MakeConfig) -> None:
     """Knowledge is off in this run, so that its weights say nothing."""
     assert int(train(make_config("base", **{**MORE, **changes}), workdir)["step"]) == 9
 

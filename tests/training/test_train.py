@@ -129,7 +129,7 @@ def test_an_expert_gets_no_gradient_from_anothers_timesteps(
         assert all(same) == equal, name
 
 
-def test_sigterm_saves_and_the_same_command_goes_on(make_config: MakeConfig, whole_run: Path, tmp_path: Path) -> None:
+def test_sigterm_saves_and_the_same_command_resumes(make_config: MakeConfig, whole_run: Path, tmp_path: Path) -> None:
     workdir = start_from(whole_run, tmp_path, "autoencoder")
     config = make_config("base", **{"phases.base.steps": 6, "train.checkpoint_every": 0})
     with pytest.raises(loop.Stopped, match="saved step 2"):
@@ -191,7 +191,7 @@ def test_checkpoint_of_another_config(
         ("autoencoder", {"mesh.data": 3}, "needs 3 devices, but there are 1; the nearest that fits: expert=1, data=1"),
     ],
 )
-def test_what_cannot_start_says_why(
+def test_failed_starts_are_explained(
     target: str, changes: dict[str, Any], message: str, make_config: MakeConfig, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=message):

@@ -55,7 +55,7 @@ def test_a_full_queue_is_a_polite_answer():
     assert status == 503 and json.loads(body) == {"detail": BUSY}
 
 
-def test_a_failure_is_a_sentence_and_no_traceback():
+def test_a_failure_is_a_sentence_without_traceback():
     sent: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

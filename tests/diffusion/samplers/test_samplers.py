@@ -114,7 +114,7 @@ ORDERS: list[tuple[str, dict[str, Any], float, float]] = [
 
 @pytest.mark.parametrize("zero", [False, True], ids=["", "from no signal"])
 @pytest.mark.parametrize(("name", "options", "least", "most"), ORDERS)
-def test_errors_fall_with_the_order_of_the_method(
+def test_errors_shrink_with_the_order_of_the_method(
     name: str, options: dict[str, Any], least: float, most: float, zero: bool
 ) -> None:
     """Of a Gaussian, whose flow is known exactly; on the quadratic grid, where all lengths shrink together."""
@@ -205,7 +205,7 @@ def test_clipping_bounds_the_estimate_and_changes_nothing_inside_the_bound(name:
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
-def test_from_a_picture_with_little_noise_the_picture_comes_back(name: str) -> None:
+def test_an_image_with_little_noise_is_recovered(name: str) -> None:
     """Sampling may begin anywhere: here at the last steps, from the data's own images with noise added."""
     sampler = make_sampler(name, LINEAR, 20, grid="trailing", start=0.1)
     assert sampler.timesteps.tolist() == [99, 49]
@@ -241,7 +241,7 @@ def test_the_step_may_be_traced_and_the_carry_keeps_its_form() -> None:
     ("name", "asked"),
     [("ddpm", 1), ("ddim", 1), ("euler", 1), ("heun", 2), ("dpmpp_2m", 1), ("unipc", 1)],
 )
-def test_answers_of_the_denoiser_a_step(name: str, asked: int) -> None:
+def test_predictions_per_step(name: str, asked: int) -> None:
     """And which timesteps they are for: Heun looks ahead, but for the last step, where there is nothing to ask."""
     sampler = make_sampler(name, LINEAR, 3, grid="trailing")
     seen: list[int] = []

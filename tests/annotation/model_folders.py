@@ -1,4 +1,4 @@
-"""Tiny models with random weights, saved as `save_pretrained` would a real one."""
+"""Tiny models with random weights, saved with `save_pretrained` like real ones."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ SIZES: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 16, "num_hidden
 
 
 def seeded() -> Any:
-    """torch, its random numbers set, so that the weights are the same every time."""
+    """torch with a fixed seed, so that the weights are always the same."""
     import torch
 
     torch.manual_seed(0)
-    torch.set_num_threads(1)  # more only wait for one another in models so small
+    torch.set_num_threads(1)  # more threads only wait for each other in such small models
     return torch
 
 
@@ -81,7 +81,7 @@ def clip_tokenizer(folder: Path) -> Any:
 
 
 def owl_vit(folder: Path) -> Path:
-    """OWL-ViT: looks for what it is told in words."""
+    """OWL-ViT: detects objects given as text."""
     seeded()
     from transformers import OwlViTConfig, OwlViTForObjectDetection, OwlViTImageProcessorPil, OwlViTProcessor
 
@@ -101,7 +101,7 @@ def owl_vit(folder: Path) -> Path:
 
 
 def grounding_dino(folder: Path, words: list[str]) -> Path:
-    """Grounding DINO: as OWL-ViT, and answers with pieces of its prompt."""
+    """Grounding DINO: like OWL-ViT, but returns pieces of its prompt."""
     seeded()
     from transformers import (
         BertConfig,

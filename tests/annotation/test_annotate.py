@@ -1,4 +1,4 @@
-"""A whole run: what it writes, what it keeps of an earlier one, what it refuses."""
+"""A whole run: its output, the shards it keeps from an earlier run, its errors."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Folders on disks that refuse, and behind URLs."""
+"""Folders on failing disks, and behind URLs."""
 
 import multiprocessing
 import shutil
@@ -64,7 +64,7 @@ def test_a_full_disk_keeps_finished_shards_and_the_same_command_resumes(
     output = small.path / "out"
     with pytest.raises(UserError, match=r"out/.*: no space left on device; free some space there and run the same"):
         annotate(str(prepared), str(output), **driver)
-    for worker in multiprocessing.active_children():  # one that was not the first to fail
+    for worker in multiprocessing.active_children():  # workers other than the first to fail
         worker.join()
     assert not (output / "manifest.json").exists() and not list(output.glob("**/*.partial"))
     finished = {file: file.stat().st_mtime_ns for file in output.glob("*.array_record")}
@@ -81,7 +81,7 @@ def test_a_full_disk_keeps_finished_shards_and_the_same_command_resumes(
 
 
 def test_a_worker_reports_errors_of_its_disk(prepared: Path, disk: Callable[[int], Disk]):
-    """Itself, because the runners of Beam bury what workers raise."""
+    """The worker itself, because the runners of Beam hide its exceptions."""
     small = disk(100)
     job = annotation.make_job(str(prepared), str(small.path), Settings(), read_manifest(prepared), "reject")
     small.make_read_only()

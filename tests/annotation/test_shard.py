@@ -1,4 +1,4 @@
-"""What becomes of the records of a shard, good and bad."""
+"""The results of good and bad records of a shard."""
 
 import dataclasses
 import json

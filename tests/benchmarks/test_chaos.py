@@ -1,4 +1,4 @@
-"""The benchmark that kills: what it compares, and one kill of a real run."""
+"""The benchmark that kills runs: its comparisons, and one kill of a real run."""
 
 import json
 import subprocess

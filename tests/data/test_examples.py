@@ -1,4 +1,4 @@
-"""What knowledge makes of a record: tokens, attention weights, loss weights, captions."""
+"""The effect of knowledge on a record: tokens, attention weights, loss weights, captions."""
 
 import dataclasses
 from pathlib import Path
@@ -131,7 +131,7 @@ def test_boxes_follow_the_crop(tokenizer: Tokenizer):
     maker = maker_of(record, tokenizer)
     weight = maker.arrays(drawn(maker))["loss_weight"]
     np.testing.assert_allclose(weight, np.repeat([[1.1, 1.1, 1.0, 1.0]], 4, axis=0), rtol=1e-6)
-    assert drawn(maker).text == "红色的圆形"  # an object that was cut away is not told
+    assert drawn(maker).text == "红色的圆形"  # an object outside the crop is not appended
 
 
 def test_half_of_the_samples_are_emphasised(annotated: Path, tokenizer: Tokenizer):
@@ -144,7 +144,7 @@ def test_half_of_the_samples_are_emphasised(annotated: Path, tokenizer: Tokenize
 
 
 def test_switched_off_nothing_is_left_of_knowledge(annotated: Path, prepared: Path, tokenizer: Tokenizer):
-    """Off, annotated data gives what plain data gives; on, the same images and captions in the same order."""
+    """Off, annotated data gives the same as plain data; on, the same images and captions in the same order."""
     plain = batches(make_config(path=str(prepared)), tokenizer)
     off = batches(make_config(path=str(annotated)), tokenizer)
     on = batches(knowing(annotated), tokenizer)

@@ -81,7 +81,7 @@ def test_the_endless_stream_passes_through_whole_epochs(ready: ConfigDict, token
     streams = [iter(make_loader(ready, tokenizer, batch_size=count, rows=[h], seed=3)) for h in range(count)]
     order = [int(next(streams[place % count])["index"][0]) for place in range(2 * total)]
     assert sorted(order[:total]) == sorted(order[total:]) == list(range(total))
-    assert order[:total] != order[total:]  # shuffled anew
+    assert order[:total] != order[total:]  # shuffled again
 
 
 def test_the_global_batch_does_not_depend_on_the_number_of_processes(ready: ConfigDict, tokenizer: Tokenizer):
@@ -141,7 +141,7 @@ def test_language_restricts_captions(ready: ConfigDict, tokenizer: Tokenizer):
 
 
 def test_fixed_examples_are_fixed_and_alternate_languages(ready: ConfigDict, tokenizer: Tokenizer):
-    ready.train.caption_dropout = 1.0  # must not matter
+    ready.train.caption_dropout = 1.0  # must have no effect
     a, again, other = (fixed_batch(ready, tokenizer, "train", 8, seed) for seed in (1, 1, 2))
     assert_equal(a, again)
     assert len(set(a["index"].tolist())) == 8

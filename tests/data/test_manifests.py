@@ -1,4 +1,4 @@
-"""Prepared data is whole or refused in one sentence."""
+"""Prepared data is either intact or refused in one sentence."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def flip(path: Path) -> None:
 
 
 def pad(path: Path) -> None:
-    """Both first shards get one size, stated in the manifest, so that sizes no longer tell them apart."""
+    """Both first shards get one size, also in the manifest, so that sizes no longer distinguish them."""
     manifest = read_manifest(path)
     for entry in manifest["splits"]["train"]["shards"][:2]:
         with (path / entry["file"]).open("ab") as file:

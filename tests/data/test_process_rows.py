@@ -1,4 +1,4 @@
-"""Hosts that read their rows only see together what one host sees."""
+"""Processes that read only their own rows together see the same as a single process."""
 
 from collections.abc import Sequence
 
@@ -42,7 +42,7 @@ def test_without_rows_the_whole_batch_is_read(ready: ConfigDict, tokenizer: Toke
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_later_start_skips_seen_examples(workers: int, ready: ConfigDict, tokenizer: Tokenizer) -> None:
-    """Over the end of an epoch, too; the same for any number of workers."""
+    """Also over the end of an epoch; the same for any number of workers."""
     whole = read(ready, tokenizer, 9, range(8))
     for batch, expected in zip(read(ready, tokenizer, 5, (1, 5), 32, workers), whole[4:], strict=True):
         for name in expected:

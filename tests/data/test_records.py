@@ -69,7 +69,7 @@ def test_open_split_reads_every_record_and_knows_where_each_lies(prepared: Path)
 
 
 def test_without_verification_damage_shows_at_the_record(prepared: Path, tmp_path: Path):
-    """The shards' own checksums: what is left to those who switch the comparison of sha256 off."""
+    """The shards' own checksums, which remain if the comparison of sha256 is switched off."""
     copy = Path(shutil.copytree(prepared, tmp_path / "copy"))
     shard = sorted(copy.glob("train-*.array_record"))[0]
     data = bytearray(shard.read_bytes())

@@ -62,7 +62,7 @@ def test_long_text_is_cut_and_returned(tokenizer: Tokenizer, text: str):
     assert cut and text.strip().endswith(cut)
     kept = tokenizer.decode(ids).replace(" ", "")
     assert kept + cut.replace(" ", "") == text.replace(" ", "")
-    assert ids[-1] == tokenizer.encode("")[0][1]  # the end token closes what was cut, too
+    assert ids[-1] == tokenizer.encode("")[0][1]  # cut text also has the end token
 
 
 def test_the_longest_text_that_fits_is_not_cut(bert: BertTokenizer):

@@ -1,4 +1,4 @@
-"""What is known of an image comes out as it is known, with every sampler; the rest is made."""
+"""Every sampler reproduces the known part of an image and generates the rest."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ WHERE = jnp.asarray(np.arange(16).reshape(1, 4, 4, 1) % 3 == 0, jnp.float32)
 
 
 def towards(value: jax.Array, x: jax.Array, t: jax.Array) -> Denoised:
-    """The best prediction where every clean sample is `value`."""
+    """The best prediction if every clean sample is `value`."""
     return SCHEDULE.denoised(x, jnp.full_like(x, value), t, "x0")
 
 
@@ -40,7 +40,7 @@ def test_every_sampler_keeps_the_known_part(name: str) -> None:
     made = paint(name, Known(X0, WHERE))
     kept = np.broadcast_to(WHERE > 0, made.shape)
     np.testing.assert_allclose(made[kept], np.broadcast_to(X0, made.shape)[kept], atol=2e-3)
-    # Steps of the first expert pull towards 3, those of the last towards 2, and it is the last that decides.
+    # Steps of the first expert pull towards 3, those of the last towards 2; the last one decides.
     np.testing.assert_allclose(made[~kept], 2.0, atol=0.1)
 
 

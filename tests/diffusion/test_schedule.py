@@ -54,7 +54,7 @@ def test_add_noise_is_float32_and_per_sample(pair: tuple[jax.Array, jax.Array]) 
 
 @pytest.mark.parametrize("name", ["linear", "scaled_linear"])
 def test_zero_terminal_snr_leaves_no_signal_at_the_end(name: str) -> None:
-    """Algorithm 1 of arXiv 2305.08891: shifted to 0, scaled so that the first is as it was."""
+    """Algorithm 1 of arXiv 2305.08891: shifted to 0, scaled so that the first is unchanged."""
     before = make_schedule(name, 1000, 1e-3, 2e-2)
     after = make_schedule(name, 1000, 1e-3, 2e-2, zero_terminal_snr=True)
     assert (after.alphas[-1], after.sigmas[-1], after.betas[-1]) == (0.0, 1.0, 1.0)

@@ -1,4 +1,4 @@
-"""The samplers against those of Hugging Face diffusers: the same ends from the same noise."""
+"""The samplers against those of Hugging Face diffusers: the same results from the same noise."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Which timesteps samplers visit, and `make_sampler`, which chooses them."""
+"""The timesteps that samplers visit, and `make_sampler`, which chooses them."""
 
 from typing import Any
 

@@ -59,9 +59,9 @@ def open_folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def as_nobody() -> Iterator[None]:
-    """Takes the rights of an administrator away, whom no mode of a file stops.
+    """Drops root's permissions, because root ignores the modes of files.
 
-    What is imported in here must have been imported before: the interpreter may lie in the administrator's home.
+    Modules used inside must have been imported before: the interpreter may be in root's home folder.
     """
     codecs.lookup("utf-8-sig")
     if os.geteuid():

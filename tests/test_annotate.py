@@ -1,4 +1,4 @@
-"""`python -m ernie_vilg_jax.annotate`, as people call it."""
+"""`python -m ernie_vilg_jax.annotate`, as users call it."""
 
 import subprocess
 import sys

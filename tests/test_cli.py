@@ -36,7 +36,7 @@ def restored_flags():
     handler = absl_logging.get_absl_handler()
     verbosity = absl_logging.get_verbosity()
     before = warnings.formatwarning, threading.excepthook, sys.unraisablehook
-    # Again, because a command that another test imported may have a flag of this name, too.
+    # Again, because a command imported by another test may also have a flag of this name.
     config_flags.DEFINE_config_file("config", None, "The config to run.")
     with flagsaver.flagsaver(), warnings.catch_warnings():
         yield
@@ -322,7 +322,7 @@ def test_compilation_cache_respects_the_environment(monkeypatch, tmp_path):
 
 
 def test_help_of_a_program_run_by_path(tmp_path):
-    """Under `python -m` absl files flags by the program's name, not by the module's."""
+    """Under `python -m` absl registers flags by the program's name, not by the module's."""
     program = tmp_path / "tool.py"
     program.write_text(
         '"""Says a word.\n\n    tool.py --word=hello\n"""\n'

@@ -1,4 +1,4 @@
-"""The web demo: started as people start it, used in a browser, and sent what no page would send.
+"""The web demo: started like users do, used in a browser, and with requests that no page would send.
 
 SCREENSHOTS=docs/images renews the images of docs/demo_app.md.
 """

@@ -1,4 +1,4 @@
-"""The commands as a person types them, in processes of their own: launch/local.sh on drawn shapes."""
+"""The commands as a user runs them, in separate processes: launch/local.sh on drawn shapes."""
 
 import os
 import re
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    # One device, unlike the other tests: that is what most people have.
+    # One device, unlike the other tests: most users have one.
     env = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0", "PYTHON": sys.executable, **environment}
     return subprocess.run(words, cwd=ROOT, env=env, text=True, capture_output=True, timeout=900)
 

@@ -1,4 +1,4 @@
-"""What the file system refuses is one sentence, whoever reports it; what is a bug is not."""
+"""Errors of the file system are one sentence, whichever library raises them; bugs are not."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""One boundary for images: whatever the file, the model sees what a viewer shows."""
+"""One boundary for images: for any file, the model sees the same as a viewer."""
 
 import io
 from typing import Any

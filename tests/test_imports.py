@@ -1,4 +1,4 @@
-"""What an import brings along: the tower never loads what stands beside it, and sampling never loads training."""
+"""Imports: the tower never loads the packages beside it, and sampling never loads training."""
 
 import subprocess
 import sys

@@ -179,7 +179,7 @@ def test_plain_data_is_shown_with_the_hint_to_annotate(data: Path, tmp_path: Pat
 
 
 def test_captions_are_text_not_markup(annotated: Path):
-    """A caption may hold anything; it must not become part of the page."""
+    """A caption may have any text; it must be escaped."""
     from ernie_vilg_jax.data.examples import ExampleMaker
     from ernie_vilg_jax.data.inspect_page import page
     from ernie_vilg_jax.data.records import open_split

@@ -1,4 +1,4 @@
-"""The notebooks: their two forms agree, the install cell does what each machine needs, and all cells run."""
+"""The notebooks: their two forms agree, the install cell fits each machine, and all cells run."""
 
 import base64
 import io
@@ -36,7 +36,7 @@ def test_all_notebooks_are_pairs() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_both_forms_agree_and_hold_no_outputs(name: str) -> None:
-    """`jupytext --sync colab/*.py` keeps the two alike."""
+    """`jupytext --sync colab/*.py` keeps the two in sync."""
     notebook, script = read(name), jupytext.read(COLAB / f"{name}.py")
     params = lambda one: [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in one.cells]  # noqa: E731
     assert params(notebook) == params(script)
@@ -52,7 +52,7 @@ def test_notebooks_install_alike() -> None:
 def run_install_cell(
     monkeypatch: pytest.MonkeyPatch, versions: dict[str, str], repository: str = ""
 ) -> list[list[str]]:
-    """Runs the install cell where `versions` are installed; returns the commands that it would have run."""
+    """Runs the install cell with `versions` installed; returns the commands that it would have run."""
     commands: list[list[str]] = []
 
     def version(package: str) -> str:
@@ -142,7 +142,7 @@ def test_sampling_notebook(tmp_path: Path) -> None:
     painted, on_the_way, chart, attention = pictures(done)
     for picture in (painted, on_the_way, attention):
         assert picture.std() > 10
-    # Four experts, one step each: of each there is one filled box in its own colour.
+    # Four experts, one step each: each has one filled box in its own colour.
     coloured = chart[(chart.max(-1) - chart.min(-1)) > 60]
     assert len({tuple(pixel) for pixel in coloured}) == 4
     saved = [Image.open(file).info for file in sorted((tmp_path / "pictures").glob("*.png"))]

@@ -1,4 +1,4 @@
-"""docs/data.md followed with people's own images of each kind, and with each variant of a config."""
+"""The instructions of docs/data.md, with users' images of each kind, and with each variant of a config."""
 
 import json
 import re

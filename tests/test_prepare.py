@@ -1,4 +1,4 @@
-"""`python -m ernie_vilg_jax.prepare`, as people call it."""
+"""`python -m ernie_vilg_jax.prepare`, as users call it."""
 
 import io
 import subprocess

@@ -155,7 +155,7 @@ def test_mistakes_name_the_flag(
     Path("cut.png").write_bytes(picture.read_bytes()[:200])
     Path("folder").mkdir()
     Path("blocked/grid.png").mkdir(parents=True)
-    if arguments[0].startswith(("--output", "--image=large")):  # told before a model is loaded
+    if arguments[0].startswith(("--output", "--image=large")):  # reported before a model is loaded
         monkeypatch.setattr(pipeline, "load", None)
     with pytest.raises(UserError, match=message):
         command("--prompt=一只猫", *arguments)

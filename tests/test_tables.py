@@ -1,4 +1,4 @@
-"""The files in `assets` that people edit."""
+"""The hand-edited files in `assets`."""
 
 import re
 from pathlib import Path

@@ -4,7 +4,7 @@ from ernie_vilg_jax import texts
 from ernie_vilg_jax.errors import UserError
 
 SEPARATORS = ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e"]
-"""All that `str.splitlines` ends a line at, beside the ends of lines."""
+"""The separators of `str.splitlines` other than line ends."""
 
 
 @pytest.mark.parametrize("separator", SEPARATORS, ids=ascii)

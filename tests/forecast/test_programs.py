@@ -1,4 +1,4 @@
-"""The table of programs: that it holds what a run executes, and what is known of a program before it is compiled."""
+"""The table of programs: that it has all programs of a run, and their figures before compilation."""
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +59,7 @@ def test_recomputation_counts_as_executed_but_not_as_model_work(remat: bool) -> 
 
 
 def test_sampling_reads_its_prompts_once() -> None:
-    """FLOPs are a line over the number of steps, and where it begins stand the text encoder and the decoder."""
+    """FLOPs are linear in the number of steps, and the intercept is the text encoder and the decoder."""
     config, flops = get_config("smoke"), {}
     for config.sample.steps in (4, 8):
         program = built("sampling", config, 8)

@@ -1,4 +1,4 @@
-"""What forecasts say and refuse; tests/test_aot.py has them compile with the real TPU compiler."""
+"""Reports and errors of forecasts; tests/test_aot.py compiles with the real TPU compiler."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""What of AutoencoderKL's config.json is taken, what is refused; old names; the way there and back, bit for bit."""
+"""Supported and refused fields of AutoencoderKL's config.json; old names; the round trip, bit for bit."""
 
 from typing import Any
 

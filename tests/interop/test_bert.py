@@ -1,4 +1,4 @@
-"""What of BERT's config.json is taken, what is refused; old names and heads; the way there and back, bit for bit."""
+"""Supported and refused fields of BERT's config.json; old names and heads; the round trip, bit for bit."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Files of weights: whole, cut into several, in half precision, and all the ways in which they can be bad."""
+"""Files of weights: single, sharded, in half precision, and damaged in many ways."""
 
 import json
 import struct

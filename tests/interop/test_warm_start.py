@@ -1,4 +1,4 @@
-"""A network from another of other sizes: what is taken, what keeps its start, and what is said of it."""
+"""A network from another one of other sizes: the tensors taken, those initialised, and the report."""
 
 from typing import Any
 

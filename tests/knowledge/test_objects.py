@@ -1,4 +1,4 @@
-"""Choice of salient objects, making of detectors."""
+"""Choice of salient objects, construction of detectors."""
 
 import math
 from typing import Any

@@ -51,7 +51,7 @@ def test_scanned_layers_are_the_same_function(norm: str, remat: bool) -> None:
 
 
 def test_post_normalisation_ends_in_a_norm_and_begins_with_one() -> None:
-    """BERT's arrangement; tests/interop/test_parity.py compares the numbers."""
+    """BERT's layout; tests/interop/test_parity.py compares the numbers."""
     encoder = ENCODER.copy(norm="post", mlp_width=20, norm_epsilon=1e-12)
     params = encoder.init(jax.random.key(0, impl="rbg"), TOKENS, MASK)
     assert "norm_embed" in params["params"] and "norm_out" not in params["params"]

@@ -22,7 +22,7 @@ def arguments(length: int = 5) -> tuple[jax.Array, ...]:
 
 
 def randomised(unet: UNet, *args: jax.Array) -> dict:
-    """Parameters without the zeros of the start, so that every path matters."""
+    """Parameters without the zeros of initialisation, so that every path matters."""
     shapes = jax.eval_shape(unet.init, KEY, *args)
     leaves, structure = jax.tree.flatten(shapes)
     keys = jax.random.split(KEY, len(leaves))
@@ -92,7 +92,7 @@ def test_remat_changes_nothing(keep: str) -> None:
 
 
 def test_remat_recomputes_what_it_does_not_keep() -> None:
-    # Counted in the compiled program: the compiler may take what is computed twice for one thing and keep it.
+    # Counted in the compiled program: the compiler may merge the two computations and keep the result.
     args = arguments()
     params = randomised(tiny(), *args)
 

@@ -1,4 +1,4 @@
-"""Where the model looks for a word."""
+"""Attention maps of a word."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Loading a trained run and asking it for images."""
+"""Loading a trained run and sampling from it."""
 
 import shutil
 from collections.abc import Callable

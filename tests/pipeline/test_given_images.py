@@ -1,4 +1,4 @@
-"""Images and masks that people give, and what is made from them."""
+"""Images and masks of users, and the results."""
 
 from typing import Any
 

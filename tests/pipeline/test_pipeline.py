@@ -1,4 +1,4 @@
-"""Asking a pipeline for images: what decides them, what compiles, and what is refused."""
+"""Requests to a pipeline: their images, compilation, and errors."""
 
 import logging
 from collections.abc import Callable
@@ -246,7 +246,7 @@ def test_on_step_on_a_mesh_and_not_pipelined(pipe: Pipeline) -> None:
 def test_attention_can_tell_which_mesh_it_runs_on(
     monkeypatch: pytest.MonkeyPatch, mode: str, axes: dict[str, int]
 ) -> None:
-    """The kernel for TPU cannot be cut up by the compiler: it must be handed its share (splash_attention.py)."""
+    """The compiler cannot partition the TPU kernel: each device must call it on its share (splash_attention.py)."""
     seen: list[dict[str, int]] = []
 
     def plain(*inputs: jax.Array) -> jax.Array:
@@ -276,7 +276,7 @@ def test_an_exception_in_on_step_ends_the_call(pipe: Pipeline) -> None:
     assert len(pipe(PROMPTS, steps=5, on_step=lambda progress: None)) == 3
 
 
-# ---- requests that cannot be met -----------------------------------------------------------------------------------
+# ---- invalid requests ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -297,7 +297,7 @@ def test_a_full_disk_keeps_finished_shards_and_the_same_command_resumes(
 
 
 def obstruct(path: Path) -> None:
-    """A file where a folder belongs, or a folder where a file belongs."""
+    """A file in place of a folder, or a folder in place of a file."""
     if path.is_dir():
         shutil.rmtree(path)
         path.write_text("")

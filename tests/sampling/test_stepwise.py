@@ -43,7 +43,7 @@ def test_steps_are_those_of_the_whole_program(name: str) -> None:
     assert [step.timestep for step in steps] == sampler.timesteps.tolist()
     assert [step.stage for step in steps] == UNEVEN.stage_of(sampler.timesteps).tolist()
     if name not in ("heun", "dpmpp_2m"):
-        # These end at the estimate of their last answer.
+        # These end at the estimate of their last prediction.
         np.testing.assert_allclose(jnp.stack(steps[-1].x0), got, rtol=1e-5, atol=1e-5)
     assert len({float(step.x0[0].std()) for step in steps}) == 7
 

@@ -85,7 +85,7 @@ class Store:
 
 
 class Group:
-    """Three watches on one store; what each says when it finds that one is lost."""
+    """Three watches on one store, and their messages when one process is lost."""
 
     def __init__(self) -> None:
         self.store = Store()

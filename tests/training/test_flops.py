@@ -38,7 +38,7 @@ def test_a_kernel_counts_at_every_place_of_its_grid() -> None:
     def loss(q: jax.Array) -> jax.Array:
         return splash(q, *inputs[1:]).sum()
 
-    # Forward two products of six; both backward kernels compute the logits again: nine of six.
+    # Two products of six forward; both backward kernels recompute the logits: nine of six.
     assert count_flops(jax.grad(loss), q) == pytest.approx(9 / 2 * plain, rel=1e-3)
 
 

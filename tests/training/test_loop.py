@@ -1,4 +1,4 @@
-"""However training ends, the save under way is finished first and the reason is one sentence."""
+"""However training ends, the save in progress is finished first and the reason is one sentence."""
 
 import os
 import shutil
@@ -108,7 +108,7 @@ def test_a_read_only_folder(data: Path, small_disk: Path) -> None:
 
 
 def test_two_trainings_in_one_folder(data: Path, tmp_path: Path) -> None:
-    """Told before anything is read or compiled."""
+    """Reported before anything is read or compiled."""
     from ernie_vilg_jax.training.lock import locked
 
     with locked(epath.Path(tmp_path)):
@@ -139,10 +139,10 @@ def test_an_error_of_the_last_save_does_not_hide_the_cause(caplog: pytest.LogCap
 def test_a_stop_request_only_saves(
     what: str, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine that is taken away leaves seconds: none of them for an image."""
+    """A preempted machine leaves seconds, too few for a preview."""
     monkeypatch.setattr(AutoencoderTask, what, lambda *_: pytest.fail(f"{what} ran after the request to stop"))
     move = loop.to_devices
-    # The first step is under way then, after which validation and a preview are due.
+    # The first step is running then; validation and a preview are due after it.
     monkeypatch.setattr(loop, "to_devices", lambda *args: (os.kill(os.getpid(), signal.SIGTERM), move(*args))[1])
     every = {f"train.{name}_every": 1 for name in ("validate", "preview")}
     with pytest.raises(Stopped, match="saved step 1"):

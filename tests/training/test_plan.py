@@ -1,4 +1,4 @@
-"""What `train --dry_run` tells and refuses: the same as a start, and it leaves everything as it was."""
+"""Output and errors of `train --dry_run`: the same as of a start, without changing anything."""
 
 import shutil
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_a_run_that_resumes(make_config: MakeConfig, whole_run: Path) -> None:
     assert found.rows["goes on"].endswith("experts/checkpoints/8")
     assert found.rows["changes"] == "phases.experts.accumulation_steps"
     assert "8 images a step, 8 a device: 2 at once, expert by expert, in 2 micro-batches" in found.rows["batch"]
-    # Going back would set a checkpoint aside: not now.
+    # Going back would set a checkpoint aside, but not in a dry run.
     assert make_plan(make_config("experts"), whole_run, here(), resume_from=4).rows["steps"] == "4 to 8"
     assert listing(whole_run) == before
 

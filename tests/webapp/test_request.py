@@ -1,4 +1,4 @@
-"""Whatever arrives becomes a proper order or one sentence."""
+"""Any input becomes a valid request or one sentence."""
 
 import json
 from typing import Any

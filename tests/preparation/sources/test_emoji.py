@@ -109,7 +109,7 @@ def test_every_concept_comes_in_each_style_that_has_it():
     keys = source.keys()
     assert len(keys) == len({key.id for key in keys}) == 4 * 9 - 2 - 1  # no cars in two styles, no cat in fxemoji
     assert keys[0].id == "emoji/noto/1f408" and keys[0].concept == "emoji/1f408"
-    assert all("1f600" not in key.concept for key in keys)  # no faces among the everyday
+    assert all("1f600" not in key.concept for key in keys)  # no faces among the everyday things
 
 
 def test_images_are_rendered_on_white_at_the_size():

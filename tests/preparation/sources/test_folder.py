@@ -1,4 +1,4 @@
-"""Folders of images: names however they are spelt, files that are none of ours, conventions of other trainers."""
+"""Folders of images: names in any spelling, unrelated files, conventions of other trainers."""
 
 import json
 import os
@@ -93,7 +93,7 @@ def test_output_of_prepare_in_the_folder_is_not_read(tmp_path: Path):
 def test_unsupported_image_formats_are_named(name: str, beside: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     put(tmp_path, a_png=picture(), a_txt="a")
     (tmp_path / name).write_bytes(b"<svg/>")
-    assert ids(folder(tmp_path)) == ["folder/a.png"]  # without a caption it is nobody's
+    assert ids(folder(tmp_path)) == ["folder/a.png"]  # without a caption it is not used
     assert f"1 images that are not PNG, JPEG or WebP and have to be converted, such as {name}" in caplog.text
     if beside:
         put(tmp_path, b_txt="b")

@@ -1,4 +1,4 @@
-"""Sources of people's own images: a folder, tars, TFDS."""
+"""Sources of users' own images: a folder, tars, TFDS."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Tables of captions and what rows say: what is accepted, and one sentence with file and line for the rest."""
+"""Tables of captions: the accepted rows, and one sentence with file and line for all others."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Tars: whose captions an image gets, what is said twice, and tars that are not whole."""
+"""Tars: the captions of an image, duplicates, and damaged tars."""
 
 import json
 import shutil
@@ -122,7 +122,7 @@ def test_every_cut_of_a_tar_is_noticed(tmp_path: Path):
         (tmp_path / "s.tar").write_bytes(data[:cut])
         with pytest.raises(UserError, match="not a whole, uncompressed tar"):
             tars(tmp_path / "s.tar").keys()
-    (tmp_path / "s.tar").write_bytes(data[: end + 512])  # one of the two blocks that end it
+    (tmp_path / "s.tar").write_bytes(data[: end + 512])  # one of its two final blocks
     assert len(ids(tars(tmp_path / "s.tar"))) == 3
 
 

@@ -3,10 +3,10 @@
   python -m ernie_vilg_jax.train --config=configs/ablation.py:base --config.data.path=data/mine \\
     --workdir=runs/ablation
 
-One expert or several: --config.experts.n=1, 2, 5, 10. Their states are cut over all devices (mesh.fsdp=-1): those of
-ten take 33 GiB on each of four chips of v5p (`train --dry_run --topology=v5p:2x2x1`). That 320 base channels and 24
-layers of 1280 are what gives these sizes is inferred from the counts (the paper names only the totals). Hours and
-results: nobody has trained it with this code yet; the paper reports FID-10k against CLIP score as curves only.
+One expert or several: --config.experts.n=1, 2, 5, 10. Their states are sharded over all devices (mesh.fsdp=-1): those
+of ten take 33 GiB on each of four chips of v5p (`train --dry_run --topology=v5p:2x2x1`). The 320 base channels and 24
+layers of 1280 are inferred from the counts (the paper gives only the totals). Hours and results: not trained with
+this code yet; the paper reports FID-10k against CLIP score as curves only.
 """
 
 from ml_collections import ConfigDict

@@ -5,10 +5,10 @@
   python -m ernie_vilg_jax.train --config=configs/demo.py:base        --config.data.path=data/demo --workdir=runs/demo
   python -m ernie_vilg_jax.train --config=configs/demo.py:experts     --config.data.path=data/demo --workdir=runs/demo
 
-Hardware and time: two cores of a 2.5 GHz Xeon; some 15 minutes, 35 minutes and 10 minutes. The checkpoint in the
-package began its base from a run on more things (variant `wide`); docs/demo.md has its commands, losses and pictures.
+Hardware and time: two cores of a 2.5 GHz Xeon; about 15 minutes, 35 minutes and 10 minutes. The checkpoint in the
+package began its base from a run on more things (variant `wide`); docs/demo.md has its commands, losses and images.
 
-Variants, after the phase (`configs/demo.py:base,quick`): `quick` goes the whole way in minutes, `smoke` in seconds
+Variants, after the phase (`configs/demo.py:base,quick`): `quick` runs all phases in minutes, `smoke` in seconds
 on drawn shapes, `shapes` needs no download, `wide` has all everyday things in all styles.
 """
 
@@ -19,7 +19,7 @@ from ernie_vilg_jax.config import default_config, parse_argument
 ALL_STYLES = (
     *("noto", "noto-v1", "fluent-emoji-flat", "fluent-emoji", "fluent-emoji-3d", "fxemoji", "twemoji", "emojione"),
 )
-# What two cores can learn in an hour: few things, each drawn by few hands.
+# Two cores can learn this much in an hour: few things in few styles.
 STYLES = ("noto", "fluent-emoji-flat", "fluent-emoji-3d", "twemoji")
 THINGS = (
     *("dog", "cat", "lion", "tiger", "horse", "pig", "rabbit", "panda", "koala", "bear", "elephant", "monkey", "fox"),
@@ -48,7 +48,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     c.model.text_encoder.width = 128
     c.model.text_encoder.num_layers = 3
     c.model.text_encoder.num_heads = 4
-    c.model.text_encoder.scan_layers = False  # three layers gain nothing
+    c.model.text_encoder.scan_layers = False  # of no use for three layers
     c.model.unet.base_channels = 80
     c.model.unet.channel_multipliers = (1, 2)
     c.model.unet.num_res_blocks = 1
@@ -103,7 +103,7 @@ def shapes(c: ConfigDict) -> None:
 
 
 def quick(c: ConfigDict) -> None:
-    """The whole path in minutes: forty things, a smaller model, few steps. Losses fall; pictures stay blobs."""
+    """All phases in minutes: forty things, a smaller model, few steps. Losses fall; images stay blobs."""
     c.name = "demo, quick"
     emoji = ConfigDict({"name": "emoji", "concepts": "everyday", "only": THINGS[:40], "styles": STYLES})
     c.data.sources, c.data.weights = (emoji,), ConfigDict()
@@ -121,7 +121,7 @@ def quick(c: ConfigDict) -> None:
 
 
 def smoke(c: ConfigDict) -> None:
-    """The whole path in seconds, on drawn shapes: that it runs, not that it learns."""
+    """All phases in seconds, on drawn shapes: shows that they run, not that they learn."""
     c.name = "demo, smoke"
     c.data.sources = (ConfigDict({"name": "scenes", "count": 96, "objects": "shapes", "simple": True}),)
     c.data.weights, c.data.num_shards, c.data.holdout_fraction = ConfigDict(), 2, 0.1
@@ -142,7 +142,7 @@ def smoke(c: ConfigDict) -> None:
 
 
 def wide(c: ConfigDict) -> None:
-    """All everyday things in all styles: more than two cores learn in an hour, but a start for others to go on from."""
+    """All everyday things in all styles: more than two cores learn in an hour, but a starting point for other runs."""
     c.name = "demo, wide"
     emoji = ConfigDict({"name": "emoji", "concepts": "everyday", "styles": ALL_STYLES})
     scenes = ConfigDict({"name": "scenes", "count": 3000, "objects": "shapes", "simple": True})
@@ -150,7 +150,7 @@ def wide(c: ConfigDict) -> None:
 
 
 def knowledge(c: ConfigDict) -> None:
-    """Key words and objects get more attention and more loss: for data that `annotate` went over."""
+    """Key words and objects get more attention and more loss: for data annotated by `annotate`."""
     c.name += ", knowledge"
     c.knowledge.enabled = True
 

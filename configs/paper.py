@@ -14,20 +14,20 @@ Then, on every machine of a slice of 128 chips of v5p (type v5p-256, topology v5
 /mnt/data is a disk, or a bucket mounted by gcsfuse: records are not read from gs:// URLs (launch/README.md has scripts
 that copy them). Check a command on any machine before you pay for a slice: --dry_run --topology=v5p:4x4x8.
 
-Variants, after the phase: the slice, that is its mesh and a batch that divides by ten experts and the mesh; and `256`,
-the size in pixels at which FID is measured, or `mini`, all sizes divided (`python -m benchmarks.mini`).
+Variants, after the phase: the slice, which sets its mesh and a batch divisible by ten experts and the mesh; and `256`,
+the size in pixels at which FID is measured, or `mini`, all sizes reduced (`python -m benchmarks.mini`).
 
   v5p_256   128 chips, v5p:4x4x8    expert=2, fsdp=64    2,560 images a step
   v5p_128    64 chips, v5p:4x4x4    expert=2, fsdp=32    2,560 images a step
   v6e_256   256 chips, v6e:16x16    expert=2, fsdp=128   5,120 images a step
 
-The autoencoder and the base have no experts to divide: there the devices along `expert` are along `data`. Several
+The autoencoder and the base have no experts to divide: there the devices along `expert` are moved to `data`. Several
 slices are more devices along `data`. Without a variant all devices are along `fsdp`.
 
 Hardware: the authors used 320 A100 for 18 days, 350k + 90k steps on 170M pairs. Result to expect, theirs: zero-shot
-FID-30k on MS-COCO at 256 x 256 of 8.07 with one expert and 7.23 with ten (6.75 re-ranked). Nobody has trained this
-config with this code yet; its sizes are proven without allocating them (tests/models/test_sizes.py), and docs/tpu.md
-has what the compiler says of its memory.
+FID-30k on MS-COCO at 256 x 256 of 8.07 with one expert and 7.23 with ten (6.75 re-ranked). This config has not been
+trained with this code yet; its sizes are tested without allocating them (tests/models/test_sizes.py), and docs/tpu.md
+has the compiler's figures for its memory.
 """
 
 from ml_collections import ConfigDict
@@ -42,7 +42,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     c.phase = phase or c.phase
     c.model.unet.remat = True
     c.model.text_encoder.remat = True
-    c.mesh.data, c.mesh.fsdp = 1, -1  # ten experts do not fit a chip, so they are cut over all of them
+    c.mesh.data, c.mesh.fsdp = 1, -1  # ten experts do not fit a chip, so they are sharded over all of them
     for variant in variants:
         VARIANTS[variant](c)
     return c
@@ -66,7 +66,7 @@ def v6e_256(c: ConfigDict) -> None:
 
 
 def mini(c: ConfigDict) -> None:
-    """Every size divided, for eight fake devices: that the whole way is open, not that it learns."""
+    """Every size reduced, for eight fake devices: shows that all phases run, not that they learn."""
     c.name = "paper, mini"
     c.data.sources = (ConfigDict({"name": "scenes", "count": 96, "objects": "shapes", "simple": True}),)
     c.data.num_shards, c.data.holdout_fraction = 2, 0.1
@@ -85,7 +85,7 @@ def mini(c: ConfigDict) -> None:
     c.phases.autoencoder.crop_size = 32
     c.phases.base.accumulation_steps = 2
     c.train.log_every, c.train.checkpoint_every, c.train.validate_every = 1, 2, 4
-    c.train.preview_every = 0 if c.phase == "experts" else 4  # a job that trains some of the experts shows none
+    c.train.preview_every = 0 if c.phase == "experts" else 4  # a job that trains some of the experts has no previews
     c.train.validation_samples, c.train.latent_statistics_samples = 8, 32
     c.train.preview_prompts = ("红色的圆形", "a blue square")
     c.sample.steps = 8

@@ -9,14 +9,14 @@
     --workdir=runs/small
 
 On one GPU add `one_gpu` (configs/small_100m.py:base,one_gpu): the same batch, in micro-batches. `knowledge`: for data
-that `annotate` went over.
+annotated by `annotate`.
 
-Hardware: eight chips of v5e or v6e (v5litepod-8, v6e-8), or a GPU of 40 GB or more. What a step takes of the 16 GiB
+Hardware: eight chips of v5e or v6e (v5litepod-8, v6e-8), or a GPU of 40 GB or more. A step's share of the 16 GiB
 of a v5e chip, by its compiler: experts 3.6 GiB, base 4.3 GiB
 (`python -m ernie_vilg_jax.aot --topology=v5e:2x4 --config=small_100m:experts --quick`; the autoencoder's step was not
-compiled). On one GPU base and experts keep 2.7 and 16.6 GiB between steps; what they take beside that was not measured.
+compiled). On one GPU base and experts keep 2.7 and 16.6 GiB between steps; their additional memory was not measured.
 
-Not yet trained by anyone: the steps are guesses, and neither hours nor results can be told. Try it first:
+Not trained yet: the steps are guesses, and neither hours nor results are known. Try it first:
 `python -m ernie_vilg_jax.doctor --config=small_100m` measures a step, `train --dry_run` checks a command.
 """
 
@@ -40,7 +40,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     c.model.unet.num_res_blocks = 2
 
     c.knowledge.enabled = False  # see the variant `knowledge`
-    c.mesh.data, c.mesh.fsdp = 1, -1  # ten experts are cut over all devices
+    c.mesh.data, c.mesh.fsdp = 1, -1  # ten experts are sharded over all devices
 
     c.phases.autoencoder.steps, c.phases.autoencoder.batch_size = 100_000, 64
     c.phases.base.steps, c.phases.base.batch_size = 200_000, 320
@@ -57,7 +57,7 @@ def one_gpu(c: ConfigDict) -> None:
 
 
 def knowledge(c: ConfigDict) -> None:
-    """Key words and objects get more attention and more loss: for data that `annotate` went over."""
+    """Key words and objects get more attention and more loss: for data annotated by `annotate`."""
     c.knowledge.enabled = True
 
 

@@ -4,7 +4,7 @@
     pipe = ernie_vilg_jax.load()                     # the demo checkpoint that comes with the package
     images = pipe("一只戴红帽子的熊猫")               # a list of PIL images
 
-The names are imported when they are first used, so importing the package costs nothing and wakes no accelerator.
+The names are imported lazily, so importing the package costs nothing and does not initialise an accelerator.
 """
 
 from importlib import import_module

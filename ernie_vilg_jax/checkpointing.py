@@ -1,15 +1,15 @@
-"""Checkpoints: the one place that knows Orbax.
+"""Checkpoints: the only module that uses Orbax.
 
 A checkpoint is a folder of items, each restorable alone:
 
     train          step and PRNG key
     autoencoder    {"params", "ema", "opt"} in its own training; {"params", "mean", "std"} once frozen
-    text_encoder   {"ema"} and, where it is trained, "params" and "opt"
+    text_encoder   {"ema"} and, if it is trained, "params" and "opt"
     expert_00 ...  {"ema", "params", "opt"} of each expert
     tokenizer      its files, as bytes
 
-and metadata: the config, the phase, the fingerprint of the data and how many of its examples were seen, a checksum of
-each array (`checksums.py`) and one of the metadata itself. What is read is compared with them. A checkpoint for
+and metadata: the config, the phase, the fingerprint of the data and the number of examples seen, a checksum of each
+array (`checksums.py`) and one of the metadata itself. They are compared when a checkpoint is read. A checkpoint for
 sampling is the same folder with only the "ema" of each expert and of the text encoder, in bf16.
 """
 
@@ -38,7 +38,7 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.version import __version__
 
 FORMAT = 2
-"""Of what is written. Format 1 (version 0.1) had other names in its metadata, and is read as well."""
+"""The format that is written. Format 1 (version 0.1) had other names in its metadata, and can still be read."""
 _UNSEALED: set[str] = set()
 
 
@@ -48,7 +48,7 @@ def expert_name(stage: int) -> str:
 
 
 def phase_folder(workdir: epath.Path, phase: str) -> epath.Path:
-    """The folder of a phase in a run's working directory; a run that version 0.1 began goes on in its folder."""
+    """The folder of a phase in a run's working directory; a run that version 0.1 began continues in its folder."""
     for old, new in OLD_PHASES.items():
         if new == phase and (workdir / old).is_dir() and not (workdir / phase).is_dir():
             return workdir / old
@@ -56,15 +56,15 @@ def phase_folder(workdir: epath.Path, phase: str) -> epath.Path:
 
 
 def steps(directory: epath.Path) -> list[int]:
-    """Steps of the checkpoints in a folder `checkpoints`, rising; what a killed save left is none of them.
+    """Steps of the checkpoints in a folder `checkpoints`, ascending, without incomplete ones of killed saves.
 
-    Raises UserError where a folder of another name holds the newest: the one before it would be taken for it.
+    Raises UserError if a folder of another name holds the newest: the one before it would be mistaken for it.
     """
     if not directory.is_dir():
         return []
     folders = [child for child in directory.iterdir() if child.is_dir() and ".orbax-checkpoint-tmp" not in child.name]
     named = [child for child in folders if re.fullmatch("0|[1-9][0-9]*", child.name)]
-    # Object stores cannot rename a folder when it is complete.
+    # Object stores cannot rename a complete folder.
     whole = [child for child in named if not paths.is_url(directory) or (child / "commit_success.txt").exists()]
     numbers = sorted(int(child.name) for child in whole)
     for child in folders:
@@ -74,7 +74,7 @@ def steps(directory: epath.Path) -> list[int]:
 
 
 def _step_inside(folder: epath.Path) -> int:
-    """The step of the checkpoint in a folder, -1 where there is none."""
+    """The step of the checkpoint in a folder, -1 if there is none."""
     try:
         step = _described(folder)["custom_metadata"]["step"]
     except (OSError, ValueError, LookupError, TypeError):
@@ -83,7 +83,7 @@ def _step_inside(folder: epath.Path) -> int:
 
 
 def remedy(path: epath.Path) -> str:
-    """What to do about a damaged checkpoint."""
+    """The remedy for a damaged checkpoint."""
     older = [step for step in steps(path.parent) if step < int(path.name)] if path.name.isdigit() else []
     if not older:
         return "restore it from a copy"
@@ -94,7 +94,7 @@ def remedy(path: epath.Path) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line of the error that started it all, without the names of classes."""
+    """The first line of the root cause, without the names of classes."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [re.sub(r"<class '([\w.]*\.)?(\w+)'>", r"\2", line).strip() for line in str(error).splitlines()]
@@ -107,7 +107,7 @@ def reason_of(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def reading(path: epath.Path) -> Iterator[None]:
-    """Turns whatever Orbax raises on a checkpoint into one sentence. A damaged one is never skipped over."""
+    """Turns any error of Orbax on reading a checkpoint into one sentence. A damaged one is never skipped."""
     try:
         yield
     except (UserError, MemoryError):
@@ -116,7 +116,7 @@ def reading(path: epath.Path) -> Iterator[None]:
         raise UserError(
             f"checkpoint {path} cannot be read: {error.strerror}; give this user the right to it"
         ) from error
-    except Exception as error:  # of any type: Orbax, tensorstore and JSON parsers meet the damage
+    except Exception as error:  # of any type: Orbax, tensorstore or a JSON parser may raise
         raise UserError(
             f"checkpoint {path} cannot be read ({reason_of(error)}): it is damaged or incomplete; {remedy(path)}"
         ) from error
@@ -124,7 +124,7 @@ def reading(path: epath.Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def writing(path: epath.Path, more: str = "") -> Iterator[None]:
-    """Turns whatever Orbax raises where it cannot write into one sentence."""
+    """Turns any error of Orbax on writing into one sentence."""
     try:
         yield
     except (UserError, MemoryError):
@@ -157,7 +157,7 @@ class Checkpoints:
         return max(steps(self.directory), default=None)
 
     def save(self, step: int, items: dict[str, Tree], metadata: dict[str, Any]) -> None:
-        """Starts to save; waits first for the save before it."""
+        """Starts to save, after waiting for the previous save."""
         self.wait()
         sealed = seal(items, {**metadata, "step": step})
         self._saving = step
@@ -168,7 +168,7 @@ class Checkpoints:
         return self.directory / str(step)
 
     def wait(self) -> None:
-        """Waits for the save under way. Raises UserError where it could not be written."""
+        """Waits for the save in progress. Raises UserError if it could not be written."""
         with self._writing():
             self._checkpointer.wait()
 
@@ -185,12 +185,12 @@ class Checkpoints:
 
 
 def seal(items: dict[str, Tree], metadata: dict[str, Any]) -> dict[str, Any]:
-    """Metadata with a checksum of each array of `items`, and with one of itself."""
+    """Metadata with a checksum of each array of `items`, and one of itself."""
     return files.seal({**metadata, "checksums": checksums.of_items(items)})
 
 
 def check_items(path: epath.Path, items: dict[str, Tree], metadata: dict[str, Any]) -> None:
-    """Raises UserError naming the item whose arrays are not those that were saved. Without checksums, warns once."""
+    """Raises UserError naming an item whose arrays differ from those that were saved. Without checksums, warns once."""
     stated = metadata.get("checksums")
     if stated is None:
         if str(path) not in _UNSEALED:
@@ -215,10 +215,10 @@ def save_once(path: epath.PathLike, items: dict[str, Tree], metadata: dict[str, 
 
 
 def join(path: epath.Path, parts: Mapping[str, tuple[epath.Path, str]], metadata: dict[str, Any]) -> None:
-    """Writes a checkpoint of items that other checkpoints have: name -> (checkpoint, its name there).
+    """Writes a checkpoint from items of other checkpoints: name -> (checkpoint, its name there).
 
-    Items are folders and are copied file by file: no bit changes, and none is in memory. Their checksums come along;
-    where a checkpoint has none (version 0.1), they are taken now.
+    Items are folders and are copied file by file: no bit changes, and none is in memory. Their checksums are copied; if
+    a checkpoint has none (version 0.1), they are computed now.
     """
     sums, handlers, described = {}, {}, {}
     for name, (source, item) in parts.items():
@@ -241,9 +241,9 @@ def join(path: epath.Path, parts: Mapping[str, tuple[epath.Path, str]], metadata
 
 
 def find(path: epath.PathLike, flag: str = "checkpoint") -> epath.Path:
-    """The checkpoint that a person means by `path`: itself, or the newest of a run (experts before base).
+    """The checkpoint of a given `path`: itself, or the newest of a run (experts before base).
 
-    `flag` is what `path` was given as, for messages.
+    `flag` is the name of the flag or argument of `path`, for messages.
     """
     given = paths.reach(path, flag)
     if not given.is_dir():
@@ -258,7 +258,7 @@ def find(path: epath.PathLike, flag: str = "checkpoint") -> epath.Path:
 
 
 def read_metadata(path: epath.Path, item: str = "tokenizer") -> dict[str, Any]:
-    """What `save` was given as metadata. Raises UserError if it is not one of ours, or lacks `item`."""
+    """The metadata given to `save`. Raises UserError if it is not a checkpoint of ours, or lacks `item`."""
     if item not in (names := item_names(path)):
         raise UserError(
             f"checkpoint {path} lacks its {item}, it holds {', '.join(names) or 'nothing'}: it is incomplete, or a "
@@ -285,12 +285,12 @@ def read_metadata(path: epath.Path, item: str = "tokenizer") -> dict[str, Any]:
 
 
 def examples_seen(metadata: Mapping[str, Any], step: int, batch_size: int) -> int:
-    """How many examples a run has seen. Checkpoints of version 0.1 do not count; their batches were all of one size."""
+    """The number of examples a run has seen; for version 0.1, which does not store it, steps x the batch size."""
     return metadata.get("examples", step * batch_size)
 
 
 def _described(path: epath.Path) -> dict[str, Any]:
-    """What Orbax notes of the whole checkpoint: our metadata, and how each item was written."""
+    """Orbax's description of the whole checkpoint: our metadata, and how each item was written."""
     return json.loads((path / "_CHECKPOINT_METADATA").read_text())
 
 
@@ -302,7 +302,7 @@ def item_names(path: epath.Path) -> list[str]:
 def read_items(path: epath.Path, abstract: dict[str, Tree]) -> dict[str, Tree]:
     """Restores items; `abstract` maps their names to trees of ShapeDtypeStruct (with sharding).
 
-    A tree may leave out some of an item: those are not read.
+    A tree may leave out parts of an item: those are not read.
     """
     missing = set(abstract) - set(item_names(path))
     if missing:
@@ -317,7 +317,7 @@ def read_items(path: epath.Path, abstract: dict[str, Tree]) -> dict[str, Tree]:
 
 
 def read_whole(path: epath.Path, item: str) -> Tree:
-    """All that an item holds, as numpy arrays; named tuples and lists in it come back as dictionaries and lists."""
+    """A whole item, as numpy arrays; its named tuples and lists come back as dictionaries and lists."""
     with reading(path):
         shapes: Any = ocp.metadata(paths.absolute(path), checkpointable_name=item).metadata
     blank = jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), shapes)
@@ -333,13 +333,13 @@ def pack_tokenizer(tokenizer: Tokenizer) -> dict[str, np.ndarray]:
 
 
 def same_tokenizer(a: Tokenizer, b: Tokenizer) -> bool:
-    """Whether both read every text alike: whether their files are the same."""
+    """Whether both tokenise every text equally: whether their files are the same."""
     first, second = pack_tokenizer(a), pack_tokenizer(b)
     return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
 
 
 def read_tokenizer(path: epath.Path) -> Tokenizer:
-    """The tokenizer inside a checkpoint. Its files have known names: others are refused before anything is written."""
+    """The tokenizer inside a checkpoint. Its files have fixed names: others are refused before anything is written."""
     metadata = read_metadata(path, "tokenizer")
     with reading(path):
         saved = ocp.load(paths.absolute(path), checkpointable_name="tokenizer")
@@ -363,7 +363,7 @@ def make_metadata(config: ConfigDict, **more: Any) -> dict[str, Any]:
 
 
 def read_config(path: epath.Path, default: ConfigDict, item: str = "tokenizer") -> ConfigDict:
-    """The config that a checkpoint was trained with, over `default` for fields it did not know."""
+    """The config that a checkpoint was trained with, over `default` for fields that it lacks."""
     config = default.copy_and_resolve_references()
     with config.unlocked(), config.ignore_type():
         overlay(config, read_metadata(path, item)["config"])

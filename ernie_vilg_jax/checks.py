@@ -1,6 +1,6 @@
-"""Checks of values that people give: in flags, calls, configs and forms. Each raises UserError with one sentence.
+"""Checks of users' values, in flags, calls, configs and forms. Each raises UserError with one sentence.
 
-`said` is how the sentence begins: what the value was given as, and where that helps, the value: "steps=0".
+`said` is the beginning of the sentence: the name of the value and, if it helps, the value itself: "steps=0".
 """
 
 import math
@@ -13,7 +13,7 @@ from ernie_vilg_jax.texts import fault
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a finite number; True and False are none."""
+    """Whether it is a finite number; True and False are not."""
     if not isinstance(value, Real) or isinstance(value, bool):
         return False
     # Compared, not converted: whole numbers may have thousands of digits, which no float can hold.
@@ -28,7 +28,7 @@ def number(said: str, value: Any, least: float = -math.inf, most: float = math.i
 
 
 def whole(said: str, value: Any, least: float = -math.inf, most: float = math.inf) -> int:
-    """`value` as an int, if it is a whole number from `least` to `most`; 4.0 is one, as sliders of web pages say."""
+    """`value` as an int, if it is a whole number from `least` to `most`; 4.0 is one, because web sliders send it."""
     if not is_number(value) or value != int(value) or not least <= value <= most:
         raise UserError(f"{said} must be a whole number{_range(least, most)}")
     return int(value)

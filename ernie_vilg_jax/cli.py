@@ -1,4 +1,4 @@
-"""What all commands share: reading flags, one-sentence errors, quiet logs, `--help` that teaches.
+"""Code shared by all commands: flags, one-sentence errors, quiet logs, `--help` with examples.
 
 A command module looks like this, and flags are defined in command modules only:
 
@@ -12,9 +12,9 @@ A command module looks like this, and flags are defined in command modules only:
     if __name__ == "__main__":
         run()
 
-Exit status: 0 done, 1 a mistake that users can fix (one sentence on stderr), 130 interrupted. Anything else is a bug,
-and keeps its traceback. A full disk, a folder that is read-only and their like (`errors.file_error`) are such mistakes,
-wherever they come up.
+Exit status: 0 success, 1 an error that users can fix (one sentence on stderr), 130 interrupted. Anything else is a bug,
+and keeps its traceback. A full disk, a read-only folder and the like (`errors.file_error`) are errors that users can
+fix, wherever they occur.
 """
 
 import ast
@@ -43,7 +43,7 @@ from ernie_vilg_jax.errors import UserError, file_error
 Main = Callable[[list[str]], Any]
 
 HELP_FLAGS = ("--help", "-help", "-h", "--helpshort", "-?")
-# Set before the libraries are imported, and only where the user has not set them.
+# Set before the libraries are imported, and only if the user has not set them.
 QUIET_ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "2",  # XLA's C++ log: errors only
     "TRANSFORMERS_VERBOSITY": "error",  # no "PyTorch was not found": tokenizers need none
@@ -52,12 +52,12 @@ QUIET_ENVIRONMENT = {
 
 
 def run(main: Main, argv: Sequence[str] | None = None, positional: bool = False) -> None:
-    """Parses flags, calls `main(argv)` with what is left, and exits the process. Never returns.
+    """Parses flags, calls `main(argv)` with the remaining arguments, and exits the process. Never returns.
 
     Args:
         main: the command; its module's docstring and flags make the --help text.
-        argv: program name and arguments; sys.argv where left out.
-        positional: whether the command takes arguments that are not flags. Else one that slipped in is an error.
+        argv: program name and arguments; sys.argv by default.
+        positional: whether the command takes arguments that are not flags. If not, they are an error.
     """
     for name, value in QUIET_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -66,9 +66,10 @@ def run(main: Main, argv: Sequence[str] | None = None, positional: bool = False)
 
 
 def silence_runtime() -> None:
-    """Turns XLA's C++ log off, unless the user chose another level. To be called before jax is imported.
+    """Turns XLA's C++ log off, unless the user chose another level. Call it before jax is imported.
 
-    For one of several processes: C++ would print a stack when another is lost, where `sharding.watch` has a sentence.
+    For one of several processes: if another one is lost, C++ would print a stack, while `sharding.watch` logs a
+    sentence.
     """
     name = "TF_CPP_MIN_LOG_LEVEL"
     if os.environ.get(name) == QUIET_ENVIRONMENT[name]:
@@ -78,8 +79,8 @@ def silence_runtime() -> None:
 def enable_compilation_cache() -> str | None:
     """Keeps compiled programs on disk, so that the second start of a command need not compile again.
 
-    They go to JAX_COMPILATION_CACHE_DIR, or else to ~/.cache/ernie_vilg_jax/xla. Returns the folder, or None where
-    none can be written.
+    The folder is JAX_COMPILATION_CACHE_DIR, or ~/.cache/ernie_vilg_jax/xla by default. Returns the folder, or None if
+    it cannot be written.
     """
     import jax
 
@@ -112,32 +113,32 @@ def _guard(main: Main, argv: list[str]) -> int:
 
 
 def _flush() -> None:
-    """Writes out what was printed; Python itself would do so too late to say in one sentence that the disk is full."""
+    """Flushes stdout; Python itself would do so too late to report a full disk in one sentence."""
     try:
         sys.stdout.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries, and complains, again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python would try, and fail, again
         raise
 
 
 def _complain(error: Exception | str) -> int:
     text = " ".join(str(error).split())
-    if len(text) > 1000:  # a damaged file may hold names of any length
+    if len(text) > 1000:  # a damaged file may contain names of any length
         text = f"{text[:700]} ... {text[-250:]}"
-    threading.excepthook = sys.unraisablehook = lambda _: None  # what falls with it is not told
+    threading.excepthook = sys.unraisablehook = lambda _: None  # errors that follow from it are not shown
     print(f"error: {text}", file=sys.stderr)
     return 1
 
 
 def _parse(main: Main, positional: bool, argv: list[str]) -> list[str]:
-    """absl's flag parsing, with our help and with every mistake as one sentence. Exits on both."""
+    """absl's flag parsing, with our help and one sentence for every error. Exits after either."""
     before_dashes = argv[1 : argv.index("--")] if "--" in argv else argv[1:]
     if any(argument in HELP_FLAGS for argument in before_dashes):
         print(help_text(main, argv[0]))
         sys.exit(0)
     try:
         argv = todays_names(at_home(argv), flags.FLAGS)
-        sys.argv[:] = argv  # ml_collections reads --config.x.y from there, whatever it is given
+        sys.argv[:] = argv  # ml_collections always reads --config.x.y from there
         check_configs(argv, flags.FLAGS)
         rest = flags.FLAGS(argv)
         if len(rest) > 1 and not positional:
@@ -164,17 +165,17 @@ def _ours(record: logging.LogRecord) -> bool:
 
 
 class _QuietFilter(logging.Filter):
-    """INFO from this package, WARNING and worse from everyone; not what Orbax logs beside raising it."""
+    """INFO from this package, WARNING and worse from everyone; without the errors that Orbax both logs and raises."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         orbax = "/orbax/" in record.pathname
         raised = record.exc_info and (orbax or record.name == "asyncio")
-        raised = raised or (orbax and "incompatible handler" in record.getMessage())  # leads a damaged file's error
+        raised = raised or (orbax and "incompatible handler" in record.getMessage())  # before a damaged file's error
         return _ours(record) or (record.levelno >= logging.WARNING and not raised)
 
 
 class _QuietFormatter(logging.Formatter):
-    """12:34:56 message; of a library's its first line, without a traceback: --verbosity=0 has the rest."""
+    """12:34:56 message; only the first line of a library's, without a traceback: --verbosity=0 shows the rest."""
 
     def format(self, record: logging.LogRecord) -> str:
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
@@ -187,7 +188,7 @@ class _QuietFormatter(logging.Formatter):
 
 
 def _quiet_logging() -> None:
-    """One short line per message, and none of the libraries' chatter; --verbosity brings absl's full log back."""
+    """One short line per message, and no library logs; --verbosity restores absl's full log."""
     if flags.FLAGS["verbosity"].present:
         return
     absl_logging.use_absl_handler()
@@ -197,7 +198,7 @@ def _quiet_logging() -> None:
         handler.addFilter(_QuietFilter())
     handler.setFormatter(_QuietFormatter())
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
-    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)  # Orbax's, where it raised
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)  # from Orbax, after it raised
     threading.excepthook = _outside_main
     sys.unraisablehook = _outside_main
 
@@ -205,8 +206,8 @@ def _quiet_logging() -> None:
 def _outside_main(failed: Any) -> None:
     """An error that nothing can catch, in a thread or at exit: one line if it is a library's, all of it if it is ours.
 
-    What a library's thread fails at stops the command as well where it matters: a save is waited for, a file is closed.
-    After that dozens of Orbax's threads look for the event loop that it closed, which is no news.
+    If the failure of a library's thread matters, it also stops the command when a save is waited for or a file is
+    closed. After that, dozens of Orbax's threads fail because its event loop is closed, which is not reported.
     """
     frames = traceback.extract_tb(failed.exc_traceback)
     if any(frame.filename.startswith(str(Path(__file__).parent)) for frame in frames):
@@ -220,7 +221,7 @@ def help_text(main: Main, program: str) -> str:
     """The docstring of the command's module, then its flags with defaults."""
     module = inspect.getmodule(main)
     doc = inspect.cleandoc((module and module.__doc__) or "")
-    # absl files the flags of a module run as a program under the name the program was started by.
+    # If a module is run as a program, absl registers its flags under the program's name.
     names = {main.__module__, program} if main.__module__ == "__main__" else {main.__module__}
     own = {flag.name: flag for name in names for flag in flags.FLAGS.get_key_flags_for_module(name)}
     lines = [doc, "", "Flags:"]
@@ -237,13 +238,13 @@ def help_text(main: Main, program: str) -> str:
 
 
 def config_folder() -> Path:
-    """Where the configs of the package are: installed beside this module, or on top of a clone."""
+    """The folder of the package's configs: beside this module if installed, or at the top of a clone."""
     installed = Path(__file__).parent / "configs"
     return installed if installed.is_dir() else Path(__file__).parents[1] / "configs"
 
 
 def at_home(argv: Sequence[str]) -> list[str]:
-    """`argv` with ~ as the home folder, which shells leave alone after --flag=; in prompts it stays."""
+    """`argv` with ~ expanded, which shells do not do after --flag=; in prompts it stays."""
     end = argv.index("--") if "--" in argv else len(argv)
     pattern = re.compile(r"(--?(?!prompt|negative_prompt)[\w.]+=)?~(/.*)?", re.S)
     found = [pattern.fullmatch(argument) for argument in argv[:end]]
@@ -252,7 +253,7 @@ def at_home(argv: Sequence[str]) -> list[str]:
 
 
 def todays_names(argv: Sequence[str], flag_values: flags.FlagValues) -> list[str]:
-    """`argv` with names of the package's configs as their files, and names of version 0.1 as those of today.
+    """`argv` with names of the package's configs replaced by their files, and names of version 0.1 by current ones.
 
     --config=demo:stage1 --config.stage1.steps=5 -> --config=<configs>/demo.py:base --config.phases.base.steps=5, with
     one note on stderr about the old names.
@@ -295,7 +296,7 @@ def _todays_config(value: str, notes: list[str]) -> str:
 
 
 def check_configs(argv: Sequence[str], flag_values: flags.FlagValues) -> None:
-    """Raises a UserError where --config names no config file, or --config.x.y no value of it.
+    """Raises a UserError if --config is not a config file, or --config.x.y is not a value of it.
 
     ml_collections reports the first only when the config is used, and the second as a bare KeyError.
     """

@@ -1,4 +1,4 @@
-"""Which fields of a config a checkpoint must agree with, and which decide how its training goes on."""
+"""The fields of a config that a checkpoint must agree with, and those that affect how its training continues."""
 
 from etils import epath
 from ml_collections import ConfigDict
@@ -7,10 +7,10 @@ from ernie_vilg_jax.checkpointing import read_config
 from ernie_vilg_jax.config import default_config, fields
 from ernie_vilg_jax.errors import UserError
 
-# What must agree between a checkpoint and the config that goes on with it, by the checkpoint's phase.
+# Fields in which a checkpoint and the config of the next run must agree, by the checkpoint's phase.
 AUTOENCODER = ("model.autoencoder", "model.image_size")
 BASE = ("dtype", "model", "diffusion", "tokenizer.kind", "tokenizer.vocab_size", "tokenizer.max_length")
-# How a model is computed, and how it is trained: no part of what it is.
+# How a model is computed and trained, which does not change what it is.
 HOW = (
     ".remat",
     ".remat_keep",
@@ -20,7 +20,7 @@ HOW = (
     "diffusion.min_snr_gamma",
 )
 SAME = {"autoencoder": AUTOENCODER, "base": BASE, "experts": (*BASE, "experts.n", "experts.stages")}
-# What decides how training goes on, in each phase.
+# Fields that affect how training continues, in each phase.
 TRAINING = (
     *("knowledge", "optimizer", "data.weights", "data.language", "data.crop", "train.caption_dropout"),
     "diffusion.min_snr_gamma",
@@ -28,9 +28,9 @@ TRAINING = (
 
 
 def check_same(path: epath.Path, config: ConfigDict, phase: str) -> None:
-    """Raises UserError naming the fields in which a checkpoint of `phase` differs from `config` and must not.
+    """Raises UserError naming the fields in which a checkpoint of `phase` differs from `config` but must not.
 
-    A field that is younger than the checkpoint had its default then.
+    A field that is newer than the checkpoint had its default then.
     """
     before, wanted = (fields(one, SAME[phase]) for one in (read_config(path, default_config()), config))
     different = [

@@ -1,7 +1,7 @@
 """Every setting, with the paper's value as its default.
 
 Tags in the comments: [P] the paper or its authors' page; [N] a reading note of the paper; [I] inferred or computed;
-[?] not known, a guess. `configs/*.py` start from `default_config()` and change numbers; the command line changes more:
+[?] unknown, a guess. `configs/*.py` start from `default_config()` and change numbers; the command line overrides both:
 `--config=configs/demo.py:base --config.phases.base.steps=500`.
 """
 
@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from ernie_vilg_jax.sampling_params import DEFAULTS
 
 PHASES = ("autoencoder", "base", "experts")
-"""What `train` trains, in this order: the autoencoder; text encoder and one U-Net; a U-Net for each stage."""
+"""The phases of `train`, in this order: the autoencoder; text encoder and one U-Net; a U-Net for each stage."""
 OLD_PHASES = {"stage1": "base", "stage2": "experts"}
 """Names up to version 0.1: still read on the command line, in checkpoints and as folders of a run."""
 
@@ -35,18 +35,18 @@ def default_config() -> ConfigDict:
     c.model.autoencoder.latent_channels = 4  # [N]
     c.model.autoencoder.patch_size = 1  # space-to-depth before the first convolution; ours, for small machines
     c.model.autoencoder.norm_groups = 32  # of each GroupNorm [?]
-    # GroupNorm's variance as E[(x - mean)^2], not E[x^2] - mean^2, which in fp32 is off by percents where the mean is a
-    # hundred deviations. Ours; what was trained before there was a choice keeps the latter.
+    # GroupNorm's variance as E[(x - mean)^2], not E[x^2] - mean^2, which in fp32 is wrong by percents if the mean is a
+    # hundred standard deviations. Ours; models trained before this field existed keep the latter.
     c.model.autoencoder.two_pass_norm = True
-    c.model.autoencoder.remat = False  # compute the insides of blocks again in the backward pass
-    # Of its matrix products on TPU: "default" rounds what is multiplied to bf16, "high" (3 products) and "highest" (6)
-    # keep what fp32 says. Ours; elsewhere it changes nothing.
+    c.model.autoencoder.remat = False  # recompute the insides of blocks in the backward pass
+    # Of its matrix products on TPU: "default" rounds the factors to bf16; "high" (3 products) and "highest" (6) keep
+    # fp32 accuracy. Ours; it has no effect elsewhere.
     c.model.autoencoder.precision = "high"
     c.model.text_encoder = ConfigDict()
     c.model.text_encoder.width = 2048  # [N]
     c.model.text_encoder.num_layers = 24  # [N]
     c.model.text_encoder.num_heads = 32  # [N]
-    c.model.text_encoder.norm = "pre"  # of what goes into each layer [?]; "post", of its sums, is BERT's and ERNIE's
+    c.model.text_encoder.norm = "pre"  # before each layer [?]; "post", after its residual sums, is BERT's and ERNIE's
     c.model.text_encoder.activation = "gelu_tanh"  # [?]; "gelu", without approximation, is BERT's; or "relu"
     c.model.text_encoder.mlp_width = 0  # 0 is four times the width [?]
     c.model.text_encoder.norm_epsilon = 1e-6  # [?]; BERT's is 1e-12
@@ -60,10 +60,10 @@ def default_config() -> ConfigDict:
     c.model.unet.head_channels = 64  # [N]
     c.model.unet.dropout = 0.0  # [N]
     c.model.unet.pooled_text = True  # pooled text added to the time embedding, as in GLIDE [?]
-    c.model.unet.remat = False  # compute the insides of blocks again in the backward pass: less memory, more time
+    c.model.unet.remat = False  # recompute the insides of blocks in the backward pass: less memory, more time
     c.model.unet.remat_keep = "nothing"  # of the insides; or "heavy", results of convolutions and projections
 
-    # On TPU, attention over at least so many positions is a kernel that never writes its logits; 0 never. Ours.
+    # On TPU, attention over at least this many positions uses a kernel that never writes its logits; 0 is off. Ours.
     c.model.attention_kernel_from = 1024
 
     c.diffusion = ConfigDict()
@@ -71,10 +71,10 @@ def default_config() -> ConfigDict:
     c.diffusion.num_timesteps = 1000  # [N]
     c.diffusion.beta_start = 1e-4  # [?]
     c.diffusion.beta_end = 2e-2  # [?]
-    # What follows is ours, from later papers (docs/training.md); off.
+    # The following fields are ours, from later papers (docs/training.md), and off.
     c.diffusion.prediction_type = "epsilon"  # of the U-Net [N]; or "v", or "x0"
     c.diffusion.zero_terminal_snr = False  # no signal at the last timestep; not for epsilon
-    c.diffusion.min_snr_gamma = 0.0  # the loss counts at most so many times the noise's; 0 is off, 5 is usual
+    c.diffusion.min_snr_gamma = 0.0  # limit of the SNR in the loss weights; 0 is off, 5 is usual
 
     c.experts = ConfigDict()
     c.experts.n = 10  # [P]
@@ -91,18 +91,18 @@ def default_config() -> ConfigDict:
 
     c.data = ConfigDict()
     c.data.path = ""  # folder that `prepare` wrote
-    c.data.sources = ()  # what `prepare` reads: a tuple of ConfigDicts with a `name` and that source's options
+    c.data.sources = ()  # the input of `prepare`: a tuple of ConfigDicts with a `name` and that source's options
     c.data.holdout_fraction = 0.02  # of the concepts
     c.data.num_shards = 8
     c.data.verify_shards = True  # compare all shards with the manifest's sha256 at start, at over 1 GB/s a process
     c.data.workers = 0  # processes that decode images; 0 does it in threads of this one
-    c.data.cache_latents = False  # encode the pictures once, at start, into this host's memory; for small data
-    # Captions drawn: "zh", "en" or "both". What share of the paper's 170M pairs was Chinese is not known [?].
+    c.data.cache_latents = False  # encode the images once, at start, into each process's memory; for small data
+    # Captions drawn: "zh", "en" or "both". The share of Chinese in the paper's 170M pairs is unknown [?].
     c.data.language = "both"
-    c.data.crop = "center"  # of pictures that are not square; or "random", with up to 15% of zoom
-    c.data.weights = ConfigDict()  # share of each source in a batch, by name; empty: as many as there are records
+    c.data.crop = "center"  # of images that are not square; or "random", with up to 15% of zoom
+    c.data.weights = ConfigDict()  # share of each source in a batch, by name; empty: in proportion to its records
 
-    # In training only, on data that `annotate` went over; each piece has its own switch.
+    # In training only, on data annotated by `annotate`; each part has its own switch.
     c.knowledge = ConfigDict()
     c.knowledge.enabled = True  # False: plain captions, plain loss, whatever the fields below say
     c.knowledge.text_rate = 0.5  # share of samples whose key words get special tokens and more attention [N]
@@ -112,9 +112,9 @@ def default_config() -> ConfigDict:
     c.knowledge.image_rate = 0.5  # share of samples whose salient objects get more loss [N]
     c.knowledge.loss_weight = 0.1  # w_l: the loss inside their boxes is multiplied by 1 + w_l; 0 is off [P]
     c.knowledge.loss_weight_on = "error"  # the squared error; or "residual", so that the weight counts twice [?]
-    c.knowledge.min_score = 0.5  # of an object that counts as salient [I]
-    c.knowledge.top_k = 5  # salient objects a picture, by area x score [I]
-    c.knowledge.append_rate = 1.0  # share of samples whose caption is told the salient objects it leaves out [?]
+    c.knowledge.min_score = 0.5  # of a salient object [I]
+    c.knowledge.top_k = 5  # salient objects an image, by area x score [I]
+    c.knowledge.append_rate = 1.0  # share of samples to whose caption missing salient objects are appended [?]
     c.knowledge.generated_rate = 0.25  # share of captions replaced by a captioner's, where there is one [?]
 
     c.optimizer = ConfigDict()
@@ -123,9 +123,9 @@ def default_config() -> ConfigDict:
     c.optimizer.weight_decay = 0.01  # [N]
     c.optimizer.mu_dtype = "float32"  # of Adam's first moment; "bfloat16" saves 2 of the 16 bytes a parameter
     c.optimizer.clip_norm = 1.0  # gradient norm above which it is scaled down; 0 is off [?]
-    # What follows is ours (docs/training.md).
+    # The following fields are ours (docs/training.md).
     c.optimizer.name = "adamw"  # [N]; "adafactor" keeps less, "muon" makes updates of matrices orthogonal
-    c.optimizer.spike_factor = 0.0  # gradients this many times as large as usual are left out; 0 is off
+    c.optimizer.spike_factor = 0.0  # gradients this many times as large as usual are skipped; 0 is off
     c.optimizer.ema_dtype = "float32"  # of the moving averages; "bfloat16" saves 2 of the 16 bytes a parameter
 
     # The phases of training: the paper for the steps and the rate, guesses for the rest.
@@ -143,16 +143,16 @@ def default_config() -> ConfigDict:
         c.phases[phase] = section
     c.phases.autoencoder.batch_size = 256
     c.phases.base.init_from = ""  # a run or checkpoint to begin from (its averages, its autoencoder), to fine-tune it
-    # Or single parts: what `checkpoint import_*` wrote (docs/weights.md), or a run or checkpoint to take the part from.
-    c.phases.base.autoencoder_from = ""  # in place of one trained in this run
+    # Or single parts: the output of `checkpoint import_*` (docs/weights.md), or a run or checkpoint with the part.
+    c.phases.base.autoencoder_from = ""  # instead of one trained in this run
     c.phases.base.text_encoder_from = ""
     c.phases.base.unet_from = ""
     c.phases.autoencoder.crop_size = 256  # pixels of the squares it is trained on; 0 or larger images: whole images [?]
-    # All three are of means over the values of the pixels; up to version 0.1 the KL was a sum: 3 H W times as strong.
+    # All three weigh means over the values of the pixels; up to version 0.1 the KL was a sum: 3 H W times as large.
     c.phases.autoencoder.kl_weight = 1e-6  # of latent diffusion [?]
     c.phases.autoencoder.l1_weight = 1.0  # [?]; no adversarial term
     c.phases.autoencoder.l2_weight = 1.0  # [?]
-    # A .safetensors file of LPIPS (docs/weights.md): a loss of how things look beside that of pixels; "" is off. [?]
+    # A .safetensors file of LPIPS (docs/weights.md): a perceptual loss beside that of pixels; "" is off. [?]
     c.phases.autoencoder.perceptual_weights = ""
     c.phases.autoencoder.perceptual_weight = 1.0
 
@@ -162,14 +162,14 @@ def default_config() -> ConfigDict:
     c.train.checkpoint_every = 1000  # and at the end
     c.train.keep_checkpoints = 3
     c.train.validate_every = 1000  # and at the end; 0: never
-    c.train.validation_samples = 256  # held-out pictures in the fixed validation set
+    c.train.validation_samples = 256  # held-out images in the fixed validation set
     c.train.preview_every = 5000  # and at the end; 0: never
     c.train.preview_prompts = ("一只猫", "a red apple", "一辆蓝色的汽车", "a house by the sea")
-    c.train.latent_statistics_samples = 4096  # images that the mean and deviation of latents are measured on
+    c.train.latent_statistics_samples = 4096  # images for the mean and standard deviation of latents
 
-    c.sample = ConfigDict(dict(DEFAULTS))  # what `sample` takes, and what it means: sampling_params.py
+    c.sample = ConfigDict(dict(DEFAULTS))  # the options of `sample`, explained in sampling_params.py
 
-    c.mesh = ConfigDict()  # devices along each axis; at most one may be -1, "all that are left"
+    c.mesh = ConfigDict()  # devices along each axis; at most one may be -1, "all that remain"
     c.mesh.data = -1
     c.mesh.fsdp = 1
     c.mesh.tensor = 1
@@ -186,7 +186,7 @@ def latent_size(config: ConfigDict) -> int:
 def parse_argument(argument: str | None, variants: Mapping[str, Any]) -> tuple[str | None, list[str]]:
     """Cuts what follows the colon in `--config=configs/x.py:experts,smoke` into its phase and its variants.
 
-    Raises ValueError with the words that would have been understood.
+    Raises ValueError with the valid words.
     """
     words = [OLD_PHASES.get(word, word) for word in (argument or "").split(",") if word]
     known = [*PHASES, *variants]
@@ -249,7 +249,7 @@ def _from_json(value: Any) -> Any:
 
 
 def upgraded(values: dict[str, Any]) -> dict[str, Any]:
-    """The values of a config, as plain JSON, under today's names; `values` may have those of version 0.1."""
+    """The values of a config, as plain JSON, under current names; `values` may have those of version 0.1."""
     if "phases" not in values:
         old = {"autoencoder": "autoencoder", **OLD_PHASES}
         rest = {name: value for name, value in values.items() if name not in old and name != "target"}
@@ -259,7 +259,7 @@ def upgraded(values: dict[str, Any]) -> dict[str, Any]:
     values = {**values, "model": {**values["model"], "autoencoder": autoencoder}}
     section = values["phases"].get("autoencoder", {})
     if "kl_weight" in section and "crop_size" not in section:
-        # The KL was a sum beside means, and images were whole.
+        # The KL was a sum, the others means; and images were whole.
         size = values["model"]["image_size"]
         section = {**section, "kl_weight": 3 * size**2 * section["kl_weight"], "crop_size": max(256, size)}
         values = {**values, "phases": {**values["phases"], "autoencoder": section}}
@@ -267,7 +267,7 @@ def upgraded(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def upgraded_override(path: str) -> str:
-    """The path of a value in a config, under today's name: "stage1.steps" -> "phases.base.steps"."""
+    """The path of a value in a config, under its current name: "stage1.steps" -> "phases.base.steps"."""
     head, dot, rest = path.partition(".")
     if head == "target" and not dot:
         return "phase"

@@ -1,4 +1,4 @@
-"""The one error type that means "whoever ran this can fix it", and what the file system refuses told as such.
+"""The error type for errors that users can fix, and the conversion of file system errors to it.
 
 Commands print its message as a single sentence and exit with status 1 (see `cli.py`); anything else that
 escapes a command is a bug and keeps its traceback.
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class UserError(Exception):
-    """A mistake in flags, config, data or checkpoint. The message says what is wrong, where, and how to fix it."""
+    """An error in flags, config, data or checkpoint. The message says what is wrong, where, and how to fix it."""
 
 
 _NO_SPACE = "free some space there and run the same command again, or choose another place"
@@ -34,23 +34,23 @@ REMEDIES = {
     errno.ENFILE: "close other programs, or raise the machine's limit of open files",
     errno.EIO: "check the disk or the connection to it, then run the same command again",
 }
-"""Errors of the file system that users can fix, and how. A file that is not there is not among them: whoever looks for
-one knows what it is for, and says so."""
+"""Errors of the file system that users can fix, and how. Missing files are not included: the caller knows what the file
+is for, and raises a better message."""
 SPOKEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EISDIR, errno.ENOTDIR, errno.EMFILE)
-"""Those that are also recognised by their words, in errors of other types."""
+"""Errors that are also recognised by their text, in exceptions of other types."""
 NAMELESS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.EIO)
-"""Those that are about files even where none is named; no permission may also be about a port."""
+"""Errors that are always about files; a missing permission may also be about a port."""
 
 
 def file_error(error: BaseException, path: str | os.PathLike[str] | None = None) -> UserError | None:
-    """What an error says of the file system, as one sentence; None where it is about something else, such as a bug.
+    """An error of the file system as one sentence; None for any other error, such as a bug.
 
-    Libraries in C++ put the system's words into errors of their own (ArrayRecord RuntimeError, Orbax ValueError), so an
-    error that holds these words counts, whatever its type, and so does one that was raised from another that counts.
+    Libraries in C++ put the system's text into their own errors (ArrayRecord RuntimeError, Orbax ValueError). So an
+    error with that text counts, whatever its type, and so does an error raised from one that counts.
 
     Args:
-      path: what was read or written, for errors that do not know it (a disk that fills up while a file is written) or
-        know its temporary name.
+      path: the file that was read or written, for errors without it (a disk that fills up during a write) or with its
+        temporary name.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -66,7 +66,7 @@ def file_error(error: BaseException, path: str | os.PathLike[str] | None = None)
 
 
 def _code_and_name(error: BaseException) -> tuple[int, Any]:
-    """The error's number, 0 for none of REMEDIES, and the file that it is about, as far as it says."""
+    """The error's number, 0 if it is not in REMEDIES, and its file, if it names one."""
     if isinstance(error, OSError):
         name = error.filename2 or error.filename
         return (error.errno if error.errno in REMEDIES else 0), None if isinstance(name, int) else name

@@ -1,8 +1,8 @@
-"""Pictures for people: a grid with a Chinese or English label under each picture, and PNGs that say how they were made.
+"""Output images: a grid with a Chinese or English label under each image, and PNGs with their settings as metadata.
 
 Labels need a font with hanzi, and many machines have none, so a subset of Noto Sans CJK SC comes with the package
-(assets/fonts). Characters that it lacks are looked for in the system's fonts, and written as <U+1F43C> where no font
-has them, with a warning.
+(assets/fonts). Characters that it lacks are taken from the system's fonts, or written as <U+1F43C> with a warning if no
+font has them.
 """
 
 import io
@@ -31,8 +31,8 @@ SYSTEM_FONT_FOLDERS = (
     "/Library/Fonts",
     "C:/Windows/Fonts",
 )
-# Parts of the file names of common fonts with simplified hanzi or many signs, the first found is tried first. Only
-# these are opened: a desktop can hold thousands of fonts.
+# Parts of the file names of common fonts with simplified hanzi or many symbols, in order of preference. Only these are
+# opened: a desktop can have thousands of fonts.
 SYSTEM_FONT_NAMES = (
     "notosanscjk",
     "notosanssc",
@@ -54,10 +54,10 @@ _TOKEN = re.compile(r"\n|[^\S\n]+|[\u2e80-\uffff][，。！？、；：）》」
 def labelled_grid(
     images: Sequence[Image.Image], labels: Sequence[str], columns: int | None = None, cell: int = 160
 ) -> Image.Image:
-    """Pictures in rows, each scaled to fit `cell` x `cell` pixels, with its label wrapped and centred beneath it.
+    """Images in rows, each scaled to fit `cell` x `cell` pixels, with its label wrapped and centred beneath it.
 
-    A label may hold newlines, say a Chinese prompt and its English translation. Without `columns`, the grid is about
-    square, and at most eight wide. Every row is as high as its longest label needs, so nothing ever overlaps.
+    A label may have newlines, for example a Chinese prompt and its English translation. Without `columns`, the grid is
+    about square, and at most eight wide. Every row is as high as its longest label needs, so nothing overlaps.
     """
     if not images or len(images) != len(labels):
         raise ValueError(f"a grid needs one label per picture and one picture at least: {len(images)}, {len(labels)}.")
@@ -93,8 +93,8 @@ def labelled_grid(
 def save_png(image: Image.Image, path: str | Path, metadata: Mapping[Any, Any] | None = None) -> None:
     """Writes a PNG whose text chunks hold `metadata`: strings as they are, all else as JSON.
 
-    A picture that the pipeline made carries its settings: `save_png(image, path, image.info)`. `Image.open(path).text`
-    reads them back. Folders on the way are made.
+    Images of the pipeline have their settings: `save_png(image, path, image.info)`. `Image.open(path).text` reads them
+    back. Parent folders are created.
     """
     info = PngInfo()
     for key, value in (metadata or {}).items():
@@ -107,7 +107,7 @@ def save_png(image: Image.Image, path: str | Path, metadata: Mapping[Any, Any] |
 
 
 def _fit(image: Image.Image, cell: int) -> Image.Image:
-    """The whole picture within cell x cell, its shape kept; transparency goes to the ground colour."""
+    """The whole image within cell x cell, with its aspect ratio; transparency becomes the background colour."""
     if image.mode in ("RGBA", "LA", "P", "PA"):
         image = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, GROUND)
@@ -138,12 +138,12 @@ def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
 
 
 def _text_and_font(text: str, size: int) -> tuple[str, ImageFont.FreeTypeFont]:
-    """The first font that has every character of `text`; or the first of all, and the rest of the text escaped."""
+    """The first font that has every character of `text`; otherwise the first font, with missing characters escaped."""
     first: ImageFont.FreeTypeFont | None = None
     for path in _font_files():
         try:
             font = _load(path, size)
-        except OSError:  # a system font that FreeType cannot read is as good as none
+        except OSError:  # a system font that FreeType cannot read is skipped
             continue
         first = first or font
         if all(_has(font, character) for character in set(text)):

@@ -1,6 +1,6 @@
 """Images: bytes and arrays to PIL and back, crops, and the masks of inpainting.
 
-Every module that turns pixels into numbers or numbers into pixels calls this one.
+Every module that converts pixels to numbers or numbers to pixels uses this one.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ from PIL import Image, ImageCms, ImageFilter, ImageOps, UnidentifiedImageError
 from ernie_vilg_jax.errors import UserError
 
 MOST_BYTES = 256 << 20
-"""Of an encoded image: a larger one is rather a mistake than a photograph."""
+"""Limit for an encoded image: a larger one is probably a mistake."""
 
 
 class Crop(NamedTuple):
-    """A square of a picture, in its pixels."""
+    """A square of an image, in its pixels."""
 
     left: float
     top: float
@@ -32,19 +32,19 @@ def to_uint8(images: Any) -> np.ndarray:
 
 
 def to_array(image: Image.Image) -> np.ndarray:
-    """[H, W, 3] float32 in [-1, 1] of an RGB picture."""
+    """[H, W, 3] float32 in [-1, 1] of an RGB image."""
     return np.asarray(image, np.float32) / 127.5 - 1.0
 
 
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
-    """The image in a file, all its pixels read. Raises ValueError that says why there is none."""
+    """The image in a file, fully decoded. Raises ValueError with the reason if it cannot be read."""
     with _told(), Image.open(path) as image:
         image.load()
         return image
 
 
 def decode_image(data: bytes) -> Image.Image:
-    """Encoded bytes -> `to_rgb` of the image in them. Raises ValueError that says why there is none."""
+    """Encoded bytes -> `to_rgb` of the image in them. Raises ValueError with the reason if they cannot be decoded."""
     if len(data) > MOST_BYTES:
         raise ValueError(f"it has {len(data) >> 20} MB, and at most {MOST_BYTES >> 20} are read")
     with _told(), Image.open(io.BytesIO(data)) as image:
@@ -53,11 +53,11 @@ def decode_image(data: bytes) -> Image.Image:
 
 
 def to_rgb(image: Image.Image, ground: str = "white") -> Image.Image:
-    """What a viewer shows of an image of any mode: RGB in 8 bits of sRGB, upright, transparency laid on `ground`.
+    """An image of any mode as a viewer shows it: 8-bit sRGB, upright, transparency composited on `ground`.
 
-    Of an animation it is the frame that `image` is at, the first of a file that was just opened. 16 bits are brought to
-    8; so are whole numbers and floats beyond 255, while floats up to 1 are taken for shares. A colour profile is
-    applied where it fits the image, and left alone where it is damaged.
+    Of an animation it is the current frame of `image`, the first if it was just opened. 16 bits are scaled to 8, and so
+    are integers and floats beyond 255; floats up to 1 are scaled by 255. A colour profile is applied if it fits the
+    image, and ignored if it is damaged.
     """
     image = ImageOps.exif_transpose(image)
     transparent = image.info.get("transparency")
@@ -65,7 +65,7 @@ def to_rgb(image: Image.Image, ground: str = "white") -> Image.Image:
         return image
     if image.mode[0] in "IF":
         image, transparent = _in_8_bits(image)
-    elif image.mode in ("La", "RGBa"):  # alpha multiplied in
+    elif image.mode in ("La", "RGBa"):  # premultiplied alpha
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
     alpha = None
     if image.has_transparency_data:
@@ -80,7 +80,7 @@ def to_rgb(image: Image.Image, ground: str = "white") -> Image.Image:
 
 
 def _in_8_bits(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """A grey image of 16 or 32 bits in 8, and where it is transparent."""
+    """A grey image of 16 or 32 bits in 8, and its transparency mask."""
     pixels = np.nan_to_num(np.asarray(image, np.float32))
     most = 65535.0 if image.mode.startswith("I;16") else float(pixels.max(initial=0.0))
     scale = 255.0 if image.mode == "F" and most <= 1 else 1.0 if most <= 255 else 1 / 257
@@ -91,7 +91,7 @@ def _in_8_bits(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 def _in_srgb(image: Image.Image) -> Image.Image:
-    """The colours of an image as RGB, by its profile if it has one that can be read."""
+    """The colours of an image as RGB, by its profile if it has a readable one."""
     profile = image.info.get("icc_profile")
     # Pillow cannot convert LAB by itself.
     source = ImageCms.createProfile("LAB") if image.mode == "LAB" else profile and io.BytesIO(profile)
@@ -106,7 +106,7 @@ def _in_srgb(image: Image.Image) -> Image.Image:
 
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
-    """Turns what Pillow raises into ValueError with a reason for people."""
+    """Turns Pillow's errors into ValueError with a readable reason."""
     try:
         yield
     except UnidentifiedImageError as error:
@@ -135,7 +135,7 @@ def draw_crop(width: int, height: int, rng: np.random.Generator | None) -> Crop:
 
 
 def cut_square(image: Any, crop: Crop, size: int) -> np.ndarray:
-    """The square of a Pillow image, resized: [size, size, 3] uint8 (of an image in grey, [size, size])."""
+    """The square of a Pillow image, resized: [size, size, 3] uint8 ([size, size] for a grey image)."""
     left, top, side = crop
     if image.size != (size, size) or side != size:
         box = (left, top, left + side, top + side)
@@ -150,9 +150,9 @@ def square(image: Any, size: int) -> Image.Image:
 
 
 def square_mask(mask: Any, image: Image.Image, size: int) -> np.ndarray:
-    """What of the square of `image` is to be painted anew, [size, size] float32: 1 where the mask is white, 0 at black.
+    """The area of the square of `image` to repaint, [size, size] float32: 1 where the mask is white, 0 at black.
 
-    Raises UserError where the mask is not as large as the picture, or has no white in the square.
+    Raises UserError if the sizes of mask and image differ, or the mask has no white in the square.
     """
     mask = _checked("mask", mask, "black")
     if mask.size != _checked("image", image).size:
@@ -167,7 +167,7 @@ def square_mask(mask: Any, image: Image.Image, size: int) -> np.ndarray:
 
 
 def known_cells(mask: np.ndarray, downsampling: int) -> np.ndarray:
-    """[h, w] float32: 1 for latents whose pixels are all known, 0 where any of them is to be painted anew."""
+    """[h, w] float32: 1 for latents whose pixels are all known, 0 where any of them is to be repainted."""
     size = len(mask) // downsampling
     return (mask.reshape(size, downsampling, size, downsampling).max((1, 3)) < 0.5).astype(np.float32)
 
@@ -181,7 +181,7 @@ def paste(known: Image.Image, made: Image.Image, mask: np.ndarray) -> Image.Imag
 
 
 def _checked(name: str, image: Any, ground: str = "white") -> Image.Image:
-    """`to_rgb` of what was given as `name`. Raises UserError where that is no image, or none that can be read."""
+    """`to_rgb` of the argument `name`. Raises UserError if it is not an image, or cannot be read."""
     if not isinstance(image, Image.Image):
         raise UserError(
             f"the {name} must be a PIL image, but is a {type(image).__name__}; open files with PIL.Image.open(path), "
@@ -192,7 +192,7 @@ def _checked(name: str, image: Any, ground: str = "white") -> Image.Image:
     try:
         with _told():
             return to_rgb(image, ground)
-    except ValueError as error:  # Pillow reads pixels late
+    except ValueError as error:  # Pillow reads pixels lazily
         raise UserError(f"the {name} cannot be read: {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""The whole model of one config: modules, schedule and stages, and the few functions that join them.
+"""The whole model of one config: modules, schedule and stages, and the functions that combine them.
 
 images --encode--> latents --(noise, U-Net experts)--> latents --decode--> images
 tokens --text encoder--> Text (features, mask, pooled), seen by every expert
@@ -26,7 +26,7 @@ from ernie_vilg_jax.sharding.splash_attention import make_attention
 
 
 class ModelParams(NamedTuple):
-    """What sampling needs of a trained model."""
+    """The parameters of a trained model that sampling needs."""
 
     autoencoder: Params  # {"params", "mean" [c], "std" [c]}
     text_encoder: Params
@@ -35,7 +35,7 @@ class ModelParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """The modules of a config; parameters are handed in, never held."""
+    """The modules of a config; parameters are arguments, never attributes."""
 
     autoencoder: Autoencoder
     text_encoder: TextEncoder
@@ -44,7 +44,7 @@ class Model:
     stages: Stages
     image_size: int
     prediction_type: Kind = "epsilon"
-    """What the U-Net predicts."""
+    """The U-Net's prediction type."""
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -54,13 +54,13 @@ class Model:
 
     @property
     def remat(self) -> bool:
-        """Whether any part is computed again in the backward pass."""
+        """Whether any part is recomputed in the backward pass."""
         return self.autoencoder.remat or self.text_encoder.remat or self.unet.remat
 
     def without_recomputation(self) -> "Model":
-        """The same functions, whose backward passes compute nothing again; for counting, as it may need more memory.
+        """The same functions without recomputation in backward passes; for counting, because it may need more memory.
 
-        The autoencoder's attention in pieces is as it was: it has many positions above 512 pixels only.
+        The autoencoder's attention in pieces is unchanged: it has many positions above 512 pixels only.
         """
         return dataclasses.replace(
             self,
@@ -127,7 +127,7 @@ class Model:
         token_weight: jax.Array | None = None,
         dropout: jax.Array | None = None,
     ) -> jax.Array:
-        """What one expert's network predicts, [B, h, w, c] fp32 of `prediction_type`, for noisy latents x at t [B].
+        """One expert's prediction, [B, h, w, c] fp32 of `prediction_type`, for noisy latents x at t [B].
 
         `token_weight` [B, L] and the key `dropout` are for training.
         """
@@ -137,16 +137,16 @@ class Model:
         return prediction
 
     def predict(self, unet: Params, x: jax.Array, t: jax.Array, text: Text) -> Denoised:
-        """(x0, epsilon) [B, h, w, c] fp32 as one expert sees them in noisy latents x at timesteps t [B], unguided."""
+        """(x0, epsilon) [B, h, w, c] fp32 by one expert, for noisy latents x at timesteps t [B], without guidance."""
         return self.schedule.denoised(x, self.prediction(unet, x, t, text), t, self.prediction_type)
 
     def target(self, latents: jax.Array, noise: jax.Array, t: jax.Array) -> jax.Array:
-        """What `prediction` should be for `schedule.add_noise(latents, noise, t)`, [B, h, w, c] fp32."""
+        """The target of `prediction` for `schedule.add_noise(latents, noise, t)`, [B, h, w, c] fp32."""
         return self.schedule.target(latents, noise, t, self.prediction_type)
 
 
 def to_float(images: jax.Array) -> jax.Array:
-    """uint8 images to [-1, 1] float32; others as they are. Images travel to devices as bytes, a quarter of the way."""
+    """uint8 images to [-1, 1] float32; others unchanged. Transfers of images as bytes take a quarter of the time."""
     return images.astype(jnp.float32) / 127.5 - 1.0 if images.dtype == jnp.uint8 else images
 
 
@@ -154,14 +154,14 @@ def build_model(config: ConfigDict) -> Model:
     """Builds every module of `config`. Raises UserError naming the invalid field."""
     dtype = jnp.dtype(config.dtype)
     model = config.model
-    # Checkpoints older than this section have no use for it.
+    # Checkpoints older than this section do not need it.
     knowledge = config.get("knowledge") or default_config().knowledge
     kernel_from = model.get("attention_kernel_from", default_config().model.attention_kernel_from)
     for field, allowed in (("attention_weight_on", ("logits", "softmax")), ("loss_weight_on", ("error", "residual"))):
         if knowledge[field] not in allowed:
             raise UserError(f"--config.knowledge.{field}={knowledge[field]!r} must be {allowed[0]!r} or {allowed[1]!r}")
     diffusion = default_config().diffusion
-    diffusion.update(config.diffusion)  # checkpoints may be older than some of its fields
+    diffusion.update(config.diffusion)  # old checkpoints lack some of its fields
     check_diffusion(diffusion)
     try:
         schedule = make_schedule(
@@ -172,7 +172,7 @@ def build_model(config: ConfigDict) -> Model:
             diffusion.zero_terminal_snr,
         )
         model = Model(
-            # Always fp32: half precision in the autoencoder is what has given others black images.
+            # Always fp32: half precision in the autoencoder is known to give black images.
             autoencoder=Autoencoder(**model.autoencoder, dtype=jnp.float32),
             text_encoder=TextEncoder(
                 **model.text_encoder,
@@ -201,7 +201,7 @@ def build_model(config: ConfigDict) -> Model:
 
 
 def check_diffusion(section: ConfigDict) -> None:
-    """Raises UserError naming fields of `config.diffusion` that are invalid, or do not go together."""
+    """Raises UserError naming fields of `config.diffusion` that are invalid, or cannot be combined."""
     kind, gamma = section.prediction_type, section.min_snr_gamma
     if kind not in get_args(Kind):
         raise UserError(f"--config.diffusion.prediction_type={kind!r} must be one of {', '.join(get_args(Kind))}")
@@ -220,7 +220,7 @@ def check_diffusion(section: ConfigDict) -> None:
 
 
 def _stages_spec(text: str) -> str | tuple[int, ...]:
-    """A name as it is; "250,500,750" as numbers."""
+    """A name unchanged; "250,500,750" as numbers."""
     if not text[:1].isdigit():
         return text
     try:

@@ -1,4 +1,4 @@
-"""Files and folders: URLs, names that files give to other files, and what the file system refuses.
+"""Files and folders: URLs, file names inside files, and errors of the file system.
 
 A folder may be a URL: a working directory can be gs://bucket/run as well as runs/demo.
 """
@@ -20,7 +20,7 @@ from ernie_vilg_jax.errors import UserError, file_errors
 
 INSTALL = {"gs": "gcsfs", "s3": "s3fs"}
 SCRATCH = ".partial"
-"""In a folder that is written: what is not whole yet."""
+"""Folder inside an output folder for files that are not complete yet."""
 
 
 def is_url(path: str | os.PathLike[str]) -> bool:
@@ -35,7 +35,7 @@ def absolute(path: epath.PathLike) -> str:
 def reach(path: epath.PathLike, flag: str) -> epath.Path:
     """The path, as an object that reads and writes URLs as well. It need not exist.
 
-    Raises UserError, naming `flag`, for a URL that cannot be reached: no package for it, no bucket, no permission.
+    Raises UserError, naming `flag`, for a URL that cannot be reached: a missing package, bucket or permission.
     """
     if not is_url(path):
         return epath.Path(path).expanduser()
@@ -50,7 +50,7 @@ def reach(path: epath.PathLike, flag: str) -> epath.Path:
         raise UserError(
             f"--{flag}={path} needs the package {INSTALL[scheme]}: pip install {INSTALL[scheme]}"
         ) from error
-    except Exception as error:  # whatever the storage's client raises, it says why
+    except Exception as error:  # of any type, by the storage's client; its message has the reason
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise UserError(
             f"--{flag}={path} cannot be reached ({reason}); check the URL and this machine's rights to it"
@@ -70,11 +70,11 @@ def local(path: epath.PathLike, flag: str) -> Path:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes a file so that a reader (or a run after a kill, or on a full disk) sees either all of it or none."""
-    if path.exists() and not path.is_file():  # /dev/stdout is not to be replaced
+    if path.exists() and not path.is_file():  # /dev/stdout must not be replaced
         with file_errors(path):
             path.write_bytes(data)
         return
-    # Two workers that were given the same shard must not share a temporary file.
+    # Two workers with the same shard must not share a temporary file.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
         with file_errors(path), temporary.open("wb") as file:
@@ -94,9 +94,9 @@ def discard(file: Path) -> None:
 
 
 def check_writable(path: epath.PathLike, flag: str, name: str = "") -> None:
-    """Raises UserError, naming `flag`, where its file `path` cannot be written: before the work, not after it.
+    """Raises UserError, naming `flag`, if its file `path` cannot be written: before the work, not after it.
 
-    Makes the folders that lead there; takes no URL. With `name`, the flag gives a folder, and that is the file in it.
+    Creates parent folders; not for URLs. With `name`, the flag is a folder and `name` is the file in it.
     """
     file = local(path, flag) / name
     try:
@@ -116,9 +116,9 @@ def check_writable(path: epath.PathLike, flag: str, name: str = "") -> None:
 
 @contextlib.contextmanager
 def replacing(folder: epath.PathLike) -> Iterator[epath.Path]:
-    """A folder to write in; at the end what it holds takes the place of what `folder` held, which stays on an error.
+    """A folder to write in; at the end its content replaces that of `folder`, which is kept after an error.
 
-    Behind a URL, where nothing can be renamed, it is `folder` itself, emptied.
+    For a URL, where folders cannot be renamed, it is `folder` itself, emptied.
     """
     target = epath.Path(absolute(folder))
     if is_url(folder):
@@ -127,7 +127,7 @@ def replacing(folder: epath.PathLike) -> Iterator[epath.Path]:
         yield target
         return
     existed = target.exists()
-    scratch = target / SCRATCH  # inside, for `folder` may be a disk of its own
+    scratch = target / SCRATCH  # inside, because `folder` may be its own disk
     fresh = scratch / target.name  # Orbax writes beside the folder that it is given
     try:
         with file_errors():
@@ -141,26 +141,26 @@ def replacing(folder: epath.PathLike) -> Iterator[epath.Path]:
     except UserError as error:
         raise UserError(str(error).replace(str(fresh), str(folder))) from error
     finally:
-        for _ in range(50):  # threads of Orbax may write on for a while after one of them has failed
+        for _ in range(50):  # threads of Orbax may keep writing for a while after one of them has failed
             shutil.rmtree(scratch, ignore_errors=True)
             if not scratch.exists():
                 break
             time.sleep(0.1)
         if not existed:
-            with contextlib.suppress(OSError):  # by now it holds what was written, unless that failed
+            with contextlib.suppress(OSError):  # it now holds the new content, unless writing failed
                 os.rmdir(target)
 
 
 def is_empty(folder: epath.PathLike) -> bool:
-    """Whether a folder holds nothing, or only what a killed `replacing` left."""
+    """Whether a folder is empty, or has only the leftovers of a killed `replacing`."""
     with file_errors(folder):
         return all(child.name == SCRATCH for child in epath.Path(folder).iterdir())
 
 
 def plain_name(name: Any, where: str) -> str:
-    """`name`, which a file gives to another file in the same folder.
+    """`name`, if it is a plain file name; it comes from inside a file of the same folder.
 
-    Raises UserError for one that would lead elsewhere: data from others must not choose what is read or deleted.
+    Raises UserError for a path elsewhere: data from others must not choose which files are read or deleted.
     """
     if not isinstance(name, str) or name in ("", ".", "..") or re.search(r"[/\\\0]", name):
         raise UserError(

@@ -27,7 +27,7 @@ _ON_MISMATCH = flags.DEFINE_enum(
 )
 flags.mark_flag_as_required("config")
 FLAGS = {"folder": _FOLDER, "tars": _TARS, "parquet": _PARQUET, "tfds": _TFDS}
-"""Each names a source of own data, in place of the config's."""
+"""Each names a source of the user's own data, instead of the config's."""
 
 
 def main(argv: list[str]) -> None:
@@ -55,7 +55,7 @@ def own_sources() -> tuple[ConfigDict, ...]:
     if _FOLDER.value:
         return (ConfigDict({"name": "folder", "path": str(local(_FOLDER.value, "folder")), **options}),)
     if _TARS.value:
-        if len(_TARS.value) > 1:  # a shell writes --tars={0..3}.tar out as four flags
+        if len(_TARS.value) > 1:  # a shell expands --tars={0..3}.tar to four flags
             raise UserError(
                 f"--tars was given {len(_TARS.value)} times: put the pattern in quotes, --tars='s-{{0..3}}.tar'"
             )

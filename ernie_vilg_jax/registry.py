@@ -1,4 +1,4 @@
-"""Names in a config or flag to objects: what detectors, captioners and translators share."""
+"""From names in a config or flag to objects, for detectors, captioners and translators."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ernie_vilg_jax.errors import UserError
 
 
 def build(kind: str, registry: Mapping[str, str], name: str, options: Mapping[str, Any]) -> Any:
-    """Makes what `name` stands for.
+    """Makes the object of `name`.
 
     Args:
-      kind: what it is ("detector"), for messages.
+      kind: its kind ("detector"), for messages.
       registry: name -> "module:class", imported when used.
       name: a key of `registry`.
       options: keyword arguments of the class.

@@ -84,13 +84,13 @@ def main(argv: list[str]) -> None:
 
 
 def options_of_flags() -> dict[str, Any]:
-    """The `SamplingParams` that flags were given for; each is checked."""
+    """The `SamplingParams` set by flags; each is checked."""
     values = {name: flags.FLAGS[name].value for name in ACCEPTS}
     return {name: parse(name, value) for name, value in values.items() if value is not None}
 
 
 def given_images() -> dict[str, Any]:
-    """image, mask and strength, as far as there are flags for them."""
+    """image, mask and strength, if their flags are set."""
     from ernie_vilg_jax.images import open_image
 
     given: dict[str, Any] = {}
@@ -119,7 +119,7 @@ def axis_sizes(values: Sequence[str] | None) -> dict[str, int] | None:
 
 @contextmanager
 def naming_flags() -> Iterator[None]:
-    """Messages that begin with an argument of the pipeline begin with the flag of that name."""
+    """In messages, replaces the name of a pipeline argument at the beginning by its flag."""
     try:
         yield
     except UserError as error:
@@ -128,7 +128,7 @@ def naming_flags() -> Iterator[None]:
 
 
 class ProgressLine:
-    """One line on a terminal, overwritten after each step: how far, which expert, how fast, how long still."""
+    """One line on a terminal, overwritten after each step: progress, expert, speed, time left."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -137,7 +137,7 @@ class ProgressLine:
     def __call__(self, progress: Any) -> None:
         now = time.monotonic()
         if self.first is None:
-            self.first = progress.step, now  # it compiled: not a step to measure by
+            self.first = progress.step, now  # it compiled, so it is not timed
         done, seconds = progress.step - self.first[0], now - self.first[1]
         line = f"step {progress.step}/{progress.steps}  t={progress.timestep}  expert {progress.stage}"
         if done and seconds:

@@ -1,7 +1,7 @@
-"""What people can set when they sample: declared once, for the config, the API, the flags and the web page.
+"""The options of sampling: declared once, for the config, the API, the flags and the web page.
 
-A field here is a field of `config.sample`, an option of `Pipeline`, a flag of `sample`; with a `label` it is a field of
-the page, too. What a value means is in its help, and what is accepted beside it.
+A field here is a field of `config.sample`, an option of `Pipeline` and a flag of `sample`; with a `label` it is also a
+field of the page. Its help explains it, and `Accepts` has the valid values.
 """
 
 import dataclasses
@@ -20,13 +20,13 @@ GRIDS = ("", "trailing", "leading", "uniform", "power", "quadratic", "karras")
 
 @dataclasses.dataclass(frozen=True)
 class Accepts:
-    """What a field takes, and what people read of it.
+    """The valid values of a field, and its presentation.
 
     Attributes:
       choices: all values; empty if any.
-      example: of numbers with commas, as one writes them.
+      example: of numbers with commas, in the flag's syntax.
       label: on the web page, English and Chinese; "" leaves the field out there.
-      always: whether the metadata of an image name it even where it is the default.
+      always: whether the metadata of an image include it even if it is the default.
     """
 
     help: str
@@ -44,7 +44,7 @@ def _field(default: Any, help: str, **accepts: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class SamplingParams:
-    """How images are made of prompts. Defaults are the paper's where it says so: [N]; [?] is a guess of ours."""
+    """Options for sampling images from prompts. Defaults with [N] are the paper's; [?] is our guess."""
 
     num_images: int = _field(1, "Images of each prompt; they differ in their noise.", least=1)
     negative_prompt: tuple[str, ...] = _field(
@@ -80,7 +80,7 @@ class SamplingParams:
         label="Guidance scale · 引导强度",
         always=True,
     )
-    # What else guidance can do, all off; from later papers (docs/samplers.md).
+    # More options of guidance, from later papers (docs/samplers.md), all off.
     guidance_rescale: float = _field(
         0.0, "0 to 1: how much of the contrast that guidance adds is taken back; 0.7 is usual.", least=0, most=1
     )
@@ -101,12 +101,12 @@ class SamplingParams:
 
     @property
     def of_sampler(self) -> dict[str, Any]:
-        """What only some samplers know, where it is not the default."""
+        """Options that only some samplers have, if not the default."""
         every = {name: getattr(self, name) for name in ("eta", "variance", "order")}
         return {name: value for name, value in every.items() if value != DEFAULTS[name]}
 
     def told(self) -> dict[str, Any]:
-        """What the metadata of an image say of it: what is always named, and what is not the default."""
+        """The options for an image's metadata: those always included, and those that differ from the default."""
         return {
             name: value
             for name, value in dataclasses.asdict(self).items()
@@ -129,13 +129,13 @@ def make_params(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> Samp
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(DEFAULTS)}"
             raise TypeError(f"there is no option {name!r}; {hint}")
     given = {name: value for name, value in changes.items() if value is not None}
-    # Configs of older checkpoints lack some.
+    # Configs of old checkpoints lack some fields.
     values = {name: given.get(name, settings.get(name, default)) for name, default in DEFAULTS.items()}
     return SamplingParams(**{name: check(name, value) for name, value in values.items()})
 
 
 def check(name: str, value: Any) -> Any:
-    """`value`, as the type of the field of that name. Raises UserError where the field does not take it."""
+    """`value`, as the type of the field of that name. Raises UserError if it is invalid."""
     accepts, default, said = ACCEPTS[name], DEFAULTS[name], f"{name}={value!r}"
     if name == "negative_prompt":
         return checks.texts(name, value)
@@ -152,7 +152,7 @@ def check(name: str, value: Any) -> Any:
 
 
 def parse(name: str, text: str | Sequence[str]) -> Any:
-    """The value that the flag of a field was given; (100, 900) of "100,900". Raises UserError as `check` does."""
+    """The value of a field's flag; (100, 900) of "100,900". Raises UserError as `check` does."""
     if not isinstance(DEFAULTS[name], tuple) or name == "negative_prompt":
         return check(name, text)
     try:

@@ -8,7 +8,7 @@ ASSETS = Path(__file__).parent / "assets"
 
 @cache
 def rows(name: str) -> tuple[tuple[str, ...], ...]:
-    """The lines of an asset as cells: cut at tabs in a .tsv, at white space in a .txt; # starts a line of comment."""
+    """The lines of an asset as cells: split at tabs in a .tsv, at white space in a .txt; # starts a comment line."""
     separator = "\t" if name.endswith(".tsv") else None
     lines = (ASSETS / name).read_text(encoding="utf-8").splitlines()
     return tuple(tuple(line.split(separator)) for line in lines if line.strip() and not line.startswith("#"))

@@ -1,7 +1,7 @@
-"""Text that comes in, from files and from people: bytes to text, text to lines, JSON; and text that is none.
+"""Text input from files and users: bytes to text, text to lines, JSON; and invalid text.
 
-Every module that reads text of others calls this one. Lines end at "\\n", "\\r\\n" or "\\r"; what else Python's
-`splitlines` ends one at (U+2028, U+0085, form feeds) is a character like others.
+Every module that reads text from outside uses this one. Lines end at "\\n", "\\r\\n" or "\\r"; the other separators of
+Python's `splitlines` (U+2028, U+0085, form feeds) are ordinary characters.
 """
 
 import json
@@ -12,14 +12,14 @@ from typing import Any
 from ernie_vilg_jax.errors import UserError
 
 MARK = "\ufeff"
-"""Byte order mark: editors put it at the beginning of files, and joined files have it in their middle."""
+"""Byte order mark: some editors put it at the beginning of files, and concatenated files have it in the middle."""
 _FAULT = re.compile("[\ud800-\udfff\0]")
 
 
 def fault(text: str) -> str:
-    """What keeps a string from being text, "" when nothing does: NUL, or half of a character.
+    """The reason why a string is not valid text, or "": NUL, or half of a character.
 
-    Half of a character (a lone surrogate) comes of escapes in JSON that were cut, and of bytes that are not UTF-8.
+    Half of a character (a lone surrogate) comes from truncated escapes in JSON, and from bytes that are not UTF-8.
     """
     found = _FAULT.search(text)
     if not found:
@@ -55,7 +55,7 @@ def clean(text: str) -> str:
 
 
 def parse_json(text: str) -> Any:
-    """The value of a JSON text. Raises ValueError where it is none, too deep, or says something twice."""
+    """The value of a JSON text. Raises ValueError if it is invalid, too deep, or has a duplicate key."""
     try:
         value = json.loads(text.removeprefix(MARK), object_pairs_hook=_unique)
     except RecursionError as error:

@@ -104,7 +104,7 @@ def main(argv: list[str]) -> None:
 
 
 def print_plan(config: ConfigDict) -> None:
-    """What this command would do, on the devices of --topology or on those that are here."""
+    """Prints what this command would do, on the devices of --topology or of this machine."""
     import jax
 
     from ernie_vilg_jax.forecast import topology

@@ -1,4 +1,4 @@
-"""Commands of the package, run as a user types them, but fast: one process imports the libraries, then forks for each.
+"""Commands of the package, run as a user would, but fast: one process imports the libraries, then forks for each.
 
     results = run_all([["train", "--config=demo:base", "--dry_run"], ...])
 
@@ -70,7 +70,7 @@ def _fork(command: Sequence[str]) -> list[Any]:
 
 
 if __name__ == "__main__":
-    # Imported, and no more: a device that was opened here would be shared by all, and flags are of commands only.
+    # Only imported: a device that was opened here would be shared by all, and flags belong to commands.
     for name in ("ernie_vilg_jax.pipeline", "ernie_vilg_jax.training.plan"):
         importlib.import_module(name)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Optimising code that runs once takes longer than running it: level 0 halves the time of the tests.
 FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-if version("jaxlib").startswith("0.10."):  # later ones refuse flags that they no longer know
-    # The older way to emit fusions compiles a training step in half the time.
+if version("jaxlib").startswith("0.10."):  # later ones refuse unknown flags
+    # The older fusion emitters compile a training step in half the time.
     FLAGS += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-# Most of the time goes into compiling; with this, a second run of the tests takes a third of the first. Entries are
+# Most of the time is compilation; with this cache, a second run of the tests takes a third of the first. Entries are
 # keyed by program and compiler, so that deleting them is never needed, and always safe.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
@@ -21,15 +21,15 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 
-# Commands are made for a process of their own; in that of the tests, flags of the same name may meet.
+# Commands expect their own process; in that of the tests, flags of the same name may clash.
 _define = flags.Flag.__init__
 flags.Flag.__init__ = lambda self, *args, **options: _define(self, *args, **{**options, "allow_override": True})
-# Grain's worker processes read an absl flag, and absl refuses while no command has parsed its flags.
+# Grain's worker processes read an absl flag, which fails until a command has parsed its flags.
 flags.FLAGS.mark_as_parsed()
 pytest_plugins = ["tests.disks", "tests.random_model", "tests.small_data", "tests.tiny_run"]
 
 ON_REQUEST = ("network", "hosts")
-"""Marks of tests that run only where -m asks for them."""
+"""Marks of tests that run only with -m."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""Real disks that are full, read-only or closed to a user, for tests of what the commands say then."""
+"""Real disks that are full, read-only or without permission, for tests of the commands' errors."""
 
 import codecs
 import contextlib
@@ -51,7 +51,7 @@ def disk(tmp_path: Path) -> Iterator[Callable[[int], Disk]]:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that every user can reach, unlike `tmp_path`."""
+    """A folder that every user can access, unlike `tmp_path`."""
     with tempfile.TemporaryDirectory(prefix="ernie_vilg_jax_") as name:
         Path(name).chmod(0o777)
         yield Path(name)
@@ -59,9 +59,9 @@ def open_folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def as_nobody() -> Iterator[None]:
-    """Takes the rights of an administrator away, whom no mode of a file stops.
+    """Drops root's permissions, because root ignores the modes of files.
 
-    What is imported in here must have been imported before: the interpreter may lie in the administrator's home.
+    Modules used inside must have been imported before: the interpreter may be in root's home folder.
     """
     codecs.lookup("utf-8-sig")
     if os.geteuid():

@@ -1,4 +1,4 @@
-"""A vocabulary of bert-base-chinese's structure, made rather than fetched."""
+"""A generated vocabulary with the structure of bert-base-chinese."""
 
 import itertools
 

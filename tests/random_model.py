@@ -1,4 +1,4 @@
-"""A model that was never trained, but answers: random weights throughout, so that every input matters."""
+"""An untrained model for sampling: random weights throughout, so that every input matters."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ PROMPTS = ["红色的圆形", "a blue square", "一个绿色的三角形"]
 
 
 def filled(shapes: Any, seed: int, scale: float) -> Any:
-    """Random weights: a fresh network ends in zeros, and would not look at its prompt."""
+    """Random weights: an initialised network ends in zeros, and would ignore its prompt."""
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda leaf: (scale * rng.standard_normal(leaf.shape)).astype(np.float32), shapes)
 
@@ -57,7 +57,7 @@ def streamed() -> Pipeline:
 
 @pytest.fixture(scope="session")
 def compiled() -> Callable[[], Any]:
-    """`with compiled() as programs:` notes the name of every program that jax compiles, of whatever origin."""
+    """`with compiled() as programs:` records the name of every program that jax compiles, from any source."""
 
     @contextmanager
     def count() -> Iterator[list[str]]:

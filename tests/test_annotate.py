@@ -1,4 +1,4 @@
-"""`python -m ernie_vilg_jax.annotate`, as people call it."""
+"""`python -m ernie_vilg_jax.annotate`, as users call it."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, capture_output=True, text=True, check=False)
 
 
-def test_annotate_writes_a_directory_and_says_how_much(prepared: Path, tmp_path: Path):
+def test_annotate_writes_a_directory_and_logs_counts(prepared: Path, tmp_path: Path):
     done = command(f"--input={prepared}", f"--output={tmp_path / 'out'}", "--tagger=zh", "--workers=2")
     assert done.returncode == 0, done.stderr
     assert {file.name for file in (tmp_path / "out").iterdir()} == {file.name for file in prepared.iterdir()}

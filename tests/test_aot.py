@@ -1,4 +1,4 @@
-"""The command, with the real TPU compiler (libtpu, and no TPU) and a tiny model; what it refuses."""
+"""The command, with the real TPU compiler (libtpu, without a TPU) and a tiny model; its errors."""
 
 import os
 import re
@@ -22,7 +22,7 @@ MESH = ("--topology=v5e:2x2", "--config.mesh.expert=2", "--config.mesh.data=1", 
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
-    # The flags of the tests are for CPU; libtpu stops at those that it does not know.
+    # The flags of the tests are for CPU; libtpu fails on unknown flags.
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     command = [sys.executable, "-m", "ernie_vilg_jax.aot", *TINY, *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
@@ -58,7 +58,7 @@ def test_sampling_for_a_tpu_that_is_not_there() -> None:
 
 
 @pytest.mark.slow
-def test_what_does_not_fit_is_reported_and_the_status_says_so(tmp_path: Path) -> None:
+def test_a_program_that_does_not_fit_is_reported_with_its_exit_status(tmp_path: Path) -> None:
     done = aot(*MESH, "--quick", "--program=autoencoder_step", "--config.phases.autoencoder.batch_size=8388608")
     assert done.returncode == 1
     assert "peak" in done.stdout
@@ -68,9 +68,9 @@ def test_what_does_not_fit_is_reported_and_the_status_says_so(tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.hosts
 def test_all_programs_of_a_run_are_rows_of_one_table(tmp_path: Path) -> None:
-    """Killed in its course, run again to its end, and once more, when nothing is left to be compiled."""
+    """Killed while it runs, run again to its end, and once more with nothing left to compile."""
     folder = tmp_path / "reports"
-    # A batch that is too large, and one that cannot be cut: neither ends anything.
+    # A batch that is too large, and one that does not divide: neither stops the run.
     batches = "--config.phases.autoencoder.batch_size=8388608", "--config.phases.base.batch_size=3"
     model = "--topology=v5e:2x2", "--config.mesh.expert=2", "--config.model.unet.attention_downsamplings=(2,)"
     command = (*model, *batches, "--program=all", "--quick", f"--output={folder}")
@@ -108,7 +108,7 @@ def test_all_programs_of_a_run_are_rows_of_one_table(tmp_path: Path) -> None:
 
 
 def reports(folder: Path) -> dict[str, int]:
-    """When the report of each program that could be compiled was written."""
+    """The time of each report of a compiled program."""
     return {file.stem: file.stat().st_mtime_ns for file in folder.glob("*.txt") if not file.stem.startswith("base")}
 
 
@@ -128,7 +128,7 @@ def reports(folder: Path) -> dict[str, int]:
         (("--topology=v5e:2x2", "--program=base_save", "--search"), "--search goes with training steps and sampling"),
     ],
 )
-def test_what_cannot_be_is_refused_in_a_sentence(arguments: tuple[str, ...], sentence: str) -> None:
+def test_impossible_requests_are_refused_in_a_sentence(arguments: tuple[str, ...], sentence: str) -> None:
     done = aot(*arguments)
     assert done.returncode != 0
     assert sentence in done.stderr

@@ -1,4 +1,4 @@
-"""docs/architecture.md shows the code: its ways are call for call what the functions do."""
+"""docs/architecture.md matches the code: every call in its two call trees exists."""
 
 import ast
 import re
@@ -21,7 +21,7 @@ CALLED_AS = {
     "Model.encode_text": "_encode_text",  # jitted
     "Model.decode": "decode",
 }
-"""What a function is called as, where that is not its name."""
+"""The name by which a function is called, if it is not its own."""
 
 
 class Hop(NamedTuple):

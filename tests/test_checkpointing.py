@@ -1,4 +1,4 @@
-"""Which folders are checkpoints, and which are refused; what is in them is tested where it is used."""
+"""Which folders are checkpoints, and which are refused; their content is tested where it is used."""
 
 import errno
 import json
@@ -24,7 +24,7 @@ from ernie_vilg_jax.errors import UserError
     "left",
     ["7.orbax-checkpoint-tmp", "7.bak", "copy of 7", "-7", "7.5", "²", "８", "09", ".DS_Store", "latest", "step_7"],
 )
-def test_what_is_no_step_is_left_alone(left: str, tmp_path: Path) -> None:
+def test_folders_that_are_not_steps_are_left_alone(left: str, tmp_path: Path) -> None:
     for name in ("0", "4", "12", left):
         (tmp_path / name).mkdir()
     (tmp_path / "9").write_text("a file")
@@ -32,16 +32,16 @@ def test_what_is_no_step_is_left_alone(left: str, tmp_path: Path) -> None:
     assert (tmp_path / left).is_dir()
 
 
-def test_what_a_killed_save_left_is_no_step(tmp_path: Path) -> None:
-    """It may hold all that a checkpoint holds, but for the last rename."""
+def test_leftovers_of_a_killed_save_are_not_a_step(tmp_path: Path) -> None:
+    """It may be complete except for the final rename."""
     for name in ("4", "9.orbax-checkpoint-tmp-1"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "_CHECKPOINT_METADATA").write_text('{"custom_metadata": {"step": 9}}')
     assert checkpointing.steps(epath.Path(tmp_path)) == [4]
 
 
-def test_in_a_bucket_only_what_is_complete_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There a folder has its name from the first file on."""
+def test_in_a_bucket_only_complete_checkpoints_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There a folder has its final name from the first file on."""
     for name in ("4", "8"):
         (tmp_path / name).mkdir()
     (tmp_path / "4" / "commit_success.txt").write_text("")
@@ -51,7 +51,7 @@ def test_in_a_bucket_only_what_is_complete_counts(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize("name", ["08", "step_8", "8.bak", "8 (copy)"])
 def test_the_newest_by_another_name_is_refused(name: str, tmp_path: Path) -> None:
-    """Else the one before it would be taken for the newest. Beside the newest it is a copy."""
+    """Otherwise the previous one would be mistaken for the newest. Beside the newest it is a copy."""
     for folder in ("4", name):
         (tmp_path / folder).mkdir()
     (tmp_path / name / "_CHECKPOINT_METADATA").write_text('{"custom_metadata": {"step": 8}}')
@@ -72,8 +72,8 @@ def test_an_item_that_is_gone(item: str, whole_run: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_arrays_of_no_known_type(whole_run: Path, tmp_path: Path) -> None:
-    """Text in the place of a name makes Orbax restore an object."""
+def test_arrays_of_unknown_types(whole_run: Path, tmp_path: Path) -> None:
+    """Text in place of a name makes Orbax restore an object."""
     path = tmp_path / "8"
     shutil.copytree(whole_run / "base/checkpoints/8", path)
     file = path / "text_encoder" / "_METADATA"
@@ -131,7 +131,7 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_was_not_saved_is_not_read(wrong: str, sealed: Path, tmp_path: Path) -> None:
+def test_unsaved_items_are_not_read(wrong: str, sealed: Path, tmp_path: Path) -> None:
     shutil.copytree(sealed, tmp_path / "run")
     path = tmp_path / "run/8"
     assert read(path)["expert_01"]["ema"]["kernel"][0, 0] == 9
@@ -142,7 +142,7 @@ def test_what_was_not_saved_is_not_read(wrong: str, sealed: Path, tmp_path: Path
 
 
 def read(path: Path) -> dict[str, Any]:
-    """As sampling does, but for the tokenizer, whose bytes here are no vocabulary."""
+    """Like sampling, without the tokenizer, whose bytes here are not a vocabulary."""
     items = {name: checkpointing.read_whole(epath.Path(path), name) for name in ("expert_00", "expert_01")}
     with pytest.raises(UserError) as caught:
         checkpointing.read_tokenizer(epath.Path(path))
@@ -159,7 +159,7 @@ def test_a_renamed_step_is_refused(sealed: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../outside", "/tmp/ernie_outside", "a/b", "notes.txt", ""])
 def test_a_tokenizer_writes_files_of_known_names_only(name: str, tmp_path: Path) -> None:
-    """Sealed like any other: who made it up could compute the checksums, too."""
+    """Sealed like any other: an attacker could also compute the checksums."""
     path, metadata = tmp_path / "run", checkpointing.make_metadata(default_config(), phase="base")
     checkpointing.save_once(path, {"tokenizer": {name: np.zeros(3, np.uint8)}}, metadata)
     with pytest.raises(UserError, match="do not trust this checkpoint"):
@@ -198,13 +198,13 @@ def test_the_reason_is_that_of_the_first_error(error: Exception, told: str) -> N
     assert checkpointing.reason_of(error) == told
 
 
-def test_what_may_not_be_read_is_not_called_damaged(tmp_path: Path) -> None:
+def test_files_without_permission_are_not_called_damaged(tmp_path: Path) -> None:
     told = f"checkpoint {tmp_path} cannot be read: Permission denied; give this user the right to it"
     with pytest.raises(UserError, match=re.escape(told)), checkpointing.reading(epath.Path(tmp_path)):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
-def test_the_remedy_of_an_export_says_nothing_of_steps(tmp_path: Path) -> None:
+def test_the_remedy_of_an_export_does_not_mention_steps(tmp_path: Path) -> None:
     (tmp_path / "exported").mkdir()
     (tmp_path / "exported" / "_CHECKPOINT_METADATA").write_text('{"custom_metadata": {"step": 8}}')
     assert checkpointing.remedy(epath.Path(tmp_path / "exported")) == "restore it from a copy"

@@ -36,7 +36,7 @@ def restored_flags():
     handler = absl_logging.get_absl_handler()
     verbosity = absl_logging.get_verbosity()
     before = warnings.formatwarning, threading.excepthook, sys.unraisablehook
-    # Again, because a command that another test imported may have a flag of this name, too.
+    # Again, because a command imported by another test may also have a flag of this name.
     config_flags.DEFINE_config_file("config", None, "The config to run.")
     with flagsaver.flagsaver(), warnings.catch_warnings():
         yield
@@ -109,7 +109,7 @@ def wrapped(argv):
         (wrapped, "error: /runs/x: no space left on device; free some space there and run the same command again"),
     ],
 )
-def test_what_the_file_system_refuses_is_one_sentence(monkeypatch, capsys, main, sentence):
+def test_file_system_errors_are_one_sentence(monkeypatch, capsys, main, sentence):
     assert run(monkeypatch, main) == 1
     err = capsys.readouterr().err
     assert err.startswith(sentence) and err.count("\n") == 1
@@ -196,7 +196,7 @@ def test_config_overrides_reach_the_config(monkeypatch, capsys, config_file):
     assert capsys.readouterr().out == "7\n"
 
 
-def test_positional_arguments_where_the_command_takes_them(monkeypatch, capsys):
+def test_positional_arguments_if_the_command_takes_them(monkeypatch, capsys):
     assert run(monkeypatch, say, "inspect", positional=True) == 0
     assert capsys.readouterr().out == "panda inspect\n"
 
@@ -262,7 +262,7 @@ cli.run(main, ["p", *sys.argv[1:]], positional=True)
 """
 
 
-def test_what_falls_at_exit_is_one_line_and_after_an_error_none():
+def test_errors_at_exit_are_one_line_and_none_after_an_error():
     """Python prints what nothing can catch, such as an error in __del__, with a traceback."""
     for arguments, told in (
         ([], ["warning: handle is closed (in a thread of a library)"] * 2),
@@ -322,7 +322,7 @@ def test_compilation_cache_respects_the_environment(monkeypatch, tmp_path):
 
 
 def test_help_of_a_program_run_by_path(tmp_path):
-    """Under `python -m` absl files flags by the program's name, not by the module's."""
+    """Under `python -m` absl registers flags by the program's name, not by the module's."""
     program = tmp_path / "tool.py"
     program.write_text(
         '"""Says a word.\n\n    tool.py --word=hello\n"""\n'

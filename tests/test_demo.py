@@ -1,6 +1,6 @@
-"""The web demo: started as people start it, used in a browser, and sent what no page would send.
+"""The web demo: started like users do, used in a browser, and with requests that no page would send.
 
-SCREENSHOTS=docs/images renews the pictures of docs/demo_app.md.
+SCREENSHOTS=docs/images renews the images of docs/demo_app.md.
 """
 
 import io
@@ -88,7 +88,7 @@ def screenshot(page: Any, name: str) -> None:
 
 
 def shown(page: Any) -> list[Image.Image]:
-    """The pictures in the gallery, as a visitor downloads them."""
+    """The images in the gallery, as a visitor downloads them."""
     page.wait_for_function("[...document.querySelectorAll('#pictures img')].every(one => one.naturalWidth > 0)")
     links = page.eval_on_selector_all("#pictures .grid-container img", "all => all.map(one => one.src)")
     return [Image.open(io.BytesIO(urllib.request.urlopen(link, timeout=60).read())) for link in links]
@@ -132,7 +132,7 @@ def test_an_english_example_is_clicked_and_drawn(page: Any):
     screenshot(page, "result")
 
 
-def test_an_empty_prompt_is_one_sentence_and_keeps_the_pictures(page: Any):
+def test_an_empty_prompt_is_one_sentence_and_keeps_the_images(page: Any):
     page.fill("#prompt textarea", "  ")
     page.click("#generate")
     toast = page.get_by_test_id("toast-body")
@@ -155,7 +155,7 @@ def test_a_phone_needs_no_sideways_scrolling(page: Any):
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
-def test_nonsense_is_answered_and_changes_nothing(address: str):
+def test_invalid_requests_are_answered_and_change_nothing(address: str):
     for name, (path, body) in HOSTILE.items():
         kind, text = send(address, path, body)
         assert kind == "error" or kind.startswith("HTTP"), f"{name} was taken: {kind} {text[:200]}"
@@ -166,7 +166,7 @@ def test_nonsense_is_answered_and_changes_nothing(address: str):
     assert kind == "complete" and len(json.loads(text)[0]) == 4
 
 
-def test_the_next_in_a_full_queue_is_asked_to_come_again(address: str):
+def test_a_request_beyond_a_full_queue_is_told_to_retry(address: str):
     answers: list[tuple[str, str]] = []
     ask = lambda: answers.append(send(address, "call/generate", request(count=4)))  # noqa: E731
     threads = [threading.Thread(target=ask) for _ in range(8)]

@@ -1,4 +1,4 @@
-"""Every command of `train` in configs, README, docs and launch: each starts, on the devices it is meant for.
+"""Every command of `train` in configs, README, docs and launch: each starts, on its intended devices.
 
 `--dry_run --topology` checks them without devices, data or compiling.
 """
@@ -16,7 +16,7 @@ from tests.test_launch import launch, readme_lines
 ROOT = Path(__file__).parent.parent
 GUIDES = [ROOT / "README.md", ROOT / "ernie_vilg_jax/train.py", *sorted((ROOT / "configs").glob("*.py"))]
 GUIDES += [ROOT / "launch/README.md", *sorted((ROOT / "docs").glob("*.md"))]
-# What a config, or its variant, says that it is for.
+# The intended hardware of a config or variant, from its docstring.
 DEVICES = {
     "demo": ("cpu:1",),
     "ablation": ("v5p:2x2x1",),
@@ -27,7 +27,7 @@ DEVICES = {
     "v6e_256": ("v6e:16x16",),
 }
 CHIPS = {"v5litepod": ("v5e", 1), "v6e": ("v6e", 1), "v5p": ("v5p", 2)}
-"""Prefix of an accelerator type -> chip, and how many its number counts for each."""
+"""Prefix of an accelerator type -> chip, and how many units of its number a chip has."""
 
 
 def lines_of(text: str) -> Iterator[list[str]]:
@@ -54,7 +54,7 @@ def documented() -> dict[tuple[str, ...], None]:
             assert known, f"{guide} has a command for devices that are not known here: {words}"
             for topology in known[0]:
                 found[(*words, "--dry_run", f"--topology={topology}")] = None
-    # What docstrings say in words.
+    # Hardware that docstrings name in words.
     for phase in ("autoencoder", "base", "experts"):
         for config, devices in (("paper", "v6e_256"), ("paper", "v5p_128"), ("small_100m", "one_gpu")):
             for topology in DEVICES.get(devices, ("gpu:1",)):
@@ -91,7 +91,7 @@ def test_there_are_commands_to_check() -> None:
 def test_every_documented_command_would_start(
     commands: Callable[[], dict[tuple[str, ...], None]], tmp_path: Path
 ) -> None:
-    (tmp_path / "configs").symlink_to(ROOT / "configs")  # a folder without anybody's runs and data
+    (tmp_path / "configs").symlink_to(ROOT / "configs")  # a folder without runs and data
     lines = list(commands())
     results = run_all([["train", *line] for line in lines], cwd=tmp_path)
     failed = {" ".join(line): result.stderr for line, result in zip(lines, results, strict=True) if result.status}

@@ -1,4 +1,4 @@
-"""The commands as a person types them, in processes of their own: launch/local.sh on drawn shapes."""
+"""The commands as a user runs them, in separate processes: launch/local.sh on drawn shapes."""
 
 import os
 import re
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    # One device, unlike the other tests: that is what most people have.
+    # One device, unlike the other tests: most users have one.
     env = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0", "PYTHON": sys.executable, **environment}
     return subprocess.run(words, cwd=ROOT, env=env, text=True, capture_output=True, timeout=900)
 
@@ -35,7 +35,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_pictures_come_out(finished: Path) -> None:
+def test_images_are_written(finished: Path) -> None:
     grid = Image.open(finished / "samples" / "grid.png")
     assert grid.width > 100
     picture = Image.open(finished / "samples" / "000.png")

@@ -1,4 +1,4 @@
-"""What the file system refuses is one sentence, whoever reports it; what is a bug is not."""
+"""Errors of the file system are one sentence, whichever library raises them; bugs are not."""
 
 import errno
 import os
@@ -103,7 +103,7 @@ def test_errors_of_libraries_that_hold_the_systems_words(error: BaseException, s
         OSError(errno.EACCES, "Permission denied", 3),
     ],
 )
-def test_bugs_stay_what_they_are(error: BaseException) -> None:
+def test_bugs_are_not_converted(error: BaseException) -> None:
     assert file_error(error) is None
 
     @file_errors()

@@ -28,7 +28,7 @@ def test_bundled_font_has_the_characters_of_chinese_and_english_prompts():
     assert font.path == str(grid.BUNDLED_FONT) or font.path == grid.BUNDLED_FONT
 
 
-def test_every_label_is_drawn_under_its_own_picture():
+def test_every_label_is_drawn_under_its_own_image():
     labels = ["红色的向日葵在黄色的猴子的右边，远处还有一座灯塔。" * 3, "a cat", "", "一只猫"]
     sheet = grid.labelled_grid([plain("yellow")] * 4, labels, columns=4, cell=100)
     margin, step = 6, 106
@@ -69,7 +69,7 @@ def test_characters_without_a_glyph_show_their_code_point_and_warn(monkeypatch: 
     assert shown == "<U+1F43C> 熊猫"
 
 
-def test_system_font_stands_in_where_the_bundled_one_lacks_a_character(monkeypatch: pytest.MonkeyPatch):
+def test_a_system_font_is_used_if_the_bundled_one_lacks_a_character(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(grid, "BUNDLED_FONT", grid.BUNDLED_FONT.with_name("absent.otf"))
     monkeypatch.setattr(grid, "_system_fonts", lambda: ())
     with pytest.raises(UserError, match="reinstall"):
@@ -84,7 +84,7 @@ def test_grid_shapes():
         grid.labelled_grid(images, ["a"])
 
 
-def test_transparent_and_oblong_pictures_keep_their_shape_on_the_ground():
+def test_transparent_and_oblong_images_keep_their_shape_on_the_background():
     image = Image.new("RGBA", (40, 20), (255, 0, 0, 0))
     fitted = grid._fit(image, 80)
     assert fitted.size == (80, 40)

@@ -1,4 +1,4 @@
-"""One boundary for images: whatever the file, the model sees what a viewer shows."""
+"""One boundary for images: for any file, the model sees the same as a viewer."""
 
 import io
 from typing import Any
@@ -152,7 +152,7 @@ def test_a_turned_photograph_is_upright_and_an_animation_its_first_frame() -> No
     ],
     ids=["empty", "not an image", "cut off"],
 )
-def test_what_cannot_be_read_says_why(data: bytes, reason: str, tmp_path: Any) -> None:
+def test_unreadable_images_are_explained(data: bytes, reason: str, tmp_path: Any) -> None:
     with pytest.raises(ValueError, match=reason):
         decode_image(data)
     (tmp_path / "x.png").write_bytes(data)

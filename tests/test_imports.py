@@ -1,4 +1,4 @@
-"""What an import brings along: the tower never loads what stands beside it, and sampling never loads training."""
+"""Imports: the tower never loads the packages beside it, and sampling never loads training."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ BESIDE = ("preparation", "annotation")
         ("models.unet", (*BESIDE, "training", "data", "errors", "config")),
     ],
 )
-def test_an_import_loads_only_what_is_below(module: str, absent: tuple[str, ...]) -> None:
+def test_an_import_loads_only_lower_floors(module: str, absent: tuple[str, ...]) -> None:
     code = f"import sys, ernie_vilg_jax.{module}; print(*(m for m in sys.modules if m.startswith('ernie_vilg_jax.')))"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert f"ernie_vilg_jax.{module}" in loaded

@@ -58,7 +58,7 @@ def page(written: Path) -> Iterator[Any]:
         browser.close()
 
 
-def test_each_example_is_seen_with_its_picture(page: Any):
+def test_each_example_is_shown_with_its_image(page: Any):
     assert page.locator(".card").count() == 6
     loaded = page.eval_on_selector_all(".picture img", "all => all.map(one => one.complete && one.naturalWidth > 0)")
     assert len(loaded) == 12 and all(loaded)
@@ -79,7 +79,7 @@ def test_words_are_coloured_by_part_of_speech(page: Any):
 
 
 def test_boxes_lie_where_the_objects_are_painted(page: Any):
-    """The objects of drawn scenes are painted on a plain ground, so inside their boxes the picture is not plain."""
+    """The objects of drawn scenes are painted on a plain ground, so inside their boxes the image is not plain."""
     inside, outside = page.evaluate(
         """async () => {
           const card = document.querySelector(".card"), image = card.querySelector("img");
@@ -129,7 +129,7 @@ def test_a_phone_needs_no_sideways_scrolling(page: Any):
         page.screenshot(path=Path(folder) / "inspect_phone.png")
 
 
-def test_records_can_be_asked_for_by_id(annotated: Path, tmp_path: Path):
+def test_records_can_be_selected_by_id(annotated: Path, tmp_path: Path):
     from ernie_vilg_jax.data.records import open_split
 
     name = open_split(annotated, "train")[3].id
@@ -167,7 +167,7 @@ def test_damaged_data_is_one_sentence(data: Path, tmp_path: Path, name: str, siz
     assert done.stderr.splitlines()[-1].startswith("error: ") and sentence in done.stderr
 
 
-def test_an_output_that_cannot_be_written_is_told_before_the_data_is_read(tmp_path: Path):
+def test_an_unwritable_output_is_reported_before_the_data_is_read(tmp_path: Path):
     done = inspect("--config.data.path=nowhere", f"--output={tmp_path}")
     assert done.returncode == 1 and f"error: --output={tmp_path} cannot be written ({tmp_path}: is a dir" in done.stderr
 
@@ -179,7 +179,7 @@ def test_plain_data_is_shown_with_the_hint_to_annotate(data: Path, tmp_path: Pat
 
 
 def test_captions_are_text_not_markup(annotated: Path):
-    """A caption may hold anything; it must not become part of the page."""
+    """A caption may have any text; it must be escaped."""
     from ernie_vilg_jax.data.examples import ExampleMaker
     from ernie_vilg_jax.data.inspect_page import page
     from ernie_vilg_jax.data.records import open_split

@@ -1,6 +1,6 @@
-"""The launch scripts: what they would run, what they refuse, and how `pod.sh` waits, watches and begins again.
+"""The launch scripts: their commands, their errors, and how `pod.sh` waits, watches and restarts.
 
-Dry runs are compared with `tests/launch/*.txt`. After a change that is meant, write these anew and read the difference:
+Dry runs are compared with `tests/launch/*.txt`. After an intended change, update these files and read the difference:
 
     UPDATE_LAUNCH=1 .venv/bin/python -m pytest tests/test_launch.py; git diff tests/launch
 """
@@ -121,7 +121,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("line", "sentence"), REFUSALS)
-def test_mistakes_are_refused_by_the_name_of_the_flag(line: list[str], sentence: str):
+def test_mistakes_are_refused_with_the_name_of_the_flag(line: list[str], sentence: str):
     done = launch(line[0], *line[1:], *([] if line[0] == "worker" else ["--dry_run"]))
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"error: {sentence}\n")
 
@@ -170,8 +170,8 @@ def test_odd_values_arrive_at_the_worker_as_they_were_typed(script: str, tmp_pat
     assert words[7:] == ["--distributed"] * (script == "pod") + ["--config.train.note=a 'b' \"c\" \\d"]
 
 
-# A gcloud that plays a script, a line at each call: `states` has what the queued resource says, `statuses` what
-# training says, `creations` and `installs` how these end. ERROR is a failure, NONE or no more lines an empty answer.
+# A fake gcloud that plays a script, one line per call: `states` are those of the queued resource, `statuses` those of
+# training, `creations` and `installs` the results of these. ERROR is a failure, NONE or no more lines empty output.
 PRETENDED = r"""#!/usr/bin/env bash
 cd "$(dirname "$0")/.." || exit
 next() {
@@ -201,7 +201,7 @@ SET_UP = "scp unpack install data start"
 
 
 class Cloud:
-    """A folder with pretended programs, put first on the PATH of `pod.sh`."""
+    """A folder with fake programs, put first on the PATH of `pod.sh`."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -219,7 +219,7 @@ class Cloud:
 
     @property
     def events(self) -> str:
-        """What was done, in order, without the pauses."""
+        """The recorded calls, in order, without the pauses."""
         return " ".join(line for line in self.all_events if not line.startswith("sleep"))
 
     @property
@@ -236,7 +236,7 @@ def cloud(tmp_path: Path) -> Cloud:
 
 
 def said(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """What the script said with the time of day in front, without that."""
+    """The script's log lines, without the time of day."""
     return [line[6:] for line in done.stdout.splitlines() if re.match(r"\d\d:\d\d ", line)]
 
 
@@ -263,7 +263,7 @@ def test_second_run_creates_nothing_and_starts_nothing(cloud: Cloud):
     assert said(done) == ["ernie: ACTIVE", "training is running"]
 
 
-def test_second_run_starts_what_has_stopped(cloud: Cloud):
+def test_a_second_run_starts_stopped_workers(cloud: Cloud):
     assert cloud.pod(states="ACTIVE", statuses="143").returncode == 0
     assert cloud.events == f"archive status {SET_UP}"
 
@@ -295,14 +295,14 @@ def test_watch_queues_again_after_each_preemption_and_ends_with_the_training(clo
     assert cloud.unplayed() == ""
 
 
-def test_watch_deletes_at_the_end_when_asked(cloud: Cloud):
+def test_watch_deletes_at_the_end_on_request(cloud: Cloud):
     done = cloud.pod("--watch", "--then_delete", states="ACTIVE ACTIVE", statuses="running 0")
     assert done.returncode == 0, done.stderr
     assert cloud.events == "archive status status delete"
 
 
 def test_watch_starts_failed_training_again_but_not_for_ever(cloud: Cloud):
-    # Each failure is looked at twice, to tell it from a preemption.
+    # Each failure is checked twice, to distinguish it from a preemption.
     done = cloud.pod("--watch", "--restarts=1", states="ACTIVE " * 6, statuses="NONE 1 1 137")
     assert done.returncode == 1
     assert cloud.events == f"archive status {SET_UP} status log stop status {SET_UP} status log"
@@ -314,7 +314,7 @@ def test_watch_starts_failed_training_again_but_not_for_ever(cloud: Cloud):
 
 
 def test_watch_does_not_count_a_preemption_as_a_failure(cloud: Cloud):
-    """Training fails, and setting up fails, because the slice is being taken away."""
+    """Training and setup fail because the slice is being preempted."""
     done = cloud.pod(
         "--watch",
         "--restarts=0",
@@ -357,7 +357,7 @@ def test_failed_set_up_can_be_gone_on_with(cloud: Cloud):
     assert cloud.events == "archive status scp unpack install"
 
 
-def test_delete_of_nothing_is_no_error(cloud: Cloud):
+def test_deleting_nothing_is_not_an_error(cloud: Cloud):
     done = cloud.pod("--delete", states="NONE")
     assert (done.returncode, done.stdout) == (0, "ernie is not there; nothing to delete.\n")
     assert cloud.pod("--delete", states="ACTIVE").returncode == 0

@@ -1,4 +1,4 @@
-"""The notebooks: their two forms agree, the install cell does what each machine needs, and all cells run."""
+"""The notebooks: their two forms agree, the install cell fits each machine, and all cells run."""
 
 import base64
 import io
@@ -36,7 +36,7 @@ def test_all_notebooks_are_pairs() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_both_forms_agree_and_hold_no_outputs(name: str) -> None:
-    """`jupytext --sync colab/*.py` keeps the two alike."""
+    """`jupytext --sync colab/*.py` keeps the two in sync."""
     notebook, script = read(name), jupytext.read(COLAB / f"{name}.py")
     params = lambda one: [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in one.cells]  # noqa: E731
     assert params(notebook) == params(script)
@@ -52,7 +52,7 @@ def test_notebooks_install_alike() -> None:
 def run_install_cell(
     monkeypatch: pytest.MonkeyPatch, versions: dict[str, str], repository: str = ""
 ) -> list[list[str]]:
-    """Runs the install cell where `versions` are installed; returns the commands that it would have run."""
+    """Runs the install cell with `versions` installed; returns the commands that it would have run."""
     commands: list[list[str]] = []
 
     def version(package: str) -> str:
@@ -73,7 +73,7 @@ def run_install_cell(
     return commands
 
 
-def test_nothing_is_installed_where_the_package_and_a_recent_jax_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_installed_if_the_package_and_a_recent_jax_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_install_cell(monkeypatch, {"ernie_vilg_jax": "0.1.0", "jax": "0.10.2"}) == []
 
 
@@ -101,13 +101,13 @@ def test_install_from_the_clone_that_the_notebook_lies_in(monkeypatch: pytest.Mo
     assert [command[-1] for command in run_install_cell(monkeypatch, {})] == [str(COLAB.parent)]
 
 
-def test_install_asks_for_an_address_where_it_has_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_install_requires_an_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="address of the repository"):
         run_install_cell(monkeypatch, {})
 
 
-def test_install_asks_for_a_restart_where_an_older_numpy_was_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_install_requires_a_restart_if_an_older_numpy_was_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(COLAB)
     assert np.__version__ != "99.0.0"
     with pytest.raises(SystemExit, match="Restart session"):
@@ -128,7 +128,7 @@ def execute(name: str, folder: Path, **settings: Any) -> Any:
 
 
 def pictures(notebook: Any) -> list[np.ndarray]:
-    """All pictures that the cells show, [H, W, 3] each, in order."""
+    """All images that the cells show, [H, W, 3] each, in order."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     found = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")) for png in found]
@@ -142,7 +142,7 @@ def test_sampling_notebook(tmp_path: Path) -> None:
     painted, on_the_way, chart, attention = pictures(done)
     for picture in (painted, on_the_way, attention):
         assert picture.std() > 10
-    # Four experts, one step each: of each there is one filled box in its own colour.
+    # Four experts, one step each: each has one filled box in its own colour.
     coloured = chart[(chart.max(-1) - chart.min(-1)) > 60]
     assert len({tuple(pixel) for pixel in coloured}) == 4
     saved = [Image.open(file).info for file in sorted((tmp_path / "pictures").glob("*.png"))]
@@ -157,7 +157,7 @@ def test_training_notebook(tmp_path: Path) -> None:
     )  # fmt: skip
     preview, _, samples = pictures(done)
     assert preview.std() > 10
-    # The column of each prompt holds its picture before and after, and they differ.
+    # The column of each prompt holds its image before and after, and they differ.
     half = samples.shape[0] // 2
     assert samples.std() > 10 and np.abs(samples[:half].astype(int) - samples[-half:]).mean() > 1
     run = tmp_path / "my_model" / "run" / "base"

@@ -1,4 +1,4 @@
-"""docs/data.md followed with people's own images of each kind, and with each variant of a config."""
+"""The instructions of docs/data.md, with users' images of each kind, and with each variant of a config."""
 
 import json
 import re
@@ -89,7 +89,7 @@ def test_and_trained_with_each_variant_of_the_config(place: Path, prepared_as_do
         ("train --config=configs/demo.py:base --workdir=x --config.data.path=my_images", "holds no manifest.json"),
     ],
 )
-def test_a_wrong_folder_is_told_before_anything_is_loaded(command: str, message: str, place: Path):
+def test_a_wrong_folder_is_reported_before_anything_is_loaded(command: str, message: str, place: Path):
     script = (
         "import runpy, sys\n"
         "sys.argv = sys.argv[1:]\n"

@@ -1,4 +1,4 @@
-"""What an installed wheel holds, and what importing the package costs."""
+"""The content of an installed wheel, and the cost of importing the package."""
 
 import importlib.util
 import os
@@ -19,9 +19,9 @@ ROOT = Path(__file__).parent.parent
 
 
 def read_setup(root: Path) -> Any:
-    """The distribution that root/setup.py describes, as setuptools reads it; nothing is built."""
+    """The distribution of root/setup.py, as setuptools reads it; nothing is built."""
     pytest.importorskip("setuptools")
-    from distutils.core import run_setup  # setuptools brings its own distutils, also where Python has none
+    from distutils.core import run_setup  # setuptools has its own distutils, also if Python has none
 
     return run_setup(str(root / "setup.py"), stop_after="init")
 
@@ -124,8 +124,8 @@ def test_yaml_files_parse():
 
 
 @pytest.mark.parametrize("form", FORMS, ids=[form.stem for form in FORMS])
-def test_issue_forms_have_what_github_asks_for(form: Path):
-    """The keys of GitHub's schema that a form without them is refused for."""
+def test_issue_forms_have_the_keys_that_github_requires(form: Path):
+    """The required keys of GitHub's schema."""
     content = yaml.safe_load(form.read_text())
     assert content["name"] and content["description"] and content["body"]
     ids = [field["id"] for field in content["body"]]
@@ -175,7 +175,7 @@ def test_hooks_are_the_checks_of_ci():
 
 
 def test_tpu_launcher_prints_its_commands_and_runs_none(tmp_path: Path):
-    """With no gcloud to be found, a dry run still prints everything, quoted so that it can be typed."""
+    """Without gcloud, a dry run still prints everything, quoted for a shell."""
     script = ROOT / "launch" / "tpu_vm.sh"
     line = [script, "--name=ernie", "--zone=us-west4-a", "--workdir=gs://bucket/my run", "--dry_run"]
     done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""Folders that are URLs, names that lead elsewhere, and files and folders that are written whole or not at all."""
+"""Folders that are URLs, names with paths elsewhere, and atomic writes of files and folders."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def test_local_folders_stay_as_they_are() -> None:
     assert paths.absolute("gs://bucket/run") == "gs://bucket/run"
 
 
-def test_what_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_urls(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"--workdir=ftp://x: URLs of ftp:// are not known; give gs:// or s3:// or"):
         paths.reach("ftp://x", "workdir")
     monkeypatch.setitem(__import__("sys").modules, "gcsfs", None)  # as if it were not installed
@@ -41,7 +41,7 @@ DEMO = "ernie_vilg_jax/assets/demo"
 SMOKE = "--config=configs/demo.py:base,smoke"
 LOCAL_ONLY = "is a URL, and has to be a path on this machine"
 NEEDS_CLIENT = "needs the package gcsfs"
-# Each command with a URL for every path that it takes, and whether it refuses that or would go there.
+# Each command with a URL for every path that it takes, and whether it refuses the URL or uses it.
 URLS = [
     (["prepare", SMOKE, f"--output={URL}"], f"--output={URL} {LOCAL_ONLY}"),
     *(
@@ -70,7 +70,7 @@ URLS = [
 
 @pytest.mark.slow
 def test_no_command_takes_a_url_for_a_local_path(tmp_path: Path) -> None:
-    """Each goes to the bucket (and here lacks its client) or refuses; none makes a folder called gs:"""
+    """Each uses the bucket (whose client is missing here) or refuses it; none makes a folder named gs:"""
     for name in ("configs", "ernie_vilg_jax"):
         (tmp_path / name).symlink_to(Path(__file__).parent.parent / name)
     results = run_all([command for command, _ in URLS], cwd=tmp_path)
@@ -83,7 +83,7 @@ def test_no_command_takes_a_url_for_a_local_path(tmp_path: Path) -> None:
 
 
 def test_metrics_go_to_a_url_as_whole_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that pretends to be a bucket: a second run goes on with the first one's lines."""
+    """A folder as a fake bucket: a second run continues the lines of the first."""
     monkeypatch.setattr(paths, "is_url", lambda path: True)
     bucket = tmp_path / "bucket"
     for step in (1, 2):
@@ -186,7 +186,7 @@ def test_a_folder_that_is_a_disk_of_its_own_is_replaced_too(disk: Callable[[int]
     assert os.listdir(small.path) == ["second"]
 
 
-def test_what_a_killed_run_left_counts_as_nothing(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_run_count_as_empty(tmp_path: Path) -> None:
     (tmp_path / paths.SCRATCH / "x").mkdir(parents=True)
     assert paths.is_empty(tmp_path)
     with paths.replacing(tmp_path) as fresh:

@@ -1,4 +1,4 @@
-"""`python -m ernie_vilg_jax.prepare`, as people call it."""
+"""`python -m ernie_vilg_jax.prepare`, as users call it."""
 
 import io
 import subprocess
@@ -34,7 +34,7 @@ def prepare(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_prepare_writes_a_directory_and_says_where_to_look(config: Path, tmp_path: Path):
+def test_prepare_writes_a_directory_and_names_the_preview(config: Path, tmp_path: Path):
     done = prepare(f"--config={config}", f"--output={tmp_path / 'out'}", "--config.data.num_shards=1")
     assert done.returncode == 0, done.stderr
     names = {file.name for file in (tmp_path / "out").iterdir()}
@@ -49,7 +49,7 @@ def test_prepare_writes_a_directory_and_says_where_to_look(config: Path, tmp_pat
     assert "preview.png" in done.stderr and "records made in" in done.stderr
 
 
-def test_own_pictures_in_one_command(config: Path, tmp_path: Path):
+def test_own_images_in_one_command(config: Path, tmp_path: Path):
     from ernie_vilg_jax.data.loader import make_loader
     from ernie_vilg_jax.data.tokenizers import load_tokenizer
 

@@ -1,4 +1,4 @@
-"""The command `sample`: flags to options, settings inside the pictures, progress, and sentences that name flags."""
+"""The command `sample`: flags to options, settings inside the images, progress, and sentences that name flags."""
 
 import io
 import struct
@@ -20,7 +20,7 @@ from ernie_vilg_jax.pipeline import Pipeline, Progress
 
 @pytest.fixture
 def command(pipe: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """command("--seed=1", ...) -> the folder of pictures; with the model of these tests."""
+    """command("--seed=1", ...) -> the folder of images; with the model of these tests."""
     monkeypatch.setattr(pipeline, "load", lambda path, mode, mesh: pipe)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
@@ -54,7 +54,7 @@ def same(path: Path, image: Image.Image) -> bool:
     return bool(np.all(np.asarray(Image.open(path)) == np.asarray(image)))
 
 
-def test_all_settings_reach_the_pictures_and_their_metadata(command: Any, pipe: Pipeline) -> None:
+def test_all_settings_reach_the_images_and_their_metadata(command: Any, pipe: Pipeline) -> None:
     scales = "--guidance_interval=100,900", "--guidance_rescale=0.5", "--dynamic_threshold=99", "--stage_scales=2,3"
     how = "--steps=4", "--sampler=unipc", "--grid=karras", "--guidance_scale=2.5", "--seed=5", "--num_images=2"
     folder = command("--prompt=一只猫", "--prompt=a dog", "--negative_prompt=red", *scales, *how)
@@ -80,7 +80,7 @@ def test_without_flags_it_takes_the_prompts_and_settings_of_the_checkpoint(comma
     assert all(same(folder / f"{number:03d}.png", image) for number, image in enumerate(pipe(prompts)))
 
 
-def test_from_a_picture_with_and_without_a_mask(command: Any, pipe: Pipeline, picture: Path) -> None:
+def test_from_an_image_with_and_without_a_mask(command: Any, pipe: Pipeline, picture: Path) -> None:
     image, mask = Image.open(picture), Image.open(picture.with_name("mask.png"))
     made = command("--prompt=一只猫", f"--image={picture}", "--strength=0.4") / "000.png"
     assert same(made, pipe.image_to_image("一只猫", image, strength=0.4)[0])
@@ -155,7 +155,7 @@ def test_mistakes_name_the_flag(
     Path("cut.png").write_bytes(picture.read_bytes()[:200])
     Path("folder").mkdir()
     Path("blocked/grid.png").mkdir(parents=True)
-    if arguments[0].startswith(("--output", "--image=large")):  # told before a model is loaded
+    if arguments[0].startswith(("--output", "--image=large")):  # reported before a model is loaded
         monkeypatch.setattr(pipeline, "load", None)
     with pytest.raises(UserError, match=message):
         command("--prompt=一只猫", *arguments)

@@ -1,4 +1,4 @@
-"""The files in `assets` that people edit."""
+"""The hand-edited files in `assets`."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ FILES = sorted(path.relative_to(tables.ASSETS).as_posix() for path in PATHS)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_says_what_it_is_and_holds_something(name: str):
+def test_a_file_has_a_header_and_is_not_empty(name: str):
     assert (tables.ASSETS / name).read_text(encoding="utf-8").startswith("# ")
     assert tables.words(name) and "" not in tables.words(name)
     assert not any(word != word.strip() for word in tables.words(name))

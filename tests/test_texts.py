@@ -4,7 +4,7 @@ from ernie_vilg_jax import texts
 from ernie_vilg_jax.errors import UserError
 
 SEPARATORS = ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e"]
-"""All that `str.splitlines` ends a line at, beside the ends of lines."""
+"""The separators of `str.splitlines` other than line ends."""
 
 
 @pytest.mark.parametrize("separator", SEPARATORS, ids=ascii)
@@ -13,7 +13,7 @@ def test_lines_end_at_the_ends_of_lines_alone(separator: str):
     assert texts.lines(text) == [f"a{separator}b", "c", "d", "e"]
 
 
-def test_byte_order_marks_are_no_part_of_a_line():
+def test_byte_order_marks_are_not_part_of_a_line():
     data = "\ufeffa\n".encode() + "\ufeffb\nc\ufeffd".encode()
     assert texts.lines(texts.decode(data, "file")) == ["a", "b", "c\ufeffd"]
     assert texts.clean(" \ufeff a \ufeff") == "a"
@@ -29,7 +29,7 @@ def test_byte_order_marks_are_no_part_of_a_line():
         (b"a \xed\xa0\xbd", "file is not UTF-8 text"),
     ],
 )
-def test_what_is_not_utf8_text_is_named(data: bytes, message: str):
+def test_invalid_utf8_is_named(data: bytes, message: str):
     with pytest.raises(UserError, match=message):
         texts.decode(data, "file")
 
@@ -43,7 +43,7 @@ def test_what_is_not_utf8_text_is_named(data: bytes, message: str):
         ("ab\0", "a NUL at character 3"),
     ],
 )
-def test_what_keeps_a_string_from_being_text(text: str, reason: str):
+def test_faults_of_strings(text: str, reason: str):
     assert texts.fault(text) == reason
 
 

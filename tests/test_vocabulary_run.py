@@ -1,4 +1,4 @@
-"""A vocabulary of bert-base-chinese's structure from `prepare` to `sample`."""
+"""A vocabulary with the structure of bert-base-chinese, from `prepare` to `sample`."""
 
 from pathlib import Path
 

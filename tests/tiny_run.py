@@ -1,4 +1,4 @@
-"""A whole tiny run on drawn shapes, made once: data, autoencoder, stage 1, stage 2."""
+"""A whole tiny run on drawn shapes, made once: data, autoencoder, base, experts."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ from ernie_vilg_jax.training.train import run
 
 MakeConfig = Callable[..., ConfigDict]
 SHOWN = {"train.validate_every": 8, "train.preview_every": 8}
-"""Of runs whose validation and previews are looked at."""
+"""For runs whose validation and previews are checked."""
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def make_config(data: Path) -> MakeConfig:
     def make(target: str, **changes: Any) -> ConfigDict:
         config = get_config(f"{target},smoke")
         config.data.path = str(data)
-        # Each is a program to compile, and most tests look at neither.
+        # Each is a program to compile, and most tests check neither.
         config.train.validate_every = config.train.preview_every = 0
         config.update_from_flattened_dict(changes)
         return config
@@ -40,7 +40,7 @@ def make_config(data: Path) -> MakeConfig:
 
 @pytest.fixture(scope="session")
 def whole_run(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Working directory in which all three targets were trained to their end."""
+    """Working directory in which all three phases are finished."""
     workdir = tmp_path_factory.mktemp("run")
     for target in ("autoencoder", "base", "experts"):
         train(make_config(target, **SHOWN), workdir)

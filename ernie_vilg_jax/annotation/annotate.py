@@ -3,9 +3,9 @@
     input shard --annotate_shard--> shard of the same name, same order of records, note in .progress/
     all notes -----------------> rejected.jsonl, copies of tokenizer/ LICENCES.md preview.png, manifest.json (last)
 
-Shards are independent: they go to this process, to worker processes, or through Apache Beam, and give the same bytes
-each way. A shard whose note has the fingerprint of this run (of input, settings and tools) is kept, so that a killed
-run resumes and ends with the same bytes. Input and output may be URLs that Apache Beam reads (gs://bucket/data).
+Shards are independent: this process, worker processes or Apache Beam annotate them, with the same bytes each way. A
+shard whose note has the fingerprint of this run (of input, settings and tools) is kept, so that a killed run resumes
+and ends with the same bytes. Input and output may be URLs that Apache Beam reads (gs://bucket/data).
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def annotate(
     Args:
       source: prepared (or annotated) directory or URL.
       output: directory or URL to write.
-      settings: what annotates.
+      settings: the tools and their options.
       workers: processes; 1 is this one.
-      beam: flags of an Apache Beam pipeline, which then does the shards instead.
-      on_error: what becomes of a record that cannot be annotated: "reject" sets it aside, "stop" ends the run.
+      beam: flags of an Apache Beam pipeline, which then annotates the shards instead.
+      on_error: what to do with a record that cannot be annotated: "reject" sets it aside, "stop" ends the run.
     """
     settings = settings or Settings()
     _check(settings, source, output, workers)
@@ -101,7 +101,7 @@ def _check(settings: Settings, source: str, output: str, workers: int) -> None:
         name = getattr(settings, tool)
         if name not in names and (name or tool in ("tagger", "detector")):
             raise UserError(f"--{tool}={name} is not known: choose one of {', '.join(names)}")
-    settings.plain()  # options that are no JSON
+    settings.plain()  # raises for options that are not JSON
     if workers < 1:
         raise UserError(f"--workers={workers} must be at least 1")
     if is_url(source) or is_url(output):
@@ -148,7 +148,7 @@ def make_job(source: str, output: str, settings: Settings, manifest: Mapping[str
 
 
 def _paths(value: Any) -> Iterator[str]:
-    """The files and folders of this machine that options name, in order."""
+    """The files and folders of this machine in the options, in order."""
     if isinstance(value, Mapping):
         for key in sorted(value):
             yield from _paths(value[key])
@@ -160,7 +160,7 @@ def _paths(value: Any) -> Iterator[str]:
 
 
 def _found(target: Folder, job: Job) -> tuple[dict[str, Any] | None, dict[str, dict[str, Any]]]:
-    """The manifest in the output, if any, and the notes of the shards there that this job need not make again."""
+    """The manifest in the output, if any, and the notes of its shards that this job can keep."""
     manifest = None
     if target.size(MANIFEST) is not None:
         where = f"the {MANIFEST} of --output={job.output}"
@@ -186,7 +186,7 @@ def _found(target: Folder, job: Job) -> tuple[dict[str, Any] | None, dict[str, d
 
 
 def _notes(target: Folder, manifest: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
-    """The notes that the output holds, or for a finished one those that its manifest amounts to."""
+    """The notes of the output, or for a finished one the equivalent notes from its manifest."""
     notes: dict[str, dict[str, Any]] = {}
     if manifest is not None and "annotation" in manifest:
         rows = _rejected(target)
@@ -205,7 +205,7 @@ def _notes(target: Folder, manifest: Mapping[str, Any] | None) -> dict[str, dict
 
 
 def _rejected(target: Folder) -> list[dict[str, Any]]:
-    """The rows of the records set aside; none where they were damaged, so that their shards are made again."""
+    """The rows of the records set aside; none if the file is damaged, so that their shards are made again."""
     data = target.read(REJECTED) if target.size(REJECTED) is not None else b""
     try:
         rows = [json.loads(line) for line in data.splitlines()]
@@ -215,7 +215,7 @@ def _rejected(target: Folder) -> list[dict[str, Any]]:
 
 
 def _valid(target: Folder, job: Job, note: Mapping[str, Any]) -> bool:
-    """Whether a note is of this job, and what it says is still there."""
+    """Whether a note is of this job, and its files are intact."""
     return (
         note["fingerprint"] == job.fingerprint
         and len(note["rejected"]) == note["counts"].get("rejected", 0)
@@ -226,7 +226,7 @@ def _valid(target: Folder, job: Job, note: Mapping[str, Any]) -> bool:
 
 
 def _clear(target: Folder, job: Job, notes: Mapping[str, dict[str, Any]]) -> None:
-    """Makes the output an unfinished run of this job: what is not kept goes, and first the manifest."""
+    """Makes the output an unfinished run of this job: deletes what is not kept, the manifest first."""
     for name, note in notes.items():
         target.write(note_name(name), sealed_json(note))
     target.write(_JOB, sealed_json({"fingerprint": job.fingerprint, "settings": job.settings.plain()}))
@@ -241,7 +241,7 @@ def _clear(target: Folder, job: Job, notes: Mapping[str, dict[str, Any]]) -> Non
 
 
 def _copy_companions(source: Folder, target: Folder) -> None:
-    """What the loader and people need beside the shards. Training on annotated records keeps the tokenizer."""
+    """Copies the files that the loader and users need beside the shards, including the tokenizer."""
     for name in [*source.names("tokenizer/*"), *source.names("LICENCES.md"), *source.names("preview.png")]:
         data = source.read(name)
         if target.size(name) != len(data) or target.read(name) != data:
@@ -251,7 +251,7 @@ def _copy_companions(source: Folder, target: Folder) -> None:
 def _finish(
     target: Folder, job: Job, manifest: Mapping[str, Any], notes: Mapping[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    """Writes what belongs to the directory as a whole; the manifest last."""
+    """Writes the files of the whole directory; the manifest last."""
     counts: Counter[str] = Counter()
     for note in notes.values():
         counts.update(note["counts"])

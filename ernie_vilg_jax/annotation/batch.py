@@ -1,7 +1,7 @@
-"""What annotation does to a batch of records: decode, detect, caption, translate, parse.
+"""Annotates a batch of records: decode, detect, caption, translate, parse.
 
-Each step takes the records that no earlier step set aside. A record that a step cannot take is given a reason and left;
-when a model fails for a whole batch, it is the model that is at fault, and the run stops.
+Each step takes the records that no earlier step set aside. A record that a step cannot process is set aside with a
+reason. If a model fails for a whole batch, the model is at fault, and the run stops.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
 
 _ROW = 8
-"""So many failures of a model in a row are the model's."""
+"""This many failures in a row are the model's fault."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Tools:
-    """What annotates; all but the tagger may be None. `captioner_name` is noted beside each generated caption."""
+    """The tools; all but the tagger may be None. `captioner_name` is noted beside each generated caption."""
 
     tagger: Any
     detector: Any = None
@@ -32,12 +32,12 @@ class Tools:
 
 @dataclasses.dataclass
 class Item:
-    """One record on its way.
+    """One record during annotation.
 
     Attributes:
       position: in its shard.
-      data: its bytes as they were.
-      record: what became of it so far; None while its bytes were not understood.
+      data: its original bytes.
+      record: the record as annotated so far; None if its bytes cannot be decoded.
       salient: indices of its salient objects.
       reason: why it is set aside, or "".
     """
@@ -115,7 +115,7 @@ def _together(
     call: Callable[[list[Item]], Sequence[Any]],
     keep: Callable[[Item, Any], None],
 ) -> None:
-    """Runs a tool on the batch; when that fails, on each record alone, to find the one that it cannot take."""
+    """Runs a tool on the batch; if that fails, on each record alone, to find the one at fault."""
     live = _live(items)
     if not live:
         return
@@ -153,7 +153,7 @@ def _set_generated(item: Item, captions: Mapping[str, str], by: str) -> None:
 
 
 def _translations(translator: Any, items: Sequence[Item]) -> list[tuple[list[str], list[str]]]:
-    """For each record the Chinese of its captions, and of its generated captions, where it has English ones only."""
+    """For each record with only English captions, their Chinese translations, and those of its generated captions."""
     wanted = [
         (
             [] if item.known.captions.get("zh") else list(item.known.captions.get("en", ())),
@@ -183,7 +183,7 @@ def _set_translated(item: Item, chinese: tuple[list[str], list[str]]) -> None:
 
 
 def _parse(item: Item, tagger: Any) -> None:
-    """Words and mentions of every caption, given or generated; what an earlier annotation found is replaced."""
+    """Words and mentions of every caption, given or generated; replaces those of an earlier annotation."""
     from ernie_vilg_jax.annotation.mentions import mentioned
     from ernie_vilg_jax.knowledge.objects import salient
 
@@ -208,7 +208,7 @@ def _parse(item: Item, tagger: Any) -> None:
             },
         )
         item.salient = salient(record.objects)
-        item.known.pack()  # what cannot be written must not stop the shard later
+        item.known.pack()  # raises here, not later in the shard, if it cannot be written
     except (UserError, MemoryError):
         raise
     except Exception as error:

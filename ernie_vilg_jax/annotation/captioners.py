@@ -1,4 +1,4 @@
-"""Captioners: captions by a model, or made elsewhere.
+"""Captioners: captions by a model, or from a file.
 
 As in the paper, part of the captions are replaced by a captioner's (`config.knowledge.generated_rate`).
 """
@@ -19,10 +19,10 @@ from ernie_vilg_jax.knowledge.words import LANGUAGES
 
 
 class Captioner(Protocol):
-    """Says what a picture shows. Equal pictures and ids give equal captions."""
+    """Describes images. Equal images and ids give equal captions."""
 
     def captions(self, images: Sequence[Image.Image], ids: Sequence[str]) -> list[dict[str, str]]:
-        """Language -> caption for each picture; {} where it has nothing to say. `ids` are those of the records."""
+        """Language -> caption for each image; {} without a caption. `ids` are those of the records."""
         ...
 
 
@@ -39,7 +39,7 @@ def make_captioner(name: str, **options: Any) -> Captioner:
 
 
 class CaptionFile:
-    """Captions made elsewhere: a JSON Lines file of {"id": ..., "zh": ..., "en": ...}, either language optional."""
+    """Captions from a JSON Lines file of {"id": ..., "zh": ..., "en": ...}, either language optional."""
 
     def __init__(self, path: str) -> None:
         self._captions: dict[str, dict[str, str]] = {}
@@ -74,11 +74,11 @@ class CaptionFile:
 
 
 _TYPES = ("vision-encoder-decoder", "blip", "git", "blip-2")
-"""Models that caption a picture without being asked in words."""
+"""Models that caption an image without a text prompt."""
 
 
 class HubCaptioner:
-    """An image-to-text model of `transformers`, decoded without chance."""
+    """An image-to-text model of `transformers`, decoded deterministically."""
 
     def __init__(
         self,
@@ -93,10 +93,10 @@ class HubCaptioner:
 
         Args:
           model: folder that `save_pretrained` wrote (model, image processor and tokenizer), or owner/name on the hub.
-          language: the one it writes, "en" or "zh".
-          max_tokens: length of a caption, at most.
+          language: the language of its captions, "en" or "zh".
+          max_tokens: maximum length of a caption.
           beams: hypotheses in beam search; 1 is greedy.
-          batch_size: pictures at once.
+          batch_size: images at once.
           device: a torch device.
         """
         if language not in LANGUAGES:

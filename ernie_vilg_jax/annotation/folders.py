@@ -1,8 +1,8 @@
-"""A folder of files, on this machine or behind a URL such as gs://bucket/data: the little that annotation needs.
+"""A folder of files, on this machine or behind a URL such as gs://bucket/data: only what annotation needs.
 
-A file appears whole or not at all: here by renaming, in object stores because they show an object once it is closed.
-Shards are read and written by C++ that wants local files, so `local` and `scratch` lend some; for a folder of this
-machine nothing is copied.
+Files appear atomically: here by renaming, in object stores because they show an object once it is closed. Shards are
+read and written by C++ that needs local files, so `local` and `scratch` provide some; for a folder of this machine
+nothing is copied.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ernie_vilg_jax.paths import is_url, write_atomically
 from ernie_vilg_jax.preparation.progress import PROGRESS
 
 SCRATCH = f"{PROGRESS}/work"
-"""Where workers on this machine write; what a killed one left may go at the start of the next run."""
+"""Folder in which workers on this machine write; leftovers of killed ones are deleted at the next start."""
 
 
 class Folder(Protocol):
@@ -34,7 +34,7 @@ class Folder(Protocol):
         ...
 
     def size(self, name: str) -> int | None:
-        """Bytes, or None where there is no such file."""
+        """Bytes, or None if there is no such file."""
         ...
 
     def read(self, name: str) -> bytes: ...
@@ -46,11 +46,11 @@ class Folder(Protocol):
         ...
 
     def delete(self, name: str) -> None:
-        """Deletes a file, if it is there."""
+        """Deletes a file, if it exists."""
         ...
 
     def delete_folder(self, name: str) -> None:
-        """Deletes a folder with all that is in it, if it is there."""
+        """Deletes a folder with its content, if it exists."""
         ...
 
     def local(self, name: str) -> contextlib.AbstractContextManager[Path]:
@@ -58,7 +58,7 @@ class Folder(Protocol):
         ...
 
     def scratch(self) -> contextlib.AbstractContextManager[Path]:
-        """An empty folder on this machine, gone afterwards."""
+        """An empty temporary folder on this machine."""
         ...
 
 
@@ -93,7 +93,7 @@ class LocalFolder:
         file.replace(self._path / name)
 
     def delete(self, name: str) -> None:
-        if (self._path / name).exists():  # else nothing could be finished on a disk that is read-only by now
+        if (self._path / name).exists():  # otherwise a finished run on a read-only disk would fail
             (self._path / name).unlink()
 
     def delete_folder(self, name: str) -> None:
@@ -122,7 +122,7 @@ def open_folder(path: str) -> Folder:
 
 
 def intact(folder: Folder, entry: Mapping[str, Any]) -> bool:
-    """Whether a file is there with the size and, where reading it costs no transfer, the sha256 of its entry."""
+    """Whether a file exists with the size and, if reading it needs no transfer, the sha256 of its entry."""
     if folder.size(entry["file"]) != entry["bytes"]:
         return False
     if not isinstance(folder, LocalFolder):

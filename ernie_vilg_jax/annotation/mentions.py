@@ -1,11 +1,11 @@
-"""Which objects a caption names.
+"""Finds the objects that a caption names.
 
     object {"en": "car", "zh": "汽车"}    named by   a sports car / two taxis / 一辆跑车 / 小轿车
                                           not by     a car park / 汽车模型 / 火车 / a train
 
-An object that the caption does not name is appended to it (`knowledge.objects.append_objects`), so that a wrong answer
-costs little: a name twice in the caption, or once too seldom. Runs once or more for every caption; what depends on the
-object's name alone is cached, and the rest is one pass over the caption.
+An object that the caption does not name is appended to it (`knowledge.objects.append_objects`), so a wrong result
+costs little: a name twice in the caption, or missing once. Runs at least once for every caption; results that depend
+only on the object's name are cached, and the rest is one pass over the caption.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ Spans = Sequence[Sequence[Any]]
 
 _TOKEN = re.compile(r"[^\W\d_]+(?:['’]s\b)?")
 _LONGEST = 3
-"""Words of the longest name that is looked for as a whole."""
+"""Number of words of the longest name that is searched as a whole."""
 _OPAQUE = {language: tables.words(f"lexicons/{language}/opaque.tsv") for language in LANGUAGES}
-"""Compounds that are not a kind of what their last part says."""
+"""Compounds that are not a kind of their last part."""
 _TRANSPARENT = {language: tables.words(f"lexicons/{language}/transparent.tsv") for language in LANGUAGES}
-"""Words before which a noun still names what is seen."""
+"""Words before which a noun still names an object in the image."""
 
 
 def mentioned(objects: Sequence[Mapping[str, Any]], caption: str, words: Spans, language: str) -> list[int]:
-    """Which objects the caption names: by name, synonym, a kind of it, or the head of a compound; in any number.
+    """The objects that the caption names: by name, synonym, hyponym, or the head of a compound; singular or plural.
 
     Args:
-      objects: those of a record; one without a name in this language is never named.
+      objects: those of a record; one without a name in this language is never found.
       caption: the text.
       words: its key words in order, as from a `Tagger`. Without any, every word may be a noun.
       language: "zh" or "en".
 
     Returns:
-      Indices into `objects`, rising.
+      Indices into `objects`, ascending.
     """
     names = [item.get("name") or {} for item in objects]
     labels = [name.get(language) if isinstance(name, Mapping) else None for name in names]
@@ -61,7 +61,7 @@ _SINGULARS = {plural: singular for plural, singular in tables.rows("lexicons/en/
 
 
 def singular(word: str) -> str:
-    """The singular of a lower-case English noun; other words come out as they may."""
+    """The singular of a lower-case English noun; undefined for other words."""
     if word in _SINGULARS:
         return _SINGULARS[word]
     if len(word) > 4 and word.endswith("ies"):
@@ -107,7 +107,7 @@ def _english_phrases(caption: str, words: Spans) -> set[str]:
 
 @functools.lru_cache(maxsize=1 << 16)
 def _english_names(label: str) -> frozenset[str]:
-    """Phrases that name an object so called."""
+    """Phrases that name an object with this label."""
     name = _phrase(label)
     names = set().union(*_family("en", name))
     head = name.rpartition(" ")[2]
@@ -132,7 +132,7 @@ def _chinese_nouns(caption: str, words: Spans) -> tuple[list[tuple[int, int]], s
 
 
 def _qualifies(caption: str, end: int, following: Sequence[Any] | None) -> bool:
-    """Whether a noun that ends there belongs to a noun right behind it, as 汽车 does in 汽车模型."""
+    """Whether a noun that ends there qualifies a noun right after it, as 汽车 does in 汽车模型."""
     if following is None or following[2] != "n" or following[0] != end:
         return False
     return caption[following[0] : following[1]] not in _TRANSPARENT["zh"]
@@ -143,7 +143,7 @@ def _names_chinese(caption: str, ends: Sequence[tuple[int, int]], nouns: set[str
     if not nouns.isdisjoint(wholes):
         return True
     for name in names:
-        if name not in caption:  # much the fastest way to see that there is nothing to do
+        if name not in caption:  # by far the fastest check
             continue
         for _, end in ends:
             if caption.endswith(name, 0, end) and not any(
@@ -155,8 +155,8 @@ def _names_chinese(caption: str, ends: Sequence[tuple[int, int]], nouns: set[str
 
 @functools.lru_cache(maxsize=1 << 16)
 def _chinese_names(label: str) -> tuple[frozenset[str], frozenset[str], dict[str, tuple[str, ...]]]:
-    """For an object so called: words that a noun may end in, words that must be the whole noun, and for each of the
-    first the compounds that end in it and mean something else."""
+    """For an object with this label: words that a noun may end in, words that must be the whole noun, and for each of
+    the first the compounds that end in it and mean something else."""
     name = label.strip()
     families = [_family("zh", form) for form in _forms(name)]
     names = _all_forms(word for family in families for word in family[0])
@@ -168,7 +168,7 @@ def _chinese_names(label: str) -> tuple[frozenset[str], frozenset[str], dict[str
         known: tuple(compound for compound in _OPAQUE["zh"] if compound != known and compound.endswith(known))
         for known in names
     }
-    # A compound that itself names the object (公交车 of a 公交车) does not stand in the way of its shorter names.
+    # A compound that itself names the object (公交车 of a 公交车) does not block its shorter names.
     return (
         frozenset(names),
         frozenset(wholes - names),

@@ -3,8 +3,8 @@
     shard names --Reshuffle--> annotate_shard, one shard at a time per worker thread --> files in the output
 
 The runner's flags are passed on, so that the same pipeline runs here (DirectRunner) or on Dataflow, Flink or Spark.
-There the workers need this package (--setup_file=./setup.py or a container image) and must see the input, the output
-and the files that options name under the same path or URL. A shard is the unit of work: prepare as many as workers.
+There the workers need this package (--setup_file=./setup.py or a container image) and need access to the input, the
+output and the files in options under the same path or URL. A shard is the unit of work: prepare as many as workers.
 Counters `records`, `rejected`, `words`, `objects` grow batch by batch in the runner's own display.
 """
 
@@ -34,7 +34,7 @@ _POLL_SECONDS = 5.0
 class AnnotateShard(beam.DoFn):
     """Shard name -> the name again, once the shard and its note are in the output.
 
-    A mistake that the user can mend is left in a file beside the notes, because runners repeat what raises, and bury
+    An error that users can fix is written to a file beside the notes, because runners retry after an exception and hide
     its message; `run_beam` finds it there.
     """
 
@@ -51,7 +51,7 @@ class AnnotateShard(beam.DoFn):
 
     def process(self, element: str) -> Iterator[str]:
         output = open_folder(self._job.output)
-        if not _failures(output):  # else the run has failed already
+        if not _failures(output):  # otherwise the run has already failed
             try:
                 if self._failure:
                     raise UserError(self._failure)
@@ -71,7 +71,7 @@ def _failures(output: Folder) -> list[str]:
 
 def run_beam(job: Job, names: Sequence[str], flags: str, progress: Progress) -> dict[str, dict[str, Any]]:
     """Annotates the shards by a pipeline with these flags and returns their notes."""
-    # Repeats what the workers of the DirectRunner have printed already.
+    # Repeats the output of the workers of the DirectRunner.
     python_logging.getLogger("apache_beam.runners.portability.local_job_service").setLevel(python_logging.ERROR)
     try:
         arguments = shlex.split(flags)
@@ -97,7 +97,7 @@ def run_beam(job: Job, names: Sequence[str], flags: str, progress: Progress) -> 
 
 @contextlib.contextmanager
 def _watch(job: Job, names: Sequence[str], output: Folder, progress: Progress) -> Iterator[None]:
-    """Reports finished shards, by their notes, while the pipeline runs wherever it runs."""
+    """Reports finished shards, by their notes, while the pipeline runs."""
     waiting = {note_name(name): job.shards[name]["records"] for name in names}
     done = threading.Event()
 

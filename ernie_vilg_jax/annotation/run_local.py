@@ -26,7 +26,7 @@ def run_local(job: Job, names: Sequence[str], workers: int, progress: Progress) 
 
         return {name: annotate_shard(job, name, report) for name in names}
     notes = {}
-    context = multiprocessing.get_context("spawn")  # models' threads do not survive a fork
+    context = multiprocessing.get_context("spawn")  # threads of models do not survive a fork
     with concurrent.futures.ProcessPoolExecutor(workers, context, _start, (job,)) as pool:
         futures = {pool.submit(_work, name): name for name in names}
         try:
@@ -54,7 +54,7 @@ def _start(job: Job) -> None:
 
     def follow() -> None:
         connection.wait([parent.sentinel])
-        os._exit(1)  # the run was killed; a worker that went on would be in the way of the next run
+        os._exit(1)  # the run was killed; a remaining worker would disturb the next run
 
     threading.Thread(target=follow, daemon=True).start()
 

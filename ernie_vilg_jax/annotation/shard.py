@@ -1,7 +1,7 @@
-"""Annotates one shard: what every worker of every driver does, from the settings alone.
+"""Annotates one shard, in a worker of any driver, from the settings alone.
 
-The records pass through in batches, so that a few decoded images are in memory at a time. Those that cannot be
-annotated are set aside with their bytes as they were, or stop the run. A note written last says that the shard is done.
+The records are processed in batches, so that only a few decoded images are in memory at a time. Those that cannot be
+annotated are set aside with their original bytes, or stop the run. A note written last marks the shard as done.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.preparation.progress import PROGRESS
 
 RECIPE = 1
-"""Raised when annotation itself (not the taggers, see `tool_versions`) gives other records."""
+"""Increased when annotation itself (not the taggers, see `tool_versions`) gives other records."""
 
 PACKAGE = Path(__file__).parents[1]
 RULES = (
     *("annotation/taggers", "annotation/detectors", "annotation/captioners.py", "annotation/mentions.py"),
     *("knowledge/words.py", "assets/lexicons"),
 )
-"""Of this package: the code and the lists that decide what is found in a record."""
+"""The code and the lists of this package that affect the annotation of a record."""
 
 BATCH = 16
-"""Records that a detector, captioner or translator is given at once."""
+"""Records per call of a detector, captioner or translator."""
 
 KEEP = "records"
-"""The detector that is none: the objects which the records carry stay."""
+"""Not a detector: the existing objects of the records stay."""
 
 Report = Callable[[Mapping[str, int]], None]
-"""Is told the counts of each batch when it is done."""
+"""Called with the counts of each finished batch."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What decides the annotation. Options are JSON objects as text, so that settings can be compared and hashed."""
+    """The settings of annotation. Options are JSON objects as text, so that settings can be compared and hashed."""
 
     tagger: str = "both"
     detector: str = KEEP
@@ -74,12 +74,12 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What a worker needs to know; small and picklable.
+    """The inputs of a worker; small and picklable.
 
     Attributes:
       input, output: folders.
       fingerprint: of input, settings and tools.
-      versions: of the tools where the job was made (`tool_versions`); a worker with others refuses.
+      versions: of the tools on the machine that made the job (`tool_versions`); a worker with others refuses it.
       shards: name -> entry in the input's manifest.
       on_error: "reject" or "stop".
     """
@@ -94,7 +94,7 @@ class Job:
 
 
 def tool_versions(settings: Settings) -> dict[str, str]:
-    """Versions of the packages whose output ends in the records, and a digest of our own rules."""
+    """Versions of the packages that affect the records, and a digest of our own rules."""
     packages = ["rjieba", "textblob", "nltk"]
     if settings.detector != KEEP or settings.captioner or settings.translator:
         packages += ["pillow", "transformers", "tokenizers", "torch"]
@@ -119,7 +119,7 @@ def load_tools(settings: Settings) -> Tools:
     from ernie_vilg_jax.annotation.translators import make_translator
 
     tagger = make_tagger(settings.tagger)
-    tagger.words("一只猫 a cat")  # a missing package shows here, not as the fault of the first record
+    tagger.words("一只猫 a cat")  # a missing package fails here, not at the first record
     detector = captioner = translator = None
     if settings.detector != KEEP:
         detector = make_detector(settings.detector, **settings.options("detector"))
@@ -132,7 +132,7 @@ def load_tools(settings: Settings) -> Tools:
 
 @file_errors()
 def annotate_shard(job: Job, name: str, report: Report | None = None) -> dict[str, Any]:
-    """Writes the annotated shard, then the note that says it is finished.
+    """Writes the annotated shard, then the note that marks it as finished.
 
     Returns:
       The note: fingerprint; entry (of the shard, for the manifest); counts; rejected (rows of rejected.jsonl);
@@ -185,7 +185,7 @@ def damaged(folder: str, name: str) -> UserError:
 
 
 class _Shard:
-    """The records of one shard, the counts, and what was set aside."""
+    """The records of one shard, the counts, and the records set aside."""
 
     def __init__(self, job: Job, name: str, tools: Tools, scratch: Path, report: Report) -> None:
         self._job, self._name, self._tools, self._scratch, self._report = job, name, tools, scratch, report

@@ -1,4 +1,4 @@
-"""Translators: English captions of training data to Chinese, as the paper's were."""
+"""Translators: English captions of training data to Chinese, as in the paper."""
 
 from __future__ import annotations
 

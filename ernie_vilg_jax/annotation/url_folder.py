@@ -14,7 +14,7 @@ from ernie_vilg_jax.errors import UserError, file_error
 __all__ = ["Metrics", "PipelineOptions", "UrlFolder", "beam"]
 
 _disabled = logging.root.manager.disable
-logging.disable(logging.WARNING)  # it warns about Google's clients, which only some runners need
+logging.disable(logging.WARNING)  # it warns about Google clients, which only some runners need
 try:
     import apache_beam as beam
     from apache_beam.io.filesystem import BeamIOError, CompressionTypes
@@ -50,7 +50,7 @@ class UrlFolder:
 
     @contextlib.contextmanager
     def _reaching(self, name: str) -> Iterator[None]:
-        """Turns whatever the storage's client raises into one sentence: no bucket, no permission, no connection."""
+        """Turns errors of the storage's client into one sentence: no bucket, no permission, no connection."""
         try:
             yield
         except Exception as error:
@@ -61,7 +61,7 @@ class UrlFolder:
             ) from error
 
     def create(self) -> None:
-        with contextlib.suppress(BeamIOError, OSError):  # object stores have no folders, and it may be there
+        with contextlib.suppress(BeamIOError, OSError):  # object stores have no folders, and it may exist
             FileSystems.mkdirs(self._url)
 
     def _match(self, pattern: str) -> dict[str, int]:

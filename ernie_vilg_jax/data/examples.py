@@ -1,8 +1,8 @@
-"""One record to one training example: draw a caption, crop, and emphasise what knowledge says matters.
+"""One record to one training example: draw a caption, crop, and emphasise key words and salient objects.
 
     record + rng --draw--> Drawn: caption, key words, crop, boxes --arrays--> image, tokens, weights
 
-All that is random comes from `rng`, in a fixed order: three draws for the caption, three for a random crop, five for
+All randomness comes from `rng`, in a fixed order: three draws for the caption, three for a random crop, five for
 knowledge. So switching knowledge off changes neither captions nor crops.
 """
 
@@ -31,7 +31,7 @@ Box = Sequence[float]
 
 @dataclasses.dataclass(frozen=True)
 class Knowledge:
-    """What of `config.knowledge` decides an example; see config.py for each field."""
+    """The fields of `config.knowledge` that affect an example; see config.py for each."""
 
     text_rate: float
     special_tokens: bool
@@ -59,7 +59,7 @@ class Knowledge:
 
 
 class Drawn(NamedTuple):
-    """What was drawn for an example, before it became arrays; `inspect_data` shows it."""
+    """The random choices for an example, before its conversion to arrays; `inspect_data` shows them."""
 
     record: Record
     index: int
@@ -126,7 +126,7 @@ class ExampleMaker:
 
     def _choose(self, record: Record, rng: np.random.Generator) -> tuple[str, int] | None:
         """Language and number of the caption, or None to drop it."""
-        # Always three draws, so that one record's captions do not move another option's randomness.
+        # Always three draws, so that the captions of a record do not shift the randomness of other options.
         dropout, language, choice = rng.random(3)
         if dropout < self.caption_dropout:
             return None
@@ -159,7 +159,7 @@ class ExampleMaker:
         seen = [
             i
             for i in salient(record.objects, min_score=knowledge.min_score, top_k=knowledge.top_k)
-            if clip_boxes([shown[i]])  # some of it lies in the crop
+            if clip_boxes([shown[i]])  # part of it is in the crop
         ]
         text, words = drawn.text, []
         if chosen is not None:

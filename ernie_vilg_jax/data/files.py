@@ -20,13 +20,13 @@ def file_sha256(path: Path) -> str:
 
 
 def seal(value: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON object with the digest of all else that it holds, by which `sealed` knows that nobody edited it."""
+    """A JSON object with a digest of its other fields, with which `sealed` detects edits."""
     rest = {key: item for key, item in value.items() if key != "digest"}
     return {**rest, "digest": digest(rest)}
 
 
 def sealed(value: Mapping[str, Any]) -> bool:
-    """Whether an object is as `seal` made it. Those of version 0.1 have no digest and count as whole."""
+    """Whether an object is unchanged since `seal`. Objects of version 0.1 have no digest and are accepted."""
     return "digest" not in value or value == seal(value)
 
 

@@ -1,7 +1,7 @@
-"""A page to look at training examples: what the loader draws from a record, before a model sees it.
+"""A page of training examples, as the loader draws them from records for a model.
 
-Each example: the picture as it is cropped, with salient objects and the loss weights laid over it; its caption with the
-key words coloured by part of speech; its tokens, special tokens among them, with their attention weights.
+Each example: the cropped image, overlaid with salient objects and the loss weights; its caption with the key words
+coloured by part of speech; its tokens, including special tokens, with their attention weights.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ for (const name of ["boxes", "weights"])
 
 
 def page(maker: ExampleMaker, drawn: Sequence[Drawn], *, title: str, notes: Sequence[str] = ()) -> str:
-    """The HTML of examples that `maker` drew; one file, nothing to fetch.
+    """The HTML of examples that `maker` drew; one self-contained file.
 
     Args:
-      maker: turns each into the arrays that training gets; these are what is shown.
+      maker: converts each to the arrays of training, which the page shows.
       drawn: the examples, in the order of the page.
       title, notes: text above them.
     """

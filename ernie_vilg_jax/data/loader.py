@@ -3,8 +3,8 @@
     positions -> shuffle (again in each epoch) -> read, decode, crop, caption, tokenise -> repeat -> own rows -> batch
 
 The stream is defined globally and each process reads its rows of every global batch (`ProcessRows`), so the examples of
-step k are the same for any number of processes, and within an epoch each record is seen exactly once. With a finite
-number of epochs training leaves out the last, incomplete batch; evaluation keeps it.
+step k are the same for any number of processes, and each record is seen exactly once per epoch. With a finite number of
+epochs, training drops the last, incomplete batch; evaluation keeps it.
 Randomness (caption, dropout, crop, knowledge) is drawn from (seed, position in the global stream), so it is the same
 for any number of workers and after a restart.
 """
@@ -30,7 +30,7 @@ from ernie_vilg_jax.knowledge.words import LANGUAGES
 Batch = dict[str, np.ndarray]
 """image [B, H, W, 3] uint8; tokens [B, L] int32; token_mask [B, L] bool;
 token_weight [B, L] float32, on the attention to each token, and loss_weight [B, h, w] float32, on the loss of each
-position of the latents: 1 where knowledge has nothing to say;
+position of the latents: 1 without emphasis;
 index [B] int64, the record's position in its split (`record_id` names it)."""
 
 
@@ -43,7 +43,7 @@ def check_data(config: ConfigDict) -> None:
         )
     manifest = read_manifest(config.data.path)
     if manifest.get("own_data") or not config.data.sources:
-        return  # chosen for its own sake, or no statement about where the data comes from
+        return  # prepared from other sources on purpose, or the config does not name any
     wanted, found = _wanted(config, manifest), _flat(manifest["settings"])
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
@@ -54,10 +54,10 @@ def check_data(config: ConfigDict) -> None:
 
 
 def _wanted(config: ConfigDict, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What the manifest's settings would be if this config had been prepared.
+    """The manifest's settings if this config had been prepared.
 
-    An option that the config leaves out has the source's default, which the manifest states; in data prepared by
-    version 0.1, which do not, it may have any value.
+    An option that the config leaves out has the source's default, which is in the manifest. Data of version 0.1 lack
+    defaults; there it may have any value.
     """
     found = {source["name"]: source for source in manifest["settings"]["sources"]}
     sources = []
@@ -112,7 +112,7 @@ def make_loader(
       split: "train" or "holdout".
       batch_size: examples per batch of all processes together.
       rows: which rows of each batch this process reads; None = all.
-      start: the examples of the stream to leave out, because they were seen before.
+      start: number of examples of the stream to skip, because they were seen before.
       seed: decides order, captions and dropout.
       epochs: None = without end.
       workers: worker processes; None = `config.data.workers`. An iterator's state fits the same count only.
@@ -135,7 +135,7 @@ def make_loader(
             f"split {split!r} of {config.data.path} has {len(example.source)} records: fewer than one batch of "
             f"{batch_size}; lower batch_size"
         )
-    # A batch is one element here: two threads decode the next ones while the accelerator works.
+    # A batch is one element here: two threads decode the next batches while the accelerator is busy.
     loader = stream.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))
     workers = int(config.data.workers) if workers is None else workers
     if workers:
@@ -148,13 +148,13 @@ def make_loader(
 
 
 class ProcessRows(grain.MapDataset[Batch]):
-    """The rows of every global batch that a process reads, from anywhere in the stream.
+    """The rows of every global batch that a process reads, with random access to the stream.
 
         stream   0 1 2 3 | 4 5 6 7 | 8 9 ...      global batches of 4
         rows (2, 3)  2 3 |     6 7 |              the process of the last two; only these are read and decoded
 
     These are elements `k * batch_size + row` of `parent`, for k = 0, 1, ... and each of `rows`, of whole batches only.
-    So the k-th batch is the same images in the same places for any number of processes. Processes that hold copies of
+    So the k-th batch has the same images in the same rows for any number of processes. Processes that hold copies of
     the same rows (a mesh axis `tensor` between them) read the same.
     """
 
@@ -174,7 +174,7 @@ class ProcessRows(grain.MapDataset[Batch]):
 
 
 def _weights(config: Any, source: RecordSource) -> dict[str, float]:
-    """`config.data.weights`, without those of the config's own sources where the data is of others."""
+    """`config.data.weights`, without those of the config's own sources if the data has other sources."""
     weights = {name: float(weight) for name, weight in dict(config.data.weights or {}).items()}
     if read_manifest(config.data.path).get("own_data"):
         return {name: weight for name, weight in weights.items() if name in source.positions}
@@ -207,7 +207,7 @@ def _seed32(seed: int, purpose: str) -> int:
 def fixed_examples(config: ConfigDict, tokenizer: Tokenizer, split: str, n: int, seed: int) -> FixedExamples:
     """The same `n` examples at every call (fewer when the split is smaller), for validation and statistics.
 
-    Spread over the split at random; no caption dropout, languages in turn (for "both"), captions drawn by seed.
+    Random positions of the split; no caption dropout, alternating languages (for "both"), captions drawn by seed.
     """
     example = _example(config, tokenizer, split, train=False)
     draw = random.Random(f"{seed}/fixed")
@@ -223,7 +223,7 @@ def all_examples(config: ConfigDict, tokenizer: Tokenizer, split: str) -> FixedE
 
 @dataclasses.dataclass(frozen=True)
 class FixedExamples(Sequence[Batch]):
-    """Examples without the leading axis of a batch; each is read and decoded when it is asked for."""
+    """Examples without the leading axis of a batch; each is read and decoded on access."""
 
     example: ExampleMaker
     chosen: Sequence[int]
@@ -240,9 +240,9 @@ class FixedExamples(Sequence[Batch]):
         return turn(index, np.random.default_rng([_seed32(self.seed, "caption"), index]))
 
     def batches(self, size: int, rows: Sequence[int] | None = None) -> Iterator[Batch]:
-        """All of them in batches of `size`, of which only `rows` (all) are read.
+        """All of them in batches of `size`, of which only `rows` (default: all) are read.
 
-        The last is filled up with the first examples; "valid" [b] bool says which are no repetition.
+        The last is padded with the first examples; "valid" [b] bool is False for padding.
         """
         for start in range(0, len(self), size):
             places = [start + row for row in (range(size) if rows is None else rows)]

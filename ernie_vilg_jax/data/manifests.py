@@ -1,7 +1,7 @@
-"""The manifest of a prepared directory: what shards there are, and whether they are those that were written.
+"""The manifest of a prepared directory: its shards, and whether they are unchanged.
 
-`prepare` and `annotate` seal it with a digest of its content, so that an edited one is noticed; it states the sha256 of
-every shard, so that damaged and exchanged ones are.
+`prepare` and `annotate` seal it with a digest of its content, so that edits are detected. It has the sha256 of every
+shard, so that damaged and exchanged shards are detected.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from ernie_vilg_jax.paths import local, plain_name
 from ernie_vilg_jax.version import __version__
 
 SCHEMA = 1
-"""Version of the record and manifest format; raised when old data can no longer be read."""
+"""Version of the record and manifest format; increased when old data can no longer be read."""
 
 MANIFEST = "manifest.json"
 _MUCH = 10**10
-"""Bytes of shards that take long enough to hash (some 10 s) to be mentioned."""
+"""Bytes of shards that take long enough to hash (about 10 s) for a log line."""
 _READERS = 4
-"""Shards that are hashed at once."""
+"""Shards that are hashed in parallel."""
 
 
 def parse_manifest(data: bytes, where: str, fix: str) -> dict[str, Any]:
-    """The manifest in the bytes of its file. Raises UserError where it was damaged or edited.
+    """The manifest in the bytes of its file. Raises UserError if it was damaged or edited.
 
     Args:
-      where: what to call the file in messages.
+      where: the file's name in messages.
       fix: the remedy.
     """
     try:
@@ -53,7 +53,7 @@ def parse_manifest(data: bytes, where: str, fix: str) -> dict[str, Any]:
 
 
 def _check_manifest(manifest: Mapping[str, Any], where: str) -> None:
-    """Raises ValueError and the like where the manifest is not what was written, or not what is read in it."""
+    """Raises ValueError and the like if the manifest was changed or has invalid values."""
     if not sealed(manifest):
         raise ValueError("it was changed after it was written, for its digest is that of other content")
     if not isinstance(manifest["fingerprint"], str):
@@ -88,8 +88,8 @@ def check_shards(path: str | Path, split: str, *, verify: bool = True) -> list[d
     Args:
       path: prepared directory.
       split: "train" or "holdout".
-      verify: also compare sha256, which reads every byte; a shard that did not change since is not read again by this
-        process. Without it, a shard of the right size counts as whole.
+      verify: also compare sha256, which reads every byte; this process does not read an unchanged shard twice. Without
+        it, a shard of the right size is accepted.
     """
     directory, manifest = local(path, "config.data.path"), read_manifest(path)
     if split not in manifest["splits"]:
@@ -131,6 +131,6 @@ def _verified_sha256(file: Path, size: int, modified: int) -> str:
 
 
 def redo(directory: Path, manifest: Mapping[str, Any]) -> str:
-    """What repairs a damaged directory: the command that made it."""
+    """The remedy for a damaged directory: the command that made it."""
     command = "annotate" if "annotation" in manifest else "prepare"
     return f"run `python -m ernie_vilg_jax.{command}` with --output={directory} again, it redoes damaged shards only"

@@ -32,12 +32,12 @@ class Record:
       id: unique name, e.g. "emoji/noto/1f43c".
       image: encoded PNG, JPEG or WebP.
       captions: language ("zh", "en") -> alternatives; at least one language has one.
-      concept: the unit of the train/holdout split. Several units are joined by "+": the record is held out when any
-        of them is.
+      concept: the unit of the train/holdout split. Several units are joined by "+": the record is held out if any of
+        them is.
       source: name of the source it came from.
       keywords: language -> words.
-      style: language -> phrase for the look of the picture, or empty.
-      objects: what is seen where: {"name": {language: name}, "box": [x0, y0, x1, y1] in [0, 1], "score": float}.
+      style: language -> phrase for the look of the image, or empty.
+      objects: the objects in the image: {"name": {language: name}, "box": [x0, y0, x1, y1] in [0, 1], "score": float}.
       licence: SPDX identifier, or "" when unknown.
       width, height: pixels.
 
@@ -130,12 +130,12 @@ def write_shard(path: Path, records: Iterable[Record]) -> dict[str, Any]:
         with file_errors():
             temporary.replace(path)
     finally:
-        discard(temporary)  # on a full disk it would be in the way of the next attempt
+        discard(temporary)  # on a full disk it would block the next attempt
     return entry
 
 
 class RecordSource:
-    """Random access to the records of one split; what Grain reads. Picklable, so worker processes can have it.
+    """Random access to the records of one split, for Grain. Picklable, for worker processes.
 
     `source[i]` is a `Record`; `source.positions` maps a source's name to the positions of its records.
     """

@@ -1,10 +1,10 @@
-"""Classifier-free guidance (https://arxiv.org/abs/2207.12598): pushes a prediction away from the prompt-less one.
+"""Classifier-free guidance (https://arxiv.org/abs/2207.12598): extrapolates from the prediction without prompt.
 
 ERNIE-ViLG 2.0 reports its best FID at a scale of 2.1.
 
-    Guidance   what a person asks for: numbers on the host, checked
+    Guidance   the user's settings: Python numbers, checked
        | .numbers(stages)
-    Numbers    the same as arrays for a compiled program; changing them compiles nothing
+    Numbers    the same as arrays for a compiled program; changing them does not recompile
        | guided(network, text, null_text, numbers, schedule, kind)
     Predict    what a sampler sees
 """
@@ -25,7 +25,7 @@ Predict = Callable[[jax.Array, jax.Array], Denoised]
 
 
 class Numbers(NamedTuple):
-    """Guidance as a compiled program takes it. What is None is not in the program; the rest may be traced."""
+    """Guidance as input of a compiled program. None is left out of the program; the rest may be traced."""
 
     scale: Any
     """float32: a scalar, or [T], one for each timestep. None: only the conditional half runs."""
@@ -37,26 +37,26 @@ class Numbers(NamedTuple):
 
 @dataclass(frozen=True)
 class Guidance:
-    """How strongly pictures follow their prompts, and what is done against the harm of a large scale.
+    """How strongly images follow their prompts, and remedies for the artefacts of a large scale.
 
     At each timestep t: p = p_null + scale(t) * (p_text - p_null), then `rescale`, then `dynamic_threshold`. p is the
-    network's prediction: epsilon, v and x0 are linear in each other, so that guidance of one is guidance of all.
-    Ranges are checked where people give them (`sampling_params`).
+    network's prediction: epsilon, v and x0 are linear in each other, so guidance of one is guidance of all.
+    Ranges are checked where users set them (`sampling_params`).
     """
 
     scale: float = 2.1
     """1 is the plain conditional model, and costs half; larger follows the prompt more closely."""
     interval: tuple[int, ...] | None = None
-    """(low, high): guidance only for timesteps low <= t < high, and scale 1 elsewhere; None is everywhere. Little is
-    gained from guidance at the noisiest timesteps, and variety lost (https://arxiv.org/abs/2404.07724)."""
+    """(low, high): guidance only for timesteps low <= t < high, and scale 1 elsewhere; None is everywhere. At the
+    noisiest timesteps guidance gains little and loses diversity (https://arxiv.org/abs/2404.07724)."""
     rescale: float = 0.0
-    """phi in [0, 1]: how much of the growth in contrast is taken back; 0 is off, 0.7 is usual.
+    """phi in [0, 1]: the share of the added contrast that is removed; 0 is off, 0.7 is usual.
     (https://arxiv.org/abs/2305.08891, section 3.4: the guided prediction of v is brought to the standard deviation
     of the conditional one, sample by sample, and phi mixes the two.)"""
     dynamic_threshold: float = 0.0
     """Percentile, in (0, 100]: the estimated x0 of a sample is clipped at this percentile of its absolute values, and
-    divided by it where it is above 1; 0 is off, 99.5 is usual. (Imagen, https://arxiv.org/abs/2205.11487, section 2.3.)
-    Meant for pixels in [-1, 1]: unit-variance latents often pass 1 rightly, and lose contrast."""
+    divided by it if it is above 1; 0 is off, 99.5 is usual. (Imagen, https://arxiv.org/abs/2205.11487, section 2.3.)
+    Meant for pixels in [-1, 1]: valid unit-variance latents often exceed 1, and lose contrast."""
     stage_scales: tuple[float, ...] = ()
     """A scale for each stage, stage 0 (the least noisy) first, in place of `scale`; () is the same in all."""
 
@@ -71,9 +71,9 @@ class Guidance:
             )
 
     def numbers(self, stages: Stages) -> Numbers:
-        """For programs over the timesteps of `stages`; guidance that does nothing is left out.
+        """For programs over the timesteps of `stages`; guidance without effect is left out.
 
-        Raises ValueError where the stages are not as many as the scales, or the interval does not fit.
+        Raises ValueError if the numbers of stages and scales differ, or the interval does not fit.
         """
         total = stages.num_timesteps
         if self.stage_scales and len(self.stage_scales) != stages.n:
@@ -110,7 +110,7 @@ def guided(
     schedule: Schedule,
     kind: Kind = "epsilon",
 ) -> Predict:
-    """What a sampler sees of a network whose prediction is `p_null + scale * (p_text - p_null)`, from one call on [2B].
+    """A sampler's `predict` for the guided prediction `p_null + scale * (p_text - p_null)`, from one call on [2B].
 
     Args:
       network: network(x [B', ...], t int32 [B'], text) -> its prediction of `kind`, [B', ...].
@@ -119,7 +119,7 @@ def guided(
         [1, ...] and are then shared by the batch.
       guidance: `Numbers`; or the scale alone: a Python number, a scalar array (traced or not) or [B]. The Python number
         1 means "no guidance": only the conditional half runs.
-      schedule: that of the training.
+      schedule: that of training.
 
     Returns:
       predict(x [B, ...], t scalar or [B]) -> (x0, epsilon), float32 [B, ...].
@@ -157,7 +157,7 @@ def guided(
 
 
 def _rescaled(v: jax.Array, aim: jax.Array, phi: jax.Array) -> jax.Array:
-    """v with the share phi of its way to the standard deviation of `aim`, sample by sample."""
+    """v moved by the share phi towards the standard deviation of `aim`, sample by sample."""
     axes = tuple(range(1, v.ndim))
     deviation, wanted = (jnp.std(one, axis=axes, keepdims=True) for one in (v, aim))
     return v * (phi * wanted / jnp.where(deviation > 0, deviation, 1.0) + (1 - phi))

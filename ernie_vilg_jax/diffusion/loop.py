@@ -1,4 +1,4 @@
-"""The sampling loop over experts: one program, which changes expert where the timesteps change stage.
+"""The sampling loop over experts: one program, which switches experts where the timesteps change stage.
 
     scan over stages, noisiest first                       carry = sampler state (latents, history)
     +------------------------------------------------------------------------------------+
@@ -12,9 +12,9 @@
     |  +---------------------------+    +---------------------------+     +-----------+  |
     +------------------------------------------------------------------------------------+
 
-The switch stands outside the loop over steps, and chooses parameters, not networks: inside it would copy a whole expert
+The switch is outside the loop over steps, and selects parameters, not networks: inside, it would copy a whole expert
 every step, and a switch over ten networks compiles ten of them. Here the network is compiled once, and each image needs
-at most n - 1 changes of expert.
+at most n - 1 switches of experts.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,8 +47,8 @@ def sample(
     Args:
       experts: n pytrees of parameters with equal structure, shapes and dtypes; expert i is in charge of stage i.
       apply: the network, with guidance and text already in it.
-      stages: the cut of the timesteps into n stages.
-      sampler: its timesteps decide how many steps each stage holds; a stage with none costs nothing.
+      stages: the division of the timesteps into n stages.
+      sampler: its timesteps decide how many steps each stage has; a stage without steps costs nothing.
       latents: [B, ...] unit-variance noise.
       key: randomness of the steps (deterministic samplers need none), for the batch or [B]; fold_in(key, i) for step i.
 
@@ -97,8 +97,8 @@ def run_stage(
 ) -> Any:
     """Steps first..end - 1 of `sampler` with one expert: carry to carry.
 
-    The part of `sample` between two changes of expert; its bounds may be traced, so that one compiled program serves
-    all stages where the experts are not in memory together.
+    The part of `sample` between two switches of experts. Its bounds may be traced, so that one compiled program serves
+    all stages if the experts are not in memory together.
     """
 
     def body(i: jax.Array, carry: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The training loss: squared error of the prediction, weighted where knowledge says that it matters.
+"""The training loss: squared error of the prediction, with higher weights in salient regions.
 
 ERNIE-ViLG 2.0, visual knowledge, https://arxiv.org/abs/2210.15257: the denoising loss inside the boxes of
 salient objects is multiplied by (1 + w_l), w_l = 0.1.
@@ -25,7 +25,7 @@ def loss_per_sample(
       prediction: [B, h, w, C] of any float dtype.
       target: [B, h, w, C].
       loss_weight: [B, h, w] weight of each position, 1 where nothing is salient; None means 1 everywhere. The mean is
-        over all positions and is not divided by the weights' sum, so salient objects raise the loss of their sample.
+        over all positions, not divided by the sum of weights, so salient objects raise the loss of their sample.
       weight_on: 'error' multiplies the squared error (the default); 'residual' multiplies prediction - target
         before squaring, so that the weight counts twice.
 
@@ -46,10 +46,10 @@ def loss_per_sample(
 
 
 def min_snr_weights(schedule: Schedule, gamma: float, kind: Kind) -> np.ndarray:
-    """[T] float64: what the squared error of a prediction of `kind` is multiplied by at each timestep.
+    """[T] float64: the weight of the squared error of a prediction of `kind` at each timestep.
 
-    Min-SNR (https://arxiv.org/abs/2303.09556): the squared error of x0 weighs min(SNR, gamma), SNR = alpha^2 / sigma^2.
-    Errors of epsilon are SNR times as large (squared), those of v SNR + 1 times.
+    Min-SNR (https://arxiv.org/abs/2303.09556): the squared error of x0 has weight min(SNR, gamma),
+    SNR = alpha^2 / sigma^2. Squared errors of epsilon are SNR times as large, those of v SNR + 1 times.
     """
     snr = np.exp(schedule.log_snr)
     return np.minimum(snr, gamma) / {"x0": np.ones_like(snr), "epsilon": snr, "v": snr + 1}[kind]

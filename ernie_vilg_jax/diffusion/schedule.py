@@ -1,4 +1,4 @@
-"""Noise schedules: how much signal and noise a sample holds at each training timestep.
+"""Noise schedules: the amounts of signal and noise of a sample at each training timestep.
 
 A sample at timestep t in [0, T) is `x_t = alpha_t * x_0 + sigma_t * noise` with `alpha^2 + sigma^2 = 1`
 (variance preserving). Timestep -1 means "clean": alpha = 1, sigma = 0. Samplers need it as the end of their last step.
@@ -7,8 +7,8 @@ The paper trains with T = 1000, linear betas and epsilon prediction (ERNIE-ViLG 
 it does not print the end points of the betas. 1e-4..2e-2 are those of DDPM (https://arxiv.org/abs/2006.11239);
 'scaled_linear' 0.00085..0.012 is latent diffusion's (https://arxiv.org/abs/2112.10752).
 
-The last timestep may hold no signal at all (`zero_terminal_snr`, https://arxiv.org/abs/2305.08891). Nothing here but
-`to_x0` of an epsilon divides by alpha.
+The last timestep may have no signal at all (`zero_terminal_snr`, https://arxiv.org/abs/2305.08891). Only `to_x0` of an
+epsilon divides by alpha.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ Kind = Literal["epsilon", "x0", "v"]
 
 
 class Denoised(NamedTuple):
-    """What a prediction says of x = alpha * x0 + sigma * epsilon; both float32 of the shape of x [B, ...]."""
+    """Both parts of x = alpha * x0 + sigma * epsilon by a prediction; both float32 of the shape of x [B, ...]."""
 
     x0: jax.Array
     epsilon: jax.Array
@@ -33,7 +33,7 @@ class Denoised(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """A variance-preserving schedule, kept in float64 on the host; arithmetic on samples is float32.
+    """A variance-preserving schedule, in float64 NumPy tables; arithmetic on samples is float32.
 
     In all methods below `t` is int, a scalar or [B], and broadcasts over the other dimensions of `x` [B, ...].
     """
@@ -56,7 +56,7 @@ class Schedule:
 
     @cached_property
     def alphas_cumprod(self) -> np.ndarray:
-        """[T] float64: product of (1 - beta) up to and with t, the share of the signal's variance left at t."""
+        """[T] float64: product of (1 - beta) up to and with t, the remaining share of the signal's variance at t."""
         return np.cumprod(1.0 - self.betas)
 
     @cached_property
@@ -92,13 +92,13 @@ class Schedule:
         return alphas[t + 1].reshape(shape), sigmas[t + 1].reshape(shape)
 
     def add_noise(self, x0: jax.Array, noise: jax.Array, t: jax.typing.ArrayLike) -> jax.Array:
-        """The forward process in one jump: `alpha_t * x0 + sigma_t * noise`, float32 of the shape of x0 [B, ...]."""
+        """The forward process in closed form: `alpha_t * x0 + sigma_t * noise`, float32 of the shape of x0 [B, ...]."""
         x0, noise = _f32(x0), _f32(noise)
         alpha, sigma = self.alpha_sigma(t, x0.ndim)
         return alpha * x0 + sigma * noise
 
     def target(self, x0: jax.Array, noise: jax.Array, t: jax.typing.ArrayLike, kind: Kind = "epsilon") -> jax.Array:
-        """What a network that predicts `kind` should say for `add_noise(x0, noise, t)`, float32 [B, ...]."""
+        """The target of a network that predicts `kind`, for `add_noise(x0, noise, t)`, float32 [B, ...]."""
         _check_kind(kind)
         x0, noise = _f32(x0), _f32(noise)
         if kind == "epsilon":
@@ -111,7 +111,7 @@ class Schedule:
     def to_x0(self, x: jax.Array, prediction: jax.Array, t: jax.typing.ArrayLike, kind: Kind = "epsilon") -> jax.Array:
         """The clean sample that a prediction of `kind` implies for x at timestep t, float32 [B, ...].
 
-        The noise says nothing of it where alpha is 0: kind 'epsilon' is not for such schedules.
+        If alpha is 0, the noise does not determine it: kind 'epsilon' is invalid for such schedules.
         """
         _check_kind(kind)
         x, prediction = _f32(x), _f32(prediction)
@@ -141,7 +141,7 @@ class Schedule:
     def denoised(
         self, x: jax.Array, prediction: jax.Array, t: jax.typing.ArrayLike, kind: Kind = "epsilon"
     ) -> Denoised:
-        """Both parts of x at timestep t, as a prediction of `kind` has them."""
+        """Both parts of x at timestep t that a prediction of `kind` implies."""
         return Denoised(self.to_x0(x, prediction, t, kind), self.to_epsilon(x, prediction, t, kind))
 
     def to_v(self, x: jax.Array, prediction: jax.Array, t: jax.typing.ArrayLike, kind: Kind = "epsilon") -> jax.Array:
@@ -159,8 +159,8 @@ def make_schedule(
     """The schedule with betas from `beta_start` at t = 0 to `beta_end` at t = num_timesteps - 1.
 
     'linear' spaces the betas evenly, 'scaled_linear' their square roots. With `zero_terminal_snr` the amplitudes of the
-    signal are then shifted to 0 at the last timestep, and scaled so that the first is as it was
-    (https://arxiv.org/abs/2305.08891, algorithm 1): training sees pure noise, which is what sampling starts from.
+    signal are then shifted to 0 at the last timestep, and scaled so that the first is unchanged
+    (https://arxiv.org/abs/2305.08891, algorithm 1): training then sees the pure noise that sampling starts from.
     """
     if num_timesteps < 1:
         raise ValueError(f"num_timesteps must be at least 1, but is {num_timesteps}.")

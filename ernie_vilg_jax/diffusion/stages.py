@@ -1,14 +1,14 @@
-"""Which denoising expert is in charge of which timestep: the router of the mixture of denoising experts.
+"""The router of the mixture of denoising experts: maps each timestep to the expert in charge of it.
 
-The T timesteps are cut into n consecutive stages (ERNIE-ViLG 2.0, https://arxiv.org/abs/2210.15257), and stage i
+The T timesteps are divided into n consecutive stages (ERNIE-ViLG 2.0, https://arxiv.org/abs/2210.15257), and stage i
 belongs to expert i. Stage 0 holds t = 0, the least noisy; sampling starts in stage n - 1.
 
     t        0 ......... b1 ......... b2   ...   b(n-1) ....... T-1
              |  stage 0  |  stage 1   |    ...   |  stage n-1   |
     noise    least                                         most
 
-Units are training timesteps in [0, T), always. Everything that asks "which expert?" (trainer, sampler, evaluation)
-asks a `Stages`.
+Units are always training timesteps in [0, T). Trainer, sampler and evaluation all find the expert of a timestep with
+a `Stages`.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from ernie_vilg_jax.diffusion.schedule import Schedule
 
 @dataclass(frozen=True)
 class Stages:
-    """A cut of [0, num_timesteps) into n non-empty consecutive stages. Hashable: may be a static argument of jit."""
+    """[0, num_timesteps) divided into n non-empty consecutive stages. Hashable: may be a static argument of jit."""
 
     boundaries: tuple[int, ...]
     """First timestep of each stage after stage 0, ascending: n - 1 numbers."""
@@ -52,7 +52,7 @@ class Stages:
 
     @property
     def n(self) -> int:
-        """The number of stages, and so of experts."""
+        """The number of stages, which is that of experts."""
         return len(self.boundaries) + 1
 
     @property
@@ -72,7 +72,7 @@ class Stages:
     @overload
     def stage_of(self, t: jax.Array) -> jax.Array: ...
     def stage_of(self, t: Any) -> Any:
-        """The stage in charge of timestep t in [0, T): how many boundaries are <= t.
+        """The stage of timestep t in [0, T): the number of boundaries <= t.
 
         A Python int gives an int, a numpy array int32 of its shape; a jax array, traced or not, int32 of its shape.
         """
@@ -104,11 +104,11 @@ class Stages:
 
 
 def make_stages(spec: str | Sequence[int], n: int, schedule: Schedule) -> Stages:
-    """Cuts the timesteps of `schedule` into n stages.
+    """Divides the timesteps of `schedule` into n stages.
 
     spec 'uniform' is the paper's: the stage of t is t * n // T. 'log_snr' gives each stage an equal span of log-SNR;
-    its boundaries are the first timesteps at or below the n - 1 inner cuts between log_snr[0] and log_snr[T - 1], or
-    the last of them that is finite.
+    its boundaries are the first timesteps at or below the n - 1 inner cuts between log_snr[0] and the last finite
+    log_snr.
     A sequence of n - 1 ascending timesteps is taken as the boundaries.
     """
     num_timesteps = schedule.num_timesteps

@@ -1,14 +1,14 @@
-"""Prompts to pictures: what the API, the command line, the notebooks and the web page all call.
+"""Prompts to images: the library behind the API, the command line, the notebooks and the web page.
 
 pipe = ernie_vilg_jax.load()                      # the demo checkpoint that comes with the package
 images = pipe(["一只猫", "a slice of pizza"], seed=1)
 
 pipeline          Pipeline: text to image, image to image, inpainting
-from_checkpoint   checkpoint -> Pipeline, and what a checkpoint for sampling holds
-request           what a user asks for, checked, with the config's defaults
-runner            compiled programs, and saying when one is compiled
+from_checkpoint   checkpoint -> Pipeline, and the export of a checkpoint for sampling
+request           a user's request, checked, with the config's defaults
+runner            compiled programs, and log lines when one is compiled
 translate         prompts in other languages
-attention_maps    where the model looks for a word
+attention_maps    attention maps of a word
 """
 
 from ernie_vilg_jax.pipeline.attention_maps import AttentionMaps

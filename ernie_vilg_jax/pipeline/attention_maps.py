@@ -1,4 +1,4 @@
-"""Where the model looks for a word: attention of the picture's positions to the word's tokens, step by step."""
+"""Attention maps: the attention of the image's positions to a word's tokens, step by step."""
 
 import re
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ from ernie_vilg_jax.models.text_encoder import Text
 
 @dataclass(frozen=True)
 class AttentionMaps:
-    """What `Pipeline.attention_maps` saw while one picture was made."""
+    """The attention recorded by `Pipeline.attention_maps` while one image was made."""
 
     word: str
     tokens: tuple[int, ...]
-    """Places of the word's tokens in the prompt as the model reads it."""
+    """Indices of the word's tokens in the tokenised prompt."""
     image: Image.Image
-    """The picture that was made."""
+    """The image."""
     timesteps: np.ndarray
-    """[S] int32: where each step began."""
+    """[S] int32: the timestep at which each step began."""
     stages: np.ndarray
     """[S] int32: the stage, and so the expert, of each step."""
     maps: np.ndarray
@@ -33,14 +33,14 @@ class AttentionMaps:
     the mean over attention blocks and heads."""
 
     def mean(self, stage: int | None = None) -> np.ndarray:
-        """[h, w]: the mean over all steps, or over those of one stage. ValueError where the stage has no step."""
+        """[h, w]: the mean over all steps, or over those of one stage. ValueError if the stage has no step."""
         chosen = self.maps if stage is None else self.maps[self.stages == stage]
         if not len(chosen):
             raise ValueError(f"no step was in stage {stage}; there were steps in {sorted(set(self.stages.tolist()))}")
         return chosen.mean(axis=0)
 
     def overlay(self, stage: int | None = None) -> Image.Image:
-        """The picture, dark where the word gets least attention and as it is where it gets most."""
+        """The image, dark where the word gets least attention and unchanged where it gets most."""
         shown = self.mean(stage)
         contrast = shown.max() - shown.min()
         light = Image.fromarray(np.asarray(255 * (shown - shown.min()) / (contrast or 1), np.uint8))
@@ -49,14 +49,14 @@ class AttentionMaps:
 
 
 def tokens_of(tokenizer: Tokenizer, prompt: str, word: str) -> tuple[int, ...]:
-    """Places, in the prompt as the model reads it, of the tokens that stand for `word`, wherever it occurs.
+    """Indices in the tokenised prompt of the tokens of `word`, at all its occurrences.
 
-    Raises UserError where the prompt does not hold the word, or is cut before it.
+    Raises UserError if the prompt does not contain the word, or is cut before it.
     """
     if not isinstance(word, str) or not word.strip():
         raise UserError(f"word={word!r} must be a word of the prompt {prompt!r}")
     wanted = re.escape(word.strip())
-    # Whole words first: "a" is not meant to be that in "square".
+    # Whole words first: "a" should not match inside "square".
     patterns = rf"(?<![a-z0-9]){wanted}(?![a-z0-9])", wanted
     whole, anywhere = ([match.span() for match in re.finditer(one, prompt, re.IGNORECASE)] for one in patterns)
     found = whole or anywhere
@@ -77,9 +77,9 @@ def tokens_of(tokenizer: Tokenizer, prompt: str, word: str) -> tuple[int, ...]:
 
 
 def look(model: Model, unet: Params, x: jax.Array, t: jax.Array, text: Text) -> jax.Array:
-    """[B, h, w, L] fp32: what each position of x looks at in the text, the mean over attention blocks and heads.
+    """[B, h, w, L] fp32: attention of each position of x to the text, the mean over attention blocks and heads.
 
-    One more answer of the network, to the prompt alone: guidance does not blur it.
+    One more call of the network, for the prompt alone, so that guidance does not blur it.
     """
     inputs = {"params": unet}, x, t, *text
     _, seen = model.unet.apply(*inputs, mutable=["intermediates"])
@@ -89,5 +89,5 @@ def look(model: Model, unet: Params, x: jax.Array, t: jax.Array, text: Text) -> 
 
 
 def stack(maps: Sequence[jax.Array], tokens: tuple[int, ...]) -> np.ndarray:
-    """[S, h, w]: the share of the tokens, of `look`'s answers [1, h, w, L] at each step."""
+    """[S, h, w]: the share of the tokens in the results of `look` [1, h, w, L] at each step."""
     return np.stack([np.asarray(one[0][..., list(tokens)].sum(-1), np.float32) for one in maps])

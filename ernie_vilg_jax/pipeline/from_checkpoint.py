@@ -1,4 +1,4 @@
-"""From a checkpoint to a Pipeline, and from a run to a checkpoint that holds no more than sampling needs."""
+"""Loads a checkpoint as a Pipeline, and exports a run to a checkpoint with only the arrays that sampling needs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -35,10 +35,10 @@ def load(
 
     Args:
       mode: where the experts are while sampling: "resident", "streamed" or "pipelined" (docs/sampling.md).
-      mesh: sizes of mesh axes, such as {"expert": 4}; `data` takes the devices that are left. One device without it.
+      mesh: sizes of mesh axes, such as {"expert": 4}; `data` takes the remaining devices. None is one device.
 
-    Raises UserError when there is no checkpoint, when it is damaged or of another version, or when the mode does not
-    fit the mesh.
+    Raises UserError if there is no checkpoint, if it is damaged or of another version, or if the mode does not fit the
+    mesh.
     """
     if path is None and not DEMO.is_dir():
         raise UserError(f"the demo checkpoint is missing from {DEMO}; name one with --checkpoint=")
@@ -72,24 +72,24 @@ def _mesh(sizes: Mapping[str, int]) -> Mesh:
     try:
         return make_mesh(sizes if -1 in sizes.values() else {"data": -1, **sizes})
     except UserError as error:
-        # Here the mesh is not the config's, which is that of the training.
+        # Not the config's mesh, which is that of training.
         raise UserError(str(error).replace("--config.mesh", "--mesh")) from error
 
 
 def _read_params(
     path: epath.Path, model: Model, names: Sequence[str], dtype: jnp.dtype, mode: str, mesh: Mesh | None
 ) -> ModelParams:
-    """The parameters as `mode` wants them: on the devices, as functions that read them, or as a bank."""
+    """The parameters as `mode` takes them: on the devices, as functions that read them, or as a bank."""
     shapes = _shapes(model, names, dtype)
 
     def read(name: str, place: Callable[[Any], Any]) -> Params:
         tree = checkpointing.read_items(path, {name: place(shapes[name])})[name]
         return tree.get("ema", tree)
 
-    # Straight to where it is used: neither a host's memory nor another device need hold it first.
+    # Straight to the devices that use it: neither host memory nor another device needs to hold it first.
     at_work = lambda tree: rules.placed(tree, working(tree, mesh))  # noqa: E731
     if mode == "streamed":
-        # Cut over a mesh the experts stay in its memory; else they come from disk at each call.
+        # With a mesh, the experts stay in its memory, sharded; otherwise they are read from disk at each call.
         if mesh is not None and mesh.shape["fsdp"] > 1:
             source: Any = partial(read, place=lambda tree: rules.placed(tree, rules.shardings(tree, mesh)))
         else:
@@ -97,7 +97,7 @@ def _read_params(
         return ModelParams(source("autoencoder"), source("text_encoder"), tuple(source(name) for name in names))
     if mode == "pipelined":
         assert mesh is not None
-        # As numpy: a device has room for its own experts only.
+        # As numpy: a device only has room for its own experts.
         experts: Any = stack_experts([partial(read, name, _in_numpy) for name in names], mesh)
     else:
         experts = tuple(read(name, at_work) for name in names)
@@ -105,7 +105,7 @@ def _read_params(
 
 
 def _shapes(model: Model, names: Sequence[str], dtype: Any) -> dict[str, Any]:
-    """What sampling reads of a checkpoint: abstract items, all but the autoencoder in `dtype`."""
+    """The items that sampling reads from a checkpoint: abstract, all but the autoencoder in `dtype`."""
     key = jax.random.key(0)
     averages = lambda tree: {"ema": jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), tree)}  # noqa: E731
     unet, text_encoder = (averages(jax.eval_shape(init, key)) for init in (model.init_unet, model.init_text_encoder))
@@ -113,22 +113,22 @@ def _shapes(model: Model, names: Sequence[str], dtype: Any) -> dict[str, Any]:
 
 
 def _in_numpy(tree: Any) -> Any:
-    """Says to `read_items` that arrays shall be in the host's memory."""
+    """Tells `read_items` to return numpy arrays."""
     return jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), tree)
 
 
 def export(
     path: str | Path, output: str | Path, *, prompts: Sequence[str] | None = None, overwrite: bool = False
 ) -> int:
-    """Writes what sampling needs of a checkpoint or run to `output`, in bf16; returns its size in bytes.
+    """Writes the part of a checkpoint or run that sampling needs to `output`, in bf16; returns its size in bytes.
 
-    It goes through the host's memory, which must hold all of it; no device does.
-    `prompts` are the examples that `sample` shows when it is given none.
+    All of it must fit in host memory; devices are not used.
+    `prompts` are the examples that `sample` uses without `--prompt`.
     """
     target = components.free(output, path, overwrite)
     found = checkpointing.find(path)
     metadata = checkpointing.read_metadata(found)
-    # Folders of the machine that trained it mean nothing elsewhere.
+    # Paths of the training machine mean nothing elsewhere.
     metadata["config"]["data"]["path"] = metadata["config"]["tokenizer"]["path"] = ""
     for field in ("init_from", "autoencoder_from", "text_encoder_from", "unet_from"):
         metadata["config"]["phases"]["base"][field] = ""

@@ -1,4 +1,4 @@
-"""A trained model, ready to be asked: text to image, image to image, inpainting."""
+"""A trained model, ready to use: text to image, image to image, inpainting."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -25,40 +25,40 @@ from ernie_vilg_jax.pipeline.runner import NOTHING, Decode, Given, Runner
 from ernie_vilg_jax.sampling.inputs import Step
 
 BATCH_SIZES = (1, 2, 4, 8, 16)
-"""Batches are filled up to one of these, so that few programs are ever compiled."""
+"""Batches are padded to one of these, so that few programs are compiled."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a call is, after each step."""
+    """The progress of a call, after each step."""
 
     step: int
     """Steps done: 1, 2, ... `steps`."""
     steps: int
-    """Of the whole call. More pictures than fit a batch are made one batch after the other, each with all its steps."""
+    """Of the whole call. More images than fit a batch are made one batch after the other, each with all its steps."""
     timestep: int
-    """At which the step began, in [0, T)."""
+    """The timestep at which the step began, in [0, T)."""
     stage: int
     """The stage of that timestep, and so the expert that did the step."""
     decode: Callable[[], list[Image.Image]]
 
     def images(self) -> list[Image.Image]:
-        """What the model takes the pictures in work to be, at this step. Decoded at each call, and only then."""
+        """The model's estimate of the clean images at this step. Decoded at each call, and only then."""
         return self.decode()
 
 
 OnStep = Callable[[Progress], None]
-"""Called on the host after each step, in order. What it raises ends the call."""
+"""Called in Python after each step, in order. An exception in it ends the call."""
 
 
 class Pipeline:
-    """A trained model, ready to be asked.
+    """A trained model, ready to use.
 
-    Programs are compiled once for each number of pictures (filled up to one of `BATCH_SIZES`), sampler, grid and number
-    of steps left by `strength`, and for each way to ask (with or without guidance, its `rescale` and so on, a picture,
-    a mask, one negative prompt or many, `on_step`). Prompts, seeds and the numbers of guidance compile nothing.
+    Programs are compiled once for each number of images (padded to one of `BATCH_SIZES`), sampler, grid and number of
+    steps left by `strength`, and for each combination of options (with or without guidance, its `rescale` and so on, an
+    image, a mask, one negative prompt or many, `on_step`). Other prompts, seeds and guidance values do not recompile.
     """
 
     def __init__(
@@ -82,22 +82,23 @@ class Pipeline:
 
     @cached_property
     def runner(self) -> Runner:
-        """What runs the model; made when first asked."""
+        """The runner of the model; made at its first use."""
         return Runner(self.model, self.stages, self.params, self.mode, self.mesh)
 
     def __call__(
         self, prompts: str | Sequence[str], *, on_step: OnStep | None = None, **options: Any
     ) -> list[Image.Image]:
-        """Pictures of the prompts: `num_images` of the first, then of the second, and so on.
+        """Images of the prompts: `num_images` of the first, then of the second, and so on.
 
         Args:
           prompts: Chinese or English. Longer ones than the tokenizer's limit are cut, with a warning that says where.
-          on_step: called with a `Progress` after each step; not in the pipelined mode, where no step is everybody's.
+          on_step: called with a `Progress` after each step; not in the pipelined mode, where groups are at different
+            steps.
           options: fields of `SamplingParams`, such as num_images, seed, steps or guidance_scale; those that are left
             out, or None, are the checkpoint's.
 
         Returns:
-          PIL images, RGB; `image.info` says how each was made.
+          PIL images, RGB; `image.info` has the settings of each.
 
         Raises UserError for an empty prompt or a number out of range.
         """
@@ -112,12 +113,12 @@ class Pipeline:
         on_step: OnStep | None = None,
         **options: Any,
     ) -> list[Image.Image]:
-        """Pictures of the prompts that begin with `image`, noised to the start of the last `strength` of the steps.
+        """Images of the prompts that begin with `image`, noised to the start of the last `strength` of the steps.
 
         Args:
-          image: of any mode and size; its central square is taken, at the model's size (`Pipeline.square`).
-          strength: above 0, which leaves the picture nearly as it is, up to 1, which leaves nothing of it. Rounded to
-            whole steps; each number of steps is a program of its own.
+          image: any mode and size; cropped to its central square and resized to the model's size (`Pipeline.square`).
+          strength: above 0, which hardly changes the image, up to 1, which keeps nothing of it. Rounded to whole
+            steps; each number of steps is its own program.
           The rest is as in `__call__`.
         """
         request = self._request(prompts, options, strength)
@@ -135,12 +136,12 @@ class Pipeline:
         on_step: OnStep | None = None,
         **options: Any,
     ) -> list[Image.Image]:
-        """`image` with what is white in the mask painted anew, to match the prompts and the rest.
+        """`image` with the white area of the mask repainted, to match the prompts and the rest.
 
         Args:
-          image: as in `image_to_image`. mask: of the same size; pixels that are black keep their value exactly, and
-            the edge is softened towards the white.
-          strength: below 1, what is painted anew begins with what was there.
+          image: as in `image_to_image`. mask: of the same size; black pixels keep their value exactly, and the edge is
+            softened towards the white.
+          strength: below 1, the repainted area begins with the image.
           The rest is as in `__call__`.
         """
         request = self._request(prompts, options, strength)
@@ -155,9 +156,9 @@ class Pipeline:
         return pasted
 
     def attention_maps(self, prompt: str, word: str, *, on_step: OnStep | None = None, **options: Any) -> AttentionMaps:
-        """Makes one picture of the prompt and notes at each step how much each position looks at `word`.
+        """Makes one image of the prompt and records each position's attention to `word` at each step.
 
-        The word must occur in the prompt; `options` are as in `__call__`, for one picture. Takes half as long again.
+        The word must occur in the prompt; `options` are as in `__call__`, for one image. Takes 1.5 times as long.
         """
         if not isinstance(prompt, str):
             raise UserError(f"attention maps are of one prompt, a string, but it is a {type(prompt).__name__}")
@@ -172,7 +173,7 @@ class Pipeline:
         return AttentionMaps(word, tokens, image, timesteps, stages, maps)
 
     def square(self, image: Image.Image) -> Image.Image:
-        """What the model sees of a picture: its central square, RGB, at the model's size."""
+        """An image as the model sees it: its central square, RGB, at the model's size."""
         return images.square(image, self.model.image_size)
 
     def _request(self, prompts: str | Sequence[str], options: dict[str, Any], strength: float = 1.0) -> Request:
@@ -191,7 +192,7 @@ class Pipeline:
         on_step: OnStep | None = None,
         steps: list[Step] | None = None,
     ) -> list[Image.Image]:
-        """The pictures of a request; `steps` gets every step, with what the experts look at."""
+        """The images of a request; `steps` gets every step, with the attention of the experts."""
         watched = on_step is not None or steps is not None
         if watched and self.mode == "pipelined":
             raise UserError(
@@ -220,7 +221,7 @@ class Pipeline:
         return finished
 
     def _cut(self, total: int) -> Iterator[np.ndarray]:
-        """The numbers [M, b] of the pictures that go into one call of a program; those from `total` on are fillers."""
+        """The numbers [M, b] of the images of one call of a program; those from `total` on are padding."""
         fitting = lambda count: next((size for size in BATCH_SIZES if size >= count), BATCH_SIZES[-1])  # noqa: E731
         if self.mode == "resident":
             start = 0
@@ -229,7 +230,7 @@ class Pipeline:
                 yield np.arange(start, start + size)[None]
                 start += size
         else:
-            # All batches at once: an expert is fetched once for all of them, and no group waits for pictures.
+            # All batches at once: an expert is fetched once for all of them, and no group waits for images.
             groups = self.mesh.shape["expert"] if self.mesh is not None else 1
             size = fitting(-(-total // groups))
             yield np.arange(-(-total // size) * size).reshape(-1, size)

@@ -1,4 +1,4 @@
-"""What users ask the pipeline for: checked, and with the config's settings where nothing was said."""
+"""Requests to the pipeline: checked, with the config's settings as defaults."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -14,14 +14,14 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.sampling_params import SamplingParams, make_params
 
 MOST_IMAGES = 1000
-"""Of one call: more are more often a slip than a wish, and their noise and prompts are held at once."""
+"""Images of one call: more are probably a mistake, and their noise and prompts are in memory at once."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Request:
-    """Images to be made."""
+    """Images to make."""
 
     prompts: tuple[str, ...]
     """One for each image."""
@@ -30,16 +30,16 @@ class Request:
     params: SamplingParams
     guidance: Guidance
     strength: float = 1.0
-    """Share of the steps that are taken; 1 is all of them, from pure noise."""
+    """Share of the steps to run; 1 is all of them, from pure noise."""
 
     def sampler(self, schedule: Schedule) -> Sampler:
-        """It has the steps that `strength` leaves."""
+        """The sampler, with the steps that `strength` leaves."""
         params = self.params
         how = {"grid": params.grid, "start": self.strength, **params.of_sampler}
         return make_sampler(params.sampler, schedule, params.steps, **how)
 
     def info(self, number: int) -> dict[str, Any]:
-        """How image `number` was made, for its metadata. What is off is left out."""
+        """The settings of image `number`, for its metadata. Options that are off are left out."""
         told = self.params.told()
         negative = self.negative[number if len(self.negative) > 1 else 0]
         for name in ("num_images", "negative_prompt"):
@@ -61,7 +61,7 @@ def make_request(
     *,
     strength: float = 1.0,
 ) -> Request:
-    """What `prompts` and `options` ask for; `settings` is the section `sample` of a config.
+    """The request of `prompts` and `options`; `settings` is the section `sample` of a config.
 
     Raises UserError naming the argument that is invalid, and TypeError for an option that does not exist.
     """

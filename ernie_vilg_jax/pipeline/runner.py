@@ -1,4 +1,4 @@
-"""Runs requests: holds the parameters and the compiled programs, and says when one is compiled."""
+"""Runs requests: holds the parameters and the compiled programs, and logs when one is compiled."""
 
 import contextlib
 import logging
@@ -23,7 +23,7 @@ from ernie_vilg_jax.sampling.inputs import Step
 from ernie_vilg_jax.sampling.turns import fetched
 
 MOST_PROGRAMS = 32
-"""Of one model: each new number of steps is a program, and a web page may be asked for hundreds."""
+"""Programs of one model: each new number of steps is a program, and a web page may get hundreds."""
 
 log = logging.getLogger(__name__)
 
@@ -35,27 +35,27 @@ OnStep = Callable[[Step, Decode], None]
 
 
 class Given(NamedTuple):
-    """What is given of the pictures; None where nothing is."""
+    """The given images; None without them."""
 
     start: jax.Array | None = None
     """[1, h, w, c]: clean latents that sampling starts from."""
     known: Known | None = None
-    """Latents to be kept."""
+    """Latents to keep."""
 
 
 NOTHING = Given()
 
 
 class ProgramInputs(NamedTuple):
-    """What a program is called with beside the parameters."""
+    """The inputs of a program beside the parameters."""
 
     tokens: np.ndarray
     """[M, b, L]"""
     mask: np.ndarray
     numbers: np.ndarray
-    """[M, b] int: the pictures' numbers, which decide their noise."""
+    """[M, b] int: the images' numbers, which decide their noise."""
     null: Words
-    """[1, L], or [M, b, L]: one for each picture."""
+    """[1, L], or [M, b, L]: one for each image."""
     seed: np.uint32
     guidance: Any
     """`Guidance.numbers`."""
@@ -67,7 +67,7 @@ Run = Callable[[ProgramInputs, OnStep | None], Any]
 
 
 class Runner:
-    """A trained model in one of the modes of `sampling.modes`, with the programs that it was asked for so far."""
+    """A trained model in one of the modes of `sampling.modes`, with the programs compiled so far."""
 
     def __init__(self, model: Model, stages: Stages, params: ModelParams, mode: str, mesh: Mesh | None) -> None:
         self.model = model
@@ -95,10 +95,10 @@ class Runner:
         on_step: OnStep | None = None,
         attention: bool = False,
     ) -> np.ndarray:
-        """Images [M, b, H, W, 3] fp32 in [-1, 1] of the pictures `rows` [M, b]; those past the last are fillers.
+        """Images [M, b, H, W, 3] fp32 in [-1, 1] of the images `rows` [M, b]; those past the last are padding.
 
-        `words` are of all pictures, `negative` of all or of one for all. With `on_step` the steps are run one by one;
-        with `attention` also, each `Step.seen` is then what the expert looks at (`attention.look`).
+        `words` are of all images, `negative` of all or of one for all. With `on_step` the steps are run one by one.
+        With `attention` as well, each `Step.seen` is the attention of the expert (`attention_maps.look`).
         """
         sampler, params = request.sampler(self.model.schedule), request.params
         filled = np.minimum(rows, len(words[0]) - 1)
@@ -110,13 +110,13 @@ class Runner:
         key = how, on_step is not None, attention
         steps, count = len(sampler.timesteps), rows.size
         what = f"{count} picture{'s' * (count > 1)}, {steps} step{'s' * (steps > 1)} of {params.sampler}"
-        # Attention asks the mesh where it will run, while it is traced (sharding/splash_attention.py).
+        # Attention reads the current mesh while it is traced (sharding/splash_attention.py).
         here = contextlib.nullcontext() if self.mesh is None else jax.set_mesh(self.mesh)
         with here, self._announced((key, str(jax.tree.map(np.shape, inputs))), what):
             return self._program(key, sampler)(inputs, on_step)
 
     def _program(self, key: tuple[Any, ...], sampler: Sampler) -> Run:
-        """The program of a key; the one unused for longest is dropped for a new one."""
+        """The program of a key; a new one replaces the least recently used."""
         if key not in self._programs:
             if len(self._programs) == MOST_PROGRAMS:
                 dropped, _ = self._programs.popitem(last=False)
@@ -145,7 +145,7 @@ class Runner:
         return run
 
     def _begin(self, sampler: Sampler, seed: Any, numbers: Any, start: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """What sampling begins with [M, b, h, w, c], and keys [M, b]: by the pictures' numbers, whatever the batch."""
+        """The start of sampling [M, b, h, w, c], and keys [M, b]: by the images' numbers, whatever the batch."""
         keys = jax.vmap(jax.vmap(partial(jax.random.fold_in, jax.random.key(seed))))(numbers)
         noise = jax.vmap(jax.vmap(lambda key: jax.random.normal(key, self.model.latent_shape)))(keys)
         if start is not None:
@@ -158,7 +158,7 @@ class Runner:
 
     @contextlib.contextmanager
     def _announced(self, key: tuple[Any, Any], what: str) -> Iterator[None]:
-        """Logs, where `key` is new, that `what` is being compiled in the block, and afterwards how long it took."""
+        """Logs, if `key` is new, that `what` is being compiled in the block, and afterwards how long it took."""
         if key in self._compiled:
             yield
             return
@@ -175,7 +175,7 @@ _encode = jax.jit(Model.encode_image, static_argnums=0)
 
 @contextlib.contextmanager
 def compile_seconds() -> Iterator[Callable[[], float]]:
-    """Yields a function that says how many seconds jax traced, lowered and compiled in the block."""
+    """Yields a function that returns the seconds that jax traced, lowered and compiled in the block."""
     spans: list[tuple[float, float]] = []
 
     def note(event: str, duration_secs: float, **_: Any) -> None:
@@ -184,7 +184,7 @@ def compile_seconds() -> Iterator[Callable[[], float]]:
 
     def covered() -> float:
         total, reached = 0.0, 0.0
-        for start, end in sorted(spans):  # one may lie within another
+        for start, end in sorted(spans):  # they may be nested
             total, reached = total + max(0.0, end - max(start, reached)), max(reached, end)
         return total
 

@@ -10,7 +10,7 @@ from ernie_vilg_jax.interop import pretrained
 
 
 class HubTranslator:
-    """A sequence-to-sequence model of `transformers` (Marian, M2M100, NLLB, mBART, T5), decoded without chance."""
+    """A sequence-to-sequence model of `transformers` (Marian, M2M100, NLLB, mBART, T5), decoded deterministically."""
 
     def __init__(
         self,
@@ -27,11 +27,11 @@ class HubTranslator:
 
         Args:
           model: folder that `save_pretrained` wrote (model and tokenizer), or owner/name on the hub.
-          prefix: put before each text, for models that are told the language so: ">>cmn_Hans<< " for Marian's
+          prefix: put before each text, for models that take the language there: ">>cmn_Hans<< " for Marian's
             English to Chinese, "translate English to Chinese: " for T5.
-          source, target: language codes, for models that are told so: "en" and "zh" for M2M100, "eng_Latn" and
+          source, target: language codes, for models that take them: "en" and "zh" for M2M100, "eng_Latn" and
             "zho_Hans" for NLLB, "en_XX" and "zh_CN" for mBART.
-          max_tokens: length of text and translation, at most; what is longer is cut.
+          max_tokens: maximum length of text and translation; longer ones are cut.
           beams: hypotheses in beam search; 1 is greedy.
           batch_size: texts at once.
           device: a torch device.
@@ -52,7 +52,7 @@ class HubTranslator:
         if target:
             self._generation["forced_bos_token_id"] = self._code("target", target)
         self._model = self._hub.load_model(AutoModelForSeq2SeqLM)
-        # A model with learned positions has none beyond its last: longer texts are cut, longer output is not begun.
+        # A model with learned positions cannot go beyond its last one, so texts and outputs are limited to it.
         positions = getattr(self._model.config, "max_position_embeddings", None) or max_tokens
         self._max_tokens = min(max_tokens, positions)
         self._generation["max_new_tokens"] = min(max_tokens, max(1, positions - 1))
@@ -70,7 +70,7 @@ class HubTranslator:
     def translate(self, texts: Sequence[str]) -> list[str]:
         """Translations in the order of the texts; blank ones stay as they are."""
         results = list(texts)
-        # Texts of similar length together: the shorter ones of a batch wait for the longest.
+        # Texts of similar length together, because a batch takes as long as its longest text.
         order = sorted((index for index, text in enumerate(texts) if text.strip()), key=lambda k: (len(texts[k]), k))
         for start in range(0, len(order), self._batch_size):
             indices = order[start : start + self._batch_size]

@@ -42,12 +42,12 @@ from ernie_vilg_jax.preparation.sources import Licence, Source, make_source
 from ernie_vilg_jax.preparation.splits import Slot, plan_shards
 
 _SAMPLE = 2000
-"""Captions by which a vocabulary is judged."""
+"""Number of captions for checking a vocabulary."""
 _MANY_UNKNOWN = 0.2
 
 
 def source_settings(config: Any) -> dict[str, Any]:
-    """The settings that decide the records, as plain JSON-able values; kept in the manifest, compared by the loader."""
+    """The settings that affect the records, as plain JSON values; kept in the manifest, compared by the loader."""
     return {
         "sources": [_options(source) for source in make_sources(config)],
         "holdout_fraction": float(config.data.holdout_fraction),
@@ -61,7 +61,7 @@ def _options(source: Any) -> dict[str, Any]:
 
 
 def _defaults(source: Any) -> dict[str, Any]:
-    """The options that a source has where a config names none; the loader compares with them."""
+    """The default options of a source; the loader compares with them."""
     fields = (f for f in dataclasses.fields(source) if f.init and f.default is not dataclasses.MISSING)
     return _options(type(source)(**{f.name: f.default for f in fields}))
 
@@ -84,8 +84,8 @@ def prepare(config: Any, output: str | Path, *, own_data: bool = False) -> dict[
     Args:
       config: see configs/; `data.sources`, `data.holdout_fraction`, `data.num_shards`, `model.image_size`, `tokenizer`.
       output: directory to write.
-      own_data: the sources are not the config's own but were chosen for this directory, so the loader need not find
-        them in the config it trains.
+      own_data: the sources are the user's instead of the config's, so the loader does not compare them with the config
+        of the training.
     """
     directory = local(output, "output")
     if config.data.num_shards < 1:
@@ -150,7 +150,7 @@ def prepare(config: Any, output: str | Path, *, own_data: bool = False) -> dict[
 
 
 def _complete(directory: Path, manifest: Mapping[str, Any], fingerprint: str, config: Any) -> bool:
-    """Whether a finished directory already is what would be written: its tokenizer must not change under a training."""
+    """Whether a finished directory is up to date: its tokenizer must not change during a training."""
     names = [shard["file"] for split in manifest["splits"].values() for shard in split["shards"]]
     return (
         all(_finished(directory, name, fingerprint, manifest) for name in names)
@@ -191,7 +191,7 @@ def _write_shards(
         if (entry := _finished(directory, name, fingerprint, manifest)) is not None:
             entries[name] = entry
             _write_note(directory, name, fingerprint, entry)
-    (directory / MANIFEST).unlink(missing_ok=True)  # from here until the end the directory is not a whole
+    (directory / MANIFEST).unlink(missing_ok=True)  # from here until the end the directory is incomplete
     for stale in [*directory.glob("*.array_record"), *directory.glob(".*.partial")]:
         if stale.name not in entries:
             stale.unlink()
@@ -238,7 +238,7 @@ def _prepare_tokenizer(
 
 
 def _tell_unknown(tokenizer: Tokenizer, captions: Iterable[str], path: str) -> None:
-    """Logs when a vocabulary does not know much of the captions: they were written in another language, or it was."""
+    """Logs if a vocabulary lacks much of the captions: the languages probably differ."""
     ids = [number for text in captions for number in tokenizer.pieces(text)[0]]
     unknown = sum(map(tokenizer.is_unknown, ids))
     if unknown > _MANY_UNKNOWN * len(ids):
@@ -267,7 +267,7 @@ PREVIEW_SIZE = 96
 
 
 def _write_preview(directory: Path, entries: Mapping[str, dict[str, Any]], *, count: int = 64) -> None:
-    """`preview.png`: images from all train shards as the loader cuts them, with a caption of each language."""
+    """`preview.png`: images from all train shards as the loader crops them, with a caption of each language."""
     shards = {name: entry["records"] for name, entry in entries.items() if name.startswith("train-")}
     total, first, chosen = sum(shards.values()), 0, []
     if not total:

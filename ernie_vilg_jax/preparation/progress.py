@@ -1,4 +1,4 @@
-"""What the passes that write shards share: the folder of notes, the count of records, the summary of splits."""
+"""Code shared by the passes that write shards: the folder of notes, the count of records, the summary of splits."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Progress:
         self._start = self._last = time.monotonic()
 
     def kept(self, count: int) -> None:
-        """Records that an earlier run made."""
+        """Counts records of an earlier run."""
         self._done += count
 
     def made(self, count: int = 1) -> None:

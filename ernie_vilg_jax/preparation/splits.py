@@ -1,4 +1,4 @@
-"""Which split, shard and place each record goes to: a function of its id and concept alone, not of chance or time."""
+"""The split, shard and position of each record: a function of its id and concept alone, without randomness."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def _fraction(text: str) -> float:
 
 
 def units(concept: str) -> list[str]:
-    """The split units that a record's concept joins."""
+    """The split units in a record's concept."""
     return concept.split("+")
 
 
 def held_out_units(per_source: Sequence[Sequence[str]], fraction: float) -> set[str]:
-    """The units whose hash falls below `fraction`; of each source with two or more units at least one.
+    """The units whose hash is below `fraction`; at least one of each source with two or more units.
 
-    Hashes are of the unit alone, so a unit keeps its side when data is added.
+    Hashes are of the unit alone, so a unit stays in its split when data is added.
     """
     held: set[str] = set()
     if fraction <= 0:
@@ -43,7 +43,7 @@ def held_out_units(per_source: Sequence[Sequence[str]], fraction: float) -> set[
 
 
 def _held_out_records(ids: Sequence[str], fraction: float) -> set[str]:
-    """Single records, where concepts hold out none or all of them; at least one, and not all."""
+    """Single records, for when concepts would hold out none or all; at least one, and not all."""
     if len(ids) < 2:
         logging.warning("there is one record, so none is held out, and training has nothing to validate with: add some")
         return set()
@@ -60,7 +60,7 @@ def _held_out_records(ids: Sequence[str], fraction: float) -> set[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Slot:
-    """Where one record goes."""
+    """The place of one record."""
 
     source: int
     index: int
@@ -70,7 +70,7 @@ class Slot:
 def plan_shards(sources: Sequence[Source], fraction: float, num_shards: int) -> tuple[dict[str, list[Slot]], set[str]]:
     """File name -> slots in file order (grouped by source, hash order inside), and the held-out units.
 
-    Where that would leave a split empty, as of records of one concept, single records are held out instead.
+    If that would leave a split empty, as for records of one concept, single records are held out instead.
     """
     keys = [source.keys() for source in sources]
     seen: set[str] = set()

@@ -1,4 +1,4 @@
-"""Prompts to images with a bank of experts: the whole way in one program, or in any mode for many batches."""
+"""Prompts to images with a bank of experts: end to end in one program, or in any mode for many batches."""
 
 import contextlib
 from collections.abc import Callable, Iterable
@@ -34,7 +34,7 @@ def guided_prediction(
 ) -> Denoised:
     """`Model.predict` with guidance; `shared` is the null text and the guidance (`guided` has the rules).
 
-    `known` is what the clean latents are known to be, in inpainting.
+    `known` is the known part of the clean latents, in inpainting.
     """
     network = lambda x, t, text: model.prediction(unet, x, t, text)  # noqa: E731
     predict = guided(network, text, *shared, model.schedule, model.prediction_type)
@@ -54,15 +54,15 @@ def generate(
     key: jax.Array,
     known: Known | None = None,
 ) -> jax.Array:
-    """Prompts to images, in one program: read, sample with the expert of each stage, decode.
+    """Prompts to images, in one program: encode, sample with the expert of each stage, decode.
 
     Args:
       params: the parameters; params.experts[i] is in charge of stages' stage i.
       tokens, mask: [B, L] the prompts; null: the same [1, L] of the empty prompt, or [B, L] of negative prompts.
-      noise: [B, h, w, c], what the sampler begins with: unit-variance noise, or a picture's latents with noise.
+      noise: [B, h, w, c], the start of sampling: unit-variance noise, or an image's latents with noise.
       guidance: as `guided` takes it; the Python number 1 means none (and no second half of the batch).
       key: randomness of stochastic samplers, one or [B].
-      known: what of the latents is known, in inpainting.
+      known: the known part of the latents, in inpainting.
 
     Returns:
       [B, H, W, 3] fp32 in [-1, 1].
@@ -82,13 +82,13 @@ _decode = jax.jit(Model.decode, static_argnums=0)
 
 
 class Generator:
-    """`generate` for many batches, in any mode of `sampling.modes`: reads all prompts, samples, decodes.
+    """`generate` for many batches, in any mode of `sampling.modes`: encodes all prompts, samples, decodes.
 
-    In streamed mode the text encoder and the autoencoder are fetched and freed like the experts, so that no more than
-    one of them is on the device beside the latents.
+    In streamed mode the text encoder and the autoencoder are fetched and freed like the experts, so that at most one
+    of them is on the device beside the latents.
 
-    Where it is `watched` (not pipelined), the steps are run one by one: see `sampling.stepwise`. `look(unet, x, t,
-    text)` is then asked before each, and its answers are in `Step.seen`.
+    If it is `watched` (not pipelined), the steps are run one by one: see `sampling.stepwise`. `look(unet, x, t, text)`
+    is then called before each, and its results are in `Step.seen`.
     """
 
     def __init__(
@@ -132,14 +132,14 @@ class Generator:
         """Images [M, b, H, W, 3] fp32 in [-1, 1].
 
         Args:
-          params: params.experts as the mode's executor wants them (`make_executor`); streamed: all are lazy.
+          params: params.experts as the mode's executor takes them (`make_executor`); streamed: all are lazy.
           tokens, mask: [M, b, L] the prompts.
-          null: the same [1, L] of the empty prompt, or [M, b, L] of negative prompts, one for each picture.
-          noise: [M, b, h, w, c], what the sampler begins with; keys: [M] or [M, b].
-          guidance: `Guidance.numbers`, or the scale alone, as an array. New numbers compile nothing; what is None in
-            `Numbers` is not in the program.
-          known: what of the latents is known, of all pictures alike ([1, h, w, ...]), in inpainting.
-          on_step: called on the host after each step, where it is `watched`.
+          null: the same [1, L] of the empty prompt, or [M, b, L] of negative prompts, one for each image.
+          noise: [M, b, h, w, c], the start of sampling; keys: [M] or [M, b].
+          guidance: `Guidance.numbers`, or the scale alone, as an array. New numbers do not recompile; a None in
+            `Numbers` is left out of the program.
+          known: the known part of the latents, the same for all images ([1, h, w, ...]), in inpainting.
+          on_step: called in Python after each step, if it is `watched`.
         """
         negative = null[0].ndim == 3
         if self.mesh is not None:

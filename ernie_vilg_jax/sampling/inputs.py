@@ -1,4 +1,4 @@
-"""What executors are given, and what they are: batches of images to be, and the network that all experts share."""
+"""The executor protocol and its inputs: batches of noise and text, and the network that all experts share."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
@@ -11,20 +11,20 @@ from ernie_vilg_jax.diffusion.schedule import Denoised
 
 Params = Any
 Predict = Callable[[Params, jax.Array, jax.Array, Any, Any], Denoised]
-"""predict(params, x [b, ...], t int32 [b], text, shared) -> (x0, epsilon) [b, ...]: what an expert sees, guided."""
+"""predict(params, x [b, ...], t int32 [b], text, shared) -> (x0, epsilon) [b, ...]: an expert's guided prediction."""
 
 
 class Inputs(NamedTuple):
-    """M batches of b pictures each. Batches are independent: a batch's pictures do not depend on the others."""
+    """M batches of b images each. Batches are independent: a batch's images do not depend on the others."""
 
     latents: jax.Array
     """[M, b, ...] unit-variance noise."""
     text: Any
-    """Pytree of [M, b, ...]: what the network is told of each picture. Goes wherever the picture's latents go."""
+    """Pytree of [M, b, ...]: the network's other inputs for each image. Moves with the image's latents."""
     shared: Any
-    """Pytree: what the network is told of all pictures (features of the empty prompt, guidance scale)."""
+    """Pytree: the network's inputs for all images (features of the empty prompt, guidance scale)."""
     keys: jax.Array
-    """[M] or [M, b] keys: the randomness of the steps, of a batch or of each picture (`samplers.base.fresh_noise`)."""
+    """[M] or [M, b] keys: the randomness of the steps, of a batch or of each image (`samplers.base.fresh_noise`)."""
 
     @property
     def count(self) -> int:
@@ -38,21 +38,21 @@ class Inputs(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A step that has been done."""
+    """A finished step."""
 
     index: int
     timestep: int
     """At which the step began."""
     stage: int
-    """Whose expert did it."""
+    """The stage whose expert was used."""
     x0: list[jax.Array]
     """M batches [b, ...]: the clean latents that the expert's last prediction in the step implies."""
     seen: list[Any]
-    """M times what `look` returned (`stepwise.Stepped`)."""
+    """M results of `look` (`stepwise.Stepped`)."""
 
 
 OnStep = Callable[[Step], None]
-"""Called on the host, in the order of the steps."""
+"""Called in Python, in the order of the steps."""
 
 
 class Executor(Protocol):
@@ -70,12 +70,12 @@ def unwatched(on_step: OnStep | None) -> None:
 
 
 def across(mesh: Mesh, size: int, axes: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The axes over which `size` pictures are cut: those named, or none where they do not divide."""
+    """The axes over which `size` images are sharded: those named, or none if they do not divide."""
     return axes if size % int(np.prod([mesh.shape[axis] for axis in axes])) == 0 else None
 
 
 def place(tree: Any, mesh: Mesh) -> Any:
-    """Puts arrays [M, b, ...] on all devices of `mesh`, cut along b over all axes but `tensor` where that divides."""
+    """Puts arrays [M, b, ...] on all devices of `mesh`, sharded along b over all axes but `tensor` if that divides."""
 
     def one(leaf: Any) -> jax.Array:
         axes = across(mesh, leaf.shape[1], ("expert", "data", "fsdp"))

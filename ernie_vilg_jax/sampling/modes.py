@@ -2,7 +2,7 @@
 
 | mode      | experts                                              | on a chip                               |
 | resident  | all on the device                                    | the bank                                |
-| streamed  | come one after the other, from host, disk or a mesh  | one expert, or two with prefetch        |
+| streamed  | fetched one by one, from host memory, disk or a mesh | one expert, or two with prefetch        |
 | pipelined | stay on their group; batches move from group to group | the bank / groups, and a batch          |
 """
 
@@ -33,18 +33,18 @@ def make_executor(
     look: Callable[..., Any] | None = None,
     watched: bool = False,
 ) -> Executor:
-    """The executor of one of the three modes; where it is `watched`, the one that goes step by step (not pipelined).
+    """The executor of one of the three modes; if it is `watched`, the one that runs step by step (not pipelined).
 
-    Experts, expert i in charge of stage i, are given to it as
+    It takes the experts, expert i in charge of stage i, as
 
-    - resident: n trees of parameters, whole on every device that the batches lie on;
+    - resident: n trees of parameters, replicated on every device of the batches;
     - streamed: n `turns.LazyParams`;
     - pipelined: the bank of `pipelined.stack_experts`.
 
-    `look` is as in `stepwise.Stepped`. Raises UserError where the mode and the mesh do not fit.
+    `look` is as in `stepwise.Stepped`. Raises UserError if the mode and the mesh do not fit.
     """
     check_mode(mode, stages.n, mesh)
-    # What is cut over a mesh is gathered by the chips themselves: nothing to overlap.
+    # Sharded experts are gathered by the chips themselves, so there is nothing to overlap.
     prefetch = mesh is None or mesh.shape["fsdp"] == 1
     if mode == "pipelined":
         assert mesh is not None

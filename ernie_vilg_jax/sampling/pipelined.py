@@ -10,11 +10,11 @@ starts in the noisiest stage, so batches enter at group G - 1 and leave at group
     group 0   .  .  .  0  1  2  3  4      cleanest stage
                                           . idle: 37.5%
 
-What a group holds besides its experts is the batch it works on and its share of the batches that wait or are done:
+Besides its experts, a group holds the batch that it works on and its share of the batches that wait or are done:
 
     a queue of ceil(M / G) slots, each one batch wide on every group
       before tick t   the batch that enters next lies in slot t // G at group G - 1
-      in tick t       the slot moves one group up, and the batch that group 0 has finished takes the place left there
+      in tick t       the slot moves one group up, and the batch that group 0 has finished takes the free place
 """
 
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ def draw(table: np.ndarray) -> str:
 
 
 def places(groups: int, batches: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the queue [groups * slots]: which batch waits there at the start (or IDLE), and which ends up there."""
+    """Rows of the queue [groups * slots]: the batch that waits there at the start (or IDLE), and the one at the end."""
     slots = -(-batches // groups)
     slot, group = np.meshgrid(np.arange(slots), np.arange(groups))
     waiting = slot * groups + (groups - 1 - group)
@@ -73,7 +73,7 @@ def places(groups: int, batches: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Travelling(NamedTuple):
-    """What moves with a batch. Leading axis: row of the queue, or none while a group works on it."""
+    """The arrays that move with a batch. Leading axis: row of the queue, or none while a group works on it."""
 
     carry: Any
     text: Any
@@ -81,9 +81,9 @@ class Travelling(NamedTuple):
 
 
 def stack_experts(origins: Sequence[LazyParams], mesh: Mesh) -> Params:
-    """The bank: leaves [n, ...], expert i on group i // (n / G), whole within it or cut along `tensor`.
+    """The bank: leaves [n, ...], expert i on group i // (n / G), replicated within it or sharded along `tensor`.
 
-    Reads one group's experts at a time, so the host never holds more, and only what this process's devices need.
+    Reads one group's experts at a time, so a process never holds more, and only those that its devices need.
     """
     groups = mesh.shape["expert"]
     here = len(origins) // groups
@@ -114,7 +114,7 @@ def _bank_shardings(bank: Any, mesh: Mesh) -> Any:
 
 @dataclass(frozen=True)
 class Pipelined:
-    """Samples with each expert where it is; only latents, the sampler's memory of them and text features move."""
+    """Samples without moving experts; only latents, the sampler's history and text features move."""
 
     predict: Predict
     stages: Stages
@@ -145,7 +145,7 @@ class Pipelined:
     def program(self) -> Any:
         """program(count, bank, shared, queue) -> queue after the last tick; `count`, the number of batches, is static.
 
-        The queue's memory is used again.
+        The queue's memory is donated.
         """
         own, whole = PartitionSpec("expert"), PartitionSpec()
 
@@ -156,7 +156,7 @@ class Pipelined:
                 in_specs=(own, own, whole, own),
                 out_specs=own,
                 axis_names={"expert"},
-                # The check that whatever differs between groups is marked so would ask samplers for the marks.
+                # Unchecked: the check would require samplers to mark every value that differs between groups.
                 check_vma=False,
             )(bank, jnp.asarray(self._bounds), shared, queue)
 
@@ -168,7 +168,7 @@ class Pipelined:
 
         def run(count: int, latents: jax.Array, text: Any, keys: jax.Array) -> Travelling:
             waiting, _ = places(self.groups, count)
-            # A row that no batch waits in holds a copy of batch 0, never looked at.
+            # A row without a waiting batch holds a copy of batch 0, which is never used.
             rows = np.where(waiting == IDLE, 0, waiting)
             images = latents.shape[1]
 
@@ -202,7 +202,7 @@ class Pipelined:
         return bounds
 
     def _group(self, count: int, bank: Params, bounds: jax.Array, shared: Any, queue: Travelling) -> Travelling:
-        """What one group does: all ticks. `bank`, `bounds` and `queue` are its own part of each."""
+        """All ticks of one group. `bank`, `bounds` and `queue` are its own part of each."""
         groups, slots = self.groups, -(-count // self.groups)
         table = jnp.asarray(timetable(groups, count))
         group = jax.lax.axis_index("expert")
@@ -229,9 +229,9 @@ class Pipelined:
     def _work(self, bank: Params, bounds: jax.Array, shared: Any, state: Travelling) -> Any:
         """The steps of a group's stages, noisiest first: carry to carry.
 
-        Every group goes through as many steps as the longest stage of any group has, and drops what it makes beyond its
-        own. The others would wait for that stage anyway; and if groups left their loops at different times, the devices
-        within them could not exchange anything in there.
+        Every group runs as many steps as the longest stage of any group, and drops the results beyond its own stage.
+        It would have to wait for that stage anyway. If groups left their loops at different times, the devices within a
+        group could not use collectives in the loop.
         """
         key = jax.random.wrap_key_data(state.key)
         apply = lambda params, x, t: self.predict(params, x, t, state.text, shared)  # noqa: E731
@@ -247,7 +247,7 @@ class Pipelined:
             return jax.lax.fori_loop(0, count, step, carry), None
 
         if len(longest) == 1:
-            # Not a loop of one turn: that would copy the expert.
+            # Not a loop of one iteration: that would copy the expert.
             return stage(state.carry, (*jax.tree.map(lambda leaf: leaf[0], (bank, bounds)), int(longest[0])))[0]
         return jax.lax.scan(stage, state.carry, (bank, bounds, jnp.asarray(longest)), reverse=True)[0]
 

@@ -17,7 +17,7 @@ from ernie_vilg_jax.sampling.inputs import Inputs, OnStep, Params, Predict, unwa
 
 @dataclass(frozen=True)
 class Resident:
-    """An `Executor` of experts that are whole on every device that the batches lie on."""
+    """An `Executor` of experts that are replicated on every device of the batches."""
 
     predict: Predict
     stages: Stages

@@ -1,10 +1,10 @@
-"""Sampling one step at a time, so that the host can look in between: for progress, previews and attention maps.
+"""Sampling one step at a time, so that Python runs in between: for progress, previews and attention maps.
 
-    host     | step 0 | step 1 | on_step(0) | step 2 | on_step(1) | ...
+    process  | step 0 | step 1 | on_step(0) | step 2 | on_step(1) | ...
     device   |        | 0 .......... | 1 .......... | 2 .......... |
 
-The step after is queued before `on_step` is called, so that the device does not wait for it. The numbers are those of
-the program that holds all steps, which is left alone: this one is compiled only for who asks.
+The next step is dispatched before `on_step` is called, so that the device does not wait for it. The results equal those
+of the program with all steps. That program does not change: this one is compiled only when requested.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ from ernie_vilg_jax.sampling.turns import LazyParams, Turns
 class Stepped:
     """An `Executor` that calls `on_step` after each step.
 
-    Experts are where they are used, or with `streamed` fetched for their stage and freed after it.
+    Experts are on their devices already, or with `streamed` fetched for their stage and freed after it.
     """
 
     predict: Predict
@@ -39,14 +39,14 @@ class Stepped:
     streamed: bool = False
     prefetch: bool = True
     look: Callable[[Params, jax.Array, jax.Array, Any, Any], Any] | None = None
-    """look(params, x, t, text, shared) -> pytree: asked before each step, of the expert at work; for `Step.seen`."""
+    """look(params, x, t, text, shared) -> pytree: called before each step with the current expert; for `Step.seen`."""
 
     @cached_property
     def step(self) -> Any:
         """step(params, carry, text, shared, key, i) -> (carry, x0, seen), the carry in the same memory."""
 
         def run(params: Params, carry: Any, text: Any, shared: Any, key: jax.Array, i: jax.Array) -> Any:
-            # A sampler may ask from within a loop of its own, so what it was told is kept in a mutable array.
+            # A sampler may call `predict` inside its own loop, so the prediction is kept in a mutable array.
             x0 = jax.new_ref(jnp.zeros_like(carry.x))
 
             def apply(params: Params, x: jax.Array, t: jax.Array) -> Denoised:
@@ -66,7 +66,7 @@ class Stepped:
         return starting(self.sampler), finishing(self.sampler)
 
     def __call__(self, experts: Sequence[LazyParams], inputs: Inputs, on_step: OnStep | None = None) -> jax.Array:
-        """Clean latents [M, b, ...] of `inputs`, expert i in charge of stage i. What `on_step` raises ends it."""
+        """Clean latents [M, b, ...] of `inputs`, expert i in charge of stage i. An exception in `on_step` ends it."""
         start, finish = self._ends
         carries, done = [start(latents) for latents in inputs.latents], None
         moves = {"moves": self.streamed, "prefetch": self.prefetch}

@@ -1,7 +1,7 @@
-"""Streamed sampling: one expert on the device, the next on its way (`turns.py` has the drawing).
+"""Streamed sampling: one expert on the device, the next in transfer (`turns.py` has the drawing).
 
-All batches do a stage before the next expert is fetched, so that a call moves each expert once, however many images it
-makes.
+All batches finish a stage before the next expert is used, so a call moves each expert once, whatever its number of
+images.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from ernie_vilg_jax.sampling.turns import LazyParams, Turns
 
 
 def starting(sampler: Sampler) -> Any:
-    """starting(sampler)(latents [b, ...]) -> carry, in memory of its own: the steps overwrite it, the noise stays."""
+    """starting(sampler)(latents [b, ...]) -> carry, in its own memory: the steps overwrite it, but not the noise."""
     return jax.jit(lambda latents: jax.tree.map(jnp.copy, sampler.init(latents)))
 
 
@@ -34,8 +34,8 @@ def finishing(sampler: Sampler) -> Any:
 class Streamed:
     """An `Executor` with at most two experts on the device, one without `prefetch`, and one program for all stages.
 
-    `prefetch` is for sources outside the device: gathering from a mesh keeps the chips busy itself, so that there it
-    would cost an expert's memory and save no time.
+    `prefetch` is for sources outside the device. Gathering from a mesh keeps the chips busy, so there a prefetch would
+    cost an expert's memory and save no time.
     """
 
     predict: Predict
@@ -65,7 +65,7 @@ class Streamed:
         carries = [start(latents) for latents in inputs.latents]
         with Turns(experts, self.stages, self.sampler, self.mesh, prefetch=self.prefetch) as turns:
             for expert, _, first, end in turns:
-                # Queued on the device, not waited for: the host goes on to the next expert.
+                # Dispatched asynchronously: the process continues with the next expert.
                 carries = [
                     self.stage(expert, carry, text, inputs.shared, key, first, end)
                     for carry, (_, text, key) in zip(carries, inputs.batches(), strict=True)

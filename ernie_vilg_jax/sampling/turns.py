@@ -1,8 +1,8 @@
-"""One expert after the other on the device, the next on its way.
+"""One expert after the other on the device, the next in transfer.
 
     device   | fetch 3 | stage 3 ..... | stage 2 ..... | stage 1 ..... | stage 0 ..... |
     transfer | 3       | 2 ....        | 1 ....        | 0 ....        |
-                         (the next expert comes while the present one works, and an expert is freed after its stage)
+                         (the next expert is fetched while the current one is used, and freed after its stage)
 
 An expert may come from host memory, from disk, or from the other chips of a mesh: see `LazyParams`.
 """
@@ -23,13 +23,13 @@ from ernie_vilg_jax.sharding import rules
 LazyParams = Params | Callable[[], Params]
 """Where an expert comes from:
 
-- a tree of arrays, which stays as it is: numpy, or jax arrays in host memory (`to_host`), or cut over a mesh;
+- a tree of arrays, which is not freed: numpy, or jax arrays in host memory (`to_host`), or sharded over a mesh;
 - a function that reads the expert again at each call, from disk for instance. What it returns is freed after use.
 """
 
 
 def working(tree: Any, mesh: Mesh | None) -> Any:
-    """Shardings of an expert at work: whole on every chip, or cut along `tensor` only. Without a mesh, one device."""
+    """Shardings of an expert in use: replicated, or sharded along `tensor` only. Without a mesh, one device."""
     if mesh is None:
         return jax.tree.map(lambda _: SingleDeviceSharding(jax.local_devices()[0]), tree)
 
@@ -40,7 +40,7 @@ def working(tree: Any, mesh: Mesh | None) -> Any:
 
 
 def to_host(tree: Any) -> Any:
-    """Copies of the arrays in page-locked host memory, from which devices read fastest; numpy where there is none."""
+    """Copies of the arrays in page-locked host memory, from which transfers are fastest; numpy if there is none."""
     device = jax.local_devices()[0]
     if any(memory.kind == "pinned_host" for memory in device.addressable_memories()):
         return jax.device_put(tree, SingleDeviceSharding(device, memory_kind="pinned_host"), may_alias=False)
@@ -48,14 +48,14 @@ def to_host(tree: Any) -> Any:
 
 
 def fetch(source: LazyParams, mesh: Mesh | None = None) -> Params:
-    """The expert on the device (or on all of the mesh): its own copy, to be freed by `release`. Does not wait."""
+    """The expert on the device (or on all of the mesh): a new copy, to be freed by `release`. Does not block."""
     tree = source() if callable(source) else source
-    # A source that is already on the device must survive the release of what was fetched from it.
+    # A source that is already on the device must survive the release of its copy.
     return jax.device_put(tree, working(tree, mesh), may_alias=None if callable(source) else False)
 
 
 def release(params: Params) -> None:
-    """Frees the arrays' memory now, not when Python gets to it."""
+    """Frees the arrays' memory now, not at garbage collection."""
     for leaf in jax.tree.leaves(params):
         leaf.delete()
 
@@ -73,8 +73,9 @@ def fetched(source: LazyParams, mesh: Mesh | None = None) -> Iterator[Params]:
 class Turns:
     """The experts of a sampler's stages, one after the other; as a context, it frees what is held at the end.
 
-    Iterating gives (params, stage, first step, end step). Queue the steps, call `ahead`, and wait for the steps before
-    going on: the expert is freed then. With `moves=False` experts are where they work, and nothing is moved or freed.
+    Iterating gives (params, stage, first step, end step). Dispatch the steps, call `ahead`, and wait for the steps
+    before the next iteration, which frees the expert. With `moves=False` experts are on their devices already, and
+    nothing is moved or freed.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class Turns:
                 self._fetch_next()
 
     def ahead(self) -> None:
-        """Sends for the next expert, if one is to come while the present one works."""
+        """Starts fetching the next expert, with prefetch."""
         if self._prefetch and len(self._held) == 1:
             self._fetch_next()
 

@@ -1,1 +1,1 @@
-"""Training: what is trained (autoencoder, diffusion), one step of it, the loop around it, its checkpoints."""
+"""Training: the tasks (autoencoder, diffusion), their steps, the loop around them, and their checkpoints."""

@@ -1,8 +1,8 @@
-"""Training of the KL autoencoder: reconstruction (L1 + L2, and LPIPS for who has its weights) plus a small KL term.
+"""Training of the KL autoencoder: reconstruction (L1 + L2, and LPIPS if its weights are given) plus a small KL term.
 
 L1, L2 and KL are means over the values of the pixels, so that their weights mean the same at any image size. Latent
-diffusion (arXiv 2112.10752) sums them instead, which is the same ratio. It trains on crops: convolutions learn
-from a part of an image what they need for the whole.
+diffusion (arXiv 2112.10752) sums them instead, which gives the same ratio. Training uses crops: convolutions that are
+trained on crops work on whole images.
 """
 
 import math
@@ -34,14 +34,14 @@ from ernie_vilg_jax.training.task import Batch, Items, State
 from ernie_vilg_jax.training.validation import Validation
 
 PREVIEWS = 8
-"""Pictures that are shown beside their reconstructions."""
+"""Images that are shown beside their reconstructions."""
 
 
 class AutoencoderTask:
     """State: {"step", "key", "params", "ema", "opt"}, and with a perceptual loss its weights, as "perceptual".
 
     Args:
-      perceptual: parameters of `models.lpips`, which nothing trains and no checkpoint holds; None without that loss.
+      perceptual: parameters of `models.lpips`; they are not trained and not in checkpoints. None without that loss.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class AutoencoderTask:
 
     @cached_property
     def errors_of(self) -> Any:
-        """Jitted (params, piece) -> the sum of its mean squared errors; 8 of its pictures, and these reconstructed."""
+        """Jitted (params, piece) -> (sum of its mean squared errors, 8 of its images, their reconstructions)."""
 
         def run(params: Any, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
             images = to_float(rules.spread(batch["image"]))
@@ -145,7 +145,7 @@ class AutoencoderTask:
     def validate(self, state: State) -> dict[str, float]:
         sums = [self.errors_of(state["ema"], batch)[0] for batch in self.validation.pieces.values()]
         mse = float(np.sum(jax.device_get(sums), dtype=np.float64)) / self.validation.count
-        # Peak-to-peak of the pictures is 2.
+        # Peak-to-peak of the images is 2.
         return {"mse": mse, "psnr_db": 10 * math.log10(4.0 / mse)}
 
     def preview(self, state: State) -> tuple[np.ndarray, list[str]]:
@@ -159,7 +159,7 @@ class AutoencoderTask:
 
 
 def random_crops(key: jax.Array, images: jax.Array, size: int | None) -> jax.Array:
-    """[B, size, size, 3]: a square of each image [B, H, W, 3], anywhere in it."""
+    """[B, size, size, 3]: a random square of each image [B, H, W, 3]."""
     assert size is not None
     count, height, width, channels = images.shape
     corners = jax.random.randint(key, (count, 2), 0, jnp.asarray([height - size + 1, width - size + 1]))

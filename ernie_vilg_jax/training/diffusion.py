@@ -1,10 +1,10 @@
 """Training of the denoising experts: the phase `base` (one U-Net for all timesteps) and `experts` (one for each stage).
 
-    batch [B] -> B/n pictures for each of the n experts in training
+    batch [B] -> B/n images for each of the n experts in training
       expert k:  t ~ its own stage;  x_t = alpha x_0 + sigma e;  loss = |U-Net_k(x_t, t, text) - e|^2
 
-`base` is the case of a single expert in charge of every timestep, so both phases are this one program. A sample's
-gradient reaches the expert of its timestep and, where it is trained, the shared text encoder: nothing else.
+`base` is the case of a single expert in charge of every timestep, so both phases are one program. A sample's
+gradient reaches only the expert of its timestep and, if it is trained, the shared text encoder.
 The paper: mixture of denoising experts; the two steps of its training.
 """
 
@@ -42,8 +42,8 @@ class DiffusionTask:
     Args:
       start: {"autoencoder": {"params", "mean", "std"}} and, for `experts`, {"unet", "text_encoder"}: the EMA of `base`
         that every expert and the text encoder begin as. Only needed by `init`.
-      validation: fixed pictures, and the prompts of the previews.
-      posteriors: of all training pictures, in the order of the records (data.cache_latents); None encodes every batch.
+      validation: fixed images, and the prompts of the previews.
+      posteriors: of all training images, in the order of the records (data.cache_latents); None encodes every batch.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class DiffusionTask:
         self.posteriors = posteriors
         self.section = config.phases[config.phase]
         self.optimizer = make_optimizer(config, self.section)
-        # What of a batch goes with its latents into a step. Without knowledge the step has no weights to multiply by.
+        # The arrays of a batch that a step needs beside the latents. Without knowledge there are no weights.
         self.words: tuple[str, ...] = ("tokens", "token_mask")
         if config.knowledge.enabled and config.knowledge.attention_weight:
             self.words += ("token_weight",)
@@ -72,7 +72,7 @@ class DiffusionTask:
         self.steps: int = self.section.steps
         self.batch_size: int = self.section.batch_size
         if config.phase == "base":
-            # The same stage number in the checkpoint whatever n is: the one expert is the base of all.
+            # The stage number in the checkpoint does not depend on n: the single expert is the base of all.
             self.stages = Stages((), model.schedule.num_timesteps)
             self.trained: tuple[int, ...] = (0,)
             self.train_text_encoder = True
@@ -153,7 +153,7 @@ class DiffusionTask:
 
     @property
     def setup(self) -> Setup:
-        """What a training step is made of, as the config says."""
+        """The parts of a training step, from the config."""
         gamma = self.config.diffusion.get("min_snr_gamma", 0.0)
         return Setup(
             model=self.model,

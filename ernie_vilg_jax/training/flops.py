@@ -10,7 +10,7 @@ import jax
 from ernie_vilg_jax.chips import KINDS
 from ernie_vilg_jax.training.task import Batch, Task
 
-# Peak dense bf16 multiply-add x 2 a second of one chip, by the name its devices give it, from the makers' tables.
+# Peak dense bf16 FLOP/s (multiply-adds x 2) of one chip, by its `device_kind`, from the vendors' tables.
 PEAK_FLOPS = {
     "TPU v4": 275e12,
     **{kind: chip.flops for kind, chip in KINDS.items()},
@@ -22,26 +22,26 @@ PEAK_FLOPS = {
 
 
 def peak_flops() -> float | None:
-    """Peak of all devices together; None where the device is not in the table (a CPU, say)."""
+    """Peak FLOP/s of all devices together; None if the device is not in the table (a CPU, for example)."""
     peak = PEAK_FLOPS.get(jax.devices()[0].device_kind)
     return peak * jax.device_count() if peak else None
 
 
 def model_flops(task: Any, batch: Batch) -> float:
-    """What a step of `task` needs, over all devices; what remat or kernels compute a second time is no part of it.
+    """FLOPs that a step of `task` needs, over all devices, without recomputation by remat or kernels.
 
-    It is what MFU is the share of; `batch` may be shapes.
+    MFU is based on this count; `batch` may be shapes.
     """
     if not task.model.remat and task.mesh.devices.flat[0].platform == "cpu":  # kernels are for TPUs
         return computed_flops(task, batch)
     plain: Any = copy.copy(task)
     plain.model = plain.model.without_recomputation()
-    plain.__dict__.pop("train_step", None)  # the compiled one of before
+    plain.__dict__.pop("train_step", None)  # the cached compiled one
     return computed_flops(plain, batch)
 
 
 def computed_flops(task: Task, batch: Batch) -> float:
-    """What a step of `task` computes: with what is computed a second time. It is what HFU is the share of."""
+    """FLOPs that a step of `task` computes, including recomputation. HFU is based on this count."""
     return jaxpr_flops(task.train_step.trace(task.abstract, batch).jaxpr)
 
 
@@ -51,7 +51,7 @@ def count_flops(function: Callable[..., Any], *args: Any) -> float:
 
 
 def jaxpr_flops(jaxpr: Any) -> float:
-    """The same of a program that is traced already, such as `jitted.trace(*args).jaxpr`."""
+    """The same for a traced program, such as `jitted.trace(*args).jaxpr`."""
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
     total = 0.0
     for equation in jaxpr.eqns:
@@ -66,9 +66,9 @@ def jaxpr_flops(jaxpr: Any) -> float:
             total += 2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) / kernel[out]
         else:
             repeats = equation.params.get("length", 1) if name == "scan" else 1
-            if name == "pallas_call":  # what is inside is one place of the grid
+            if name == "pallas_call":  # the inner jaxpr is one point of the grid
                 repeats = math.prod(equation.params["grid_mapping"].grid)
-            if name == "shard_map":  # what is inside is one group's share
+            if name == "shard_map":  # the inner jaxpr is one group's share
                 params = equation.params
                 groups = params["newly_manual_axes" if "newly_manual_axes" in params else "manual_axes"]  # by version
                 repeats = math.prod(size for axis, size in equation.params["mesh"].shape.items() if axis in groups)

@@ -1,4 +1,4 @@
-"""From a config and a working directory to the task that trains: what `train` does before its loop."""
+"""Builds the task of a run from a config and a working directory, before the training loop starts."""
 
 from typing import Any
 
@@ -37,8 +37,8 @@ def build_task(
 ) -> Task:
     """The task of `config.phase`. `experts` starts from `workdir`'s `base`, and that from `workdir`'s `autoencoder`.
 
-    Or `base` starts from what `config.phases.base.init_from` or `config.phases.base.*_from` name. `resumed`, the
-    checkpoint that the run goes on from, brings all it needs.
+    `base` can also start from `config.phases.base.init_from` or `config.phases.base.*_from`. `resumed`, the checkpoint
+    that the run resumes from, has everything it needs.
     """
     validation = make_validation(config, model, tokenizer, mesh)
     if config.phase == "autoencoder":
@@ -67,14 +67,14 @@ def _frozen_autoencoder(path: epath.Path | None, model: Model, mesh: Mesh) -> An
 
 
 def _all_posteriors(config: ConfigDict, model: Model, tokenizer: Tokenizer, autoencoder: Any, mesh: Mesh) -> Posterior:
-    """Posteriors of all training pictures in this host's memory, computed again at every start: they can't go stale.
+    """Posteriors of all training images in this process's memory, computed at every start so they can't go stale.
 
-    Every host holds them all: which of them it needs is drawn again in each epoch.
+    Every process holds all of them, because it draws different ones in each epoch.
     """
     check_cache(config)
     examples, encoder, pieces = all_examples(config, tokenizer, "train"), Encoder(model, mesh), []
     for _, batch in pieces_of(examples, model, mesh):
-        # The host decodes these images while the devices encode those before them.
+        # The process decodes these images while the devices encode the previous ones.
         pieces[-1:] = jax.device_get(pieces[-1:])
         pieces.append(encoder.posterior(autoencoder, batch["image"]))
     posteriors = jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(examples)], *jax.device_get(pieces))
@@ -83,7 +83,7 @@ def _all_posteriors(config: ConfigDict, model: Model, tokenizer: Tokenizer, auto
 
 
 def check_cache(config: ConfigDict) -> None:
-    """Raises UserError where latents are to be computed once of images that are cropped at random."""
+    """Raises UserError if latents are to be cached but images are cropped at random."""
     if config.data.cache_latents and config.data.crop != "center":
         raise UserError("--config.data.cache_latents sees each picture once, so it cannot go with data.crop='random'")
 
@@ -107,7 +107,7 @@ def _run_checkpoint(workdir: epath.Path, phase: str, config: ConfigDict, needed_
 def _trained_autoencoder(
     config: ConfigDict, model: Model, tokenizer: Tokenizer, mesh: Mesh, workdir: epath.Path
 ) -> Any:
-    """{"params", "mean" [c], "std" [c]}: the average of `workdir`'s, and its latents' mean and standard deviation."""
+    """{"params", "mean" [c], "std" [c]}: the EMA of `workdir`'s autoencoder, and its latents' statistics."""
     path = _run_checkpoint(workdir, "autoencoder", config, "base")
     abstract = jax.eval_shape(model.init_autoencoder, jax.random.key(0))
     abstract = rules.placed(abstract, rules.shardings(abstract, mesh))
@@ -118,9 +118,9 @@ def _trained_autoencoder(
 
 
 def beginnings(config: ConfigDict, workdir: epath.Path, tokenizer: Tokenizer | None) -> dict[str, epath.Path]:
-    """Part -> the checkpoint that a run takes it from at its first step; reads no arrays.
+    """Part -> the checkpoint that provides it at the first step of a run; reads no arrays.
 
-    Raises UserError as `build_task` would; without `tokenizer` vocabularies are not compared.
+    Raises UserError as `build_task` does; without `tokenizer`, vocabularies are not compared.
     """
     if config.phase == "autoencoder":
         return {}
@@ -136,7 +136,7 @@ def beginnings(config: ConfigDict, workdir: epath.Path, tokenizer: Tokenizer | N
 
 
 def _whole_beginning(config: ConfigDict, workdir: epath.Path) -> epath.Path:
-    """The checkpoint of the phase `base` that a run of `experts`, or of `base` by init_from, begins as."""
+    """The checkpoint of the phase `base` that a run of `experts`, or of `base` with init_from, starts from."""
     if config.phase == "experts":
         return _run_checkpoint(workdir, "base", config, "experts")
     check_alone(config)
@@ -178,7 +178,7 @@ def read_components(config: ConfigDict, model: Model, tokenizer: Tokenizer, mesh
 
 
 def check_alone(config: ConfigDict) -> None:
-    """Raises UserError where config.phases.base.init_from, which brings all components, has another beside it."""
+    """Raises UserError if config.phases.base.init_from, which brings all components, is combined with `*_from`."""
     for name in _chosen(config):
         raise UserError(
             "--config.phases.base.init_from brings all components, so it does not go with "
@@ -191,7 +191,7 @@ def _chosen(config: ConfigDict) -> dict[str, str]:
 
 
 def _find_component(component: str, given: str, config: ConfigDict, tokenizer: Tokenizer | None) -> epath.Path:
-    """The checkpoint of a component. Raises UserError where it is not that of the config and the data."""
+    """The checkpoint of a component. Raises UserError if it does not match the config and the data."""
     flag, item = f"config.phases.base.{component}_from", components.ITEMS[component]
     path = checkpointing.find(given, flag)
     metadata = checkpointing.read_metadata(path, item)

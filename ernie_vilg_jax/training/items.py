@@ -1,8 +1,9 @@
-"""Between a training state and the items of a checkpoint: each expert of the bank alone, and where everything lies.
+"""Converts a training state to the items of a checkpoint and back: one item per expert, with its sharding.
 
-The experts lie in one stack, [n, ...] for each array, of which each group of devices along the mesh axis `expert` has
-n/groups. One program that cuts the stack has every array of every expert, 28,000 for the paper: its compiler takes
-ten minutes and 11 GB. Here one small program takes one expert of each group, and is called n/groups times.
+The experts are one stack, [n, ...] for each array; each group of devices along the mesh axis `expert` has n/groups of
+them. A single program that slices the stack would return every array of every expert, 28,000 for the paper: compiling
+it takes ten minutes and 11 GB. Instead, one small program slices one expert of each group, and is called n/groups
+times.
 """
 
 from functools import partial
@@ -18,7 +19,7 @@ from ernie_vilg_jax.training.task import Items, State, Task
 
 
 class Cutter:
-    """Copies a state on `mesh` into items, and makes a state of items.
+    """Copies a state on `mesh` into items, and makes a state from items.
 
     Attributes:
       abstract: shapes, dtypes and shardings of all items.
@@ -39,19 +40,19 @@ class Cutter:
             self._put = jax.jit(partial(_put, places), donate_argnums=0, out_shardings=_shardings(bank))
 
     def programs(self) -> list[tuple[Any, tuple[Any, ...]]]:
-        """What `items` calls: each jitted function with its abstract arguments."""
+        """The programs that `items` calls: each jitted function with its abstract arguments."""
         state = self._task.abstract
         index = jax.ShapeDtypeStruct((), jnp.int32, sharding=rules.replicated(self._mesh))
         take = [(self._take, (state, index))] if self._take else []
         return [(self._rest, (state,)), *take]
 
     def compile(self) -> None:
-        """Compiles what `items` calls: a machine that is taken away leaves no time for it."""
+        """Compiles the programs of `items` in advance: a preempted machine has no time for it."""
         self._rest, *take = [jitted.lower(*arguments).compile() for jitted, arguments in self.programs()]
         self._take = take[0] if take else None
 
     def items(self, state: State) -> Items:
-        """A copy of the state, cut into items."""
+        """A copy of the state, split into items."""
         items = dict(self._rest(state))
         for j in range(self._here):
             experts = self._take(state, np.int32(j))
@@ -59,7 +60,7 @@ class Cutter:
         return items
 
     def state(self, items: Items) -> State:
-        """The inverse. It takes the experts out of `items` as it goes: devices have no room for all of them twice."""
+        """The inverse. It removes the experts from `items` one by one: devices have no room for all of them twice."""
         names, abstract = self._task.experts, self._task.abstract
         rest = {name: tree for name, tree in items.items() if name not in names}
         kept = {name: sharding for name, sharding in self._task.shardings.items() if name != "experts"}
@@ -75,10 +76,10 @@ class Cutter:
 
 
 def _take(places: Any, state: State, j: jax.Array) -> tuple[Any, ...]:
-    """The j-th expert of each group, [n, ...] -> groups x [...]: cut out where it lies, then spread over the groups."""
+    """The j-th expert of each group, [n, ...] -> groups x [...]: sliced on its group, then sharded over all groups."""
 
     def one(leaf: jax.Array, place: NamedSharding) -> jax.Array:
-        """[groups, ...], each of them placed as its item."""
+        """[groups, ...], each with the sharding of its item."""
         experts = jax.lax.dynamic_index_in_dim(_by_group(leaf, place.mesh), j, axis=1, keepdims=False)
         return jax.lax.with_sharding_constraint(experts, _stacked(place))
 
@@ -108,9 +109,9 @@ def _by_group(leaf: jax.Array, mesh: Any) -> jax.Array:
 
 
 def _place(tree: Any, mesh: Mesh) -> Any:
-    """Items placed by `rules`, but not alike on all groups of devices, which would then hold them n times.
+    """Shardings of items by `rules`, but not replicated on all groups of devices, which would hold them n times.
 
-    Each group holds a part, wherever a dimension can be cut for that.
+    Each group holds a part if a dimension is divisible.
     """
     groups = mesh.shape["expert"]
 

@@ -1,4 +1,4 @@
-"""From images to latents before training begins, in pieces over the mesh: no device ever encodes more than a few."""
+"""Encodes images to latents before training, in pieces over the mesh, so that a device encodes only a few at once."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -16,11 +16,11 @@ from ernie_vilg_jax.sharding import processes, rules
 from ernie_vilg_jax.training.task import Batch
 
 PIXELS = 2**20
-"""A device encodes or decodes so many pixels at once: one image of 1024 x 1024, where activations take some GiB."""
+"""Pixels that a device encodes or decodes at once: one image of 1024 x 1024, whose activations take a few GiB."""
 
 
 def piece_of(model: Model, mesh: Mesh) -> int:
-    """How many images make a piece, over all devices."""
+    """Number of images in a piece, over all devices."""
     each = max(1, min(64, PIXELS // model.image_size**2))
     return each * mesh.shape["expert"] * mesh.shape["data"] * mesh.shape["fsdp"]
 
@@ -28,8 +28,8 @@ def piece_of(model: Model, mesh: Mesh) -> int:
 def pieces_of(
     examples: FixedExamples, model: Model, mesh: Mesh, names: Sequence[str] = ("image",)
 ) -> Iterator[tuple[int, Batch]]:
-    """The place of the first image of each piece, and the piece: what of the examples is named, and "valid", cut over
-    the mesh. Each process reads its own part."""
+    """(index of its first image, piece) for each piece: the named arrays of the examples and "valid", sharded over the
+    mesh. Each process reads its own part."""
     size = piece_of(model, mesh)
     for number, batch in enumerate(examples.batches(size, processes.own_rows(rules.batch_sharding(mesh), size))):
         yield number * size, rules.to_devices({name: batch[name] for name in (*names, "valid")}, mesh, size)
@@ -45,7 +45,7 @@ class Encoder:
 
     @cached_property
     def posterior(self) -> Any:
-        """Jitted (autoencoder, images uint8 [piece, H, W, 3]) -> Posterior of them, whole on every device."""
+        """Jitted (autoencoder, images uint8 [piece, H, W, 3]) -> Posterior of them, replicated on every device."""
 
         def run(autoencoder: Params, images: jax.Array) -> Posterior:
             return rules.spread(self.model.posterior(autoencoder, rules.spread(images)))
@@ -71,8 +71,8 @@ class Encoder:
 def measure(encoder: Encoder, params: Params, pieces: Iterable[Batch], seed: int) -> dict[str, Any]:
     """A frozen autoencoder {"params", "mean" [c], "std" [c]} from its parameters and the images of `pieces`.
 
-    Mean and deviation are those of latents as training draws them, not of the posteriors' means: a channel that carries
-    nothing has deviation 1 then, like the noise it is, and is not blown up.
+    Mean and standard deviation are those of latents as training draws them, not of the posteriors' means. So a channel
+    without information, which is pure noise, has standard deviation 1 and is not amplified.
     """
     channels = encoder.model.autoencoder.latent_channels
     raw = {"params": params, "mean": np.zeros(channels, np.float32), "std": np.ones(channels, np.float32)}

@@ -1,8 +1,8 @@
 """One training at a time in a working directory: two would delete each other's checkpoints.
 
-Process 0 holds the lock. On a file system it is a file locked by the kernel (flock), which a killed process lets go of.
-A bucket has no such locks, and a process number means nothing to other machines: there it is an object that says every
-half minute that its owner lives, and that counts for nothing once it is old.
+Process 0 holds the lock. On a file system it is a file locked by the kernel (flock), which a killed process releases.
+A bucket has no such locks, and a process number means nothing to other machines: there it is an object that its owner
+renews every half minute, and that expires when it is old.
 """
 
 import contextlib
@@ -22,14 +22,14 @@ from ernie_vilg_jax.errors import UserError
 
 NAME = ".train.lock"
 BEAT = 30.0
-"""Seconds between two signs of life in a bucket."""
+"""Seconds between two renewals in a bucket."""
 STALE = 120.0
-"""Seconds without one, after which the owner is taken for dead."""
+"""Seconds without a renewal after which the owner is considered dead."""
 
 
 @contextlib.contextmanager
 def locked(workdir: epath.Path) -> Iterator[None]:
-    """Holds the lock of a working directory. Raises UserError at once where another training holds it."""
+    """Holds the lock of a working directory. Raises UserError at once if another training holds it."""
     workdir.mkdir(parents=True, exist_ok=True)
     with _beating(workdir) if paths.is_url(workdir) else _flocked(workdir):
         yield
@@ -83,7 +83,7 @@ def _beating(workdir: epath.Path, beat: float = BEAT, stale: float = STALE) -> I
                 say()
 
     say()
-    time.sleep(min(1.0, beat))  # of two that began together, the last to write has it
+    time.sleep(min(1.0, beat))  # if two begin at the same time, the last writer gets it
     if _read(mark).get("id") != mine["id"]:
         raise _refusal(workdir, _read(mark), "wait for it, stop it, ")
     thread = threading.Thread(target=repeat, daemon=True)

@@ -1,10 +1,10 @@
-"""The training loop: read batch, step, log, validate, preview, save; stop on SIGTERM; go on where it stopped.
+"""The training loop: read batch, step, log, validate, preview, save; stop on SIGTERM; resume exactly.
 
-The data are one endless stream, the same for any number of processes; a checkpoint holds how many examples of it were
-seen, so that any number of processes can go on from it.
+The data are one endless stream, the same for any number of processes. A checkpoint stores the number of examples seen,
+so that any number of processes can resume from it.
 
-With several processes every process runs this loop in step: each reads its own rows of the batch, all save together and
-stop after the same step, and losses are means over all rows. Only process 0 writes metrics and pictures.
+With several processes, all run this loop in lockstep: each reads its own rows of the batch, all save together and stop
+after the same step, and losses are means over all rows. Only process 0 writes metrics and images.
 """
 
 import signal
@@ -36,11 +36,11 @@ from ernie_vilg_jax.training.task import State, Task
 
 
 class Stopped(Exception):
-    """Training was asked to stop, and saved first."""
+    """Training was stopped by a signal, after saving."""
 
 
 class NonFinite(UserError):
-    """The loss is no number any more."""
+    """The loss is NaN or infinite."""
 
 
 def train(
@@ -56,8 +56,8 @@ def train(
 
     A trace of `profile_steps` goes to the folder `profile` in it (`profile.parse_window`).
     Returns the final state. Raises Stopped after SIGTERM or SIGINT (a checkpoint is saved), NonFinite when a loss is
-    not finite (nothing is saved), UserError for a checkpoint that is damaged.
-    Whatever ends it, a save under way is finished first.
+    not finite (nothing is saved), UserError for a damaged checkpoint.
+    A save in progress is always finished first.
     """
     settings = config.train
     fingerprint = read_manifest(config.data.path)["fingerprint"]
@@ -85,7 +85,7 @@ def _run(
     words: dict[str, np.ndarray],
     profile_steps: tuple[int, int] | None,
 ) -> State:
-    """The loop itself, from a state that has seen so many examples."""
+    """The loop itself, from a state that has seen `examples_seen` examples."""
     settings, (state, seen) = config.train, going
     step = int(state["step"])
     rows = processes.own_rows(rules.batch_sharding(mesh), task.batch_size)
@@ -109,7 +109,7 @@ def _run(
                 numpy_batch = next(data)
                 batch = to_devices(task.host_batch(numpy_batch), mesh, task.batch_size)
             state, metrics = task.train_step(state, batch)
-            # The step before is looked at while this one runs: the device never waits for the host.
+            # The metrics of the previous step are read while this one runs, so the device never waits for the process.
             if waiting is not None:
                 meter.add(_checked(*waiting, rows, config))
             step += 1
@@ -118,7 +118,7 @@ def _run(
             stop = asked_to_stop(step)
             last = step == task.steps or stop
             due = lambda every, last=last, step=step: last or (every and step % every == 0)  # noqa: E731
-            # Neither where there is no time left, nor where 0 says never.
+            # Not if there is no time left, and not if the interval is 0 (never).
             shown = lambda every, due=due, stop=stop: every and due(every) and not stop  # noqa: E731
             if due(settings.log_every) or due(settings.checkpoint_every):
                 meter.add(_checked(*waiting, rows, config))
@@ -127,7 +127,7 @@ def _run(
                     writer.scalars(step, meter.report(step, batch))
             with meter.paused():
                 profile.at(step, metrics)
-                # Saved first: what validation and previews run into loses nothing.
+                # Saved first, so that a failure of validation or previews loses nothing.
                 if due(settings.checkpoint_every):
                     items = {**cutter.items(state), "tokenizer": words}
                     saved.save(step, items, {**metadata, "examples": seen})
@@ -144,20 +144,20 @@ def _run(
 
 @contextmanager
 def finishing(saved: checkpointing.Checkpoints) -> Iterator[None]:
-    """Closes `saved` at the end of the block: a save under way is finished, whatever ended it."""
+    """Closes `saved` at the end of the block, also after an exception: a save in progress is finished."""
     try:
         yield
     except BaseException:
         try:
             saved.close()
-        except UserError as error:  # what ended the block is said, and this beside it
+        except UserError as error:  # the error that ended the block is raised; this one is logged
             logging.error("%s", error)
         raise
     saved.close()
 
 
 def _start(task: Task, config: ConfigDict, cutter: Cutter, start: Start | None) -> tuple[State, int]:
-    """The state of a checkpoint, or a fresh one where there is none; and how many examples it has seen."""
+    """The state of a checkpoint, or a fresh one without it; and the number of examples it has seen."""
     if start is None:
         return task.init(jax.random.key(config.seed)), 0
     path, step, _ = start
@@ -177,12 +177,12 @@ def _validate(task: Task, state: State, phase: str, step: int) -> dict[str, floa
 def _checked(
     step: int, metrics: dict[str, jax.Array], index: np.ndarray, rows: Sequence[int], config: ConfigDict
 ) -> dict[str, float]:
-    """The scalar metrics of a step. Raises NonFinite naming the step and the records whose loss is no number.
+    """The scalar metrics of a step. Raises NonFinite with the step and the records whose loss is not finite.
 
     Args:
       metrics: of the whole batch; "per_sample" [B].
       index: the records [b] in this process's rows.
-      rows: which of the batch's rows [b] they are.
+      rows: indices [b] of these rows in the batch.
     """
     values = {name: float(value) for name, value in metrics.items() if name != "per_sample"}
     if np.isfinite(values["loss"]) and np.isfinite(values["grad_norm"]):
@@ -205,10 +205,10 @@ def _checked(
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[int], bool]]:
-    """A function of the step just done: whether to save and stop after it. It is to be asked after every step.
+    """A function of the step just done: whether to save and stop after it. Call it after every step.
 
-    SIGTERM (preemption) and SIGINT (Ctrl-C) make it say yes; a second Ctrl-C interrupts at once. With several processes
-    a signal to one of them is enough, and all get their yes at the same step.
+    SIGTERM (preemption) and SIGINT (Ctrl-C) make it return True; a second Ctrl-C interrupts at once. With several
+    processes a signal to one of them is enough, and it returns True in all of them at the same step.
     """
     event = threading.Event()
     many = processes.count() > 1
@@ -221,7 +221,7 @@ def stop_requests() -> Iterator[Callable[[int], bool]]:
         if many:
             signal.raise_signal(signal.SIGTERM)
 
-    # jax.distributed has a handler of its own for SIGTERM, from which the processes agree on a step.
+    # jax.distributed has its own handler for SIGTERM, with which the processes agree on a step.
     numbers = (signal.SIGINT,) if many else (signal.SIGTERM, signal.SIGINT)
     before = {}
     if threading.current_thread() is threading.main_thread():

@@ -1,4 +1,4 @@
-"""Where numbers and pictures go: metrics.jsonl, TensorBoard, and PNG files people can open."""
+"""Writers of metrics and images: metrics.jsonl, TensorBoard and PNG files."""
 
 import json
 import shutil
@@ -26,13 +26,13 @@ from ernie_vilg_jax.training.optimizer import learning_rate
 from ernie_vilg_jax.training.task import Batch, Task
 
 UPLOAD_EVERY = 60.0
-"""Seconds between copies to a URL: storage buckets cannot append, so that each copy is of the whole files."""
+"""Seconds between copies to a URL: storage buckets cannot append, so each copy is of the whole files."""
 
 
 class MetricWriter:
     """Writes to `<directory>/metrics.jsonl`, `<directory>/tensorboard/` and `<directory>/previews/`.
 
-    Where the directory is a URL, they are written to a temporary folder and copied there about every minute, and at
+    If the directory is a URL, they are written to a temporary folder and copied there about every minute, and at
     the end. With enabled=False (every process but the first) it writes nothing.
     """
 
@@ -66,7 +66,7 @@ class MetricWriter:
                 self._copy()
 
     def images(self, step: int, images: np.ndarray, labels: Sequence[str]) -> None:
-        """Pictures [N, H, W, 3] uint8 as one labelled grid."""
+        """Images [N, H, W, 3] uint8 as one labelled grid."""
         if not self.enabled or not len(images):
             return
         grid = labelled_grid([Image.fromarray(image) for image in images], list(labels))
@@ -108,13 +108,13 @@ class MetricWriter:
         except UserError as also:
             if error is None:
                 raise
-            logging.warning("%s", also)  # what ended the block is what is said
+            logging.warning("%s", also)  # the error that ended the block is raised instead
 
 
 class Meter:
-    """Means over the steps since the last report, and the rate at which they went.
+    """Means over the steps since the last report, and the rate of the steps.
 
-    Every process has one; they report at the same steps, and then exchange their times.
+    Every process has one; all report at the same steps, and then exchange their times.
     """
 
     TOTALS = ("skipped_updates",)
@@ -139,20 +139,20 @@ class Meter:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Time spent in here does not count towards the rate."""
+        """Time spent in this block does not count towards the rate."""
         start = time.monotonic()
         yield
         self.mark += time.monotonic() - start
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Time spent in here is that of reading data."""
+        """Time spent in this block counts as reading data."""
         start = time.monotonic()
         yield
         self.read += time.monotonic() - start
 
     def report(self, step: int, batch: Batch) -> dict[str, float]:
-        """All that is known of the steps since the last report, for `MetricWriter.scalars`; logs a line."""
+        """All metrics of the steps since the last report, for `MetricWriter.scalars`; logs a line."""
         with self.paused():
             if self.flops is None:
                 self.flops = self.task.flops_per_step(batch), flops.computed_flops(self.task, batch)
@@ -183,9 +183,9 @@ class Meter:
         return {**{f"train/{name}": value for name, value in means.items()}, **speed}
 
     def _times(self, seconds: float, steps: int) -> dict[str, float]:
-        """Of a step, and of reading its data; with several processes also how far they are apart.
+        """Seconds of a step, and of reading its data; with several processes also their spread.
 
-        Processes wait for each other in every step, so that the slowest shows by the time that it reads.
+        Processes wait for each other in every step, so the slowest one is found by its time of reading.
         """
         if processes.count() == 1:
             return {"step_seconds": seconds, "data_seconds": self.read / steps}

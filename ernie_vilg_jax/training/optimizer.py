@@ -15,13 +15,13 @@ from ernie_vilg_jax.sharding.rules import path_of
 NAMES = ("adamw", "adafactor", "muon")
 EMA_DTYPES = ("float32", "bfloat16")
 FACTOR_FROM = 128
-"""Adafactor keeps sums over rows and columns of matrices from so many rows and columns on; optax's default."""
+"""Adafactor factors matrices with at least this many rows and columns; optax's default."""
 MUON_RMS = 0.2
-"""Of Muon's updates before the learning rate: about AdamW's, so that both take the same (arXiv 2502.16982)."""
+"""RMS of Muon's updates before the learning rate: about that of AdamW, so both take the same (arXiv 2502.16982)."""
 ENDS = re.compile(r"^(/encoder|/decoder)?/(conv_in|conv_out|quant|post_quant)/kernel$")
-"""First and last layers, which are left to AdamW beside Muon, as its author advises."""
+"""First and last layers, which use AdamW instead of Muon, as its author advises."""
 WATCH_AFTER = 100
-"""Updates before the guard against spikes skips any: at the start gradients change by orders of magnitude."""
+"""Updates before the guard against spikes skips any: early gradients change by orders of magnitude."""
 
 
 def learning_rate(section: ConfigDict) -> optax.Schedule:
@@ -30,7 +30,7 @@ def learning_rate(section: ConfigDict) -> optax.Schedule:
     then = optax.constant_schedule(peak)
     if decay:
         then = optax.linear_schedule(peak, 0.0, decay, transition_begin=max(section.steps - decay - warmup, 0))
-    # The first step already moves.
+    # The first step already has a rate above 0.
     rise = optax.linear_schedule(peak / warmup, peak, warmup - 1) if warmup > 1 else optax.constant_schedule(peak)
     return optax.join_schedules([rise, then], [warmup])
 
@@ -38,11 +38,11 @@ def learning_rate(section: ConfigDict) -> optax.Schedule:
 def make_optimizer(config: ConfigDict, section: ConfigDict) -> optax.GradientTransformation:
     """AdamW as in the paper, after clipping by the global norm (a guess; optimizer.clip_norm=0 is off).
 
-    Or another of `NAMES`, all with the same learning rate, decoupled weight decay and clipping; docs/training.md says
-    what they are and keep. Raises UserError naming the field that is invalid.
+    Or another of `NAMES`, all with the same learning rate, decoupled weight decay and clipping; docs/training.md
+    describes them and their state. Raises UserError naming the field that is invalid.
     """
     settings = config.optimizer
-    # Checkpoints may be older than some fields.
+    # Configs of old checkpoints lack some fields.
     name, factor = settings.get("name", "adamw"), settings.get("spike_factor", 0.0)
     for field, value, known in (("name", name, NAMES), ("ema_dtype", ema_dtype(config), EMA_DTYPES)):
         if value not in known:
@@ -79,7 +79,7 @@ def make_optimizer(config: ConfigDict, section: ConfigDict) -> optax.GradientTra
 
 
 def _matrices(params: Any) -> Any:
-    """For each parameter the axes that Muon takes for rows and columns; None is left to AdamW."""
+    """For each parameter the axes that Muon uses as rows and columns; None for parameters of AdamW."""
 
     def one(path: tuple[Any, ...], leaf: Any) -> MuonDimensionNumbers | None:
         name = path_of(path)
@@ -94,17 +94,17 @@ class SpikeState(NamedTuple):
     norm: jax.Array
     """float32: the running mean of gradient norms."""
     updates: jax.Array
-    """int32: how many were seen."""
+    """int32: number of updates seen."""
     skipped: jax.Array
-    """int32: how many of them were skipped."""
+    """int32: number of updates skipped."""
     inner: Any
 
 
 def skip_spikes(optimizer: optax.GradientTransformation, factor: float) -> optax.GradientTransformation:
     """`optimizer`, except that a gradient whose norm exceeds `factor` times the running mean changes nothing.
 
-    The mean is that of the last 100 norms or so, a spike counted as `factor` times the mean: where gradients stay large
-    it follows them. What is skipped is decided in the step, from the state alone, so that a resumed run decides alike.
+    The mean is over about the last 100 norms, with a spike counted as `factor` times the mean: if gradients stay large,
+    it follows them. The decision is made in the step, from the state alone, so a resumed run makes the same one.
     """
 
     def init(params: Any) -> SpikeState:
@@ -148,8 +148,8 @@ def ema_init(params: Any, dtype: str) -> Any:
 def ema_update(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
     """Moving average of `params`; the decay rises with `step` so that the start is forgotten quickly.
 
-    An average that is kept in bfloat16 is rounded up or down by chance: with a decay of 0.9999 an
-    update is far below bfloat16's steps, and rounding to the nearest would freeze it.
+    An average in bfloat16 is rounded stochastically: with a decay of 0.9999 an update is far below the
+    resolution of bfloat16, and rounding to the nearest would freeze the average.
     """
     step_size = 1.0 - jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     new = optax.incremental_update(params, optax.tree.cast(ema, jnp.float32), step_size)
@@ -163,7 +163,7 @@ def ema_update(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
 
 
 def _rounded_by_chance(x: jax.Array, key: jax.Array) -> jax.Array:
-    """float32 as bfloat16: the neighbour above or below, each as likely as `x` is near it, so that the mean is x."""
+    """float32 to bfloat16 by stochastic rounding: up or down with probabilities such that the mean is x."""
     chance = jax.random.bits(key, x.shape, jnp.uint16).astype(jnp.uint32)
     bits = jax.lax.bitcast_convert_type(x, jnp.uint32) + chance
     return jax.lax.bitcast_convert_type((bits >> 16).astype(jnp.uint16), jnp.bfloat16)

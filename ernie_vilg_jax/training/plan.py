@@ -1,8 +1,7 @@
-"""What a command of `train` would do, without doing it: `train --dry_run`.
+"""The plan of a `train` command, without running it: `train --dry_run`.
 
-Looks for all that a start refuses, and says how large things are, from shapes and shardings alone: nothing is compiled
-or allocated, so that the devices need not be there. What activations take beside the state is known to a compiler only:
-that is `aot`'s to say.
+Makes all checks of a start, and computes sizes from shapes and shardings alone. Nothing is compiled or allocated, so
+the devices are not needed. Only a compiler knows the memory of activations: use `aot` for that.
 """
 
 import dataclasses
@@ -40,13 +39,13 @@ GIB = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """What a run would be on.
+    """The devices of a planned run.
 
     Attributes:
-      mesh: of real devices, or of devices that are not here.
+      mesh: of real devices, or of devices of another machine.
       name: of one device.
-      memory: bytes of one device; None where that is not known.
-      here: whether this is the machine of the run. Where it is not, what is missing here may be there.
+      memory: bytes of one device; None if not known.
+      here: whether this is the machine of the run. If not, files that are missing here may exist there.
     """
 
     mesh: Mesh | AbstractMesh
@@ -57,7 +56,7 @@ class Devices:
 
 @dataclasses.dataclass
 class Plan:
-    """Rows to read, in order, and what could not be looked at."""
+    """Rows of the report, in order, and what could not be checked."""
 
     rows: dict[str, str] = dataclasses.field(default_factory=dict)
     unchecked: list[str] = dataclasses.field(default_factory=list)
@@ -77,9 +76,9 @@ def make_plan(
     resume_from: int | None = None,
     allow_changes: Sequence[str] = (),
 ) -> Plan:
-    """What `train.run` would do with the same arguments. Raises UserError for what it would refuse.
+    """The plan of `train.run` with the same arguments. Raises UserError for anything that it would refuse.
 
-    `workdir` and `config.data.path` may be missing: what depends on them is then not checked.
+    `workdir` and `config.data.path` may be missing: checks that depend on them are then skipped.
     """
     plan = Plan()
     config = config.copy_and_resolve_references()
@@ -88,7 +87,7 @@ def make_plan(
         config.tokenizer.vocab_size = tokenizer.vocab_size
     task = _make_task(config, devices.mesh)
     _look_at_sizes(plan, config, task, devices)
-    saved = _bytes(task.abstract)  # a checkpoint is the state, cut into items
+    saved = _bytes(task.abstract)  # a checkpoint is the state, split into items
     keep = config.train.keep_checkpoints
     plan.rows["checkpoint"] = (
         f"{saved / GIB:.2f} GiB each, {keep} kept, one every {config.train.checkpoint_every} steps"
@@ -167,7 +166,7 @@ def _look_at_sizes(plan: Plan, config: ConfigDict, task: Task, devices: Devices)
 
 
 def _look_at_workdir(plan: Plan, config: ConfigDict, given: epath.PathLike | None, here: bool) -> epath.Path | None:
-    """The working directory; None where it cannot be looked into from here."""
+    """The working directory; None if this machine cannot read it."""
     if not given:
         plan.unchecked.append("the working directory: --workdir is not given")
         return None
@@ -195,7 +194,7 @@ def _look_at_start(
     resume_from: int | None,
     allow_changes: Sequence[str],
 ) -> int | None:
-    """The step that the run goes on from; None for a fresh one."""
+    """The step that the run resumes from; None for a fresh one."""
     directory = checkpointing.phase_folder(workdir, config.phase) / "checkpoints"
     step = resume.chosen_step(directory, resume_from)
     if step is None:

@@ -1,4 +1,4 @@
-"""A trace of some training steps, for TensorBoard's profiler or Perfetto: where the time of a step goes."""
+"""A trace of some training steps, for TensorBoard's profiler or Perfetto: what a step spends its time on."""
 
 import re
 import shutil
@@ -23,10 +23,10 @@ def parse_window(text: str) -> tuple[int, int]:
 
 
 class Profile:
-    """Traces the steps of a window into `folder`; every process calls it, and the first one traces."""
+    """Traces the steps of a window into `folder`; every process calls it, but only the first one traces."""
 
     def __init__(self, window: tuple[int, int] | None, folder: epath.Path, first: int, last: int) -> None:
-        """`first` and `last` are the steps that the run begins and ends with."""
+        """`first` and `last` are the first and last steps of the run."""
         self.window, self.folder = window, folder
         self.running: Path | None = None
         if window and not (first < window[1] and window[0] < last):
@@ -35,19 +35,19 @@ class Profile:
             )
 
     def at(self, step: int, results: Any) -> None:
-        """To be called when `step` steps were begun, with what the last of them returns."""
+        """Call it when `step` steps have been dispatched, with the results of the last of them."""
         if self.window is None or processes.index():
             return
         low, high = self.window
         if self.running is None and low <= step < high:
-            jax.block_until_ready(results)  # what came before is no part of the trace
+            jax.block_until_ready(results)  # earlier steps are not part of the trace
             self.running = Path(tempfile.mkdtemp(prefix="ernie_vilg_jax_profile_"))
             jax.profiler.start_trace(str(self.running))
         elif self.running is not None and step >= high:
             self.close(results)
 
     def close(self, results: Any = None) -> None:
-        """Ends the trace, if there is one, and puts it into the folder."""
+        """Ends the trace, if there is one, and writes it to the folder."""
         if self.running is None:
             return
         trace, self.running = self.running, None

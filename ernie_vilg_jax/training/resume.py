@@ -1,4 +1,4 @@
-"""Where a run goes on: which checkpoint, and whether what decides the future is still what it was."""
+"""Resuming a run: finds its checkpoint, and checks that the settings that affect later steps have not changed."""
 
 import itertools
 from collections.abc import Sequence
@@ -16,22 +16,22 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import bank
 from ernie_vilg_jax.sharding import processes
 
-# What decides the steps to come, beside what a checkpoint and its config must agree in (`compatibility.SAME`).
+# Fields that affect later steps, beside those that a checkpoint and its config must agree on (`compatibility.SAME`).
 DECIDES = ("seed", *compatibility.TRAINING, "experts.train_text_encoder")
-# Of the section of a phase: how far it goes and what it began from are no part of how it goes on.
+# Fields of a phase's section that may change: its number of steps and its start do not affect how it continues.
 FREE = ("steps", "init_from", "autoencoder_from", "text_encoder_from", "unet_from")
 CONTENT = ("data", "tokenizer")
 """Compared by content: the fingerprint of the data, the files of the tokenizer."""
 
 
 class Start(NamedTuple):
-    """Where a run goes on."""
+    """The point at which a run resumes."""
 
     path: epath.Path
     """The checkpoint."""
     step: int
     changes: tuple[dict[str, Any], ...]
-    """What was allowed to change, at this step and at earlier ones: {"step": n, "fields": {field: [before, now]}}."""
+    """Changes that were allowed, at this step and at earlier ones: {"step": n, "fields": {field: [before, now]}}."""
 
 
 def find_start(
@@ -41,7 +41,7 @@ def find_start(
     resume_from: int | None = None,
     allow_changes: Sequence[str] = (),
 ) -> Start | None:
-    """The checkpoint of a run to go on from, or None where there is none.
+    """The checkpoint that a run resumes from, or None if there is none.
 
     Args:
       directory: the folder `checkpoints` of a phase.
@@ -60,7 +60,7 @@ def find_start(
 
 
 def chosen_step(directory: epath.Path, resume_from: int | None) -> int | None:
-    """The step that a run goes on from. Raises UserError where there is no checkpoint of `resume_from`."""
+    """The step that a run resumes from. Raises UserError if there is no checkpoint of `resume_from`."""
     found = checkpointing.steps(directory)
     if resume_from is None:
         return found[-1] if found else None
@@ -82,14 +82,14 @@ def _set_aside_after(directory: epath.Path, last: int) -> None:
 
 
 def check(path: epath.Path, config: ConfigDict, tokenizer: Tokenizer, allowed: Sequence[str]) -> dict[str, Any]:
-    """What of the run changes from here on: field -> [before, now], all of it in `allowed`.
+    """Settings of the run that change from here on: field -> [before, now], all of them in `allowed`.
 
     Args:
-      path: the checkpoint to go on from.
-      tokenizer: that of the data.
+      path: the checkpoint to resume from.
+      tokenizer: the tokenizer of the data.
       allowed: fields, or sections of fields, that may differ.
 
-    Raises UserError naming what differs and is not allowed, and what is not allowed to differ at all.
+    Raises UserError with the fields that differ without being allowed, and those that must never differ.
     """
     compatibility.check_same(path, config, config.phase)
     bank.check_trained(path, config)
@@ -102,9 +102,9 @@ def check(path: epath.Path, config: ConfigDict, tokenizer: Tokenizer, allowed: S
     if unknown := [name for name in allowed if not any(within(field, name) for field in now)]:
         sections = ", ".join(dict.fromkeys(".".join(field.split(".")[:2]) for field in now))
         raise UserError(f"--allow_changes={unknown[0]} names nothing that is compared; there are {sections}")
-    # Where knowledge is off on one side, its other fields are compared on none.
+    # If knowledge is off on one side, its other fields are not compared.
     both = [field for field in now if field in before]
-    if path.name == "0":  # `checkpoint branch` wrote it: nothing was trained yet, only the state must fit
+    if path.name == "0":  # written by `checkpoint branch`: nothing was trained yet, so only the state must match
         both = [field for field in both if field == "tokenizer" or within(field, "optimizer")]
     changed = {field: [before[field], now[field]] for field in both if before[field] != now[field]}
     refused = [field for field in changed if not any(within(field, name) for name in allowed)]

@@ -6,7 +6,7 @@
                         gradients ── loss, over micro-batches
                         update ───── optimizer and average
 
-A sample's gradient reaches the expert of its timestep and, where it is trained, the shared text encoder: nothing else.
+A sample's gradient reaches only the expert of its timestep and, if it is trained, the shared text encoder.
 The paper: mixture of denoising experts.
 """
 
@@ -31,14 +31,14 @@ from ernie_vilg_jax.training.task import Batch, State
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What no step changes.
+    """The constants of all steps.
 
     Attributes:
       trained: the stages whose experts are trained, in the order of the stack `state["experts"]`.
       pieces: micro-batches of an expert's share.
-      dtype: that parameters cut along `fsdp` are gathered in.
-      loss_weight_on: as `loss_per_sample` takes it.
-      time_weights: [T] float32, a factor of the loss for each timestep (min-SNR); None without.
+      dtype: in which parameters sharded along `fsdp` are gathered.
+      loss_weight_on: see `loss_per_sample`.
+      time_weights: [T] float32, a factor of the loss for each timestep (min-SNR); None without min-SNR.
       encodes: whether batches hold images, not the posteriors of latents.
     """
 
@@ -58,10 +58,10 @@ class Setup:
 
 
 def train_step(setup: Setup, state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
-    """One update of every expert in training, and of the text encoder where it is trained.
+    """One update of every expert in training, and of the text encoder if it is trained.
 
     Args:
-      state: as `DiffusionTask` has it.
+      state: see `DiffusionTask`.
       batch: "image" [B, H, W, 3] uint8, or "mean" and "log_variance" [B, h, w, c]; "tokens" and "token_mask" [B, L];
         with knowledge "token_weight" [B, L] and "loss_weight" [B, h, w]. The first B/n are those of the first expert.
 
@@ -97,13 +97,13 @@ def each_expert(setup: Setup, frozen: Any, step: jax.Array, experts: Any, shares
     """One update of each expert, one after the other, in the memory of the bank.
 
     Args:
-      frozen: (text encoder, autoencoder): what no expert changes.
+      frozen: (text encoder, autoencoder), which no expert changes.
       experts: {"params", "ema", "opt"} with a leading expert axis.
       shares: (batch, stages, keys), all with a leading expert axis.
 
     Returns:
       The text encoder's gradients (summed, over the number of experts in training; None if it is frozen), the
-      experts, and (per-sample losses [n, b], norms of gradients and relative ones of updates [n, 2]).
+      experts, and (per-sample losses [n, b], norms of gradients and relative norms of updates [n, 2]).
     """
 
     def one(k: Any, experts: Any, text_grads: Any) -> tuple[Any, Any, jax.Array, jax.Array]:
@@ -131,16 +131,16 @@ def each_expert(setup: Setup, frozen: Any, step: jax.Array, experts: Any, shares
         put = lambda leaf, new: jax.lax.dynamic_update_index_in_dim(leaf, new, k, 0)  # noqa: E731
         return jax.tree.map(put, experts, expert), text_grads, put(losses, per_sample), put(norms, norm)
 
-    # Not a scan: with the bank as its inputs and its outputs that would hold it twice.
+    # Not a scan: with the bank as both input and output it would hold the bank twice.
     carry = (experts, text_grads, jnp.zeros((here, samples)), jnp.zeros((here, 2)))
     experts, text_grads, losses, norms = jax.lax.fori_loop(0, here, in_place, carry)
     return text_grads, experts, (losses, norms)
 
 
 def each_group(setup: Setup, frozen: Any, step: jax.Array, experts: Any, shares: Any) -> tuple[Any, Any, Any]:
-    """`each_expert`, where each group of devices along the mesh axis `expert` has its own experts only.
+    """`each_expert`, if each group of devices along the mesh axis `expert` has its own experts only.
 
-    Nothing of a U-Net crosses that axis; the gradients of a trained text encoder are summed over it.
+    No parameter or gradient of a U-Net crosses that axis; the gradients of a trained text encoder are summed over it.
     """
 
     def group(frozen: Any, step: jax.Array, experts: Any, shares: Any) -> tuple[Any, Any, Any]:
@@ -149,8 +149,8 @@ def each_group(setup: Setup, frozen: Any, step: jax.Array, experts: Any, shares:
 
     own, whole = PartitionSpec("expert"), PartitionSpec()
     specs = {"in_specs": (whole, whole, own, own), "out_specs": (whole, own, own)}
-    # Unchecked, since kernels inside (splash_attention.py) do not say what their results vary along; and so that
-    # jax does not sum each gradient over the groups where the parameter is used.
+    # Unchecked, because kernels inside (splash_attention.py) do not declare the axes along which their results vary;
+    # and so that jax does not sum each gradient over the groups where the parameter is used.
     return jax.shard_map(group, mesh=setup.mesh, **specs, axis_names={"expert"}, check_vma=False)(
         frozen, step, experts, shares
     )
@@ -170,7 +170,7 @@ def update_expert(
 def draw(setup: Setup, share: Batch, stage: jax.Array, key: jax.Array) -> tuple[Batch, jax.Array]:
     """`share` with timesteps "t" [b] of `stage` and "noise" [b, h, w, c]; and a key for dropout.
 
-    Drawn for the whole share before it is cut into micro-batches, so that cutting changes no sample.
+    Drawn for the whole share before it is split into micro-batches, so that the split changes no sample.
     """
     time_key, noise_key, dropout_key = jax.random.split(key, 3)
     shape = share["latent_noise"].shape
@@ -181,7 +181,7 @@ def draw(setup: Setup, share: Batch, stage: jax.Array, key: jax.Array) -> tuple[
 def gradients(
     setup: Setup, unet: Params, text_encoder: Params, autoencoder: Any, examples: Batch, dropout: jax.Array
 ) -> tuple[jax.Array, Params, Params | None]:
-    """Losses [b], and the mean gradients for the U-Net and, where it is trained, the text encoder."""
+    """Losses [b], and the mean gradients for the U-Net and, if it is trained, the text encoder."""
     both = (0, 1) if setup.trains_text_encoder else 0
     function = jax.value_and_grad(lambda *args: loss(setup, *args), argnums=both, has_aux=True)
 

@@ -1,4 +1,4 @@
-"""What the training loop knows of a model: the Task protocol. The autoencoder and the diffusion model are tasks."""
+"""The Task protocol: the interface between the training loop and a model (autoencoder or diffusion)."""
 
 from typing import Any, Protocol
 
@@ -12,17 +12,17 @@ Items = dict[str, Any]
 
 
 class Task(Protocol):
-    """One thing that can be trained. All methods but `items` and `state` are jitted by the task itself."""
+    """A model that can be trained. All methods but `items` and `state` are jitted by the task itself."""
 
     steps: int
     batch_size: int
-    """Pictures a step, over all processes."""
+    """Images a step, over all processes."""
     abstract: State
     """The state's shapes, dtypes and shardings."""
     shardings: Any
     """A NamedSharding for each array of the state."""
     experts: tuple[str, ...]
-    """Items that are not in `items`: the experts, in the order of the stack `state["experts"]`; () without one."""
+    """Items that are not in `items`: the experts, in the order of the stack `state["experts"]`; () without a stack."""
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -34,7 +34,7 @@ class Task(Protocol):
         ...
 
     def items(self, state: State) -> Items:
-        """The state, but for the experts, cut into items of a checkpoint (`items.Cutter` cuts all)."""
+        """The state without the experts, split into items of a checkpoint (`items.Cutter` splits all of it)."""
         ...
 
     def state(self, items: Items) -> State:
@@ -42,7 +42,7 @@ class Task(Protocol):
         ...
 
     def host_batch(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What of the loader's batch goes to the devices."""
+        """The part of the loader's batch that is transferred to the devices."""
         ...
 
     @property
@@ -58,9 +58,9 @@ class Task(Protocol):
         ...
 
     def preview(self, state: State) -> tuple[np.ndarray, list[str]]:
-        """Pictures [N, H, W, 3] uint8 and a label each."""
+        """Images [N, H, W, 3] uint8 and a label each."""
         ...
 
     def flops_per_step(self, batch: Batch) -> float:
-        """Multiply-adds x 2 of one step's matrix products and convolutions, over all devices; none counts twice."""
+        """Multiply-adds x 2 of one step's matrix products and convolutions, over all devices, without recomputation."""
         ...

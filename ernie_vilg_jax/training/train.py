@@ -34,17 +34,19 @@ def run(
     allow_changes: Sequence[str] = (),
     profile_steps: str | None = None,
 ) -> State:
-    """Trains `config.phase` in `workdir` from wherever it stands, on `devices` (all), and returns the final state.
+    """Trains `config.phase` in `workdir`, from its last checkpoint if any, on `devices` (all by default).
+
+    Returns the final state.
 
     `workdir` may be a gs:// URL; `resume_from` and `allow_changes` are those of `resume.find_start`; `profile_steps`,
     such as "100:105", are traced. With several processes (see sharding/processes.py) all of them call this.
-    Raises UserError for what users can fix, loop.Stopped after SIGTERM or SIGINT.
+    Raises UserError for errors that users can fix, loop.Stopped after SIGTERM or SIGINT.
     """
     window = parse_window(profile_steps) if profile_steps is not None else None
     workdir = paths.reach(workdir, "workdir")
     tokenizer = load_tokenizer(config)
     config = config.copy_and_resolve_references()
-    # A small corpus gives a smaller vocabulary than was asked for.
+    # A small corpus gives a smaller vocabulary than requested.
     config.tokenizer.vocab_size = tokenizer.vocab_size
     _check_processes(config, workdir)
     model = build_model(config)
@@ -66,7 +68,7 @@ def run(
 
 
 def _check_processes(config: ConfigDict, workdir: epath.Path) -> None:
-    """Raises UserError where processes differ in what they were given: they would wait forever, or train nonsense."""
+    """Raises UserError if the arguments of processes differ: they would hang, or train wrongly."""
     values = flat(json.loads(config.to_json_best_effort()), "config.")
     del values["config.data.path"]  # each machine may have its own copy
     processes.agree(

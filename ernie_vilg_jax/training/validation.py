@@ -1,4 +1,4 @@
-"""What training shows of itself: the loss of each stage on fixed pictures, and previews of fixed prompts."""
+"""Validation during training: the loss of each stage on fixed images, and previews of fixed prompts."""
 
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -25,11 +25,11 @@ PREVIEW_STEPS = 25
 
 
 class Validation(NamedTuple):
-    """Fixed held-out pictures with their captions, cut over the mesh piece by piece; and the prompts of the previews.
+    """Fixed held-out images with their captions, in pieces sharded over the mesh; and the prompts of the previews.
 
     Attributes:
-      count: pictures in all.
-      pieces: place of its first picture -> piece: image uint8 [b, H, W, 3], tokens and token_mask [b, L], valid [b].
+      count: images in all.
+      pieces: index of its first image -> piece: image uint8 [b, H, W, 3], tokens and token_mask [b, L], valid [b].
       prompts: tokens, mask [n, L] of the previews, null_tokens, null_mask [1, L] of the empty caption; on all devices.
     """
 
@@ -39,7 +39,7 @@ class Validation(NamedTuple):
 
 
 def make_validation(config: ConfigDict, model: Model, tokenizer: Tokenizer, mesh: Mesh) -> Validation:
-    """Reads each process's part of the pictures and puts them onto its devices."""
+    """Reads each process's part of the images and puts them onto its devices."""
     examples = fixed_examples(config, tokenizer, "holdout", config.train.validation_samples, config.seed)
     prompts = [tokenizer.encode(prompt)[:2] for prompt in config.train.preview_prompts]
     tokens, masks = zip(*(prompts or [tokenizer.encode("")[:2]]), strict=True)
@@ -54,7 +54,7 @@ def make_validation(config: ConfigDict, model: Model, tokenizer: Tokenizer, mesh
 
 
 class Validator:
-    """Looks at the averages (EMA) of a diffusion task's state.
+    """Validates the averages (EMA) of a diffusion task's state.
 
     Args:
       stages: those of the run; the phase `base` has one.
@@ -85,9 +85,9 @@ class Validator:
 
     @cached_property
     def losses_of(self) -> Any:
-        """Jitted (state, piece, its first place, count) -> the sum of its pictures' losses in each stage [stages].
+        """Jitted (state, piece, its first index, count) -> the sum of its images' losses in each stage [stages].
 
-        Every picture has its own fixed (t, noise), which depend on its place among `count` (static) pictures alone.
+        Every image has its own fixed (t, noise), which depend only on its index among `count` (static) images.
         """
 
         def run(state: State, batch: Batch, start: jax.Array, count: int) -> jax.Array:
@@ -103,7 +103,7 @@ class Validator:
                 expert = jax.tree.map(lambda leaf: leaf[slot], state["experts"]["ema"])
                 expert = rules.gather(expert, self.mesh, self.config.dtype)
                 low, high = self.model.stages.range_of(stage)
-                # Timesteps evenly over the stage; the noise is the same at every call and for every model.
+                # Timesteps evenly spaced in the stage; the noise is the same at every call and for every model.
                 t = (low + (places + 0.5) / count * (high - low)).astype(jnp.int32)
                 noise = jax.random.normal(jax.random.fold_in(key, stage), (count, *latents.shape[1:]))[places]
                 noise = rules.spread(noise)
@@ -116,7 +116,7 @@ class Validator:
         return jax.jit(run, static_argnums=3, out_shardings=rules.replicated(self.mesh))
 
     def preview(self, state: State, validation: Validation) -> tuple[np.ndarray, list[str]]:
-        """Pictures [n, H, W, 3] uint8 of the preview prompts, and these; none while experts are missing."""
+        """Images [n, H, W, 3] uint8 of the preview prompts, and the prompts; none while experts are missing."""
         labels = list(self.config.train.preview_prompts)
         if len(self.trained) < self.stages.n or not labels:
             return np.zeros((0, 1, 1, 3), np.uint8), []
@@ -124,7 +124,7 @@ class Validator:
 
     @cached_property
     def sample(self) -> Any:
-        """Jitted (state, prompts) -> pictures of them [n, H, W, 3] in [-1, 1]."""
+        """Jitted (state, prompts) -> images of them [n, H, W, 3] in [-1, 1]."""
         schedule = self.model.schedule
         sampler = make_sampler("ddim", schedule, PREVIEW_STEPS, grid="trailing")
 

@@ -1,8 +1,8 @@
-"""The page in the browser: what visitors may ask for, the model behind it, and how it is shown.
+"""The web page: the options of visitors, the model behind it, and its layout.
 
-options   what the page offers for a checkpoint: styles, examples, numbers of steps
-request   what arrives from the page or from any other program -> a checked request
-worker    one request after the other through the model, with previews
-guard     what is refused before gradio reads it: large bodies, files
+options   the page's options for a checkpoint: styles, examples, numbers of steps
+request   values from the page or from any other program -> a checked request
+worker    runs one request after the other, with previews
+guard     refuses large bodies and files before gradio reads them
 page      the gradio page; the only module that imports gradio
 """

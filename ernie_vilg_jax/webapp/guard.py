@@ -1,4 +1,4 @@
-"""What is refused before gradio reads it: large bodies and files. An ASGI middleware (https://asgi.readthedocs.io)."""
+"""Refuses large bodies and files before gradio reads them. An ASGI middleware (https://asgi.readthedocs.io)."""
 
 import json
 import logging
@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 BODY_LIMIT = 64 * 1024
-"""Bytes of a request: two prompts of 2,000 characters, each written as \\uXXXX escapes, fit with room to spare."""
+"""Bytes of a request: two prompts of 2,000 characters, each written as \\uXXXX escapes, fit easily."""
 DRAIN_LIMIT = 64 * 1024 * 1024
-"""Bytes that are read and thrown away so that the sender gets to hear why; a larger one is cut off."""
+"""Bytes that are read and discarded so that the sender gets an answer; a larger body is cut off."""
 BUSY = "The demo is busy: too many people are waiting. Please try again in a minute."
 
 Message = MutableMapping[str, Any]
@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 
 
 class Guard:
-    """Answers 413 to bodies above `BODY_LIMIT` and 403 to uploads, and words gradio's 503 (queue full) for people.
+    """Answers 413 to bodies above `BODY_LIMIT` and 403 to uploads, and rewords gradio's 503 (queue full).
 
-    What gradio fails at is answered with a sentence, too.
+    Failures inside gradio are also answered with a sentence.
     """
 
     def __init__(self, app: App) -> None:
@@ -51,18 +51,18 @@ class Guard:
         try:
             await self.app(scope, receive, _polite(noted))
         except Exception as error:
-            # A line, not a page: gradio raises for an unknown function, say, and anybody can ask for one.
+            # One log line, no traceback: gradio raises for an unknown function, for example, which anyone can request.
             log.warning("no answer to %s %s: %r", scope["method"], scope["path"][:200], error)
             if not started:
                 await _answer(send, 500, "The server cannot answer this request; is its address right?")
 
 
 async def _read(receive: Receive) -> tuple[bytes, int]:
-    """The body, or nothing of one that is too large, and how many bytes came."""
+    """The body, empty if it is too large, and the number of bytes received."""
     parts, size, more = [], 0, True
     while more and size <= DRAIN_LIMIT:
         message = await receive()
-        if message["type"] != "http.request":  # the sender went away
+        if message["type"] != "http.request":  # the sender disconnected
             break
         part = message.get("body", b"")
         size += len(part)
@@ -73,7 +73,7 @@ async def _read(receive: Receive) -> tuple[bytes, int]:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """`receive` of a request whose body was read already."""
+    """`receive` of a request whose body has already been read."""
     left = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> Message:

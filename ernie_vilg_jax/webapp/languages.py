@@ -8,9 +8,9 @@ from ernie_vilg_jax.pipeline.translate import HubTranslator
 
 
 def is_foreign(text: str) -> bool:
-    """Whether a text has letters that neither Chinese nor English is written with.
+    """Whether a text has letters that neither Chinese nor English uses.
 
-    French without an accent passes for English; what is written in kanji alone, for Chinese.
+    French without an accent passes for English, and kanji alone for Chinese.
     """
     return any(not letter.isascii() and not _is_hanzi(letter) for letter in text if letter.isalpha())
 
@@ -21,7 +21,7 @@ def _is_hanzi(letter: str) -> bool:
 
 
 class Languages:
-    """Translates what is foreign, and leaves the rest as it is. The model is read when the first such prompt comes."""
+    """Translates foreign prompts, and returns others unchanged. The model is loaded at the first foreign prompt."""
 
     def __init__(self, model: str) -> None:
         """`model`: a translator of `transformers` into English or Chinese, a folder or a name on the hub."""
@@ -30,7 +30,7 @@ class Languages:
         self._at_work = threading.Lock()
 
     def __call__(self, text: str) -> str:
-        """The text, or its translation. UserError where the model cannot be read or says nothing."""
+        """The text, or its translation. UserError if the model cannot be read or returns nothing."""
         if not is_foreign(text):
             return text
         with self._at_work:

@@ -1,5 +1,5 @@
-"""What the page offers for a checkpoint: the styles and things that it was trained on, and settings that compile few
-programs."""
+"""The page's options for a checkpoint: the styles and things that it was trained on, and few values of settings that
+need a program each."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ HANZI = re.compile("[\u3400-\u9fff]")
 
 
 class Style(NamedTuple):
-    """A look, as it is put behind a prompt."""
+    """A style, as it is appended to a prompt."""
 
     zh: str
     en: str
@@ -40,14 +40,14 @@ ART_STYLES = (
 )
 """For checkpoints that were not trained on named styles: words that captions of photographs and paintings use."""
 STEPS = (10, 25, 50, 100)
-"""Few, because each is a program to compile; that of the checkpoint's config comes with them."""
+"""Few, because each is a program to compile; the value of the checkpoint's config is added."""
 SCENES = ("红色的圆形在蓝色的正方形的左边", "a yellow star above a green triangle")
 EXAMPLE_THINGS = 6
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What a visitor may choose from, with what is chosen at first."""
+    """The options of a visitor, and their defaults."""
 
     styles: Mapping[str, Style]
     """English name -> style."""
@@ -77,7 +77,7 @@ def _styles(emoji: Mapping[str, Any] | None) -> tuple[Style, ...]:
 
 
 def _examples(config: ConfigDict, sources: Mapping[str, Any]) -> tuple[str, ...]:
-    """The preview prompts, some things of the emoji set in turn in Chinese and English, and scenes."""
+    """The preview prompts, some things of the emoji set, alternately in Chinese and English, and scenes."""
     found = list(config.train.preview_prompts)
     if emoji := sources.get("emoji"):
         by_name = {thing.en: thing for thing in EVERYDAY.values()}

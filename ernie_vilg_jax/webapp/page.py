@@ -1,7 +1,7 @@
-"""The gradio page. The only module that imports gradio, which asks no network here: no fonts, scripts or statistics.
+"""The gradio page. The only module that imports gradio. It uses no network here: no fonts, scripts or statistics.
 
-Its inputs come to `Page.generate` as the JSON that was sent (`preprocess=False`): the page's own limits hold for the
-page alone, and `request.read_request` checks for everybody.
+`Page.generate` gets its inputs as the JSON that was sent (`preprocess=False`). Limits in the page only bind the page;
+`request.read_request` checks every caller.
 """
 
 import html
@@ -34,9 +34,9 @@ from ernie_vilg_jax.webapp.request import (
 from ernie_vilg_jax.webapp.worker import Update, Worker
 
 FIRST_IMAGES = 4
-"""Pictures that the page begins with."""
+"""Default number of images on the page."""
 KEPT_SECONDS = 3600
-"""How long pictures stay on the server's disk, where the page fetches them from."""
+"""How long images stay on the server's disk, from which the page fetches them."""
 TITLE = "ERNIE-ViLG 2.0 in JAX"
 FONTS = ("system-ui", "Noto Sans CJK SC", "Noto Sans SC", "PingFang SC", "Microsoft YaHei", "sans-serif")
 STYLE_SHEET = """
@@ -55,15 +55,15 @@ class Page:
     """A page for a worker."""
 
     def __init__(self, worker: Worker, queue_size: int, translate: Callable[[str], str] = str) -> None:
-        """Lays the page out; `queue_size` requests may wait, and `translate` is what is done with prompts first."""
+        """Builds the page; `queue_size` requests may wait, and `translate` is applied to prompts first."""
         self.worker = worker
         self.translate = translate
         self.blocks = self._lay_out()
-        # Closed: an address that skips the queue would let anybody start any number of requests at once.
+        # Closed: an address that skips the queue would let anyone start any number of requests at once.
         self.blocks.queue(max_size=queue_size, api_open=False, default_concurrency_limit=1)
 
     def launch(self, host: str, port: int, *, share: bool = False) -> str:
-        """Serves the page from threads of its own, and returns its address. UserError where the port is taken."""
+        """Serves the page from its own threads, and returns its address. UserError if the port is taken."""
         fonts = [*FONTS]
         try:
             _, address, public = self.blocks.launch(
@@ -99,7 +99,7 @@ class Page:
         negative_prompt: Any = None,
         *fields: Any,
     ) -> Iterator[tuple[Any, str, Any]]:
-        """Yields what the gallery, the note and the field of the seed show. Every failure is one sentence."""
+        """Yields the values of the gallery, the note and the seed field. Every failure is one sentence."""
         try:
             if len(fields) > len(FIELDS):
                 raise UserError("More values were sent than the page has")

@@ -1,6 +1,6 @@
-"""What arrives from the page, or from any program that talks to its address, made into a request or refused.
+"""Turns values from the page, or from any program that calls its address, into a request, or refuses them.
 
-Nothing is trusted: types, lengths and ranges are checked here, whatever the page itself would let pass.
+Nothing is trusted: types, lengths and ranges are checked here, whatever the page itself allows.
 """
 
 import dataclasses
@@ -20,9 +20,9 @@ MOST_IMAGES = 8
 SEEDS = 2**32
 NO_STYLE = ""
 FIELDS = tuple(name for name, accepts in ACCEPTS.items() if accepts.label)
-"""Of `SamplingParams`: those that the page offers as they are."""
+"""Fields of `SamplingParams` that the page offers unchanged."""
 LIMITS = {"guidance_scale": (1.0, 20.0)}
-"""Where the page offers less than `SamplingParams` takes."""
+"""Limits that are narrower on the page than in `SamplingParams`."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Request:
     """A checked request."""
 
     prompt: str
-    """With the style."""
+    """Including the style."""
     params: SamplingParams
 
 
@@ -49,12 +49,12 @@ def read_request(
     """The request of these values, of any JSON type; None is the default.
 
     Args:
-      choices: what the page offers.
-      random_seed: true draws a seed, and `seed` is not looked at.
-      translate: what is done with the checked prompts before the style is added.
+      choices: the page's options.
+      random_seed: true draws a seed and ignores `seed`.
+      translate: applied to the checked prompts before the style is added.
       fields: of `FIELDS`.
 
-    Raises UserError with one sentence for people who see the page, not the program.
+    Raises UserError with one sentence for users of the page, not of the program.
     """
     text = _text("The prompt", prompt)
     if not text:

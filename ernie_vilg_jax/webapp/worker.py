@@ -1,4 +1,4 @@
-"""One request after the other through the model, with previews. Knows nothing of pages."""
+"""Runs one request after the other, with previews. Knows nothing about pages."""
 
 import dataclasses
 import json
@@ -18,31 +18,31 @@ from ernie_vilg_jax.webapp.options import choices_for
 from ernie_vilg_jax.webapp.request import Request
 
 PROGRAMS = 8
-"""Kept at most: each takes tens of megabytes, and visitors could ask for dozens."""
+"""Programs to keep: each takes tens of megabytes, and visitors could request dozens."""
 PREVIEW_SECONDS = 0.5
-"""Between two previews: decoding takes as long as a step of the model."""
+"""Seconds between two previews: decoding takes as long as a step of the model."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Update:
-    """How far a request is."""
+    """The progress of a request."""
 
     step: int
     """Done of `steps`; 0 before the first."""
     steps: int
     images: list[Image.Image] = field(default_factory=list)
-    """Previews, or the pictures when `done`; none before the first preview."""
+    """Previews, or the images when `done`; none before the first preview."""
     done: bool = False
 
 
 class _Stopped(Exception):
-    """Nobody waits for the pictures any more."""
+    """The visitor no longer waits for the images."""
 
 
 class Worker:
-    """A model that is asked by many, one at a time."""
+    """A model shared by many visitors, one request at a time."""
 
     def __init__(self, pipe: Pipeline) -> None:
         self.pipe = pipe
@@ -51,7 +51,7 @@ class Worker:
         self._pipes: OrderedDict[tuple[Any, ...], Pipeline] = OrderedDict()
 
     def warm_up(self, num_images: int) -> None:
-        """Compiles the program of the settings that the page begins with."""
+        """Compiles the program of the page's default settings."""
         choices = self.choices
         request = Request(
             prompt=choices.examples[0] if choices.examples else "a cat",
@@ -65,7 +65,7 @@ class Worker:
         log.info("compiled and tried in %.0f s", time.monotonic() - start)
 
     def unseen(self, request: Request) -> str:
-        """The end of the prompt that is too long for the model, or ""."""
+        """The part of the prompt beyond the model's limit, or ""."""
         return self.pipe.tokenizer.encode(request.prompt)[2]
 
     def is_new(self, request: Request) -> bool:
@@ -73,7 +73,7 @@ class Worker:
         return _key(request) not in self._pipes
 
     def make(self, request: Request) -> Iterator[Update]:
-        """Makes the pictures; the last update holds them. To close the iterator is to stop."""
+        """Makes the images; the last update holds them. Close the iterator to stop."""
         updates: queue.Queue[Update | BaseException] = queue.Queue()
         stop = threading.Event()
         thread = threading.Thread(target=self._work, args=(request, updates, stop), daemon=True)
@@ -81,7 +81,7 @@ class Worker:
         try:
             while True:
                 update = updates.get()
-                while not updates.empty():  # a reader that is slow sees the newest
+                while not updates.empty():  # a slow reader sees the newest
                     update = updates.get()
                 if isinstance(update, BaseException):
                     raise update
@@ -110,7 +110,7 @@ class Worker:
                 images = self._pipe_for(request)(
                     request.prompt,
                     **dataclasses.asdict(request.params),
-                    # Nobody's steps, where groups of devices are at different ones.
+                    # No progress if groups of devices are at different steps.
                     on_step=None if self.pipe.mode == "pipelined" else on_step,
                 )
             for image in images:
@@ -118,11 +118,11 @@ class Worker:
                 image.info = {name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
                               for name, value in image.info.items()}  # fmt: skip
             updates.put(Update(request.params.steps, request.params.steps, images, done=True))
-        except BaseException as error:  # handed to the reader, who raises it
+        except BaseException as error:  # passed to the reader, which raises it
             updates.put(error)
 
     def _pipe_for(self, request: Request) -> Pipeline:
-        """A pipeline with the program for the request alone; the one unused for longest is dropped for a new one."""
+        """A pipeline with only the program of the request; a new one replaces the least recently used."""
         key = _key(request)
         if key not in self._pipes:
             pipe = self.pipe
@@ -130,7 +130,7 @@ class Worker:
                 pipe.config, pipe.model, pipe.stages, pipe.params, pipe.tokenizer, mode=pipe.mode, mesh=pipe.mesh
             )
             if len(self._pipes) > PROGRAMS:
-                # The first was compiled at the start for everybody.
+                # The first was compiled at the start, for the default settings.
                 del self._pipes[list(self._pipes)[1]]
         elif key != next(iter(self._pipes)):
             self._pipes.move_to_end(key)
@@ -138,7 +138,7 @@ class Worker:
 
 
 def _key(request: Request) -> tuple[Any, ...]:
-    """Requests of the same key are made by the same program."""
+    """Requests with the same key use the same program."""
     params = request.params
     size = next(size for size in (1, 2, 4, 8) if size >= params.num_images)
     return params.sampler, params.steps, size, params.guidance_scale > 1

@@ -12,7 +12,7 @@ from ernie_vilg_jax.annotation.detectors import Detection
 
 
 class Detector:
-    """A cup in every picture, unless the id is among the bad ones; counts what it is given."""
+    """A cup in every image, unless the id is among the bad ones; counts what it is given."""
 
     given = 0
 

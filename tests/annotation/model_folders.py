@@ -1,4 +1,4 @@
-"""Tiny models with random weights, saved as `save_pretrained` would a real one."""
+"""Tiny models with random weights, saved with `save_pretrained` like real ones."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ SIZES: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 16, "num_hidden
 
 
 def seeded() -> Any:
-    """torch, its random numbers set, so that the weights are the same every time."""
+    """torch with a fixed seed, so that the weights are always the same."""
     import torch
 
     torch.manual_seed(0)
-    torch.set_num_threads(1)  # more only wait for one another in models so small
+    torch.set_num_threads(1)  # more threads only wait for each other in such small models
     return torch
 
 
@@ -28,7 +28,7 @@ def pictures(sizes: list[tuple[int, int]]) -> list[Image.Image]:
 
 
 def detr(folder: Path, labels: dict[int, str]) -> Path:
-    """DETR: pictures keep their shape, so their batches are made of equals."""
+    """DETR: images keep their shape, so their batches are made of equals."""
     seeded()
     from transformers import DetrConfig, DetrForObjectDetection, DetrImageProcessorPil, ResNetConfig
 
@@ -41,7 +41,7 @@ def detr(folder: Path, labels: dict[int, str]) -> Path:
         encoder_ffn_dim=16, decoder_ffn_dim=16, encoder_attention_heads=2, decoder_attention_heads=2, id2label=labels,
     )  # fmt: skip
     model = DetrForObjectDetection(config)
-    for name, parameter in model.named_parameters():  # fresh heads are so weak that all boxes are the picture's middle
+    for name, parameter in model.named_parameters():  # fresh heads are so weak that all boxes are the image's middle
         if name.startswith(("bbox_predictor", "class_labels_classifier", "model.query")) and parameter.ndim > 1:
             parameter.data.normal_(std=0.25)
     model.save_pretrained(folder)
@@ -50,7 +50,7 @@ def detr(folder: Path, labels: dict[int, str]) -> Path:
 
 
 def rt_detr(folder: Path, labels: dict[int, str]) -> Path:
-    """RT-DETR: every picture is resized to one shape."""
+    """RT-DETR: every image is resized to one shape."""
     seeded()
     from transformers import RTDetrConfig, RTDetrForObjectDetection, RTDetrImageProcessorPil, RTDetrResNetConfig
 
@@ -81,7 +81,7 @@ def clip_tokenizer(folder: Path) -> Any:
 
 
 def owl_vit(folder: Path) -> Path:
-    """OWL-ViT: looks for what it is told in words."""
+    """OWL-ViT: detects objects given as text."""
     seeded()
     from transformers import OwlViTConfig, OwlViTForObjectDetection, OwlViTImageProcessorPil, OwlViTProcessor
 
@@ -101,7 +101,7 @@ def owl_vit(folder: Path) -> Path:
 
 
 def grounding_dino(folder: Path, words: list[str]) -> Path:
-    """Grounding DINO: as OWL-ViT, and answers with pieces of its prompt."""
+    """Grounding DINO: like OWL-ViT, but returns pieces of its prompt."""
     seeded()
     from transformers import (
         BertConfig,

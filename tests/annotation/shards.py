@@ -1,4 +1,4 @@
-"""Shards of annotated data: read whole, and spoiled, for the annotation tests."""
+"""Shards of annotated data: read completely, and corrupted, for the annotation tests."""
 
 from collections.abc import Callable
 from pathlib import Path

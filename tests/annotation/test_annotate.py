@@ -1,4 +1,4 @@
-"""A whole run: what it writes, what it keeps of an earlier one, what it refuses."""
+"""A whole run: its output, the shards it keeps from an earlier run, its errors."""
 
 import dataclasses
 import json
@@ -106,7 +106,7 @@ def test_a_finished_directory_is_left_alone(prepared: Path, annotated: Path, tmp
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "out").glob("*")} == times
 
 
-def test_other_settings_make_all_shards_anew(
+def test_other_settings_make_all_shards_again(
     prepared: Path, annotated: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     shutil.copytree(annotated, tmp_path / "out")
@@ -172,7 +172,7 @@ def test_mistakes_are_one_sentence(
         annotate(str(prepared), str(tmp_path), Settings(**settings), **options)
 
 
-def test_folders_that_cannot_be_meant_are_refused(prepared: Path, tmp_path: Path):
+def test_invalid_folders_are_refused(prepared: Path, tmp_path: Path):
     with pytest.raises(UserError, match=r"--output=.* is --input or lies inside it"):
         annotate(str(prepared), str(prepared))
     with pytest.raises(UserError, match=r"--output=.* is --input or lies inside it"):
@@ -211,7 +211,7 @@ POISON = {
 
 
 @pytest.mark.parametrize("poison", POISON.values(), ids=POISON)
-def test_a_shard_whose_note_was_changed_is_made_again_and_nothing_elsewhere_is_touched(
+def test_a_shard_with_a_changed_note_is_made_again_and_no_other_file_is_touched(
     prepared: Path, annotated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, poison: Callable[..., bytes]
 ):
     def stop(*arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""Folders on disks that refuse, and behind URLs."""
+"""Folders on failing disks, and behind URLs."""
 
 import multiprocessing
 import shutil
@@ -56,7 +56,7 @@ def test_storage_that_refuses_is_one_sentence(
     [{}, {"workers": 2}, {"beam": "--runner=DirectRunner --direct_running_mode=in_memory"}],
     ids=["here", "workers", "beam"],
 )
-def test_a_full_disk_keeps_what_is_finished_and_the_same_command_goes_on(
+def test_a_full_disk_keeps_finished_shards_and_the_same_command_resumes(
     prepared: Path, annotated: Path, disk: Callable[[int], Disk], driver: dict[str, Any]
 ):
     whole = sum(file.stat().st_size for file in annotated.rglob("*") if file.is_file())
@@ -64,7 +64,7 @@ def test_a_full_disk_keeps_what_is_finished_and_the_same_command_goes_on(
     output = small.path / "out"
     with pytest.raises(UserError, match=r"out/.*: no space left on device; free some space there and run the same"):
         annotate(str(prepared), str(output), **driver)
-    for worker in multiprocessing.active_children():  # one that was not the first to fail
+    for worker in multiprocessing.active_children():  # workers other than the first to fail
         worker.join()
     assert not (output / "manifest.json").exists() and not list(output.glob("**/*.partial"))
     finished = {file: file.stat().st_mtime_ns for file in output.glob("*.array_record")}
@@ -80,8 +80,8 @@ def test_a_full_disk_keeps_what_is_finished_and_the_same_command_goes_on(
     assert contents(output) == contents(annotated)
 
 
-def test_a_worker_says_what_its_disk_refuses(prepared: Path, disk: Callable[[int], Disk]):
-    """Itself, because the runners of Beam bury what workers raise."""
+def test_a_worker_reports_errors_of_its_disk(prepared: Path, disk: Callable[[int], Disk]):
+    """The worker itself, because the runners of Beam hide its exceptions."""
     small = disk(100)
     job = annotation.make_job(str(prepared), str(small.path), Settings(), read_manifest(prepared), "reject")
     small.make_read_only()
@@ -90,7 +90,7 @@ def test_a_worker_says_what_its_disk_refuses(prepared: Path, disk: Callable[[int
 
 
 @pytest.mark.parametrize("name", [SHARD, "manifest.json", ".progress", "tokenizer", "LICENCES.md"])
-def test_what_is_in_the_way_is_named_and_left_there(prepared: Path, annotated: Path, tmp_path: Path, name: str):
+def test_obstructing_files_are_named_and_kept(prepared: Path, annotated: Path, tmp_path: Path, name: str):
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     if (annotated / name).is_file():
         (tmp_path / name / "in the way").mkdir(parents=True)

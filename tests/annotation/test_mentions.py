@@ -1,4 +1,4 @@
-"""Which objects a caption names."""
+"""The objects that a caption names."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from ernie_vilg_jax.knowledge.words import PARTS_OF_SPEECH, Word
 
 
 def parse(tagged: str, joint: str) -> tuple[str, list[Word]]:
-    """ "a red/a cat/n" -> the caption and its words; one without a tag is no key word, "_" is a space within one."""
+    """ "a red/a cat/n" -> the caption and its words; one without a tag is not a key word, "_" is a space within one."""
     caption, words = "", []
     for item in tagged.split():
         text, _, pos = item.partition("/")
@@ -160,7 +160,7 @@ def test_chinese_names(caption: str, name: str):
     ("caption", "name"),
     [
         ("一/m 条/q 热狗/n", "狗"),
-        ("热/a 狗/n", "狗"),  # however the words were cut
+        ("热/a 狗/n", "狗"),  # whatever the segmentation
         ("狗/n", "热狗"),
         ("一/m 只/q 熊猫/n", "猫"),
         ("大熊猫/n", "猫"),
@@ -228,11 +228,11 @@ def test_every_coco_class_is_named_by_its_own_name():
         assert mentioned([{"name": {"zh": zh}}], zh, [Word(0, len(zh), "n")], "zh") == [0], zh
 
 
-def test_coco_classes_are_told_apart():
-    """Captions of one class name few others: synonyms and heads must not run together."""
+def test_coco_classes_are_distinguished():
+    """Captions of one class name few others: synonyms and heads must not be confused."""
     expected = {
         ("person", "teddy bear"): False,
-        ("bear", "teddy bear"): True,  # the last word; whoever writes "teddy bear" has a bear in the picture
+        ("bear", "teddy bear"): True,  # the last word: a "teddy bear" counts as a bear
         ("clock", "cell phone"): False,
     }
     for (name, caption), answer in expected.items():

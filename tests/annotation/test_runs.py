@@ -47,7 +47,7 @@ def test_a_killed_run_resumes_to_the_same_bytes_and_its_workers_end(prepared: Pa
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    process.stderr.read()  # until the workers, who share it, are gone as well
+    process.stderr.read()  # until the workers, which share it, have also exited
     annotate(str(prepared), str(output))
     assert contents(output) == contents(annotated)
 

@@ -1,4 +1,4 @@
-"""What becomes of the records of a shard, good and bad."""
+"""The results of good and bad records of a shard."""
 
 import dataclasses
 import json
@@ -118,7 +118,7 @@ def test_captions_are_generated_and_translated(prepared: Path, tmp_path: Path):
 
 
 @pytest.mark.usefixtures("fakes")
-def test_annotating_again_keeps_what_the_first_pass_added(prepared: Path, tmp_path: Path):
+def test_annotating_again_keeps_the_first_annotations(prepared: Path, tmp_path: Path):
     annotate(str(prepared), str(tmp_path / "1"), Settings(detector="fake", captioner="fake"))
     annotate(str(tmp_path / "1"), str(tmp_path / "2"))
     assert all_records(tmp_path / "2") == all_records(tmp_path / "1")

@@ -1,4 +1,4 @@
-"""The benchmark that kills: what it compares, and one kill of a real run."""
+"""The benchmark that kills runs: its comparisons, and one kill of a real run."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ def test_steps_done_twice_must_agree(tmp_path: Path) -> None:
     assert damaged == 1
 
 
-def test_summary_names_what_differs() -> None:
+def test_summary_names_the_differences() -> None:
     killed = {"number": 0, "killed": True, "moment": "saving", "saving": True, "began": 0, "statuses": [-9]}
     ended = {"number": 1, "killed": False, "began": 6, "differences": ["losses of step 9"], "damaged_lines": 0}
     text = summary([killed, ended], 1)

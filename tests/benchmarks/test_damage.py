@@ -1,4 +1,4 @@
-"""The damage benchmark: its damage is seeded and real, its verdicts are just, and twenty cases end well."""
+"""The damage benchmark: its damage is seeded and real, its verdicts are correct, and twenty cases pass."""
 
 import json
 import re
@@ -52,7 +52,7 @@ def test_damage_is_done_and_repeats(part: Part, damage: Damage, small_world: Pat
 
 
 def test_a_number_is_always_the_same_case() -> None:
-    """--case=N must not depend on how many were asked for, or of which family."""
+    """--case=N must not depend on the number of cases, or on their family."""
     some, more = list(islice(cases(3), 50)), list(islice(cases(3), 400))
     assert some == more[:50] and [case.number for case in more] == list(range(400))
     assert {(case.part.path, case.damage.name) for case in more} == {(p.path, d.name) for p in PARTS for d in p.damages}
@@ -103,14 +103,14 @@ def test_verdict(change: str, status: int, expected: str, why: str, small_world:
     use = Read("data")
     assert verdict(room, use, status, False, {"train": "same"}) == (expected, why)
     assert verdict(room, use, status, True, {"train": "same"})[0] == "hang"
-    if change == "copy/data/manifest.json":  # what made the data may make it again
+    if change == "copy/data/manifest.json":  # the command that made the data may make it again
         assert verdict(room, Prepare(), status, False, {})[0] == "refused"
 
 
 @pytest.mark.slow
 @pytest.mark.hosts
 def test_twenty_cases_end_well(small_world: Path, whole_run: Path, tmp_path: Path) -> None:
-    """Correct or refused, all of them; in forks of a process of their own, since this one has used its devices."""
+    """Correct or refused, all of them; in forks of a separate process, because this one has used its devices."""
     home = tmp_path / "world"
     shutil.copytree(small_world, home)
     shutil.copytree(whole_run, home / "run")

@@ -1,4 +1,4 @@
-"""What knowledge makes of a record: tokens, attention weights, loss weights, captions."""
+"""The effect of knowledge on a record: tokens, attention weights, loss weights, captions."""
 
 import dataclasses
 from pathlib import Path
@@ -125,13 +125,13 @@ def test_a_generated_caption_takes_the_place_of_the_others(tokenizer: Tokenizer)
 
 
 def test_boxes_follow_the_crop(tokenizer: Tokenizer):
-    """The middle of a picture twice as wide: half of a box that begins at a quarter, nothing of one at the edge."""
+    """The middle of an image twice as wide: half of a box that begins at a quarter, nothing of one at the edge."""
     at_edge = {"name": {"zh": "星形"}, "box": [0.0, 0.0, 0.2, 1.0], "score": 0.9}
     record = dataclasses.replace(RECORD, image=picture(size=(32, 16)), objects=[CIRCLE, at_edge])
     maker = maker_of(record, tokenizer)
     weight = maker.arrays(drawn(maker))["loss_weight"]
     np.testing.assert_allclose(weight, np.repeat([[1.1, 1.1, 1.0, 1.0]], 4, axis=0), rtol=1e-6)
-    assert drawn(maker).text == "红色的圆形"  # an object that was cut away is not told
+    assert drawn(maker).text == "红色的圆形"  # an object outside the crop is not appended
 
 
 def test_half_of_the_samples_are_emphasised(annotated: Path, tokenizer: Tokenizer):
@@ -144,7 +144,7 @@ def test_half_of_the_samples_are_emphasised(annotated: Path, tokenizer: Tokenize
 
 
 def test_switched_off_nothing_is_left_of_knowledge(annotated: Path, prepared: Path, tokenizer: Tokenizer):
-    """Off, annotated data gives what plain data gives; on, the same pictures and captions in the same order."""
+    """Off, annotated data gives the same as plain data; on, the same images and captions in the same order."""
     plain = batches(make_config(path=str(prepared)), tokenizer)
     off = batches(make_config(path=str(annotated)), tokenizer)
     on = batches(knowing(annotated), tokenizer)
@@ -188,7 +188,7 @@ def test_data_that_was_not_annotated_is_refused(prepared: Path, tokenizer: Token
 
 
 @pytest.mark.parametrize(("field", "value"), [("text_rate", 1.5), ("generated_rate", -0.1), ("loss_weight", -1.0)])
-def test_settings_without_sense_are_named(field: str, value: float, annotated: Path, tokenizer: Tokenizer):
+def test_invalid_settings_are_named(field: str, value: float, annotated: Path, tokenizer: Tokenizer):
     with pytest.raises(UserError, match=f"config.knowledge.{field}"):
         make_loader(knowing(annotated, **{field: value}), tokenizer, batch_size=2, seed=0)
 

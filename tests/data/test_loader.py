@@ -81,10 +81,10 @@ def test_the_endless_stream_passes_through_whole_epochs(ready: ConfigDict, token
     streams = [iter(make_loader(ready, tokenizer, batch_size=count, rows=[h], seed=3)) for h in range(count)]
     order = [int(next(streams[place % count])["index"][0]) for place in range(2 * total)]
     assert sorted(order[:total]) == sorted(order[total:]) == list(range(total))
-    assert order[:total] != order[total:]  # shuffled anew
+    assert order[:total] != order[total:]  # shuffled again
 
 
-def test_the_global_batch_does_not_depend_on_the_number_of_hosts(ready: ConfigDict, tokenizer: Tokenizer):
+def test_the_global_batch_does_not_depend_on_the_number_of_processes(ready: ConfigDict, tokenizer: Tokenizer):
     whole = take(make_loader(ready, tokenizer, batch_size=6, seed=1), 5)
     params = [take(make_loader(ready, tokenizer, batch_size=6, rows=[2 * h, 2 * h + 1], seed=1), 5) for h in range(3)]
     for step, batch in enumerate(whole):
@@ -104,7 +104,7 @@ def test_a_seed_decides_everything(ready: ConfigDict, tokenizer: Tokenizer):
     assert indices(a) != indices(take(make_loader(ready, tokenizer, batch_size=8, seed=6), 4))
 
 
-def test_a_restored_iterator_goes_on_with_the_same_batches(ready: ConfigDict, tokenizer: Tokenizer):
+def test_a_restored_iterator_continues_with_the_same_batches(ready: ConfigDict, tokenizer: Tokenizer):
     ready.train.caption_dropout = 0.3
     iterator = iter(make_loader(ready, tokenizer, batch_size=8, seed=5))
     for _ in range(7):
@@ -117,7 +117,7 @@ def test_a_restored_iterator_goes_on_with_the_same_batches(ready: ConfigDict, to
         assert_equal(batch, next(restored))
 
 
-def test_captions_are_dropped_as_often_as_asked_and_change_between_epochs(ready: ConfigDict, tokenizer: Tokenizer):
+def test_captions_are_dropped_at_the_given_rate_and_change_between_epochs(ready: ConfigDict, tokenizer: Tokenizer):
     empty = tokenizer.encode("")[0]
 
     def dropped(probability: float) -> float:
@@ -141,7 +141,7 @@ def test_language_restricts_captions(ready: ConfigDict, tokenizer: Tokenizer):
 
 
 def test_fixed_examples_are_fixed_and_alternate_languages(ready: ConfigDict, tokenizer: Tokenizer):
-    ready.train.caption_dropout = 1.0  # must not matter
+    ready.train.caption_dropout = 1.0  # must have no effect
     a, again, other = (fixed_batch(ready, tokenizer, "train", 8, seed) for seed in (1, 1, 2))
     assert_equal(a, again)
     assert len(set(a["index"].tolist())) == 8
@@ -174,7 +174,7 @@ def test_worker_processes_give_the_same_batches_resume_and_name_mistakes(ready: 
     iterator.close()
 
 
-def test_what_workers_get_can_be_pickled(ready: ConfigDict, tokenizer: Tokenizer):
+def test_inputs_of_workers_can_be_pickled(ready: ConfigDict, tokenizer: Tokenizer):
     example = loader._example(ready, tokenizer, "train", train=True)
     copy = pickle.loads(pickle.dumps(example))
     assert_equal(copy(3, np.random.default_rng(0)), example(3, np.random.default_rng(0)))

@@ -1,4 +1,4 @@
-"""Prepared data is whole or refused in one sentence."""
+"""Prepared data is either intact or refused in one sentence."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def flip(path: Path) -> None:
 
 
 def pad(path: Path) -> None:
-    """Both first shards get one size, stated in the manifest, so that sizes no longer tell them apart."""
+    """Both first shards get one size, also in the manifest, so that sizes no longer distinguish them."""
     manifest = read_manifest(path)
     for entry in manifest["splits"]["train"]["shards"][:2]:
         with (path / entry["file"]).open("ab") as file:
@@ -109,7 +109,7 @@ def test_damaged_data_is_refused_in_one_sentence(copy: Path, damage: Callable[[P
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../x.array_record", "a/b", "a\\b", "..", ".", "", "a\0b", 3, None])
 @pytest.mark.parametrize("read", [lambda p: open_split(p, "train"), lambda p: annotate(str(p), f"{p}-out")])
-def test_names_that_lead_elsewhere_are_refused(copy: Path, read: Callable[[Path], Any], name: Any):
+def test_names_with_paths_elsewhere_are_refused(copy: Path, read: Callable[[Path], Any], name: Any):
     edit(lambda manifest, shard: shard.update(file=name), seal=True)(copy)
     with pytest.raises(UserError, match=r"manifest\.json.* names the file .* not the plain name of a file beside it"):
         read(copy)
@@ -121,7 +121,7 @@ def test_an_unknown_split_is_named(copy: Path):
         open_split(copy, "test")
 
 
-def test_data_of_version_0_1_has_no_digest_and_is_read(copy: Path, prepared: Path):
+def test_data_of_version_0_1_without_digest_is_read(copy: Path, prepared: Path):
     edit(lambda manifest, shard: None, seal=True)(copy)
     assert len(open_split(copy, "train")) == len(open_split(prepared, "train"))
 
@@ -153,7 +153,7 @@ def test_shards_are_hashed_once_and_again_when_they_change(copy: Path, monkeypat
     assert hashed[3:] == [FIRST]
 
 
-def test_the_loader_compares_unless_the_config_says_no(copy: Path, config: ConfigDict):
+def test_the_loader_verifies_shards_unless_disabled(copy: Path, config: ConfigDict):
     flip(copy)
     config.data.path = str(copy)
     tokenizer = load_tokenizer(config)

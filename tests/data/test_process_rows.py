@@ -1,4 +1,4 @@
-"""Hosts that read their rows only see together what one host sees."""
+"""Processes that read only their own rows together see the same as a single process."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ def read(
 
 
 @pytest.mark.parametrize("shares", [[range(0, 4), range(4, 8)], [(0, 1, 6, 7), (2, 3), (4, 5)], [range(8), range(8)]])
-def test_rows_of_hosts_are_the_rows_of_one(shares: list, ready: ConfigDict, tokenizer: Tokenizer) -> None:
+def test_rows_of_processes_are_the_rows_of_one(shares: list, ready: ConfigDict, tokenizer: Tokenizer) -> None:
     whole = read(ready, tokenizer, 3, range(8))
     for rows in shares:
         for batch, expected in zip(read(ready, tokenizer, 3, rows), whole, strict=True):
@@ -41,8 +41,8 @@ def test_without_rows_the_whole_batch_is_read(ready: ConfigDict, tokenizer: Toke
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_later_start_leaves_out_what_was_seen(workers: int, ready: ConfigDict, tokenizer: Tokenizer) -> None:
-    """Over the end of an epoch, too; the same for any number of workers."""
+def test_a_later_start_skips_seen_examples(workers: int, ready: ConfigDict, tokenizer: Tokenizer) -> None:
+    """Also over the end of an epoch; the same for any number of workers."""
     whole = read(ready, tokenizer, 9, range(8))
     for batch, expected in zip(read(ready, tokenizer, 5, (1, 5), 32, workers), whole[4:], strict=True):
         for name in expected:

@@ -33,7 +33,7 @@ def test_fields_of_later_versions_are_ignored():
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1garbage", b"\x93\x01\x02\x03", b"\x80"])
-def test_bytes_that_are_no_record_are_named_so(data: bytes):
+def test_invalid_bytes_of_a_record_are_reported(data: bytes):
     with pytest.raises(ValueError, match="not"):
         Record.unpack(data)
 
@@ -69,7 +69,7 @@ def test_open_split_reads_every_record_and_knows_where_each_lies(prepared: Path)
 
 
 def test_without_verification_damage_shows_at_the_record(prepared: Path, tmp_path: Path):
-    """The shards' own checksums: what is left to those who switch the comparison of sha256 off."""
+    """The shards' own checksums, which remain if the comparison of sha256 is switched off."""
     copy = Path(shutil.copytree(prepared, tmp_path / "copy"))
     shard = sorted(copy.glob("train-*.array_record"))[0]
     data = bytearray(shard.read_bytes())

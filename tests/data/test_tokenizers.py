@@ -56,13 +56,13 @@ def test_the_empty_caption_is_special_tokens_alone(tokenizer: Tokenizer):
 
 
 @pytest.mark.parametrize("text", ["一只红色的猫" * 10, "a red cat " * 10])
-def test_what_does_not_fit_is_cut_and_told(tokenizer: Tokenizer, text: str):
+def test_long_text_is_cut_and_returned(tokenizer: Tokenizer, text: str):
     ids, mask, cut = tokenizer.encode(text)
     assert mask.all()
     assert cut and text.strip().endswith(cut)
     kept = tokenizer.decode(ids).replace(" ", "")
     assert kept + cut.replace(" ", "") == text.replace(" ", "")
-    assert ids[-1] == tokenizer.encode("")[0][1]  # the end token closes what was cut, too
+    assert ids[-1] == tokenizer.encode("")[0][1]  # cut text also has the end token
 
 
 def test_the_longest_text_that_fits_is_not_cut(bert: BertTokenizer):
@@ -108,7 +108,7 @@ TYPED = ["[n]", "a [n]红[a]b", "[PAD]", "[CLS] red [SEP]", "[unused1]", "[MASK]
 
 
 @pytest.mark.parametrize("text", TYPED)
-def test_special_tokens_that_a_person_types_are_text(text: str):
+def test_special_tokens_in_the_text_are_text(text: str):
     symbols = [*tokenizers.PART_OF_SPEECH_SYMBOLS, "[unused1]"]
     letters = sorted({letter for letter in "".join(TYPED).lower() if letter.strip()})
     words = [*VOCABULARY.split("\n"), *symbols, *letters, *(f"##{letter}" for letter in letters)]
@@ -165,7 +165,7 @@ def test_bert_is_prepared_from_a_vocabulary_file_or_its_folder(tmp_path: Path):
         assert tokenizer is not None and tokenizer.vocab_size == 17
 
 
-def test_a_vocabulary_of_another_size_than_the_config_says_is_refused(tmp_path: Path):
+def test_a_vocabulary_of_another_size_than_the_config_is_refused(tmp_path: Path):
     (tmp_path / "vocab.txt").write_text(VOCABULARY, encoding="utf-8")
     settings = ConfigDict({"kind": "bert", "path": str(tmp_path), "max_length": 10, "vocab_size": 21128})
     with pytest.raises(UserError, match=r"17 tokens.*vocab_size=21128"):

@@ -1,4 +1,4 @@
-"""Vocabularies of each kind against AutoTokenizer of transformers: the same ids, by every way that one comes in."""
+"""Vocabularies of each kind against AutoTokenizer of transformers: the same ids, in every format."""
 
 import json
 import logging
@@ -90,7 +90,7 @@ def test_a_vocabulary_is_read_as_transformers_does(kind: str, options: dict[str,
     assert not (tmp_path / "json" / "vocab.txt").exists()
     from_json = BertTokenizer(read_vocabulary(str(tmp_path / "json")), 12)
     assert_same(from_json, theirs)
-    assert size - from_json.vocab_size in (0, 1)  # where the last line is empty, nothing of it is left in the JSON
+    assert size - from_json.vocab_size in (0, 1)  # an empty last line is not in the JSON
     for number, ours in enumerate((from_text, from_json)):
         ours.save(tmp_path / f"saved{number}")
         assert_same(load_tokenizer(tmp_path / f"saved{number}"), theirs)
@@ -101,8 +101,8 @@ def test_a_vocabulary_is_read_as_transformers_does(kind: str, options: dict[str,
 def test_tokens_keep_their_ids(tmp_path: Path):
     ours = BertTokenizer(read_vocabulary(str(folder_of(tmp_path, VOCABULARIES["repeated lines"]))), 12)
     ids = ours.vocabulary.ids
-    assert (ids["猫"], ids["a"], ids["red"], ids["红"]) == (20, 11, 13, 22)  # the last lines that hold them
-    assert ours.decode([5, 6, 7, 11]) == "a"  # ids of the other lines are nobody's
+    assert (ids["猫"], ids["a"], ids["red"], ids["红"]) == (20, 11, 13, 22)  # the last lines with these tokens
+    assert ours.decode([5, 6, 7, 11]) == "a"  # ids of the other lines are unused
     made = read_vocabulary(str(folder_of(tmp_path / "made", made_vocabulary())))
     assert made.size == SIZE and all(made.ids[token] == n for n, token in enumerate(made.text.split("\n")[:343]))
     assert not set(SEPARATORS.values()) & set(made.ids)
@@ -189,7 +189,7 @@ REFUSED: list[tuple[Callable[[dict[str, Any]], None], str]] = [
 
 
 @pytest.mark.parametrize(("edit", "message"), REFUSED, ids=[message[:30] for _, message in REFUSED])
-def test_what_is_not_a_berts_is_refused_by_name(edit: Callable[[dict[str, Any]], None], message: str, tmp_path: Path):
+def test_other_vocabularies_are_refused_by_name(edit: Callable[[dict[str, Any]], None], message: str, tmp_path: Path):
     theirs = AutoTokenizer.from_pretrained(str(folder_of(tmp_path / "source", BASE + WORDS, {})))
     content = json.loads(theirs.backend_tokenizer.to_str())
     edit(content)
@@ -237,7 +237,7 @@ def test_two_files_that_disagree_are_refused(tmp_path: Path, caplog: pytest.LogC
         read_vocabulary(str(tmp_path))
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_token(tmp_path: Path):
+def test_a_byte_order_mark_is_not_part_of_the_first_token(tmp_path: Path):
     (tmp_path / "vocab.txt").write_bytes(b"\xef\xbb\xbf" + (BASE + WORDS).encode())
     assert read_vocabulary(str(tmp_path)).ids["[PAD]"] == 0
 

@@ -1,4 +1,4 @@
-"""`doctor` on fake devices: what it reports, that it goes on after a failure, and that it would notice."""
+"""`doctor` on fake devices: its report, that it continues after a failure, and that it detects failures."""
 
 import os
 from functools import partial
@@ -44,7 +44,7 @@ def test_the_command_on_two_devices(tmp_path: Path) -> None:
     assert well.stdout.rstrip().endswith("6 passed, 1 skipped (Attention kernel)")
     assert (tmp_path / "report.md").read_text().split() == well.stdout.split()
     assert not os.listdir(tmp_path / "run")
-    # What fails does not hide the rest, and decides the exit status.
+    # A failure does not hide the rest, and sets the exit status.
     assert ill.status == 1
     assert "- ArithmeticError: a loss is NaN or infinite" in ill.stdout
     assert "1 failed (Training step of base), 3 passed, 3 skipped" in ill.stdout
@@ -108,7 +108,7 @@ def test_a_device_that_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_phase_must_have_a_denoiser() -> None:
     with pytest.raises(UserError, match="doctor takes a step of base or of experts"):
         Examination(get_config("autoencoder,smoke"), make_mesh({}, jax.devices()[:1]))
-    # Without --config there is one all the same, and its fields can be changed.
+    # Without --config there is a default config, and its fields can be changed.
     (done,) = run_all([["doctor", "--config.phase=autoencoder"]])
     assert done.status == 1 and "doctor takes a step of base or of experts" in done.stderr
 

@@ -43,7 +43,7 @@ def mixture(namespace: Any, x: Any, alpha: Any, sigma: Any) -> Any:
 
 
 def gaussian_v(x: jax.Array, alpha: jax.Array, sigma: jax.Array, s: float = S) -> jax.Array:
-    """What a network that predicts v should say of `gaussian`'s data, without dividing by alpha or sigma."""
+    """The best prediction of v for `gaussian`'s data, without dividing by alpha or sigma."""
     from_mean = (x - alpha * MU) / (alpha**2 * s**2 + sigma**2)
     return alpha * sigma * from_mean - sigma * (MU + alpha * s**2 * from_mean)
 
@@ -74,7 +74,7 @@ def in_numpy(epsilon: Epsilon, schedule: Schedule) -> Callable[[np.ndarray, int]
 
 
 def flow(schedule: Schedule, x: np.ndarray, t: int) -> np.ndarray:
-    """Where the probability flow takes x at t, for `gaussian`: it keeps the distance from the mean in deviations."""
+    """The end of the probability flow from x at t, for `gaussian`: its z-score is constant."""
     alpha, sigma = schedule.alphas[t], schedule.sigmas[t]
     return MU + S * (x - alpha * MU) / np.sqrt(alpha**2 * S**2 + sigma**2)
 

@@ -1,4 +1,4 @@
-"""The samplers once more, slowly, in float64 and as their papers write them: none of the package's tables or code.
+"""Slow references of the samplers, in float64 and as in their papers, without the package's tables or code.
 
 reference(denoise, schedule, timesteps, x, noise) -> [S, ...] the latents after each step; `denoise(x, t)` takes and
 gives float64, and `noise` [S, ...] is what stochastic ones draw.
@@ -33,7 +33,7 @@ def ddim(denoise: Any, schedule: Schedule, timesteps: Any, x: Any, noise: Any, e
 
 
 def ddpm(denoise: Any, schedule: Schedule, timesteps: Any, x: Any, noise: Any, large: bool = False) -> list[Any]:
-    """By Bayes: what is known of x_s from x0 and what x_t says of it, each weighed by its precision."""
+    """By Bayes: the estimates of x_s from x0 and from x_t, weighted by their precisions."""
     alpha, sigma = amplitudes(schedule, timesteps)
     states = []
     for i, t in enumerate(timesteps):

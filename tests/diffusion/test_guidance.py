@@ -28,7 +28,7 @@ def predict(x: jax.Array, t: jax.Array, text: dict[str, jax.Array]) -> jax.Array
 
 
 def counting(batches: list[int]) -> Callable[[jax.Array, jax.Array, dict[str, jax.Array]], jax.Array]:
-    """`predict`, which writes down the sizes of the batches it is asked about."""
+    """`predict`, which records the sizes of its batches."""
 
     def count(x: jax.Array, t: jax.Array, text: dict[str, jax.Array]) -> jax.Array:
         assert text["features"].shape[0] == text["mask"].shape[0] == t.shape[0] == x.shape[0]
@@ -89,7 +89,7 @@ def test_negative_prompts_are_each_samples_own() -> None:
 
 
 def test_a_plain_scale_is_the_program_it_was() -> None:
-    """No table, no look-up, nothing of what is off."""
+    """No table, no look-up, and none of the options that are off."""
     assert Guidance(2.1).numbers(STAGES) == Numbers(np.float32(2.1), None, None)
     programs = [
         jax.jit(lambda scale, x, t, guide=guide: guided(predict, TEXT, NULL, guide(scale), SCHEDULE)(x, t))
@@ -118,7 +118,7 @@ def test_scales_by_time(guidance: Guidance, expected: dict[int, float]) -> None:
         times = jnp.full(3, t)
         got = guided(predict, TEXT, NULL, numbers, SCHEDULE)(X, times).epsilon
         np.testing.assert_allclose(got, formula(float(scale), times), rtol=1e-5, atol=1e-5, err_msg=f"t = {t}")
-    # Each sample by its own t, too.
+    # Also with a t for each sample.
     mixed = jnp.array([0, 555, 999])
     own = jnp.asarray(numbers.scale)[mixed]
     np.testing.assert_allclose(
@@ -155,7 +155,7 @@ def test_other_numbers_do_not_compile_again() -> None:
 @pytest.mark.parametrize("phi", [0.3, 1.0])
 @pytest.mark.parametrize("t", [5, 500, 990])
 def test_rescaled_guidance_has_the_contrast_it_should(phi: float, t: int) -> None:
-    """Section 3.4 in NumPy, in v: the standard deviation goes the share phi of its way back."""
+    """Section 3.4 in NumPy, in v: the standard deviation moves back by the share phi."""
     times, (alpha, sigma) = jnp.full(3, t), (SCHEDULE.alphas[t], SCHEDULE.sigmas[t])
     numbers = Guidance(6.0, rescale=phi).numbers(STAGES)
     x = np.asarray(X, np.float64)
@@ -214,7 +214,7 @@ def test_an_estimate_within_bounds_is_left_alone() -> None:
     ids=["none", "scale", "rescaled", "threshold"],
 )
 def test_guidance_is_the_same_whatever_is_predicted(kind: Kind, guidance: Guidance) -> None:
-    """Where epsilon, v and x0 of the two halves agree, so does what is made of them."""
+    """If epsilon, v and x0 of the two halves agree, so do the guided predictions."""
     t = jnp.array([3, 500, 900])
 
     def other(x: jax.Array, t: jax.Array, text: Any) -> jax.Array:
@@ -231,7 +231,7 @@ def test_guidance_is_the_same_whatever_is_predicted(kind: Kind, guidance: Guidan
 
 @pytest.mark.parametrize("kind", ["v", "x0"])
 @pytest.mark.parametrize("options", [{}, {"rescale": 0.7}, {"dynamic_threshold": 90.0}])
-def test_guidance_is_finite_where_no_signal_is_left(kind: Kind, options: dict[str, Any]) -> None:
+def test_guidance_is_finite_without_signal(kind: Kind, options: dict[str, Any]) -> None:
     schedule = make_schedule("linear", 1000, 1e-4, 2e-2, zero_terminal_snr=True)
     numbers = Guidance(5.0, **options).numbers(STAGES)
     got = guided(predict, TEXT, NULL, numbers, schedule, kind)(X, jnp.array([0, 998, 999]))
@@ -255,7 +255,7 @@ def test_invalid_intervals_are_refused(fields: dict[str, Any], sentence: str) ->
         Guidance(**fields)
 
 
-def test_what_does_not_fit_the_model_is_refused() -> None:
+def test_guidance_that_does_not_fit_the_model_is_refused() -> None:
     with pytest.raises(ValueError, match="2 scales were given, but the model has 4 stages; give one for each"):
         Guidance(stage_scales=(1.0, 2.0)).numbers(STAGES)
     with pytest.raises(ValueError, match=r"guidance_interval: \(0, 2000\) must end at 1000"):

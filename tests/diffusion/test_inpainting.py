@@ -1,4 +1,4 @@
-"""What is known of a picture comes out as it is known, with every sampler; the rest is made."""
+"""Every sampler reproduces the known part of an image and generates the rest."""
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +19,12 @@ WHERE = jnp.asarray(np.arange(16).reshape(1, 4, 4, 1) % 3 == 0, jnp.float32)
 
 
 def towards(value: jax.Array, x: jax.Array, t: jax.Array) -> Denoised:
-    """The best prediction where every clean sample is `value`."""
+    """The best prediction if every clean sample is `value`."""
     return SCHEDULE.denoised(x, jnp.full_like(x, value), t, "x0")
 
 
 def paint(name: str, known: Known) -> np.ndarray:
-    """Three pictures by two experts whose pictures are all 2 or all 3."""
+    """Three images by two experts whose images are all 2 or all 3."""
 
     def apply(params: jax.Array, x: jax.Array, t: jax.Array) -> Denoised:
         return keeping(lambda x, t: towards(params, x, t), SCHEDULE, known)(x, t)
@@ -36,15 +36,15 @@ def paint(name: str, known: Known) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_what_is_known_is_kept_by_every_sampler(name: str) -> None:
+def test_every_sampler_keeps_the_known_part(name: str) -> None:
     made = paint(name, Known(X0, WHERE))
     kept = np.broadcast_to(WHERE > 0, made.shape)
     np.testing.assert_allclose(made[kept], np.broadcast_to(X0, made.shape)[kept], atol=2e-3)
-    # Steps of the first expert pull towards 3, those of the last towards 2, and it is the last that decides.
+    # Steps of the first expert pull towards 3, those of the last towards 2; the last one decides.
     np.testing.assert_allclose(made[~kept], 2.0, atol=0.1)
 
 
-def test_each_picture_may_have_its_own() -> None:
+def test_each_image_may_have_its_own_known_part() -> None:
     x0 = jnp.concatenate([X0, X0 + 1, X0 + 2])
     where = jnp.concatenate([WHERE, 0 * WHERE, 0 * WHERE + 1])
     made = paint("ddim", Known(x0, where))

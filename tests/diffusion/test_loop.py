@@ -1,4 +1,4 @@
-"""The loop over experts against a plain Python loop, and the shape of the program that it becomes."""
+"""The loop over experts against a plain Python loop, and the structure of its program."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -49,7 +49,7 @@ class History(NamedTuple):
 
 
 class TwoStep:
-    """DDIM on an extrapolated epsilon: like any multi-step solver it needs the answer of the step before."""
+    """DDIM on an extrapolated epsilon: like any multi-step solver it needs the prediction of the previous step."""
 
     def __init__(self, timesteps: np.ndarray) -> None:
         self.ddim = DDIM(SCHEDULE, timesteps)
@@ -74,7 +74,7 @@ class Trace(NamedTuple):
 
 
 class Recorder:
-    """No sampler at all: writes down what was predicted at each step."""
+    """Not a sampler: records the prediction of each step."""
 
     def __init__(self, timesteps: np.ndarray) -> None:
         self.timesteps = timesteps
@@ -159,7 +159,7 @@ def test_wrong_number_of_experts_is_refused() -> None:
 
 
 def equations(jaxpr: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """All equations of a jaxpr and of those inside them, each with the names of the primitives that enclose it."""
+    """All equations of a jaxpr, including nested ones, each with the names of the enclosing primitives."""
     for equation in jaxpr.eqns:
         yield path, equation
         for inner in jax.tree.leaves(tuple(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")):
@@ -185,7 +185,7 @@ def test_the_program_holds_one_n_way_switch_inside_its_loop_over_stages(n: int) 
     assert "scan" in path
     # Inside the loop over steps it would copy an expert's parameters at every step.
     assert "while" not in path
-    # The network itself stands in the loop over steps, once, whatever the number of experts.
+    # The network itself is in the loop over steps, once, for any number of experts.
     networks = [path for path, e in found if e.primitive.name == "tanh"]
     assert len(networks) == 1
     assert "scan" in networks[0]

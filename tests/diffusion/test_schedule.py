@@ -53,8 +53,8 @@ def test_add_noise_is_float32_and_per_sample(pair: tuple[jax.Array, jax.Array]) 
 
 
 @pytest.mark.parametrize("name", ["linear", "scaled_linear"])
-def test_no_signal_is_left_at_the_end_if_asked(name: str) -> None:
-    """Algorithm 1 of arXiv 2305.08891: shifted to 0, scaled so that the first is as it was."""
+def test_zero_terminal_snr_leaves_no_signal_at_the_end(name: str) -> None:
+    """Algorithm 1 of arXiv 2305.08891: shifted to 0, scaled so that the first is unchanged."""
     before = make_schedule(name, 1000, 1e-3, 2e-2)
     after = make_schedule(name, 1000, 1e-3, 2e-2, zero_terminal_snr=True)
     assert (after.alphas[-1], after.sigmas[-1], after.betas[-1]) == (0.0, 1.0, 1.0)
@@ -69,7 +69,7 @@ def test_no_signal_is_left_at_the_end_if_asked(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["x0", "v"])
-def test_both_parts_are_known_where_no_signal_is_left(kind, pair) -> None:
+def test_both_parts_are_known_without_signal(kind, pair) -> None:
     x0, noise = pair
     schedule = make_schedule("linear", 1000, 1e-4, 2e-2, zero_terminal_snr=True)
     x = schedule.add_noise(x0, noise, T_BATCH)

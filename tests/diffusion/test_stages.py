@@ -129,7 +129,7 @@ def test_is_hashable_and_equal_by_value() -> None:
         ("loguniform", 4, "'uniform', 'log_snr'"),
     ],
 )
-def test_bad_cuts_say_what_is_wrong(spec, n: int, sentence: str) -> None:
+def test_invalid_cuts_are_explained(spec, n: int, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         make_stages(spec, n, LINEAR)
 

@@ -1,4 +1,4 @@
-"""What is read from the text of a compiled program, on a program short enough to count by hand."""
+"""Figures from the text of a compiled program, for a program short enough to count by hand."""
 
 import json
 import math
@@ -66,7 +66,7 @@ def test_cycles_count_loops_as_often_as_they_run_and_the_dearest_branch() -> Non
 def test_shares_go_to_the_first_pattern_found() -> None:
     text = TEXT.replace('estimated_cycles":"20"}', 'estimated_cycles":"20"}, metadata={op_name="jit(f)/UNet/conv"}')
     program = Program(text.replace('estimated_cycles":"100"}', 'estimated_cycles":"100"}, metadata={op_name="norm"}'))
-    total = 20 + 6 * 100 + 7000  # Of two branches the dearer one.
+    total = 20 + 6 * 100 + 7000  # The more expensive of two branches.
     assert program.shares({"norms": "norm", "U-Net": "UNet", "all": ""}) == {
         "all": 7000 / total,
         "norms": 600 / total,
@@ -77,14 +77,14 @@ def test_shares_go_to_the_first_pattern_found() -> None:
 
 @pytest.mark.parametrize("pictures", [(2,), ()], ids=["two pictures", "one picture"])
 def test_attention_kernels_are_counted_by_their_matrix_products(pictures: tuple[int, ...]) -> None:
-    """The arrays of a single picture come without the dimension of the batch."""
+    """The arrays of a single image come without the dimension of the batch."""
     array = lambda dtype, *sizes: f"{dtype}[{','.join(map(str, (*pictures, *sizes)))}]"  # noqa: E731
     layouts = ", ".join([array("bf16", 4, 256, 64), *[array("bf16", 4, 384, 64)] * 2, array("s32", 256, 128)])
     kernel = 'custom-call(%state), custom_call_target="tpu_custom_call"'
     operands = f"operand_layout_constraints={{s8[1]{{0}}, {layouts}}}, x={{1}}"
     line = f"  %splash_mha_dq_segmented.1 = f32[8]{{0}} {kernel}, {operands}"
     text = TEXT.replace("  %inner =", f"{line}\n  %inner =", 1)
-    # Three products of 256 x 384 logits by 128 channels (64, filled up), for 4 heads a picture, in loops of 5 and 1.
+    # Three products of 256 x 384 logits by 128 channels (64, filled up), for 4 heads an image, in loops of 5 and 1.
     assert Program(text).kernel_flops == 6 * 3 * 2 * math.prod(pictures) * 4 * 256 * 384 * 128
     assert Program(TEXT).kernel_flops == 0
 
@@ -123,7 +123,7 @@ FLOAT, HALF = 4, 2
         ("%s = (f32[8]{0}, f32[6]{0}) all-reduce(%p, %q), to_apply=%add", "all-reduce", (8 + 6) * FLOAT),
         ("%s = (f32[8]{0}, f32[6]{0}) all-reduce-start(%p, %q), to_apply=%add", "all-reduce", (8 + 6) * FLOAT),
         ("%s = bf16[32]{0} all-gather(%r), dimensions={0}", "all-gather", 32 * HALF),
-        # A start returns its operands, too, and may hold counters of its own behind its results.
+        # A start also returns its operands, and may have its own counters after its results.
         ("%s = (bf16[8]{0}, bf16[32]{0}) all-gather-start(%r), dimensions={0}", "all-gather", 32 * HALF),
         (
             "%s = ((f32[8]{0:T(8,128)}, bf16[8]{0}), (f32[32]{0:T(8,128)}, bf16[32]{0})) all-gather-start(%p, %r)",
@@ -145,7 +145,7 @@ FLOAT, HALF = 4, 2
     ids=lambda value: value.split(") ")[-1].split("(")[0] if isinstance(value, str) else None,
 )
 def test_a_collective_counts_all_arrays_that_it_takes_or_makes(line: str, kind: str, size: int) -> None:
-    done = kind + "-done(%s)"  # is no collective of its own
+    done = kind + "-done(%s)"  # is not a separate collective
     text = SPLIT.replace("LINE", f"{line}\n  ROOT %done = f32[8]{{0}} {done}")
     assert Program(text).traffic() == {kind: (1, size)}
 
@@ -164,7 +164,7 @@ def test_the_largest_array_and_where_it_comes_from() -> None:
     assert Program(text).largest == "1.00 GiB, f32[1024, 1024, 256] of jit(f)/conv"
 
 
-# Run in a process of its own: the flags of the tests are for CPU, and libtpu stops at those that it does not know.
+# Run in a separate process: the flags of the tests are for CPU, and libtpu fails on unknown flags.
 REAL = """
 import json
 import jax, jax.numpy as jnp, numpy as np
@@ -193,7 +193,7 @@ print(json.dumps([Program(compiled.as_text()).traffic(), peak_of(compiled.memory
 
 
 @pytest.mark.slow
-def test_traffic_and_peak_of_a_real_program_are_what_one_would_compute() -> None:
+def test_traffic_and_peak_of_a_real_program_match_the_formulas() -> None:
     """Data-parallel training: each gradient is summed once, however the compiler combines the sums."""
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     done = subprocess.run([sys.executable, "-c", REAL], capture_output=True, text=True, check=True, env=environment)
@@ -204,7 +204,7 @@ def test_traffic_and_peak_of_a_real_program_are_what_one_would_compute() -> None
     assert gradients + 4 * 64 * 256 / 4 <= peak < 20 * gradients
 
 
-def test_what_crosses_an_axis() -> None:
+def test_traffic_across_an_axis() -> None:
     reduce = next(one for one in Program(TEXT).collectives if one.kind == "all-reduce")
     assert reduce.groups == ((0, 1), (2, 3))
     assert reduce.crosses((2, 2), axis=1)

@@ -1,4 +1,4 @@
-"""The table of programs: that it holds what a run executes, and what is known of a program before it is compiled."""
+"""The table of programs: that it has all programs of a run, and their figures before compilation."""
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +48,7 @@ def test_training_is_the_step_of_the_phase_with_its_data(phase: str, cached: boo
 
 
 @pytest.mark.parametrize("remat", [True, False])
-def test_what_is_computed_again_is_executed_but_not_of_the_model(remat: bool) -> None:
+def test_recomputation_counts_as_executed_but_not_as_model_work(remat: bool) -> None:
     config = get_config("base,smoke")
     config.model.unet.remat = config.model.text_encoder.remat = remat
     program = built("base_step_encoded", config)
@@ -59,7 +59,7 @@ def test_what_is_computed_again_is_executed_but_not_of_the_model(remat: bool) ->
 
 
 def test_sampling_reads_its_prompts_once() -> None:
-    """FLOPs are a line over the number of steps, and where it begins stand the text encoder and the decoder."""
+    """FLOPs are linear in the number of steps, and the intercept is the text encoder and the decoder."""
     config, flops = get_config("smoke"), {}
     for config.sample.steps in (4, 8):
         program = built("sampling", config, 8)
@@ -75,7 +75,7 @@ def test_sampling_reads_its_prompts_once() -> None:
     assert flops[8] > 1.5 * flops[4]
 
 
-def test_sampling_says_which_batch_goes_over_the_chips() -> None:
+def test_sampling_names_batches_that_divide_over_the_chips() -> None:
     with pytest.raises(UserError, match="--batch=3 must be a multiple of 8"):
         built("sampling", get_config("experts,smoke"), 3)
 

@@ -1,4 +1,4 @@
-"""What forecasts say and refuse; tests/test_aot.py has them compile with the real TPU compiler."""
+"""Reports and errors of forecasts; tests/test_aot.py compiles with the real TPU compiler."""
 
 from types import SimpleNamespace
 
@@ -26,7 +26,7 @@ def test_the_search_finds_the_limit_in_few_tries() -> None:
 
 
 @pytest.mark.parametrize("limit", range(1, 20))
-def test_the_search_finds_limits_that_no_line_foretells(limit: int) -> None:
+def test_the_search_finds_limits_off_the_linear_estimate(limit: int) -> None:
     tried: list[int] = []
 
     def compiled(batch: int) -> Forecast:
@@ -37,7 +37,7 @@ def test_the_search_finds_limits_that_no_line_foretells(limit: int) -> None:
     assert len(set(tried)) == len(tried) <= 9
 
 
-def test_the_search_ends_where_the_compiler_gives_up() -> None:
+def test_the_search_ends_when_the_compiler_fails() -> None:
     refused = lambda batch: "no room" if batch > 2 else ""  # noqa: E731
     assert search(1, lambda batch: forecast(50.0, batch, refused(batch)), lambda line: None).batch == 2
 
@@ -55,7 +55,7 @@ def test_a_first_batch_that_does_not_fit() -> None:
         (forecast(10.0, refused="Ran out of memory", experts=20.0), "temporary"),
     ],
 )
-def test_what_does_not_fit_says_what_takes_the_memory(found: Forecast, part: str) -> None:
+def test_a_program_that_does_not_fit_names_its_largest_arrays(found: Forecast, part: str) -> None:
     assert not found.fits
     assert found.because.startswith(part)
     assert f"does not fit: {found.peak / GIB:.2f} GiB" in found.text()
@@ -70,7 +70,7 @@ def test_what_does_not_fit_says_what_takes_the_memory(found: Forecast, part: str
         ("something else", float("inf")),
     ],
 )
-def test_what_a_refused_program_would_need(said: str, size: float) -> None:
+def test_memory_that_a_refused_program_would_need(said: str, size: float) -> None:
     assert needed(f"RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: {said}") == size
 
 
@@ -87,7 +87,7 @@ def test_the_peak_counts_results_and_code(own: int | None, peak: int) -> None:
     assert peak_of(memory) == peak + 7
 
 
-def test_work_that_is_done_again_is_no_work_of_the_model() -> None:
+def test_repeated_work_is_not_model_work() -> None:
     again = Forecast(
         "a", CHIP, 1, 1, {}, temporary=0.0, peak=1.0, flops=2e11, executed=3e11, compile_seconds=1.0, seconds=0.4
     )

@@ -25,6 +25,6 @@ def test_a_slice_by_name(topology: str, devices: int, slices: int, chip: str | N
 
 
 @pytest.mark.parametrize("topology", ["", "v5p", "v5p:", "v5p:4x", "v5p:0x4", "v99:2x2", "0*v5p:4", "8", "v5p:4x4 x8"])
-def test_what_names_no_slice(topology: str) -> None:
+def test_invalid_names_of_slices(topology: str) -> None:
     with pytest.raises(UserError, match=r"names no known chip: give v5e, v5p, v6e, tpu7x and a shape"):
         parse(topology)

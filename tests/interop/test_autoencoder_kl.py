@@ -1,4 +1,4 @@
-"""What of AutoencoderKL's config.json is taken, what is refused; old names; the way there and back, bit for bit."""
+"""Supported and refused fields of AutoencoderKL's config.json; old names; the round trip, bit for bit."""
 
 from typing import Any
 
@@ -91,7 +91,7 @@ def test_old_names_of_the_attention() -> None:
         ({"latent_channels": 4}, r"conv_in.weight is \[16, 3, 3, 3\], but should be \[16, 4, 3"),
     ],
 )
-def test_what_cannot_be_represented_is_named(changes: dict[str, Any], message: str) -> None:
+def test_unsupported_fields_are_named(changes: dict[str, Any], message: str) -> None:
     config, arrays = autoencoder_kl.write(FIELDS, autoencoder(), 64)
     with pytest.raises(UserError, match=message):
         autoencoder_kl.read({**config, **changes}, in_memory(arrays))
@@ -112,7 +112,7 @@ def test_missing_and_unknown_tensors_are_named() -> None:
         ({"channels": (8, 12), "norm_groups": 8}, r"channels=\(8, 12\) are normalised in 4 and 8 groups"),
     ],
 )
-def test_what_diffusers_cannot_represent_is_named(changes: dict[str, Any], message: str) -> None:
+def test_fields_that_diffusers_does_not_support_are_named(changes: dict[str, Any], message: str) -> None:
     fields = {**FIELDS, **changes}
     with pytest.raises(UserError, match=message):
         autoencoder_kl.write(fields, autoencoder(fields=fields), 64)

@@ -1,4 +1,4 @@
-"""Experts trained in separate runs become one bank, and banks are cut again: the commands, and the real `train`."""
+"""Experts of separate runs are merged into one bank, and banks are branched: the commands, and the real `train`."""
 
 import json
 import logging
@@ -70,7 +70,7 @@ def with_base(whole_run: Path, workdir: Path) -> Path:
 
 @contextmanager
 def same_samples(pictures: dict[str, np.ndarray]) -> Iterator[None]:
-    """Every expert sees the same four pictures and latents in every step, however many are trained beside it."""
+    """Every expert sees the same four images and latents in every step, however many are trained beside it."""
     original = loop.to_devices
 
     def changed(batch: dict[str, np.ndarray], mesh: Any, size: int) -> Any:
@@ -98,7 +98,7 @@ def job_config(make_config: MakeConfig) -> Callable[..., Any]:
 
 @pytest.fixture(scope="module")
 def pictures() -> dict[str, np.ndarray]:
-    """What all experts see: filled by the first step of the first run."""
+    """The input of all experts: filled by the first step of the first run."""
     return {}
 
 
@@ -153,10 +153,10 @@ def test_experts_trained_apart_are_those_trained_together(jobs: Jobs, merged: Pa
 
 
 @pytest.mark.slow
-def test_training_of_the_whole_bank_goes_on(
+def test_training_of_the_whole_bank_continues(
     jobs: Jobs, merged: Path, job_config: Callable[..., Any], pictures: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
-    """As that of a run which trained both: averages, moments and counts of steps went along."""
+    """The same as a run that trained both: averages, moments and step counts were copied."""
     ends = []
     for name, start in (("merged", merged), ("together", jobs.together)):
         workdir = shutil.copytree(start / "experts", tmp_path / name / "experts").parent
@@ -176,7 +176,7 @@ def test_runs_at_different_steps(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The merged run stands at the smaller step, each optimizer where it was; no example comes again."""
+    """The merged run has the smaller step, each optimizer keeps its own; no example is repeated."""
     ahead = shutil.copytree(jobs.second, tmp_path / "ahead")
     train(job_config(1, **{"phases.experts.steps": STEPS + 3, "seed": 7}), ahead, allow_changes=["seed"])
     with caplog.at_level(logging.WARNING, "absl"):
@@ -331,7 +331,7 @@ def test_a_damaged_expert_is_found_before_anything_is_there(jobs: Jobs, tmp_path
 
 @pytest.mark.slow
 def test_runs_without_checksums_get_them(jobs: Jobs, tmp_path: Path) -> None:
-    """Version 0.1 wrote none."""
+    """Version 0.1 wrote no checksums."""
     old = shutil.copytree(jobs.second, tmp_path / "old")
     file = Path(checkpointing.find(old) / "_CHECKPOINT_METADATA")
     described = json.loads(file.read_text())
@@ -380,7 +380,7 @@ def test_other_experts_in_the_same_workdir(jobs: Jobs, merged: Path, job_config:
     [
         ((), (250, 500, 750), [0, 0, 0, 0]),
         ((500,), (250, 500, 750), [0, 0, 1, 1]),
-        ((250, 500, 750), (500,), [0, 2]),  # halves that two share: the less noisy
+        ((250, 500, 750), (500,), [0, 2]),  # two experts share each half: the less noisy one
         ((250, 500, 750), (), [0]),
         ((100, 900), (400, 600), [1, 1, 1]),
         ((300, 600), (299, 301), [0, 0, 2]),
@@ -396,7 +396,7 @@ def test_who_was_in_charge_of_most(old: tuple[int, ...], new: tuple[int, ...], o
 def test_a_branch_of_a_base_trains_like_the_experts_of_that_base(
     jobs: Jobs, whole_run: Path, make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    """To the last bit: nothing but where it began differs."""
+    """To the last bit: only the starting point differs."""
     cuts = {"experts.n": 3, "experts.stages": "200,700"}
     config = make_config("experts", **cuts, **{"phases.experts.steps": 2, "phases.experts.batch_size": 6})
     usual = train(config, with_base(whole_run, tmp_path / "usual"))
@@ -436,7 +436,7 @@ def test_other_cuts(n: int, stages: str | None, origins: list[int] | None, merge
 
 @pytest.mark.slow
 def test_jobs_of_a_branch_of_an_export_are_merged(merged: Path, job_config: Callable[..., Any], tmp_path: Path) -> None:
-    """The whole way, from averages in bf16: every job branches for itself and trains its share."""
+    """End to end, from averages in bf16: every job branches separately and trains its share."""
     command("export", merged, tmp_path / "export")
     runs = []
     for experts in ((0, 2), (1,)):
@@ -464,7 +464,7 @@ def test_jobs_of_a_branch_of_an_export_are_merged(merged: Path, job_config: Call
         ("autoencoder", {"n": 2}, "is from the phase autoencoder; branch needs one from base or experts"),
     ],
 )
-def test_what_cannot_be_branched(
+def test_invalid_branches(
     source: str, flags: dict[str, Any], message: str, jobs: Jobs, merged: Path, whole_run: Path, tmp_path: Path
 ) -> None:
     places = {"merged": merged, "autoencoder": whole_run / "autoencoder", **jobs._asdict()}

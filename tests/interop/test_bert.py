@@ -1,4 +1,4 @@
-"""What of BERT's config.json is taken, what is refused; old names and heads; the way there and back, bit for bit."""
+"""Supported and refused fields of BERT's config.json; old names and heads; the round trip, bit for bit."""
 
 from typing import Any
 
@@ -100,7 +100,7 @@ def test_words_and_positions_that_are_not_needed_are_left_out() -> None:
         ({"intermediate_size": 16}, r"intermediate.dense.bias is \[32\], but should be \[16\]"),
     ],
 )
-def test_what_cannot_be_represented_is_named(changes: dict[str, Any], message: str) -> None:
+def test_unsupported_fields_are_named(changes: dict[str, Any], message: str) -> None:
     config, arrays = written()
     with pytest.raises(UserError, match=message):
         read({**config, **changes}, arrays)

@@ -1,6 +1,6 @@
 """Against the reference implementations in PyTorch, in fp32, with random weights: outputs differ by at most 1e-4.
 
-Random in every tensor, since the usual start (norms of 1, biases of 0) would hide tensors that change places.
+Random in every tensor, because the usual initialisation (norms of 1, biases of 0) would hide exchanged tensors.
 """
 
 from functools import partial
@@ -85,7 +85,7 @@ def test_autoencoder_encodes_and_decodes_as_in_diffusers(kind: str, tmp_path: Pa
     np.testing.assert_allclose(posterior.log_variance, channels_last(expected.logvar), **CLOSE)
     images = applied(module, ours["params"], channels_last(expected.mean), method="decode")
     np.testing.assert_allclose(images, channels_last(decoded), **CLOSE)
-    # What a U-Net of theirs sees, and what we normalise to.
+    # The inputs of their U-Net, and our normalised ones.
     scaled = (expected.mean - (theirs.config.shift_factor or 0.0)) * theirs.config.scaling_factor
     np.testing.assert_allclose((posterior.mean - ours["mean"]) / ours["std"], channels_last(scaled), **CLOSE)
 
@@ -174,7 +174,7 @@ def fresh_unet(x: np.ndarray, t: np.ndarray, text: np.ndarray) -> Any:
 
 
 def test_a_unet_of_our_kind_is_taken_whole_and_predicts_the_same(tmp_path: Path) -> None:
-    """DeepFloyd IF's blocks: scale and shift by the timestep, one softmax over text and picture."""
+    """DeepFloyd IF's blocks: scale and shift by the timestep, one softmax over text and image."""
     theirs = shaken(
         UNet2DConditionModel(
             **SIZES,

@@ -1,4 +1,4 @@
-"""Files of weights: whole, cut into several, in half precision, and all the ways in which they can be bad."""
+"""Files of weights: single, sharded, in half precision, and damaged in many ways."""
 
 import json
 import struct
@@ -19,7 +19,7 @@ from tests.disks import Disk
 ARRAYS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3) / 7, "b.bias": np.array([1.5, -2], np.float32)}
 
 
-def test_what_is_written_reads_back_bit_for_bit(tmp_path: Path) -> None:
+def test_files_read_back_bit_for_bit(tmp_path: Path) -> None:
     write_folder(epath.Path(tmp_path / "new"), {"x": 1}, {name: array.T for name, array in ARRAYS.items()})
     assert read_config(tmp_path / "new") == {"x": 1}
     tensors = open_tensors(tmp_path / "new")
@@ -30,7 +30,7 @@ def test_what_is_written_reads_back_bit_for_bit(tmp_path: Path) -> None:
     np.testing.assert_array_equal(renamed.read("model.b.bias"), ARRAYS["b.bias"])
 
 
-def test_writing_replaces_what_was_there(tmp_path: Path) -> None:
+def test_writing_replaces_existing_files(tmp_path: Path) -> None:
     write_folder(epath.Path(tmp_path / "new"), {}, ARRAYS, "model.safetensors")
     write_folder(epath.Path(tmp_path / "new"), {}, {"c": np.zeros(1)})
     assert list(open_tensors(tmp_path / "new").shapes) == ["c"]
@@ -80,7 +80,7 @@ def test_an_index_names_files_beside_it_only(name: Any, tmp_path: Path) -> None:
         open_tensors(tmp_path / "in")
 
 
-def test_what_was_there_stays_when_the_disk_is_full(disk: Callable[[int], Disk]) -> None:
+def test_existing_files_are_kept_when_the_disk_is_full(disk: Callable[[int], Disk]) -> None:
     folder = disk(200).path / "weights"
     write_folder(epath.Path(folder), {"x": 1}, ARRAYS)
     for _ in range(2):
@@ -133,7 +133,7 @@ def test_folders_without_weights(files: tuple[str, ...], message: str, tmp_path:
         open_tensors(tmp_path)
 
 
-def test_what_is_not_there_or_no_weights(tmp_path: Path) -> None:
+def test_missing_files_and_files_without_weights(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere: there is no such file or folder"):
         open_tensors(tmp_path / "nowhere")
     (tmp_path / "model.ckpt").write_bytes(b"")

@@ -1,4 +1,4 @@
-"""A network from another of other sizes: what is taken, what keeps its start, and what is said of it."""
+"""A network from another one of other sizes: the tensors taken, those initialised, and the report."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def test_same_shapes_are_taken_and_the_rest_stays() -> None:
     assert report.summary().endswith("2 of their 4 are not used")
 
 
-def test_the_table_says_of_every_tensor_where_it_is_from() -> None:
+def test_the_table_has_the_origin_of_every_tensor() -> None:
     shapes = {"conv_in.weight": (8, 4, 3, 3), "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight": (8, 8)}
     tensors = Tensors("unet", shapes, lambda name: np.ones(shapes[name], np.float32))
     _, report = warm_start.fit(FRESH, unet_2d.names(1), tensors, unet_2d.reason(1, tensors))

@@ -47,7 +47,7 @@ def test_symbols_never_push_words_out(tokenizer: Tokenizer):
     assert [piece for piece, _ in shown(tokenizer, room=len(ids) - 3)] == [p for p in pieces if p != "[a]"]
 
 
-def test_a_caption_without_key_words_stays_as_it_is(tokenizer: Tokenizer):
+def test_a_caption_without_key_words_is_unchanged(tokenizer: Tokenizer):
     ids, spans = tokenizer.pieces(CAPTION)
     out, weights = emphasise(ids, spans, [], symbols=tokenizer.symbol_ids, weight=0.5, room=22)
     assert out == ids

@@ -76,7 +76,7 @@ def test_the_share_of_a_cell_is_exact():
         ("a", 0, 1, 1),
     ],
 )
-def test_what_is_no_box_adds_nothing(box):
+def test_invalid_boxes_add_nothing(box):
     assert (weight_map([box], (4, 4), 0.1) == 1).all()
     good = (0.1, 0.1, 0.6, 0.6)
     np.testing.assert_array_equal(weight_map([box, good], (4, 4), 0.1), weight_map([good], (4, 4), 0.1))
@@ -102,7 +102,7 @@ def test_clip_boxes():
 
 
 def test_boxes_of_a_crop():
-    # A picture of 200 x 100; the crop takes its right half. The box spans its left quarter to its middle of the right.
+    # An image of 200 x 100; the crop takes its right half. The box spans its left quarter to its middle of the right.
     assert crop_boxes([(0.25, 0.1, 0.75, 0.6)], 100, 0, 100, 200, 100) == [(-0.5, 0.1, 0.5, 0.6)]
     assert crop_boxes([], 0, 0, 10, 10, 10) == []
 

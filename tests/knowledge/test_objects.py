@@ -1,4 +1,4 @@
-"""Choice of salient objects, making of detectors."""
+"""Choice of salient objects, construction of detectors."""
 
 import math
 from typing import Any
@@ -30,7 +30,7 @@ def test_equal_objects_keep_their_order():
     assert salient([thing([0, 0, 0.5, 0.5])] * 7) == [0, 1, 2, 3, 4]
 
 
-def test_only_what_lies_in_the_picture_counts():
+def test_only_the_part_in_the_image_counts():
     assert salient([thing([-9, 0, 0.1, 1]), thing([0, 0, 0.2, 1])]) == [1, 0]
 
 
@@ -45,7 +45,7 @@ def test_scores_may_be_missing_or_broken():
     assert salient([{"box": [0, 0, 1, 1]}, thing([0, 0, 1, 1], math.nan), thing([0, 0, 1, 1], None)]) == [0]
 
 
-def test_a_detection_is_cut_to_the_picture():
+def test_a_detection_is_clipped_to_the_image():
     name = {"en": "cup"}
     assert detection(name, (-0.1, 0.123456789, 0.5, 1.2), 1.1) == Detection(name, (0.0, 0.12346, 0.5, 1.0), 1.0)
     assert detection(name, (1.0, 0.0, 1.2, 1.0), 0.5) is None

@@ -60,7 +60,7 @@ def test_weights_of_one_change_nothing(weight_on: str) -> None:
 
 @pytest.mark.parametrize("weight_on", ["logits", "softmax"])
 def test_weighing_key_words_costs_one_multiplication(weight_on: str) -> None:
-    """The compiled program has one `multiply` more, whose operand it broadcasts: nothing of [B, N, L + N]."""
+    """The compiled program has one more `multiply`, with a broadcast operand: no array of [B, N, L + N]."""
     module, params, args = made(weight_on)
 
     def operations(*more: jax.Array) -> Counter[str]:
@@ -76,7 +76,7 @@ def test_weighing_key_words_costs_one_multiplication(weight_on: str) -> None:
 
 
 def test_attention_to_text_can_be_seen_and_costs_nothing_unseen() -> None:
-    """What is shown is the share that makes the output, and a program that does not ask holds nothing of it."""
+    """The returned shares are those of the output, and a program without them does not compute them."""
     module, params, args = made()
     # Values that are 1 for text and 0 for the image turn the attention's output into its share for the text.
     params["qkv"] = {name: leaf.at[..., 8:].set(0.0) for name, leaf in params["qkv"].items()}

@@ -50,7 +50,7 @@ def test_posterior_samples_have_its_moments() -> None:
 
 
 def test_groups_of_the_norms() -> None:
-    """A constant added to one group's channels is taken away again, where the groups are these and no others."""
+    """A constant added to one group's channels is removed again, only if these are the groups."""
     x = jax.random.normal(KEY, (1, 2, 2, 8))
     shifted = x + jnp.where(jnp.arange(8) < 4, 5.0, 0.0)
     for groups, same in ((2, True), (1, False)):

@@ -77,7 +77,7 @@ def by_numpy(tensors: dict[str, np.ndarray], a: np.ndarray, b: np.ndarray) -> fl
     return total
 
 
-def test_it_is_what_the_paper_says(tensors: dict[str, np.ndarray], file: Path, images: np.ndarray) -> None:
+def test_it_matches_the_paper(tensors: dict[str, np.ndarray], file: Path, images: np.ndarray) -> None:
     params = read_lpips(str(file))
     assert jax.tree.map(np.shape, params) == jax.tree.map(lambda leaf: leaf.shape, lpips.shapes())
     found = lpips.distance(params, jnp.asarray(images[0]), jnp.asarray(images[1]))
@@ -87,7 +87,7 @@ def test_it_is_what_the_paper_says(tensors: dict[str, np.ndarray], file: Path, i
 
 
 @pytest.mark.slow
-def test_the_same_images_are_no_distance_apart_and_the_gradient_is_finite(file: Path, images: np.ndarray) -> None:
+def test_equal_images_have_distance_zero_and_a_finite_gradient(file: Path, images: np.ndarray) -> None:
     params = read_lpips(str(file))
     black = jnp.zeros((1, 32, 32, 3))
     for image in (jnp.asarray(images[0, :1]), black):

@@ -13,7 +13,7 @@ MASK = TOKENS > 0
 PARAMS = ENCODER.init(jax.random.key(0, impl="rbg"), TOKENS, MASK)
 
 
-def test_what_padding_holds_does_not_matter() -> None:
+def test_the_content_of_padding_does_not_matter() -> None:
     text = ENCODER.apply(PARAMS, TOKENS, MASK)
     other = ENCODER.apply(PARAMS, jnp.where(MASK, TOKENS, 13), MASK)
     np.testing.assert_allclose(text.features * MASK[..., None], other.features * MASK[..., None], atol=1e-6)
@@ -51,7 +51,7 @@ def test_scanned_layers_are_the_same_function(norm: str, remat: bool) -> None:
 
 
 def test_post_normalisation_ends_in_a_norm_and_begins_with_one() -> None:
-    """BERT's arrangement; tests/interop/test_parity.py compares the numbers."""
+    """BERT's layout; tests/interop/test_parity.py compares the numbers."""
     encoder = ENCODER.copy(norm="post", mlp_width=20, norm_epsilon=1e-12)
     params = encoder.init(jax.random.key(0, impl="rbg"), TOKENS, MASK)
     assert "norm_embed" in params["params"] and "norm_out" not in params["params"]

@@ -22,7 +22,7 @@ def arguments(length: int = 5) -> tuple[jax.Array, ...]:
 
 
 def randomised(unet: UNet, *args: jax.Array) -> dict:
-    """Parameters without the zeros of the start, so that every path matters."""
+    """Parameters without the zeros of initialisation, so that every path matters."""
     shapes = jax.eval_shape(unet.init, KEY, *args)
     leaves, structure = jax.tree.flatten(shapes)
     keys = jax.random.split(KEY, len(leaves))
@@ -91,8 +91,8 @@ def test_remat_changes_nothing(keep: str) -> None:
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
-def test_remat_computes_again_what_it_does_not_keep() -> None:
-    # Counted in the compiled program: the compiler may take what is computed twice for one thing and keep it.
+def test_remat_recomputes_what_it_does_not_keep() -> None:
+    # Counted in the compiled program: the compiler may merge the two computations and keep the result.
     args = arguments()
     params = randomised(tiny(), *args)
 
@@ -112,7 +112,7 @@ def test_latents_that_do_not_divide_are_refused() -> None:
         jax.eval_shape(unet.init, KEY, x[:, :3], *rest)
 
 
-def test_channels_that_do_not_cut_into_heads_are_refused() -> None:
+def test_channels_that_do_not_divide_into_heads_are_refused() -> None:
     with pytest.raises(ValueError, match=r"unet\.head_channels"):
         jax.eval_shape(tiny(head_channels=3).init, KEY, *arguments())
 

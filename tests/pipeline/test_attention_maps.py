@@ -1,4 +1,4 @@
-"""Where the model looks for a word."""
+"""Attention maps of a word."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def whole(pipe: Pipeline) -> AttentionMaps:
     return pipe.attention_maps(PROMPT, "blue", steps=4, seed=3)
 
 
-def test_maps_of_each_step_beside_the_same_picture(pipe: Pipeline, whole: AttentionMaps) -> None:
+def test_maps_of_each_step_with_the_same_image(pipe: Pipeline, whole: AttentionMaps) -> None:
     np.testing.assert_array_equal(np.asarray(whole.image), np.asarray(pipe(PROMPT, steps=4, seed=3)[0]))
     assert whole.maps.shape == (4, 4, 4)
     assert whole.timesteps.tolist() == [999, 749, 499, 249]
@@ -30,7 +30,7 @@ def test_maps_of_each_step_beside_the_same_picture(pipe: Pipeline, whole: Attent
 
 
 def test_words_share_the_attention_that_the_text_gets(pipe: Pipeline, whole: AttentionMaps) -> None:
-    """The parts of the prompt add up to all of it, and that is less than 1: the rest goes to the picture itself."""
+    """The parts of the prompt add up to all of it, and that is less than 1: the rest goes to the image itself."""
     params = [pipe.attention_maps(PROMPT, word, steps=4, seed=3) for word in ("square", "红色的圆形")]
     together = pipe.attention_maps(PROMPT, PROMPT, steps=4, seed=3)
     assert whole.tokens + params[0].tokens + params[1].tokens == together.tokens
@@ -38,7 +38,7 @@ def test_words_share_the_attention_that_the_text_gets(pipe: Pipeline, whole: Att
     assert together.maps.max() < 1
 
 
-def test_a_streamed_model_looks_where_the_resident_one_does(streamed: Pipeline, whole: AttentionMaps) -> None:
+def test_streamed_maps_equal_resident_maps(streamed: Pipeline, whole: AttentionMaps) -> None:
     seen: list[int] = []
     other = streamed.attention_maps(
         PROMPT, "BLUE", steps=4, seed=3, on_step=lambda progress: seen.append(progress.step)
@@ -47,7 +47,7 @@ def test_a_streamed_model_looks_where_the_resident_one_does(streamed: Pipeline, 
     assert seen == [1, 2, 3, 4]
 
 
-def test_overlay_is_the_picture_where_attention_is_highest(whole: AttentionMaps) -> None:
+def test_overlay_is_the_image_where_attention_is_highest(whole: AttentionMaps) -> None:
     maps = np.zeros((1, 2, 2), np.float32)
     maps[0, 0, 0] = 0.5
     picture = Image.new("RGB", (16, 16), (200, 100, 50))

@@ -1,4 +1,4 @@
-"""Loading a trained run and asking it for pictures."""
+"""Loading a trained run and sampling from it."""
 
 import shutil
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def arrays(images: list) -> np.ndarray:
     return np.stack([np.asarray(image) for image in images])
 
 
-def test_pictures_of_chinese_and_english_prompts(pipe: Pipeline) -> None:
+def test_images_of_chinese_and_english_prompts(pipe: Pipeline) -> None:
     images = pipe(PROMPTS, num_images=2, steps=3, seed=5)
     assert len(images) == 6
     assert {(image.size, image.mode) for image in images} == {((16, 16), "RGB")}
@@ -50,7 +50,7 @@ def test_stage_1_samples_with_its_single_unet(whole_run: Path) -> None:
     ],
     ids=["streamed from disk", "streamed from a mesh", "pipelined", "resident on a mesh"],
 )
-def test_every_mode_makes_the_same_pictures(pipe: Pipeline, whole_run: Path, mode: str, mesh: dict | None) -> None:
+def test_every_mode_makes_the_same_images(pipe: Pipeline, whole_run: Path, mode: str, mesh: dict | None) -> None:
     other = load(whole_run, mode=mode, mesh=mesh)
     expected = arrays(pipe(PROMPTS, steps=3, seed=1, guidance_scale=3.0)).astype(int)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Pictures and masks that people give, and what is made from them."""
+"""Images and masks of users, and the results."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def pixels(image: Image.Image) -> np.ndarray:
 # ---- reading -------------------------------------------------------------------------------------------------------
 
 
-def test_a_picture_of_the_right_size_stays_as_it_is() -> None:
+def test_an_image_of_the_right_size_is_unchanged() -> None:
     image = noisy(16, 16, 3)
     np.testing.assert_array_equal(pixels(images_module.square(image, 16)), pixels(image))
 
@@ -63,7 +63,7 @@ def test_cells_are_known_where_all_their_pixels_are() -> None:
     np.testing.assert_array_equal(images_module.known_cells(mask, 4), [[0, 1], [1, 1]])
 
 
-def test_paste_keeps_what_is_black_exactly_and_softens_inwards() -> None:
+def test_paste_keeps_black_pixels_exactly_and_softens_inwards() -> None:
     known, made = noisy(256, 256, 3), noisy(256, 256, 3)
     mask = np.zeros((256, 256), np.float32)
     mask[64:192, 64:192] = 1.0
@@ -82,7 +82,7 @@ def reconstruction(pipe: Pipeline, image: Image.Image) -> np.ndarray:
     return (np.asarray(images[0]) + 1) * 127.5
 
 
-def test_little_strength_leaves_the_picture_and_all_of_it_nothing(pipe: Pipeline) -> None:
+def test_low_strength_keeps_the_image_and_full_strength_nothing_of_it(pipe: Pipeline) -> None:
     image = Image.fromarray(np.kron(RNG.integers(0, 256, (4, 4, 3)), np.ones((8, 8, 1))).astype(np.uint8))
     little, some = (pipe.image_to_image(PROMPT, image, strength=s, steps=1000)[0] for s in (0.001, 0.01))
     expected = reconstruction(pipe, image)
@@ -112,7 +112,7 @@ def half(size: tuple[int, int] = (16, 16)) -> Image.Image:
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_inpainting_keeps_what_is_black_and_makes_the_rest(pipe: Pipeline, sampler: str) -> None:
+def test_inpainting_keeps_black_pixels_and_repaints_the_rest(pipe: Pipeline, sampler: str) -> None:
     image = noisy(16, 16, 3)
     made = pixels(pipe.inpaint(PROMPT, image, half(), sampler=sampler)[0])
     np.testing.assert_array_equal(made[:, :8], pixels(image)[:, :8])
@@ -120,7 +120,7 @@ def test_inpainting_keeps_what_is_black_and_makes_the_rest(pipe: Pipeline, sampl
     assert np.abs(made - pixels(pipe.inpaint(PROMPT, image, half(), sampler=sampler, seed=1)[0]))[:, 9:].max() > 3
 
 
-def test_what_is_known_reaches_the_latents_and_its_surroundings(pipe: Pipeline) -> None:
+def test_the_known_part_affects_the_latents_and_its_surroundings(pipe: Pipeline) -> None:
     """Not only pasted over: the estimate is the reconstruction there at every step, and the rest depends on it."""
     image, seen = noisy(16, 16, 3), []
     made = pipe.inpaint(PROMPT, image, half(), on_step=seen.append)[0]
@@ -135,7 +135,7 @@ def test_what_is_known_reaches_the_latents_and_its_surroundings(pipe: Pipeline) 
 
 @pytest.mark.parametrize("mode", ["streamed", "pipelined", "on a mesh"])
 def test_inpainting_in_every_mode(pipe: Pipeline, streamed: Pipeline, mode: str) -> None:
-    """With strength, and a negative prompt for each picture, half of them empty."""
+    """With strength, and a negative prompt for each image, half of them empty."""
     made = {"streamed": lambda: streamed, "pipelined": lambda: make_pipe("pipelined", expert=2)}
     image, other = noisy(24, 16, 3), made.get(mode, lambda: make_pipe("resident", data=2))()
     options: Any = {"strength": 0.7, "negative_prompt": ["三角形", ""], "sampler": "ddpm", "num_images": 2}
@@ -163,7 +163,7 @@ def test_inpainting_in_every_mode(pipe: Pipeline, streamed: Pipeline, mode: str)
         ({"strength": "much"}, "strength='much' must be"),
     ],
 )
-def test_pictures_that_will_not_do(pipe: Pipeline, arguments: dict[str, Any], message: str) -> None:
+def test_invalid_images_are_refused(pipe: Pipeline, arguments: dict[str, Any], message: str) -> None:
     given = {"image": noisy(16, 16, 3), "mask": half(), **arguments}
     with pytest.raises(UserError, match=message):
         pipe.inpaint(PROMPT, **given)

@@ -1,4 +1,4 @@
-"""Asking a pipeline for pictures: what decides them, what compiles, and what is refused."""
+"""Requests to a pipeline: their images, compilation, and errors."""
 
 import logging
 from collections.abc import Callable
@@ -27,11 +27,11 @@ def arrays(images: list[Image.Image]) -> np.ndarray:
 
 
 def furthest(left: Any, right: Any) -> int:
-    """The largest difference of two lists of pictures, in levels of 256."""
+    """The largest difference of two lists of images, in levels of 256."""
     return int(np.abs(arrays(left) - arrays(right)).max())
 
 
-def test_pictures_of_each_prompt_in_turn(pipe: Pipeline) -> None:
+def test_images_of_each_prompt_in_order(pipe: Pipeline) -> None:
     images = pipe(PROMPTS, num_images=2, seed=5)
     assert len(images) == 6
     assert {(image.size, image.mode) for image in images} == {((16, 16), "RGB")}
@@ -82,7 +82,7 @@ def test_more_prompts_than_a_batch(pipe: Pipeline, monkeypatch: pytest.MonkeyPat
 
 
 def by_hand(pipe: Pipeline, prompt: str, negative: str, scale: float) -> Image.Image:
-    """DDIM with guidance, written out: picture number 0 of seed 0, in three steps."""
+    """DDIM with guidance, written out: image number 0 of seed 0, in three steps."""
     model, params = pipe.model, pipe.params
     predict, read, decode = jax.jit(model.prediction), jax.jit(model.encode_text), jax.jit(model.decode)
     texts = [[leaf[None] for leaf in pipe.tokenizer.encode(text)[:2]] for text in (prompt, negative)]
@@ -120,7 +120,7 @@ def test_a_negative_prompt_for_each(pipe: Pipeline, streamed: Pipeline) -> None:
         assert furthest(made[2:], one[2:]) > 3
 
 
-def test_negative_prompt_without_guidance_does_nothing_and_says_so(
+def test_negative_prompt_without_guidance_has_no_effect_and_warns(
     pipe: Pipeline, caplog: pytest.LogCaptureFixture
 ) -> None:
     plain = pipe(PROMPTS[0], guidance_scale=1.0)
@@ -129,7 +129,7 @@ def test_negative_prompt_without_guidance_does_nothing_and_says_so(
     assert "negative_prompt does nothing at guidance_scale 1" in caplog.text
 
 
-def test_guidance_moves_the_picture_and_1_is_the_conditional_model(pipe: Pipeline) -> None:
+def test_guidance_changes_the_image_and_1_is_the_conditional_model(pipe: Pipeline) -> None:
     plain = pipe(PROMPTS, guidance_scale=1.0)
     assert furthest(plain, pipe(PROMPTS, guidance_scale=1.0 + 1e-6)) <= 1
     guided = pipe(PROMPTS, guidance_scale=8.0)
@@ -156,7 +156,7 @@ def test_guidance_moves_the_picture_and_1_is_the_conditional_model(pipe: Pipelin
 def test_a_second_call_compiles_nothing(
     request: pytest.FixtureRequest, compiled: Callable[[], Any], mode: str, way: str
 ) -> None:
-    """Of other prompts, seeds, scales, negative prompts, pictures, masks, and strengths of as many steps."""
+    """Of other prompts, seeds, scales, negative prompts, images, masks, and strengths of as many steps."""
     pipe = request.getfixturevalue("pipe" if mode == "resident" else "streamed")
     rng = np.random.default_rng(0)
 
@@ -246,7 +246,7 @@ def test_on_step_on_a_mesh_and_not_pipelined(pipe: Pipeline) -> None:
 def test_attention_can_tell_which_mesh_it_runs_on(
     monkeypatch: pytest.MonkeyPatch, mode: str, axes: dict[str, int]
 ) -> None:
-    """The kernel for TPU cannot be cut up by the compiler: it must be handed its share (splash_attention.py)."""
+    """The compiler cannot partition the TPU kernel: each device must call it on its share (splash_attention.py)."""
     seen: list[dict[str, int]] = []
 
     def plain(*inputs: jax.Array) -> jax.Array:
@@ -262,7 +262,7 @@ def test_attention_can_tell_which_mesh_it_runs_on(
     assert seen and all(mesh == axes for mesh in seen)
 
 
-def test_what_on_step_raises_ends_the_call(pipe: Pipeline) -> None:
+def test_an_exception_in_on_step_ends_the_call(pipe: Pipeline) -> None:
     seen: list[int] = []
 
     def stop(progress: Progress) -> None:
@@ -276,7 +276,7 @@ def test_what_on_step_raises_ends_the_call(pipe: Pipeline) -> None:
     assert len(pipe(PROMPTS, steps=5, on_step=lambda progress: None)) == 3
 
 
-# ---- requests that cannot be met -----------------------------------------------------------------------------------
+# ---- invalid requests ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_two_runs_write_the_same_bytes(prepared: Path, config: ConfigDict, tmp_p
     assert contents(tmp_path) == contents(prepared)
 
 
-def test_the_manifest_counts_what_is_there(prepared: Path):
+def test_the_manifest_counts_the_records(prepared: Path):
     manifest = read_manifest(prepared)
     for split in ("train", "holdout"):
         source = open_split(prepared, split)
@@ -62,7 +62,7 @@ def test_a_held_out_concept_is_never_seen_in_training(prepared: Path):
     assert held & seen["holdout"]
 
 
-def test_all_records_are_somewhere_once(prepared: Path):
+def test_every_record_is_in_one_shard(prepared: Path):
     sources = [open_split(prepared, split) for split in ("train", "holdout")]
     ids = [source[index].id for source in sources for index in range(len(source))]
     assert sorted(ids) == [f"scenes/0-{n:07d}" for n in range(100)]
@@ -127,12 +127,12 @@ def test_of_records_of_one_concept_single_ones_are_held_out(
     assert again[0] == plan
 
 
-def test_one_record_is_told(caplog: pytest.LogCaptureFixture):
+def test_a_single_record_is_reported(caplog: pytest.LogCaptureFixture):
     splits.plan_shards([Alike(1)], 0.1, 2)  # type: ignore[list-item]
     assert "there is one record, so none is held out" in caplog.text
 
 
-def test_a_vocabulary_that_does_not_know_the_captions_is_told(
+def test_a_vocabulary_without_the_words_of_the_captions_is_logged(
     config: ConfigDict, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     words = "[PAD] [UNK] [CLS] [SEP] [MASK] " + " ".join("abcdefghijklmnopqrstuvwxyz")
@@ -149,7 +149,7 @@ def test_a_vocabulary_that_does_not_know_the_captions_is_told(
 
 
 @pytest.mark.parametrize("kind", ["bert", "sentencepiece"])
-def test_a_wrong_tokenizer_is_told_before_anything_is_written(kind: str, config: ConfigDict, tmp_path: Path):
+def test_a_wrong_tokenizer_is_reported_before_anything_is_written(kind: str, config: ConfigDict, tmp_path: Path):
     config.tokenizer.update(kind=kind, path=str(tmp_path))
     (tmp_path / "vocab.txt").write_text("a\n")
     with pytest.raises(UserError, match=r"lacks \[PAD\]|no tokenizer in"):
@@ -271,7 +271,7 @@ def test_the_manifest_is_readable_json_with_licences_of_every_source(prepared: P
     assert len(manifest["fingerprint"]) == 64
 
 
-def test_a_full_disk_keeps_what_is_finished_and_the_same_command_goes_on(
+def test_a_full_disk_keeps_finished_shards_and_the_same_command_resumes(
     prepared: Path, config: ConfigDict, disk: Callable[[int], Disk]
 ):
     whole = sum(file.stat().st_size for file in prepared.rglob("*") if file.is_file())
@@ -297,7 +297,7 @@ def test_a_full_disk_keeps_what_is_finished_and_the_same_command_goes_on(
 
 
 def obstruct(path: Path) -> None:
-    """A file where a folder belongs, or a folder where a file belongs."""
+    """A file in place of a folder, or a folder in place of a file."""
     if path.is_dir():
         shutil.rmtree(path)
         path.write_text("")
@@ -311,7 +311,7 @@ def obstruct(path: Path) -> None:
     ["manifest.json", "train-00001-of-00003.array_record", "LICENCES.md", "preview.png", "tokenizer", ".progress",
      "tokenizer/tokenizer.json", "tokenizer/sentencepiece.model"],
 )  # fmt: skip
-def test_what_is_in_the_way_is_named_and_left_there(prepared: Path, config: ConfigDict, tmp_path: Path, name: str):
+def test_obstructing_files_are_named_and_kept(prepared: Path, config: ConfigDict, tmp_path: Path, name: str):
     output = tmp_path / "out"
     shutil.copytree(prepared, output)
     (output / ".progress").mkdir()

@@ -1,4 +1,4 @@
-"""preview.png shows what the loader shows, of every shard, with captions."""
+"""preview.png shows images of every shard, cropped as by the loader, with captions."""
 
 from pathlib import Path
 

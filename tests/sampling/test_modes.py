@@ -1,4 +1,4 @@
-"""Resident, streamed and pipelined sampling: the same pictures, and what each holds and moves."""
+"""Resident, streamed and pipelined sampling: the same images, and the memory and traffic of each."""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -41,7 +41,7 @@ class History(NamedTuple):
 
 
 class TwoStep:
-    """DDIM on an extrapolated epsilon: like any multi-step solver it remembers the answer before."""
+    """DDIM on an extrapolated epsilon: like any multi-step solver it keeps the previous prediction."""
 
     timesteps = STEPS
 
@@ -110,7 +110,7 @@ def mesh_of(**sizes: int) -> Mesh:
 
 @cache
 def reference(sampler: Sampler, stages: Stages) -> np.ndarray:
-    """What the resident mode makes of five batches of the toy."""
+    """The resident mode's results for five batches of the toy."""
     return np.asarray(make_executor("resident", ask_toy, stages, sampler)(TOYS, make_inputs(5)))
 
 
@@ -126,7 +126,7 @@ def first(inputs: Inputs, count: int) -> Inputs:
 @pytest.mark.parametrize("batches", [1, 3, 4, 5])
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_pipelined_is_resident(groups: int, batches: int) -> None:
-    """With a memory of past steps, stages of different lengths and one without steps."""
+    """With history, stages of different lengths and one without steps."""
     mesh = mesh_of(expert=groups)
     pipelined = Pipelined(ask_toy, UNEVEN, DETERMINISTIC, mesh)
     got = pipelined(stack_experts(TOYS, mesh), first(make_inputs(5), batches))
@@ -134,8 +134,8 @@ def test_pipelined_is_resident(groups: int, batches: int) -> None:
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0], ids=["ddim", "stochastic"])
-def test_three_modes_make_the_same_pictures(eta: float) -> None:
-    """A U-Net with guidance; pipelined also with the pictures and the weights of each group cut over its devices."""
+def test_three_modes_make_the_same_images(eta: float) -> None:
+    """A U-Net with guidance; pipelined also with the images and the weights of each group cut over its devices."""
     predict, sampler, inputs = partial(ask, SMALL), DDIM(SCHEDULE, STEPS, eta), make_inputs(3)
     experts = unet_experts(SMALL)
     sampling = partial(make_executor, predict=predict, stages=UNIFORM, sampler=sampler)
@@ -150,7 +150,7 @@ def test_three_modes_make_the_same_pictures(eta: float) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(SAMPLERS) - {"ddim"}))
 def test_every_sampler_in_three_modes(name: str) -> None:
-    """Whatever it remembers, and however often it asks; its second stage begins in the midst of its history."""
+    """With any history, and any number of predictions per step; the second stage begins with history."""
     sampler, inputs = make_sampler(name, SCHEDULE, 7, grid="trailing"), first(make_inputs(5), 3)
     expected = reference(sampler, UNEVEN)[:3]
     streamed = make_executor("streamed", ask_toy, UNEVEN, sampler)(TOYS, inputs)
@@ -173,7 +173,7 @@ def test_every_sampler_in_three_modes(name: str) -> None:
     ids=["plain", "threshold alone", "all of it"],
 )
 def test_guidance_in_three_modes(guidance: Guidance, other: Guidance) -> None:
-    """Every picture has a negative prompt of its own, which goes with it; and new numbers compile nothing."""
+    """Every image has its own negative prompt, which moves with it; and new numbers do not recompile."""
     mesh, sampler, traces = mesh_of(expert=2, data=2), DDIM(SCHEDULE, STEPS), []
 
     def predict(params: Any, x: jax.Array, t: jax.Array, text: Text) -> jax.Array:
@@ -222,7 +222,7 @@ def test_streamed_is_resident_wherever_experts_come_from(kind: str) -> None:
     mesh = mesh_of(data=2, tensor=3)
     streamed = Streamed(ask_toy, UNEVEN, STOCHASTIC, mesh if "mesh" in kind else None, prefetch=kind != "device")
     experts, inputs = origins(kind, mesh), make_inputs(5)
-    for _ in range(2):  # neither the experts nor the noise may be used up
+    for _ in range(2):  # neither the experts nor the noise may be donated
         got = streamed(experts, inputs)
         np.testing.assert_allclose(got, reference(STOCHASTIC, UNEVEN), rtol=1e-5, atol=1e-5)
 
@@ -232,7 +232,7 @@ def bytes_of(tree: Any) -> int:
 
 
 def bytes_on(device: Any) -> int:
-    """What live arrays hold on a device; an array and its shards are one."""
+    """The bytes of live arrays on a device; an array and its shards count once."""
     shards = [shard for array in jax.live_arrays() for shard in array.addressable_shards if shard.device == device]
     shards = [shard.data for shard in shards if shard.data.sharding.memory_kind == device.default_memory().kind]
     return sum({array.unsafe_buffer_pointer(): array.nbytes for array in shards}.values())
@@ -252,7 +252,7 @@ def test_streamed_holds_one_expert_or_two_with_prefetch(
 
     def read(stage: int) -> dict[str, np.ndarray]:
         look(f"read {stage}")
-        # A copy: a CPU device may use an aligned array of the host as it is, and two experts would then be one.
+        # A copy: a CPU device may alias an aligned numpy array, and two experts would then share memory.
         return {"w": TOYS[stage]["w"], "ballast": ballast.copy()}
 
     ahead, at_work = Turns.ahead, iter((3, 2, 1, 0))
@@ -270,7 +270,7 @@ def test_streamed_holds_one_expert_or_two_with_prefetch(
         if prefetch
         else ["read 3", "work 3", "read 2", "work 2", "read 1", "work 1", "read 0", "work 0", "end"]
     )
-    # What is there when the next expert is read, and once it has come.
+    # The bytes when the next expert is read, and after it has arrived.
     assert {held[f"read {stage}"] for stage in range(3)} == {most - 1}
     assert {held[f"work {stage}"] for stage in (1, 2, 3)} == {most}
     assert held["work 0"] == 1, "there is none to fetch"
@@ -278,7 +278,7 @@ def test_streamed_holds_one_expert_or_two_with_prefetch(
 
 
 def test_the_streamed_program_takes_one_expert() -> None:
-    """In, out and in between, by the compiler's account: an expert, a batch and activations."""
+    """Arguments, results and temporaries, by the compiler: an expert, a batch and activations."""
     expert, inputs = unet_experts(WIDE)[0], make_inputs(1, side=8)
     streamed = Streamed(partial(ask, WIDE), UNIFORM, STOCHASTIC)
     latents, text, key = jax.tree.map(lambda leaf: leaf[0], (inputs.latents, inputs.text, inputs.keys))
@@ -325,12 +325,12 @@ def test_every_group_works_but_for_fill_and_drain(groups: int, batches: int) -> 
 
 
 def test_stages_of_the_uneven_cut() -> None:
-    """What the tests above rest on."""
+    """The assumption of the tests above."""
     assert [(stage, end - first) for stage, first, end in visits(UNEVEN, STEPS)] == [(3, 2), (2, 4), (0, 1)]
 
 
 def test_nothing_of_an_expert_moves_and_each_group_holds_its_own() -> None:
-    """By the compiled program: what crosses the expert axis, and how much a device must hold."""
+    """By the compiled program: the traffic across the expert axis, and the memory of a device."""
     mesh, inputs = mesh_of(expert=4, data=2), make_inputs(4, side=8)
     pipelined = Pipelined(partial(ask, WIDE), UNIFORM, STOCHASTIC, mesh)
     bank = stack_experts(unet_experts(WIDE), mesh)
@@ -376,7 +376,7 @@ def test_a_bank_is_laid_out_by_groups() -> None:
         ),
     ],
 )
-def test_what_does_not_fit_is_refused(mode: str, n: int, sizes: dict[str, int] | None, message: str) -> None:
+def test_modes_that_do_not_fit_are_refused(mode: str, n: int, sizes: dict[str, int] | None, message: str) -> None:
     with pytest.raises(UserError, match=message):
         check_mode(mode, n, None if sizes is None else mesh_of(**sizes))
 

@@ -43,12 +43,12 @@ def test_steps_are_those_of_the_whole_program(name: str) -> None:
     assert [step.timestep for step in steps] == sampler.timesteps.tolist()
     assert [step.stage for step in steps] == UNEVEN.stage_of(sampler.timesteps).tolist()
     if name not in ("heun", "dpmpp_2m"):
-        # These end at the estimate of their last answer.
+        # These end at the estimate of their last prediction.
         np.testing.assert_allclose(jnp.stack(steps[-1].x0), got, rtol=1e-5, atol=1e-5)
     assert len({float(step.x0[0].std()) for step in steps}) == 7
 
 
-def test_a_look_is_asked_of_the_expert_at_work_and_changes_nothing() -> None:
+def test_look_sees_the_current_expert_and_changes_nothing() -> None:
     sampler, inputs, steps = make_sampler("ddim", SCHEDULE, 5), make_batches(), []
     look = lambda params, x, t, text, shared: (params["w"][0, 0], t, x.mean())  # noqa: E731
     got = Stepped(ask, UNEVEN, sampler, look=look)(EXPERTS, inputs, steps.append)
@@ -105,7 +105,7 @@ def test_resident_experts_stay() -> None:
     np.testing.assert_array_equal(first, stepped(experts, inputs, lambda step: None))
 
 
-def test_a_picture_does_not_depend_on_its_batch_with_keys_of_its_own() -> None:
+def test_an_image_with_its_own_key_does_not_depend_on_its_batch() -> None:
     sampler, inputs = make_sampler("ddpm", SCHEDULE, 7), make_batches(1, 3)
     sampling = make_executor("resident", ask, UNEVEN, sampler)
     whole = sampling(EXPERTS, inputs)

@@ -85,7 +85,7 @@ class Store:
 
 
 class Group:
-    """Three watches on one store; what each says when it finds that one is lost."""
+    """Three watches on one store, and their messages when one process is lost."""
 
     def __init__(self) -> None:
         self.store = Store()
@@ -107,7 +107,7 @@ class Group:
         assert not any(watch.is_alive() for watch in self.watches)
 
 
-def test_a_silent_host_is_named_by_all_and_nobody_before() -> None:
+def test_a_silent_process_is_named_by_all_and_none_before() -> None:
     group = Group()
     assert not group.said
     group.watches[2].end()
@@ -116,14 +116,14 @@ def test_a_silent_host_is_named_by_all_and_nobody_before() -> None:
     assert all(words.startswith("process 2 has given no sign of life for ") for words in group.said.values())
 
 
-def test_last_words_are_told_by_all() -> None:
+def test_last_words_are_reported_by_all() -> None:
     group = Group()
     group.watches[1].farewell("the data\nare gone")
     group.wait()
     assert group.said == dict.fromkeys((0, 2), "process 1 stopped: the data are gone")
 
 
-def test_without_the_store_host_0_is_named() -> None:
+def test_without_the_store_process_0_is_named() -> None:
     group = Group()
     group.store.gone = True
     group.wait()
@@ -131,7 +131,7 @@ def test_without_the_store_host_0_is_named() -> None:
     assert group.watches[1].after_abort().startswith("process 0 has given no sign of life")
 
 
-def test_host_0_is_named_whose_store_was_still_closing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_0_is_named_if_its_store_was_still_closing(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         watch = Watch(Store(), 1, 3, address)

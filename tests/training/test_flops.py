@@ -38,13 +38,13 @@ def test_a_kernel_counts_at_every_place_of_its_grid() -> None:
     def loss(q: jax.Array) -> jax.Array:
         return splash(q, *inputs[1:]).sum()
 
-    # Forward two products of six; both backward kernels compute the logits again: nine of six.
+    # Two products of six forward; both backward kernels recompute the logits: nine of six.
     assert count_flops(jax.grad(loss), q) == pytest.approx(9 / 2 * plain, rel=1e-3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("keep", ["nothing", "heavy"])
-def test_what_remat_computes_again_is_no_part_of_what_the_model_needs(keep: str) -> None:
+def test_recomputation_by_remat_is_not_model_work(keep: str) -> None:
     """MFU is the same with remat and without; HFU is larger with it."""
     mesh = mesh_of({"data": 1})
     needed, computed = {}, {}

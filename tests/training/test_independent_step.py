@@ -1,7 +1,7 @@
 """The training step against another one, written from the formulas: draws, noise, loss, gradient, clipping, AdamW, EMA.
 
 Only the networks themselves (`apply`) are shared. Sources: DDPM (arXiv 2006.11239, equations 4 and 14), AdamW
-(arXiv 1711.05101, algorithm 2), and docs/architecture.md for which key draws what.
+(arXiv 1711.05101, algorithm 2), and docs/architecture.md for the keys of all draws.
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ def random_like(shapes: Any, seed: int, scale: float) -> Any:
 
 
 def random_state(task: DiffusionTask, model: Model, step: int = 7) -> Any:
-    """In the middle of a training: averages that lag behind, moments that are not zero."""
+    """A state during training: averages that lag behind, moments that are not zero."""
 
     def opt(shape: Any, seed: int) -> Any:
         def fill(path: Any, leaf: Any) -> Any:
@@ -161,7 +161,7 @@ def adamw(grads: Any, params: Any, mu: Any, nu: Any, count: int) -> Any:
 
 
 def moment(opt: Any, name: str) -> Any:
-    """optax's tree of first ("mu") or second ("nu") moments, wherever it lies in the state."""
+    """optax's tree of first ("mu") or second ("nu") moments, wherever it is in the state."""
     found = [
         getattr(part, name) for part in jax.tree.leaves(opt, is_leaf=lambda x: hasattr(x, "mu")) if hasattr(part, name)
     ]
@@ -196,13 +196,13 @@ def compare(accumulation: int) -> None:
     np.testing.assert_allclose(float(metrics["grad_norm"]), np.mean(norms), rtol=1e-5)
     for k, grads in enumerate(of_unets):
         at = lambda tree, k=k: jax.tree.map(lambda leaf: leaf[k], tree)  # noqa: E731
-        # First moments tell the gradient: mu' = b1 mu + (1 - b1) g, clipped.
+        # First moments reveal the gradient: mu' = b1 mu + (1 - b1) g, clipped.
         mu, nu = (at(moment(before["experts"]["opt"], name)) for name in ("mu", "nu"))
         new_mu = at(moment(after["experts"]["opt"], "mu"))
         seen = jax.tree.map(lambda new, old: (np.asarray(new, np.float64) - B1 * old) / (1 - B1), new_mu, mu)
         clipped = jax.tree.map(lambda g, k=k: np.asarray(g, np.float64) * min(1, CLIP / norms[k]), grads)
         assert_near(seen, clipped, 2e-5, f"gradient of expert {k}")
-        # The optimizer, fed with the gradient that it was fed with.
+        # The optimizer, with the same gradient.
         old, new = at(before["experts"]["params"]), at(after["experts"]["params"])
         wanted = adamw(seen, old, mu, nu, 7)
         assert_near(
@@ -227,7 +227,7 @@ def compare(accumulation: int) -> None:
 
 
 @pytest.mark.parametrize("accumulation", [1, 4])
-def test_a_step_is_what_the_formulas_say(accumulation: int) -> None:
+def test_a_step_matches_the_formulas(accumulation: int) -> None:
     """Micro-batches are one batch."""
     compare(accumulation)
 

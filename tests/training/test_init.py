@@ -1,4 +1,4 @@
-"""Stage 1 from weights that come from elsewhere: through the commands that people type, and the real `train`."""
+"""The base from imported weights: through the commands that users run, and the real `train`."""
 
 import json
 from pathlib import Path
@@ -60,7 +60,7 @@ def command(*words: str, **flags: Any) -> None:
 
 @pytest.fixture(scope="module")
 def weights(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """vae/ and bert/ as parts for stage 1."""
+    """vae/ and bert/ as parts for the base."""
     folder = tmp_path_factory.mktemp("weights")
     command("import_autoencoder", str(sources / "vae"), str(folder / "vae"))
     command("import_text_encoder", str(sources / "bert"), str(folder / "bert"), max_length=LENGTH)
@@ -113,7 +113,7 @@ def assert_equal(one: Any, other: Any) -> None:
 
 @pytest.fixture(scope="module")
 def trained(make_config: MakeConfig, weights: Path, bert_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A stage 1 of one step at a rate of 0, with no autoencoder trained in it."""
+    """A base of one step at a rate of 0, without an autoencoder trained in the run."""
     workdir = tmp_path_factory.mktemp("trained")
     train(config_for(make_config, weights, bert_data), workdir)
     return workdir
@@ -135,7 +135,7 @@ def test_stage_1_takes_autoencoder_and_text_encoder(sources: Path, trained: Path
         np.testing.assert_array_equal(text[role]["layer_00"]["qkv"]["kernel"][:, 16:32], kernel)
 
 
-def test_what_was_trained_goes_back_bit_for_bit(sources: Path, bert_data: Path, trained: Path, tmp_path: Path) -> None:
+def test_weights_are_exported_bit_for_bit(sources: Path, bert_data: Path, trained: Path, tmp_path: Path) -> None:
     command("export_autoencoder", str(trained), str(tmp_path / "vae"))
     command("export_text_encoder", str(trained), str(tmp_path / "bert"))
     assert json.loads((tmp_path / "vae" / "config.json").read_text())["shift_factor"] == 0.5
@@ -153,7 +153,7 @@ def test_what_was_trained_goes_back_bit_for_bit(sources: Path, bert_data: Path, 
 def test_a_unet_begins_from_one_of_another_size(
     make_config: MakeConfig, weights: Path, bert_data: Path, trained: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    """A level more than the other had, and attention only there: what both have is taken, and the run begins so."""
+    """One more level than the source, and attention only there: common tensors are taken for the run."""
     levels = {"model.unet.channel_multipliers": (1, 1), "model.unet.attention_downsamplings": (2,)}
     config = config_for(make_config, weights, bert_data, **levels)
     config.phases.base.unet_from = str(tmp_path / "unet")
@@ -173,7 +173,7 @@ def test_a_unet_begins_from_one_of_another_size(
 
 
 def test_parts_of_another_run(make_config: MakeConfig, weights: Path, bert_data: Path, trained: Path, tmp_path: Path):
-    """Any run's stage 1 has an autoencoder to share."""
+    """The base of any run has an autoencoder to share."""
     config = config_for(make_config, weights, bert_data, **{"phases.base.autoencoder_from": str(trained)})
     assert_equal(begun(config, tmp_path)["autoencoder"], item(trained, "autoencoder"))
 
@@ -205,7 +205,7 @@ def test_parts_that_do_not_fit(
         train(config_for(make_config, weights, bert_data, **changes), tmp_path)
 
 
-def test_parts_that_are_no_parts(
+def test_invalid_parts(
     make_config: MakeConfig, weights: Path, bert_data: Path, sources: Path, data: Path, tmp_path: Path
 ) -> None:
     swapped = {"phases.base.autoencoder_from": str(weights / "bert")}
@@ -223,7 +223,7 @@ def test_parts_that_are_no_parts(
 def test_an_autoencoder_whose_latents_were_not_measured(
     make_config: MakeConfig, weights: Path, bert_data: Path, tmp_path: Path
 ) -> None:
-    """What the training of an autoencoder leaves: good to be written out, too early to train a U-Net on."""
+    """A checkpoint of the phase `autoencoder`: it can be exported, but a U-Net cannot be trained on it yet."""
     config = config_for(make_config, weights, bert_data, **{"phases.base.autoencoder_from": str(tmp_path / "run")})
     params = item(weights / "vae", "autoencoder")["params"]
     metadata = checkpointing.make_metadata(config, target="autoencoder")
@@ -259,7 +259,7 @@ def test_mistakes_get_one_sentence(
     assert (sources / "vae" / "config.json").is_file()
 
 
-def test_the_demo_is_no_stable_diffusion(tmp_path: Path) -> None:
+def test_the_demo_cannot_use_stable_diffusion(tmp_path: Path) -> None:
     from ernie_vilg_jax.pipeline import DEMO
 
     with pytest.raises(UserError, match="patch_size=4 has no counterpart"):

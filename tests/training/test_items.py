@@ -1,4 +1,4 @@
-"""The bank cut into items and put together again, on meshes of eight devices."""
+"""The bank split into items and joined again, on meshes of eight devices."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -71,8 +71,8 @@ def test_no_device_holds_more_of_an_expert_than_its_part() -> None:
         bank, one = local_bytes(task.abstract["experts"]), local_bytes(cutter.abstract[expert_name(0)])
         take, arguments = cutter.programs()[-1]
         program = Program(take.lower(*arguments).compile().as_text())
-    # Small arrays that nothing divides are on all devices.
+    # Small arrays that do not divide are on all devices.
     assert 4 * one < 1.1 * bank
-    # An expert's parts change places; no device ever gets a whole one.
+    # An expert's parts are exchanged; no device ever gets a whole expert.
     largest = max(collective.bytes for collective in program.collectives)
     assert largest <= max(leaf.size * 4 for leaf in jax.tree.leaves(cutter.abstract[expert_name(0)])) / 2

@@ -1,4 +1,4 @@
-"""Training with knowledge: off it is the plain training to the last bit, on it resumes exactly."""
+"""Training with knowledge: off, it equals plain training to the last bit; on, it resumes exactly."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from tests.tiny_run import MakeConfig, train
 
 pytestmark = pytest.mark.slow
 
-STRONG = {"attention_weight": 1.0, "loss_weight": 3.0}  # so that each piece shows in the loss of tiny models
+STRONG = {"attention_weight": 1.0, "loss_weight": 3.0}  # so that each part is visible in the loss of tiny models
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def losses(folder: Path) -> list[float]:
 
 @pytest.fixture
 def trained(make_config: MakeConfig, whole_run: Path, tmp_path: Path) -> Any:
-    """trained(data, steps=..., again=folder, **knowledge) -> (losses, state, folder) of stage 1."""
+    """trained(data, steps=..., again=folder, **knowledge) -> (losses, state, folder) of the base."""
 
     def run(data: Path, steps: int = 4, again: Path | None = None, **knowledge: Any) -> tuple[list[float], State, Path]:
         workdir = again or tmp_path / f"run{len(list(tmp_path.iterdir()))}"

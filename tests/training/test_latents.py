@@ -69,7 +69,7 @@ def cut(arrays: dict[str, np.ndarray], size: int, mesh: Mesh) -> dict[int, dict[
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two images a device."""
+    """Two images per device."""
     monkeypatch.setattr(latents, "PIXELS", 2 * 32**2)
 
 
@@ -96,7 +96,7 @@ def test_statistics_are_those_of_latents_drawn_from_all_images(
 def test_a_channel_that_carries_nothing_is_not_blown_up(
     model: Model, params: Any, examples: dict[str, np.ndarray]
 ) -> None:
-    """Its posterior is the prior: mean 0 and deviation 1, whatever the image."""
+    """Its posterior is the prior: mean 0 and standard deviation 1 for any image."""
     kernel, bias = (np.array(params["encoder"]["quant"][name]) for name in ("kernel", "bias"))
     kernel[..., [0, CHANNELS]], bias[[0, CHANNELS]] = 0, 0
     dead = {**params, "encoder": {**params["encoder"], "quant": {"kernel": kernel, "bias": bias}}}
@@ -107,7 +107,7 @@ def test_a_channel_that_carries_nothing_is_not_blown_up(
 
 
 def test_a_device_holds_its_own_images_only(model: Model, params: Any) -> None:
-    """Twice the images on twice the devices take the same memory on each; latents alone are whole everywhere."""
+    """Twice the images on twice the devices take the same memory on each; only latents are replicated."""
 
     def temporary(count: int) -> int:
         mesh = make_mesh({"data": count}, jax.devices()[:count])
@@ -145,7 +145,7 @@ def test_validation_of_pieces_is_that_of_the_whole(
     np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=1e-4)
 
 
-def test_the_autoencoder_is_validated_on_every_picture_once(
+def test_the_autoencoder_is_validated_on_every_image_once(
     config: ConfigDict, model: Model, params: Any, examples: dict[str, np.ndarray], mesh: Mesh
 ) -> None:
     config = config.copy_and_resolve_references()

@@ -33,11 +33,11 @@ def test_a_second_one_is_refused_and_a_killed_one_lets_go(tmp_path: Path) -> Non
     with lock.locked(epath.Path(tmp_path)):
         assert json.loads((tmp_path / lock.NAME).read_text())["process"] == os.getpid()
     with lock.locked(epath.Path(tmp_path)):
-        pass  # whoever held it has left
+        pass  # the owner has released it
 
 
 def test_in_a_bucket_signs_of_life_count(tmp_path: Path) -> None:
-    """A folder stands for the bucket: what is tried is what is written, read and compared."""
+    """A folder as a fake bucket: tests what is written, read and compared."""
     bucket = epath.Path(tmp_path)
     mark = tmp_path / lock.NAME
     with lock._beating(bucket, beat=0.1, stale=1.0):

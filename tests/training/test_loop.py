@@ -1,4 +1,4 @@
-"""However training ends, the save under way is finished first and the reason is one sentence."""
+"""However training ends, the save in progress is finished first and the reason is one sentence."""
 
 import os
 import shutil
@@ -53,7 +53,7 @@ def test_a_loss_that_is_not_finite_while_a_save_runs(data: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("what", ["validate", "preview"])
-def test_what_validation_runs_into_loses_no_step(
+def test_a_failure_of_validation_loses_no_step(
     what: str, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
@@ -79,7 +79,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk_is_one_sentence_and_the_run_goes_on(data: Path, small_disk: Path) -> None:
+def test_a_full_disk_is_one_sentence_and_the_run_resumes(data: Path, small_disk: Path) -> None:
     flags = ("--config.train.checkpoint_every=2", "--config.train.keep_checkpoints=9", "--config.train.preview_every=0")
     told = sentence(run(data, small_disk, *flags))
     assert "could not be written (No space left on device)" in told and "is complete: free space" in told
@@ -94,7 +94,7 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on(data: Path, small_disk:
 
 
 @pytest.mark.parametrize("place", ["", "autoencoder", "autoencoder/checkpoints"])
-def test_a_file_where_a_folder_belongs(place: str, data: Path, tmp_path: Path) -> None:
+def test_a_file_in_place_of_a_folder(place: str, data: Path, tmp_path: Path) -> None:
     target = tmp_path / "run" / place
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text("")
@@ -108,7 +108,7 @@ def test_a_read_only_folder(data: Path, small_disk: Path) -> None:
 
 
 def test_two_trainings_in_one_folder(data: Path, tmp_path: Path) -> None:
-    """Told before anything is read or compiled."""
+    """Reported before anything is read or compiled."""
     from ernie_vilg_jax.training.lock import locked
 
     with locked(epath.Path(tmp_path)):
@@ -122,7 +122,7 @@ def test_the_lock_is_of_the_folder_alone(make_config: MakeConfig, tmp_path: Path
         train(make_config("autoencoder"), tmp_path, resume_from=7)
 
 
-def test_an_error_of_the_last_save_does_not_hide_what_ended_the_run(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_of_the_last_save_does_not_hide_the_cause(caplog: pytest.LogCaptureFixture) -> None:
     class Saved:
         def close(self) -> None:
             raise UserError("the disk is full")
@@ -136,13 +136,13 @@ def test_an_error_of_the_last_save_does_not_hide_what_ended_the_run(caplog: pyte
 
 
 @pytest.mark.parametrize("what", ["validate", "preview"])
-def test_who_is_asked_to_stop_only_saves(
+def test_a_stop_request_only_saves(
     what: str, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine that is taken away leaves seconds: none of them for a picture."""
+    """A preempted machine leaves seconds, too few for a preview."""
     monkeypatch.setattr(AutoencoderTask, what, lambda *_: pytest.fail(f"{what} ran after the request to stop"))
     move = loop.to_devices
-    # The first step is under way then, after which validation and a preview are due.
+    # The first step is running then; validation and a preview are due after it.
     monkeypatch.setattr(loop, "to_devices", lambda *args: (os.kill(os.getpid(), signal.SIGTERM), move(*args))[1])
     every = {f"train.{name}_every": 1 for name in ("validate", "preview")}
     with pytest.raises(Stopped, match="saved step 1"):

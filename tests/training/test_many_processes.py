@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 WITHIN = 60.0
 """Seconds in which the others must have stopped when one is killed."""
-# Enough steps that there is time to kill something, and not so many that rounding grows up.
+# Enough steps that there is time for a kill, but few enough that rounding errors stay small.
 LONG = {"phases.autoencoder.steps": 60, "train.log_every": 1, "train.checkpoint_every": 5, "train.validate_every": 0}
 LONG |= {"train.preview_every": 0}
 
@@ -30,7 +30,7 @@ Start = Callable[..., "Group"]
 
 
 class Group:
-    """Processes that train together; what they say is in `<workdir>/host_<k>.log`.
+    """Processes that train together; their output is in `<workdir>/host_<k>.log`.
 
     `last` is a flag for the last of them only.
     """
@@ -45,7 +45,7 @@ class Group:
         command = [sys.executable, "-m", "ernie_vilg_jax.train", f"--config=configs/demo.py:{target},smoke"]
         command += [f"--config.data.path={data}", f"--workdir={workdir}", f"--coordinator=127.0.0.1:{port}"]
         command += [f"--num_processes={count}", *(f"--config.{name}={value}" for name, value in changes.items())]
-        # One device each: the eight pretended ones of the tests would be eight for each process.
+        # One device each: the eight fake devices of the tests would be eight for each process.
         environment = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
         environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
         self.metrics = workdir / target / "metrics.jsonl"
@@ -88,10 +88,10 @@ def start(data: Path) -> Iterator[Start]:
 
 
 def numbers(metrics: Path) -> dict[int, dict[str, float]]:
-    """What was measured of the model at each step; the last word counts where a step was done twice."""
+    """The metrics of the model at each step; the last value counts if a step was done twice."""
     steps: dict[int, dict[str, float]] = {}
     for line in metrics.read_text().splitlines():
-        if line.endswith("}"):  # it may be just being written
+        if line.endswith("}"):  # the last line may be incomplete
             values = json.loads(line)
             found = {name: value for name, value in values.items() if re.match("train/|validation/", name)}
             steps.setdefault(values["step"], {}).update(found)
@@ -101,7 +101,7 @@ def numbers(metrics: Path) -> dict[int, dict[str, float]]:
 def same(a: Path, b: Path, name: str = "") -> None:
     """The same steps, and the same numbers (those of the name, if there is one) at each of them.
 
-    Sums over two processes round differently from sums in one, and training makes more of the difference at each step.
+    Sums over two processes round differently from sums in one, and training amplifies the difference at each step.
     """
     first, second = (
         {step: {n: value for n, value in values.items() if name in n} for step, values in numbers(file).items()}
@@ -173,11 +173,11 @@ def test_sigterm_to_one_stops_all_and_another_number_of_processes_resumes(
     steps = {found[1] for found in saved if found}
     assert len(steps) == 1, group.log(0) + group.log(1)
     assert max(numbers(group.metrics)) == int(steps.pop()) < 60
-    train(make_config("autoencoder", **LONG), tmp_path)  # a single process goes on
+    train(make_config("autoencoder", **LONG), tmp_path)  # a single process resumes
     same(straight, group.metrics, "train/loss")
 
 
-def test_an_error_on_one_host_is_told_by_all(start: Start, tmp_path: Path) -> None:
+def test_an_error_of_one_process_is_reported_by_all(start: Start, tmp_path: Path) -> None:
     group = start(2, "autoencoder", tmp_path, last="--config.seed=3")
     assert group.wait(WITHIN) == [LOST, 1]
     told = "process 0 has config.seed=0, but process 1 has 3; start the same command with the same files on all "

@@ -1,4 +1,4 @@
-"""Training over meshes of eight pretended devices: the same losses as on one, and no expert on the expert axis."""
+"""Training over meshes of eight fake devices: the same losses as on one, and no expert on the expert axis."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -74,7 +74,7 @@ def task_on(mesh: Mesh, config: ConfigDict) -> DiffusionTask:
         "text_encoder": draw(jax.eval_shape(model.init_text_encoder, key)),
         "unet": draw(jax.eval_shape(model.init_unet, key)),
     }
-    # Cached latents: the autoencoder is no part of the step, which then compiles faster.
+    # Cached latents: the autoencoder is not part of the step, which then compiles faster.
     cached: Any = Posterior(np.zeros(0), np.zeros(0))  # type: ignore[arg-type]
     return DiffusionTask(config, model, mesh, Validation(0, {}, {}), start, cached)
 
@@ -110,7 +110,7 @@ def on_one_device() -> np.ndarray:
 
 @pytest.mark.parametrize("sizes", MESHES, ids=lambda sizes: ",".join(f"{k}={v}" for k, v in sizes.items() if v > 1))
 def test_every_mesh_gives_the_losses_of_one_device(sizes: Mapping[str, int]) -> None:
-    """Of each sample, over three steps at a high rate, so that wrong gradients would show."""
+    """Losses of each sample, over three steps at a high rate, so that wrong gradients are detected."""
     expected = on_one_device()
     assert np.abs(expected[2].mean() - expected[0].mean()) > 1e-2, "the steps must change something"
     np.testing.assert_allclose(losses(mesh_of(sizes), tiny()), expected, rtol=1e-5, atol=1e-5)
@@ -157,6 +157,6 @@ def test_no_expert_crosses_the_expert_axis(trained: bool) -> None:
         ),
     ],
 )
-def test_what_does_not_fit_the_mesh_is_refused(sizes: dict, changes: dict, message: str) -> None:
+def test_settings_that_do_not_fit_the_mesh_are_refused(sizes: dict, changes: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         task_on(mesh_of(sizes), tiny(**changes))

@@ -1,7 +1,7 @@
-"""Runs that version 0.1 began, whose phases had other names, go on; `old/version_0_1.tar.xz` is one, at step 4 of 8.
+"""Runs of version 0.1, whose phases had other names, resume; `old/version_0_1.tar.xz` is one, at step 4 of 8.
 
 It was written by that version: `train --config=configs/demo.py:stage1,smoke --config.train.log_every=1`, with the
-metrics of all 8 steps and the checkpoint of step 8 taken out again.
+metrics of all 8 steps and the checkpoint of step 8 removed.
 """
 
 import json
@@ -35,8 +35,8 @@ def losses(folder: Path) -> dict[int, float]:
     return {row["step"]: row["train/loss"] for row in rows if "train/loss" in row}
 
 
-def test_a_half_finished_run_goes_on_in_its_folder(old: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """To the losses that version 0.1 itself had from there on."""
+def test_an_unfinished_run_resumes_in_its_folder(old: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With the losses that version 0.1 itself had from there on."""
     before = losses(old / "run" / "stage1")
     assert max(before) == 8 and checkpointing.find(old / "run").name == "4"
     config = get_config("stage1,smoke")
@@ -68,7 +68,7 @@ def test_the_committed_demo_is_of_that_format_or_later() -> None:
 
 
 def test_experts_in_a_folder_of_the_old_name(whole_run: Path, make_config: MakeConfig, tmp_path: Path) -> None:
-    """Where both names are there, today's counts."""
+    """If both names exist, the current one counts."""
     for new, name in (("autoencoder", "autoencoder"), ("base", "stage1"), ("experts", "stage2")):
         shutil.copytree(whole_run / new, tmp_path / name)
     assert checkpointing.find(tmp_path).parent.parent.name == "stage2"

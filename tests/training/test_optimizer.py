@@ -59,13 +59,13 @@ def test_an_average_in_bfloat16_follows_the_one_in_float32() -> None:
     apart = lambda a, b: float(jnp.linalg.norm(a - b) / jnp.linalg.norm(b))  # noqa: E731
     assert apart(start, full["w"]) > 0.02, "it moved by more than the limit"
     assert apart(half["w"].astype(jnp.float32), full["w"]) < 0.01
-    # Rounding is not to one side: the mean is nearer than any one weight.
+    # Rounding is unbiased: the mean is closer than any single weight.
     assert abs(float((half["w"].astype(jnp.float32) - full["w"]).mean())) < 3e-4
 
 
 @pytest.mark.parametrize("value", [1.0, -1.0, 1.003, -3e-5, 0.0, 1e38])
 def test_rounding_by_chance_gives_the_neighbours_with_the_right_mean(value: float) -> None:
-    """An average that is where its parameters are stays there; between two values of bfloat16 both are met."""
+    """An average that equals its parameters stays there; between two values of bfloat16 both occur."""
     params = {"w": jnp.full((20_000,), value)}
     got = np.asarray(
         ema_update({"w": jnp.full((20_000,), value, jnp.bfloat16)}, params, jnp.int32(0), 0.0)["w"], np.float64
@@ -99,8 +99,8 @@ def random_grads(seed: int) -> Any:
 
 
 @pytest.mark.parametrize("name", ["adamw", "adafactor", "muon"])
-def test_every_optimizer_goes_down_at_the_rate_given(name: str) -> None:
-    """On a bowl, with updates of the size of AdamW's: the same learning rate serves all."""
+def test_every_optimizer_descends_at_the_given_rate(name: str) -> None:
+    """On a quadratic, with updates of the size of AdamW's: the same learning rate suits all."""
     optimizer, _ = make(name=name)
 
     @jax.jit
@@ -121,7 +121,7 @@ def test_every_optimizer_goes_down_at_the_rate_given(name: str) -> None:
     assert distance(params) < 0.5 * before
 
 
-def test_adamw_is_what_it_was() -> None:
+def test_adamw_is_unchanged() -> None:
     settings = default_config().optimizer
     optimizer, config = make()
     plain = optax.chain(
@@ -166,7 +166,7 @@ def test_adafactor_keeps_rows_and_columns() -> None:
         ({"spike_factor": float("nan")}, "optimizer.spike_factor=nan must be 0"),
     ],
 )
-def test_what_is_invalid_is_named(changes: dict[str, Any], told: str) -> None:
+def test_invalid_fields_are_named(changes: dict[str, Any], told: str) -> None:
     with pytest.raises(UserError, match=told):
         make(**changes)
 

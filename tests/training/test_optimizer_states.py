@@ -1,4 +1,4 @@
-"""What other optimizers, averages in half precision and the guard keep: over meshes, in checkpoints, over a restart."""
+"""The states of other optimizers, half-precision averages and the guard: over meshes, in checkpoints, resumed."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ MESH = {"expert": 2, "data": 2, "fsdp": 2}
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Limits that a tiny model reaches."""
+    """Thresholds that a tiny model reaches."""
     monkeypatch.setattr(optimizer, "FACTOR_FROM", 8)
     monkeypatch.setattr(optimizer, "WATCH_AFTER", 2)
 
@@ -78,7 +78,7 @@ def numbers(state: Any) -> Any:
 
 
 def test_a_spike_of_one_expert_is_skipped_in_the_step() -> None:
-    """The third step's targets, v, are a thousand times as large: no parameter moves, and the next steps go on."""
+    """The third step's targets, v, are a thousand times as large: no parameter moves, and the next steps continue."""
     fields = {"optimizer.spike_factor": 3.0, "optimizer.clip_norm": 0.0, "diffusion.prediction_type": "v"}
     mesh, config = mesh_of({"data": 1}), tiny(**fields)
     with jax.set_mesh(mesh):

@@ -1,4 +1,4 @@
-"""What `train --dry_run` tells and refuses: the same as a start, and it leaves everything as it was."""
+"""Output and errors of `train --dry_run`: the same as of a start, without changing anything."""
 
 import shutil
 from pathlib import Path
@@ -33,7 +33,7 @@ def listing(folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_a_run_that_goes_on(make_config: MakeConfig, whole_run: Path) -> None:
+def test_a_run_that_resumes(make_config: MakeConfig, whole_run: Path) -> None:
     before = listing(whole_run)
     config = make_config("experts", **{"phases.experts.steps": 12, "phases.experts.accumulation_steps": 2})
     found = make_plan(config, whole_run, here(), allow_changes=["phases.experts"])
@@ -41,7 +41,7 @@ def test_a_run_that_goes_on(make_config: MakeConfig, whole_run: Path) -> None:
     assert found.rows["goes on"].endswith("experts/checkpoints/8")
     assert found.rows["changes"] == "phases.experts.accumulation_steps"
     assert "8 images a step, 8 a device: 2 at once, expert by expert, in 2 micro-batches" in found.rows["batch"]
-    # Going back would set a checkpoint aside: not now.
+    # Going back would set a checkpoint aside, but not in a dry run.
     assert make_plan(make_config("experts"), whole_run, here(), resume_from=4).rows["steps"] == "4 to 8"
     assert listing(whole_run) == before
 
@@ -57,7 +57,7 @@ def test_a_fresh_run_and_its_sizes(make_config: MakeConfig, whole_run: Path, tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base"]
 
 
-def test_devices_that_are_not_here_hold_what_real_ones_would(make_config: MakeConfig) -> None:
+def test_abstract_devices_hold_the_same_as_real_ones(make_config: MakeConfig) -> None:
     sizes = {"expert": 2, "data": 1, "fsdp": 4}
     config = make_config("experts", **{"phases.experts.batch_size": 16})
     task, other = (plan._make_task(config, mesh) for mesh in (make_mesh(sizes), abstract_mesh(sizes, 8)))
@@ -66,7 +66,7 @@ def test_devices_that_are_not_here_hold_what_real_ones_would(make_config: MakeCo
     assert rules.local_bytes(task.abstract) < rules.local_bytes(one.abstract) / 2
 
 
-def test_what_is_not_here_is_not_checked(make_config: MakeConfig, tmp_path: Path) -> None:
+def test_missing_files_of_other_machines_are_not_checked(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config("base", **{"data.path": str(tmp_path / "data")})
     found = make_plan(config, tmp_path / "run", elsewhere())
     assert len(found.unchecked) == 3 and "as far as was checked" in found.text()
@@ -88,7 +88,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("changes", "sentence"), CHANGES)
-def test_it_refuses_what_a_start_would(
+def test_it_refuses_the_same_as_a_start(
     make_config: MakeConfig, tmp_path: Path, changes: dict[str, Any], sentence: str
 ) -> None:
     config = make_config("base")

@@ -1,4 +1,4 @@
-"""What a U-Net is trained to predict: the loss against its target, weighted or not, and what checkpoints agree in."""
+"""Prediction types: the loss against the target, weighted or not, and what checkpoints must agree on."""
 
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from tests.training.test_meshes import task_on, tiny
 
 
 def losses(**changes: Any) -> tuple[np.ndarray, ...]:
-    """(x0, noise, alpha, sigma, what the network says, losses) of four samples, one of them at the last timestep."""
+    """(x0, noise, alpha, sigma, prediction, losses) of four samples, one of them at the last timestep."""
     mesh = make_mesh({}, jax.devices()[:1])
     with jax.set_mesh(mesh):
         task = task_on(mesh, tiny(**changes))
@@ -46,7 +46,7 @@ def losses(**changes: Any) -> tuple[np.ndarray, ...]:
 
 
 def _unit(task: Any) -> dict[str, Any]:
-    """An autoencoder whose latents are as they are."""
+    """An autoencoder with unscaled latents."""
     channels = task.model.autoencoder.latent_channels
     return {"mean": jnp.zeros(channels), "std": jnp.ones(channels)}
 
@@ -64,7 +64,7 @@ def test_the_loss_is_that_of_the_prediction(kind: str, gamma: float) -> None:
     np.testing.assert_allclose(got, wanted, rtol=1e-4)
 
 
-def test_the_loss_of_v_where_no_signal_is_left() -> None:
+def test_the_loss_of_v_without_signal() -> None:
     """There v = -x0."""
     x0, _, _, _, said, got = losses(
         **{"diffusion.prediction_type": "v", "diffusion.zero_terminal_snr": True, "dtype": "float32"}
@@ -98,7 +98,7 @@ def test_predict_gives_both_parts(kind: str) -> None:
         ({"min_snr_gamma": 5.0, "zero_terminal_snr": True, "prediction_type": "v"}, "leave one of the two out"),
     ],
 )
-def test_what_does_not_go_together_is_refused(fields: dict[str, Any], told: str) -> None:
+def test_invalid_combinations_are_refused(fields: dict[str, Any], told: str) -> None:
     config = default_config()
     config.diffusion.update(fields)
     with pytest.raises(UserError, match=told):
@@ -109,7 +109,7 @@ def test_what_does_not_go_together_is_refused(fields: dict[str, Any], told: str)
 
 @pytest.fixture
 def older(tmp_path: Path) -> epath.Path:
-    """A checkpoint from before there were such fields."""
+    """A checkpoint older than these fields."""
     config = get_config("base,smoke")
     for name in ("prediction_type", "zero_terminal_snr", "min_snr_gamma"):
         del config.diffusion[name]
@@ -123,7 +123,7 @@ def older(tmp_path: Path) -> epath.Path:
 def test_a_checkpoint_of_before_predicts_epsilon(older: epath.Path) -> None:
     config = get_config("experts,smoke")
     compatibility.check_same(older, config, "base")
-    config.diffusion.min_snr_gamma = 5.0  # a way to train, not what is trained
+    config.diffusion.min_snr_gamma = 5.0  # affects training, not the model
     compatibility.check_same(older, config, "base")
     config.diffusion.prediction_type = "v"
     with pytest.raises(UserError, match=r"diffusion.prediction_type \('epsilon' in the checkpoint, 'v' now\)"):

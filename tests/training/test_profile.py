@@ -1,4 +1,4 @@
-"""The trace of some steps, and what is measured beside the loss."""
+"""The trace of some steps, and metrics other than the loss."""
 
 import json
 import logging
@@ -49,7 +49,7 @@ def test_steps_are_traced_and_measured(
 
 
 def test_processes_exchange_their_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others' are made up; that the exchange works is seen where several processes train."""
+    """Those of the others are invented; the exchange is tested with several processes elsewhere."""
     monkeypatch.setattr(processes, "count", lambda: 3)
     others = np.array([[2.0, 0.5], [4.0, 0.1]], np.float32)
     gather = lambda mine: np.stack([np.asarray(mine), *others])  # noqa: E731

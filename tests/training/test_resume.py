@@ -1,4 +1,4 @@
-"""What a run goes on with: another setting, tokenizer or data is named; a damaged checkpoint is never skipped over."""
+"""Resuming a run: another setting, tokenizer or data is named; a damaged checkpoint is never skipped."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ MORE = {"phases.base.steps": 9, "train.preview_every": 0, "train.validate_every"
 
 @pytest.fixture
 def workdir(whole_run: Path, tmp_path: Path) -> Path:
-    """A finished phase `base`, to be gone on with."""
+    """A finished phase `base`, to resume."""
     shutil.copytree(whole_run / "base", tmp_path / "run" / "base")
     return tmp_path / "run"
 
@@ -43,7 +43,7 @@ CHANGES: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "told"), CHANGES)
-def test_what_decides_the_future_is_compared(
+def test_fields_that_affect_later_steps_are_compared(
     changes: dict[str, Any], told: str, workdir: Path, make_config: MakeConfig
 ) -> None:
     fields = ",".join(sorted(changes))
@@ -55,8 +55,8 @@ def test_what_decides_the_future_is_compared(
 @pytest.mark.parametrize(
     "changes", [{"phases.base.steps": 9}, {"train.log_every": 1}, {"knowledge.loss_weight": 0.5}, {"sample.steps": 7}]
 )
-def test_what_does_not_is_free(changes: dict[str, Any], workdir: Path, make_config: MakeConfig) -> None:
-    """Knowledge is off in this run, so that its weights say nothing."""
+def test_other_fields_may_change(changes: dict[str, Any], workdir: Path, make_config: MakeConfig) -> None:
+    """Knowledge is off in this run, so its weights have no effect."""
     assert int(train(make_config("base", **{**MORE, **changes}), workdir)["step"]) == 9
 
 
@@ -83,7 +83,7 @@ def test_a_name_that_is_not_compared_is_refused(name: str, workdir: Path, make_c
 
 
 def test_another_tokenizer_or_other_data(workdir: Path, make_config: MakeConfig, data: Path, tmp_path: Path) -> None:
-    """A vocabulary of other captions has other numbers for the same words."""
+    """A vocabulary of other captions has other ids for the same words."""
     config = make_config("base", **MORE)
     words = train_sentencepiece(["一只猫", "a red apple"], config.tokenizer.vocab_size, config.tokenizer.max_length)
     path = epath.Path(workdir / "base/checkpoints/8")
@@ -125,7 +125,7 @@ def test_a_damaged_checkpoint_names_the_way_back(workdir: Path, make_config: Mak
 
 
 def test_a_run_whose_first_save_was_killed_starts(whole_run: Path, make_config: MakeConfig, tmp_path: Path) -> None:
-    """What such a save leaves has a name that begins like a step."""
+    """The leftovers of such a save have a name that begins like a step."""
     shutil.copytree(whole_run / "autoencoder", tmp_path / "autoencoder")
     left = tmp_path / "base/checkpoints/4.orbax-checkpoint-tmp-1"
     left.mkdir(parents=True)
@@ -135,7 +135,7 @@ def test_a_run_whose_first_save_was_killed_starts(whole_run: Path, make_config: 
 
 
 def read_all(path: Path) -> dict[str, Any]:
-    """Every array of a checkpoint of `base`, as numpy, without looking at checksums."""
+    """Every array of a checkpoint of `base`, as numpy, without comparing checksums."""
     from orbax.checkpoint import v1 as ocp
 
     items = {}

@@ -1,4 +1,4 @@
-"""Training end to end, resuming, and what each kind of bad input says."""
+"""Training end to end, resuming, and the error of each kind of bad input."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def test_losses_fall_and_everything_is_written(whole_run: Path) -> None:
 
 @pytest.mark.parametrize("target", ["base", "experts"])
 def test_4_steps_are_2_and_restore_and_2(target: str, make_config: MakeConfig, whole_run: Path, tmp_path: Path) -> None:
-    """Parameters, optimizer, EMA, randomness and place in the data: bit for bit."""
+    """Parameters, optimizer, EMA, randomness and position in the data: bit for bit."""
     before = ("autoencoder",) if target == "base" else ("autoencoder", "base")
     changes = {"train.checkpoint_every": 2, "train.preview_every": 0, f"phases.{target}.accumulation_steps": 2}
     straight = start_from(whole_run, tmp_path / "straight", *before)
@@ -98,7 +98,7 @@ def test_one_stage_1_branches_into_any_number_of_experts(
 
 
 def test_training_one_expert_changes_no_other(make_config: MakeConfig, whole_run: Path, tmp_path: Path) -> None:
-    """Experts trained alone are the experts trained together, fed the same samples: nothing crosses over."""
+    """Experts trained alone equal those trained together on the same samples: they are independent."""
     workdir = start_from(whole_run, tmp_path, "autoencoder", "base")
     state = train(make_config("experts", **{"experts.train": (1,), "phases.experts.steps": 3}), workdir)
     assert {leaf.shape[0] for leaf in jax.tree.leaves(state["experts"]["params"])} == {1}
@@ -112,7 +112,7 @@ def test_training_one_expert_changes_no_other(make_config: MakeConfig, whole_run
 def test_an_expert_gets_no_gradient_from_anothers_timesteps(
     make_config: MakeConfig, whole_run: Path, tmp_path: Path
 ) -> None:
-    """Spoil the samples of expert 0 (the first half of the batch): expert 1 must end the same to the last bit."""
+    """Corrupt the samples of expert 0 (the first half of the batch): expert 1 must be the same to the last bit."""
     ends = []
     for spoil in (False, True):
         workdir = start_from(whole_run, tmp_path / str(spoil), "autoencoder", "base")
@@ -129,7 +129,7 @@ def test_an_expert_gets_no_gradient_from_anothers_timesteps(
         assert all(same) == equal, name
 
 
-def test_sigterm_saves_and_the_same_command_goes_on(make_config: MakeConfig, whole_run: Path, tmp_path: Path) -> None:
+def test_sigterm_saves_and_the_same_command_resumes(make_config: MakeConfig, whole_run: Path, tmp_path: Path) -> None:
     workdir = start_from(whole_run, tmp_path, "autoencoder")
     config = make_config("base", **{"phases.base.steps": 6, "train.checkpoint_every": 0})
     with pytest.raises(loop.Stopped, match="saved step 2"):
@@ -191,7 +191,7 @@ def test_checkpoint_of_another_config(
         ("autoencoder", {"mesh.data": 3}, "needs 3 devices, but there are 1; the nearest that fits: expert=1, data=1"),
     ],
 )
-def test_what_cannot_start_says_why(
+def test_failed_starts_are_explained(
     target: str, changes: dict[str, Any], message: str, make_config: MakeConfig, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=message):
@@ -272,7 +272,7 @@ def stop_at(workdir: Path, config: Any, steps: int) -> None:
 
 
 def run_with_batches(config: Any, workdir: Path, spoil: bool = False, poison: int = 0) -> State:
-    """Runs with batches changed on their way to the devices: images, or with `poison` the latents of that step."""
+    """Runs with batches changed before the devices: images, or with `poison` the latents of that step."""
     original, steps = loop.to_devices, [0]
 
     def changed(batch: dict[str, np.ndarray], *where: Any) -> Any:

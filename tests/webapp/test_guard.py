@@ -1,4 +1,4 @@
-"""What is refused before the page's library reads it."""
+"""Requests that are refused before gradio reads them."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from ernie_vilg_jax.webapp.guard import BODY_LIMIT, BUSY, Guard
 
 
 def ask(path: str, parts: list[bytes], status: int = 200) -> tuple[int, bytes, list[bytes]]:
-    """Status and body of the answer to a POST that comes in `parts`, and the bodies that got through."""
+    """Status and body of the response to a POST in `parts`, and the bodies that passed the guard."""
     passed: list[bytes] = []
     sent: list[Any] = []
     left = [{"type": "http.request", "body": part, "more_body": i + 1 < len(parts)} for i, part in enumerate(parts)]
@@ -55,7 +55,7 @@ def test_a_full_queue_is_a_polite_answer():
     assert status == 503 and json.loads(body) == {"detail": BUSY}
 
 
-def test_a_failure_is_a_sentence_and_no_traceback():
+def test_a_failure_is_a_sentence_without_traceback():
     sent: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

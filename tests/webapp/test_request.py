@@ -1,4 +1,4 @@
-"""Whatever arrives becomes a proper order or one sentence."""
+"""Any input becomes a valid request or one sentence."""
 
 import json
 from typing import Any
@@ -40,7 +40,7 @@ def test_random_seeds_differ_and_ignore_the_field():
     assert len(seeds) > 1 and all(0 <= seed < SEEDS for seed in seeds)
 
 
-def test_the_negative_prompt_is_dropped_where_it_does_nothing():
+def test_the_negative_prompt_is_dropped_if_it_has_no_effect():
     assert request(negative_prompt="red", guidance_scale=1).params.negative_prompt == ()
 
 
@@ -97,7 +97,7 @@ def test_limits_themselves_are_taken():
     assert (params.num_images, params.seed, params.steps, params.guidance_scale) == (8, SEEDS - 1, 100, 20.0)
 
 
-def test_choices_are_what_the_checkpoint_was_trained_on():
+def test_choices_are_those_that_the_checkpoint_was_trained_on():
     assert list(CHOICES.styles) == ["Google style", "flat style", "3D style", "Twitter style"]
     assert {"一只猫", "a car", "一只狗", "红色的圆形在蓝色的正方形的左边"} <= set(CHOICES.examples)
     config = get_config("shapes")
@@ -107,7 +107,7 @@ def test_choices_are_what_the_checkpoint_was_trained_on():
     assert choices.steps == (10, 25, 30, 50, 100) and choices.params.steps == 30
 
 
-def test_other_languages_are_told_from_chinese_and_english():
+def test_other_languages_are_detected():
     assert not any(map(is_foreign, ("一只猫", "a cat, 3D!", "５ｃｍ的ＣＡＴ", "🐱")))
     assert all(map(is_foreign, ("ein Bär", "кошка", "고양이", "ねこ", "a cat 고양이")))
 

@@ -1,4 +1,4 @@
-"""Detectors: what finds the objects in an image."""
+"""Detectors, which find the objects in an image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Detection(NamedTuple):
 
     Attributes:
       name: language -> name, in at least one language.
-      box: x0, y0, x1, y1 as fractions of the picture, in [0, 1].
+      box: x0, y0, x1, y1 as fractions of the image, in [0, 1].
       score: in [0, 1].
     """
 
@@ -25,15 +25,15 @@ class Detection(NamedTuple):
     score: float
 
     def as_object(self) -> dict[str, Any]:
-        """As it stands in a record's objects."""
+        """In the format of a record's objects."""
         return {"name": dict(self.name), "box": [float(value) for value in self.box], "score": float(self.score)}
 
 
 class Detector(Protocol):
-    """Finds objects in pictures. Equal pictures and ids give equal detections, whatever else is in the call."""
+    """Finds objects in images. Equal images and ids give equal detections, whatever else is in the call."""
 
     def detect(self, images: Sequence[Image.Image], ids: Sequence[str]) -> list[list[Detection]]:
-        """The objects of each picture; `ids` are those of the records."""
+        """The objects of each image; `ids` are those of the records."""
         ...
 
 
@@ -41,7 +41,7 @@ DETECTORS: dict[str, str] = {
     "transformers": "ernie_vilg_jax.annotation.detectors.hub:HubDetector",
     "boxes": "ernie_vilg_jax.annotation.detectors.box_files:BoxFiles",
 }
-"""Detector name -> "module:class". Keeping the boxes that records carry already needs no detector."""
+"""Detector name -> "module:class". Keeping the existing boxes of records needs no detector."""
 
 
 def make_detector(name: str, **options: Any) -> Detector:
@@ -50,9 +50,9 @@ def make_detector(name: str, **options: Any) -> Detector:
 
 
 def detection(name: dict[str, str], box: Sequence[float], score: float) -> Detection | None:
-    """A detection with its box cut to the picture, or None when nothing of the box remains.
+    """A detection with its box clipped to the image, or None if nothing of the box remains.
 
-    Numbers are rounded to five digits: more is noise of the arithmetic, and would differ from machine to machine.
+    Numbers are rounded to five digits: more is numerical noise, which differs from machine to machine.
     """
     if not all(map(math.isfinite, (*box, score))):
         return None

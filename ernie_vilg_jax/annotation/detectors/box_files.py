@@ -1,4 +1,4 @@
-"""Boxes that are known already: COCO annotations, COCO detection results, Visual Genome's objects.
+"""Existing boxes from files: COCO annotations, COCO detection results, Visual Genome's objects.
 
     COCO      {"images": [{"id", "file_name", "width", "height"}], "categories": [...], "annotations": [{"image_id",
               "category_id", "bbox": [x, y, w, h], "score"?}]}
@@ -23,7 +23,7 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop.pretrained import check_ids
 
 _PATIENCE = 1000
-"""After so many records without boxes and none with, something is probably amiss."""
+"""After this many records without boxes and none with boxes, something is probably wrong."""
 
 
 class BoxFiles:
@@ -36,11 +36,11 @@ class BoxFiles:
     def __init__(
         self, path: str | Sequence[str], images: str | Sequence[str] = (), threshold: float = 0.0, label_names: str = ""
     ) -> None:
-        """Reads the files whole.
+        """Reads the files completely.
 
         Args:
           path: JSON file or files of boxes.
-          images: where results and Visual Genome's objects find the sizes of images (and results the categories).
+          images: file with the sizes of images, for results and Visual Genome's objects (for results also categories).
           threshold: lowest score to keep; annotations without a score have 1.
           label_names: JSON file {"English name": "Chinese name"} for names other than COCO's.
         """
@@ -122,7 +122,7 @@ class BoxFiles:
             self._boxes[key].append(item)
 
     def detect(self, images: Sequence[Image.Image], ids: Sequence[str]) -> list[list[Detection]]:
-        """The boxes of each id in the order of the file, [] when the files know nothing of it."""
+        """The boxes of each id in the order of the file, [] if the files do not have it."""
         check_ids(images, ids)
         return [self._look_up(id) for id in ids]
 

@@ -1,5 +1,5 @@
 """Detectors of `transformers`, from a folder or the hub: DETR's relatives, and open-vocabulary ones (OWL-ViT,
-Grounding DINO), which find what `labels` names."""
+Grounding DINO), which find the objects in `labels`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ernie_vilg_jax.interop import pretrained
 class HubDetector:
     """An object detector of `transformers`.
 
-    Pictures share a batch only when the model sees them in the same shape. Models that resize everything to one size
-    (RT-DETR, OWL-ViT) therefore run in full batches whatever the pictures; DETR does so on pictures of one shape.
+    Images share a batch only if their shapes are equal after preprocessing. Models that resize everything to one size
+    (RT-DETR, OWL-ViT) therefore always run in full batches; DETR only for images of one shape.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class HubDetector:
           labels: what to look for, for open-vocabulary models only.
           threshold: lowest score to keep. Open-vocabulary models score lower: 0.1 is usual for OWL-ViT, 0.3 for
             Grounding DINO.
-          batch_size: pictures at once.
+          batch_size: images at once.
           label_names: JSON file {"English name": "Chinese name"} for labels other than COCO's.
           device: a torch device.
         """
@@ -70,7 +70,7 @@ class HubDetector:
             self._model = self._hub.load_model(AutoModelForObjectDetection)
 
     def detect(self, images: Sequence[Image.Image], ids: Sequence[str]) -> list[list[Detection]]:
-        """Detections by falling score."""
+        """Detections by descending score."""
         pretrained.check_ids(images, ids)
         found: list[list[Detection]] = [[] for _ in images]
 
@@ -87,7 +87,7 @@ class HubDetector:
         return found
 
     def _run(self, inputs: dict[str, Any], sizes: list[tuple[int, int]]) -> list[dict[str, Any]]:
-        """{"scores", "boxes" in pixels, and "labels" or "text_labels"} of each picture."""
+        """{"scores", "boxes" in pixels, and "labels" or "text_labels"} of each image."""
         with self._hub.torch.inference_mode():
             outputs = self._model(**inputs)
             if not self._open:
@@ -118,7 +118,7 @@ class HubDetector:
         return sorted(detections, key=lambda item: (-item.score, item.box, sorted(item.name.items())))
 
     def _nearest(self, text: str) -> str:
-        """The label that a phrase stands for. Grounding DINO answers with pieces of its prompt, often cut or joined."""
+        """The label of a phrase. Grounding DINO returns pieces of its prompt, often truncated or joined."""
         phrase = text.strip().lower()
         exact = next((label for label in self._labels if label.lower() == phrase), None)
         if exact is not None:

@@ -30,13 +30,13 @@ class Names:
     """A detector's label -> names by language."""
 
     def __init__(self, label_names: str | Path | None = None) -> None:
-        """Args: label_names: JSON file {"English name": "Chinese name"}, asked before the COCO classes."""
+        """Args: label_names: JSON file {"English name": "Chinese name"}, takes precedence over the COCO classes."""
         self._chinese = dict(COCO_CHINESE)
         if label_names:
             self._chinese.update(_read_names(Path(label_names)))
 
     def __call__(self, label: str) -> dict[str, str]:
-        """{"en": ..., "zh": ...} as far as known; {} for labels that stand for nothing.
+        """{"en": ..., "zh": ...} as far as known; {} for labels without an object.
 
         Of alternatives joined by commas, as in Visual Genome's classes ("stop sign,stopsign"), the first is taken.
         """
@@ -51,7 +51,7 @@ class Names:
 
 
 def read_json(path: Path, what: str, fix: str) -> Any:
-    """What a JSON file holds. Raises UserError: `what` cannot be read, or is not JSON, and `fix` as the remedy."""
+    """The content of a JSON file. Raises UserError, with the remedy `fix`, if `what` cannot be read or parsed."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

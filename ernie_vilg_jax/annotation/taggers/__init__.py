@@ -1,7 +1,7 @@
-"""Finds the key words of a caption: nouns, verbs, adjectives, numerals, measure words and pronouns, with their places.
+"""Finds the key words of a caption: nouns, verbs, adjectives, numerals, measure words and pronouns, with their spans.
 
-The paper (https://arxiv.org/abs/2210.15257) puts a token that names the part of speech before each key word; where the
-words are is what this package says. docs/parser.md describes how well.
+The paper (https://arxiv.org/abs/2210.15257) puts a token with the part of speech before each key word; this package
+finds the key words. docs/parser.md says how well.
 """
 
 from __future__ import annotations

@@ -13,11 +13,11 @@ _STRETCH = re.compile(
     "[A-Za-z\u00c0-\u024f][^\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff，。！？；：、（）《》“”]*"
 )
 _ENGLISH = re.compile(r"\b[a-z\u00df-\u00ff]{3}|[A-Za-z]{2,}[\s,]+[A-Za-z]{2,}")
-"""What makes a Latin stretch English: a word in lower case, or two words. `T恤`, `3D` and `OL` stay Chinese."""
+"""A Latin stretch is English if it has a word in lower case, or two words. `T恤`, `3D` and `OL` stay Chinese."""
 
 
 class BilingualTagger:
-    """The Chinese tagger for what is Chinese, the English one for what is English, each loaded when first needed."""
+    """The Chinese tagger for Chinese text and the English one for English text, each loaded when first needed."""
 
     def __init__(self) -> None:
         self._chinese: ChineseTagger | None = None

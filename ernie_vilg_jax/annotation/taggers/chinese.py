@@ -1,7 +1,7 @@
 """Key words of Chinese captions: jieba's words and tags (rjieba), then rules.
 
-    caption -> jieba: words with its tags -> each word alone: split or kept, one class per piece (remembered)
-            -> the row of pieces: what only the neighbours decide -> Words
+    caption -> jieba: words with its tags -> each word alone: split or kept, one class per piece (cached)
+            -> the row of pieces: classes by their neighbours -> Words
 
 jieba keeps 红帽子, 一只, 趴在 and 窗台上 whole and calls colours nouns; the paper wants 红|帽子, 一|只, 趴, 窗台.
 """
@@ -39,7 +39,7 @@ _CLASS_OF_TAG = {
 }
 _LONGEST = 16
 _MEMORY = 200_000
-"""Words remembered before the memory starts anew: captions are cheap because most of their words were seen before."""
+"""Words in the cache before it is cleared: captions are cheap because most of their words are cached."""
 
 
 class Piece(NamedTuple):
@@ -50,7 +50,7 @@ class Piece(NamedTuple):
 
 
 def import_rjieba() -> Any:
-    """The module, or how to get it."""
+    """The module, or an error that says how to install it."""
     try:
         import rjieba
     except ImportError as error:
@@ -90,7 +90,7 @@ class ChineseTagger:
     def _tokens(self, caption: str) -> list[tuple[str, str]]:
         try:
             return self._jieba.tag(caption)
-        except UnicodeEncodeError:  # half a surrogate pair, as cut strings have them
+        except UnicodeEncodeError:  # a lone surrogate, as in truncated strings
             return self._jieba.tag(_SURROGATES.sub("\ufffd", caption))
 
     def _pieces(self, word: str, tag: str) -> tuple[Piece, ...]:
@@ -130,14 +130,14 @@ class ChineseTagger:
         return self._jieba.has_word(word)
 
     def _noun(self, word: str) -> bool:
-        """Whether the dictionary or the lists know this as one noun."""
+        """Whether the dictionary or the lists have this as one noun."""
         kind = _LISTED.get(word)
         if kind is not None:
             return kind in ("n", ART)
         return len(word) > 1 and self._known(word) and self._jieba.tag(word, False)[0][1] in _NOUN_TAGS
 
     def _recut(self, word: str, tag: str) -> list[Piece] | None:
-        """What is not in the dictionary was guessed from its characters: take it apart if the parts make sense."""
+        """A word outside the dictionary was guessed from its characters: split it if the parts are known."""
         if self._known(word) or len(word) == 1 or _COUNTED.fullmatch(word):
             return None
         parts = self._jieba.cut(word, False)
@@ -270,7 +270,7 @@ def _foreign(word: str) -> Piece:
 
 
 def _list_classes() -> dict[str, str]:
-    """One dictionary of all lists; of two lists that hold a word, the later one wins."""
+    """One dictionary of all lists; if two lists have a word, the later one wins."""
     classes: dict[str, str] = {}
     for words, kind in (
         (lists.FREE_NOUNS, "n"),
@@ -298,7 +298,7 @@ _LISTED = _list_classes()
 
 
 def _guessed(word: str, tag: str) -> str:
-    """The class of a word that no list holds: by its form, or else by jieba's tag."""
+    """The class of a word that is in no list: by its form, or else by jieba's tag."""
     end = word[-1]
     if len(word) == 2 and word[0] in lists.ADJECTIVE_CHARACTERS and end in lists.ADJECTIVE_CHARACTERS:
         return "a"

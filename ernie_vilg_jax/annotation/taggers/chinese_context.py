@@ -1,4 +1,4 @@
-"""What only its neighbours decide about a piece of a Chinese caption: 把 (hold, or a handful), 画 (draw, or a picture).
+"""Classes of Chinese pieces that depend on their neighbours: 把 (hold, or a handful), 画 (draw, or a picture).
 
 A row is a list of pieces [start, end, text, class]; a class is a part of speech or one of the constants below.
 """

@@ -1,4 +1,4 @@
-"""Word lists of the Chinese tagger. Long ones are files, whose first line says what they are: assets/lexicons/zh."""
+"""Word lists of the Chinese tagger. Long ones are files, described in their first line: assets/lexicons/zh."""
 
 from ernie_vilg_jax.tables import rows, words
 
@@ -21,7 +21,7 @@ REDUPLICATED_NOUNS = words("lexicons/zh/reduplicated_nouns.txt")
 SPLIT_OFF = words("lexicons/zh/split_off.txt")
 FREE_NOUNS = words("lexicons/zh/free_nouns.txt")
 KEEP = words("lexicons/zh/keep.txt")
-# Words of jieba's dictionary that run over a border: never used.
+# Words of jieba's dictionary that cross a word boundary: never used.
 BREAK_UP = ("猫和老鼠", "桃花开", "刚出生", "风吹", "风吹落", "五颗星")
 
 # ---- Closed classes -------------------------------------------------------------------------------------------------

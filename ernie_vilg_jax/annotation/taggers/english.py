@@ -1,10 +1,10 @@
 """Key words of English captions: the dictionary of textblob's PatternTagger, then rules.
 
-    caption -> words -> each word alone: its likely class, or what it might be (remembered)
+    caption -> words -> each word alone: its likely class, or its candidates (cached)
             -> the row of words, clause by clause: participles, third persons, measure words -> Words
 
 The dictionary comes inside textblob (94,000 words, each with its most frequent tag); nothing of nltk's data is needed.
-textblob's own rules were made for newspapers: in captions sentences have no verb, and `a man riding` is what matters.
+textblob's own rules were made for newspapers, but captions such as `a man riding` have no finite verb.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class EnglishTagger:
         self._memory: dict[str, str] = {}
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
-        return type(self), ()  # a worker process reads the dictionary itself: it is some megabytes
+        return type(self), ()  # a worker process reads the dictionary itself: it has several megabytes
 
     def words(self, caption: str) -> list[Word]:
         """See `Tagger.words`."""
@@ -199,7 +199,7 @@ _CLASS_OF_TAG = {
 
 
 def _list_classes() -> dict[str, str]:
-    """One dictionary of all lists; of two lists that hold a word, the later one wins."""
+    """One dictionary of all lists; if two lists have a word, the later one wins."""
     classes: dict[str, str] = {}
     for words, kind in (
         (lists.ADJECTIVES, "a"),
@@ -229,7 +229,7 @@ _LISTED = _list_classes()
 
 
 def _clitic(before: str, clitic: str) -> str:
-    """What 's is: after a noun a genitive, after a pronoun a form of be; 'll and 'd are modals."""
+    """The class of 's: after a noun a genitive, after a pronoun a form of be; 'll and 'd are modals."""
     if clitic[1:].lower() in ("ll", "d"):
         return MODAL
     return BE if before in ("r", BARE, RELATIVE) else GENITIVE

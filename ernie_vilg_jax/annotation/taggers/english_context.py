@@ -1,4 +1,4 @@
-"""What only its neighbours decide about a word of an English caption: participles, third persons, measure words.
+"""Classes of English words that depend on their neighbours: participles, third persons, measure words.
 
 A row is a list of words [start, end, lower-case text, class]; a class is a part of speech or a constant below.
 """
@@ -63,7 +63,7 @@ def decide(row: list[list[Any]]) -> None:
 
 
 def _before(row: list[list[Any]], i: int) -> list[Any]:
-    """The word before, over adverbs."""
+    """The previous word, skipping adverbs."""
     i -= 1
     while i >= 0 and row[i][3] == ADVERB:
         i -= 1
@@ -145,7 +145,7 @@ def _third(kind: str, before: list[Any], after: list[Any], finite: bool) -> str:
 
 
 def _base(row: list[list[Any]], i: int, text: str, before: list[Any], after: list[Any], finite: bool) -> str:
-    """walk, play: nouns but for clear signs of a verb."""
+    """walk, play: nouns unless there are clear signs of a verb."""
     open_after = after[3] in (PREPOSITION, DETERMINER, "r", END, ADVERB, "m", "n", "a", BARE)
     if before[3] == MODAL and open_after:
         return "v"

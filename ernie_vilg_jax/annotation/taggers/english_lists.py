@@ -1,4 +1,4 @@
-"""Word lists of the English tagger, lower case. Long ones are files, whose first line says what they are:
+"""Word lists of the English tagger, lower case. Long ones are files, described in their first line:
 assets/lexicons/en."""
 
 from ernie_vilg_jax.tables import rows, words

@@ -43,7 +43,7 @@ __all__ = [
 
 
 def given_tokenizer(settings: Any) -> Tokenizer | None:
-    """The tokenizer that `config.tokenizer` names, None where it is to be trained on the captions."""
+    """The tokenizer that `config.tokenizer` names, None if it is to be trained on the captions."""
     if settings.kind == "sentencepiece":
         return load_tokenizer(settings.path) if settings.path else None
     if settings.kind != "bert":
@@ -58,7 +58,7 @@ def given_tokenizer(settings: Any) -> Tokenizer | None:
 
 
 def load_tokenizer(where: Any) -> Tokenizer:
-    """Loads what `save` wrote.
+    """Loads a tokenizer written by `save`.
 
     Args:
       where: the directory itself, or a config: then `tokenizer/` of `config.data.path`, with the config's max_length.
@@ -66,7 +66,7 @@ def load_tokenizer(where: Any) -> Tokenizer:
     if isinstance(where, str | Path):
         folder, max_length = local(where, "config.tokenizer.path"), None
     else:
-        read_manifest(where.data.path)  # or else the folder is not a prepared one, and lacks more than a tokenizer
+        read_manifest(where.data.path)  # raises a better error if the folder is not a prepared one
         folder, max_length = local(where.data.path, "config.data.path") / "tokenizer", int(where.tokenizer.max_length)
     fix = "run the command that made it again, or take the tokenizer directory of a checkpoint"
     try:

@@ -1,4 +1,4 @@
-"""What tokenizers of all kinds share: what they offer, and the files that they are kept in."""
+"""The interface of all tokenizers, and their files."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from ernie_vilg_jax.data.files import digest
 from ernie_vilg_jax.errors import file_errors
 
 PART_OF_SPEECH_SYMBOLS = ("[n]", "[v]", "[a]", "[m]", "[q]", "[r]")
-"""Reserved pieces that textual knowledge puts beside words: noun, verb, adjective, numeral, quantifier, pronoun."""
+"""Reserved pieces that textual knowledge puts before words: noun, verb, adjective, numeral, quantifier, pronoun."""
 
 SETTINGS = "tokenizer.json"
 MODEL = "sentencepiece.model"
 VOCABULARY = "vocab.txt"
 FILE_OF_KIND = {"sentencepiece": MODEL, "bert": VOCABULARY}
-"""What a tokenizer of each kind has beside its settings."""
+"""The file of a tokenizer of each kind, beside its settings."""
 FILES = sorted((SETTINGS, *FILE_OF_KIND.values()))
-"""All that can be a tokenizer's."""
+"""All possible files of a tokenizer."""
 
 
 class Tokenizer(Protocol):
-    """What the loader, the trainer and the pipeline need of a tokenizer.
+    """The interface of a tokenizer for the loader, the trainer and the pipeline.
 
-    Text is text: what a person types as "[SEP]" or "[n]" is spelt out, and never becomes a special token.
+    "[SEP]" or "[n]" in the text is spelt out, and never becomes a special token.
     """
 
     vocab_size: int
-    """Rows of an embedding for it: one more than the largest id."""
+    """Rows of its embedding: one more than the largest id."""
     max_length: int
     pad_id: int
     symbol_ids: dict[str, int]
-    """Part of speech ("n", "v", ...) -> id of its special token; empty where the vocabulary has no room for them."""
+    """Part of speech ("n", "v", ...) -> id of its special token; empty if the vocabulary has no room for them."""
 
     def pieces(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """All tokens of the text, neither framed nor cut: ids, and [start, end) of each in the text's characters.
+        """All tokens of the text, without begin and end tokens and uncut: ids, and [start, end) of each in characters.
 
-        A token that stands for nothing written (a space put before the first word) has an empty span.
+        A token without a character of the text (the space before the first word) has an empty span.
         """
         ...
 
@@ -50,19 +50,19 @@ class Tokenizer(Protocol):
         ...
 
     def encode(self, text: str) -> tuple[np.ndarray, np.ndarray, str]:
-        """(ids [L] int32, mask [L] bool, the text that did not fit: "" when all did)."""
+        """(ids [L] int32, mask [L] bool, the text that did not fit, or "")."""
         ...
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of the ids, special tokens left out."""
+        """Text of the ids, without special tokens."""
         ...
 
     def is_unknown(self, number: int) -> bool:
-        """Whether an id of `pieces` stands for text that the vocabulary does not know: unknown, or spelt in bytes."""
+        """Whether an id of `pieces` is for text outside the vocabulary: unknown, or spelt in bytes."""
         ...
 
     def save(self, directory: str | Path) -> None:
-        """Writes all that `load_tokenizer(directory)` needs."""
+        """Writes everything that `load_tokenizer(directory)` needs."""
         ...
 
 
@@ -82,10 +82,10 @@ def write_files(folder: Path, kind: str, content: bytes, settings: Mapping[str, 
 
 
 def tokenizer_files(folder: Path) -> dict[str, bytes]:
-    """Those of FILES that a folder holds."""
+    """The FILES that exist in a folder."""
     return {name: (folder / name).read_bytes() for name in FILES if (folder / name).exists()}
 
 
 def tokenizer_sha256(files: Mapping[str, bytes]) -> str:
-    """A digest of those of a folder's files that are the tokenizer's; the manifest of prepared data states it."""
+    """A digest of the tokenizer's files in a folder; the manifest of prepared data has it."""
     return digest([[name, hashlib.sha256(files[name]).hexdigest()] for name in FILES if name in files])

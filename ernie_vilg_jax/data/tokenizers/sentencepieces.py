@@ -17,14 +17,14 @@ from ernie_vilg_jax.errors import UserError
 
 
 class SentencePieceTokenizer:
-    """A byte-pair model with ids pad 0, unknown 1, begin 2, end 3; bytes stand in for characters it never saw."""
+    """A byte-pair model with ids pad 0, unknown 1, begin 2, end 3; bytes stand for unseen characters."""
 
     def __init__(self, model: bytes, max_length: int) -> None:
         import sentencepiece
 
         if max_length < 3:
             raise UserError(f"config.tokenizer.max_length={max_length} must be at least 3 (begin, one token, end)")
-        if not model:  # sentencepiece takes it, and then knows nothing
+        if not model:  # sentencepiece accepts an empty model silently
             raise ValueError(f"{MODEL} is empty")
         self._model = model
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
@@ -48,14 +48,14 @@ class SentencePieceTokenizer:
             ids = self.pieces(text)[0]
         cut = ""
         if len(ids) > room:
-            # Byte pieces of one character decode only together: grow what is kept until the text stays a prefix.
+            # Byte pieces of one character decode only together: extend the kept part until it decodes to a prefix.
             cut = _remainder(text, self._processor.decode(ids[:room]))
         return *self.frame(ids), cut
 
     def pieces(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         found = self._processor.encode(text, return_type="offset_mapping")
         spans = [(int(start), int(end)) for start, end in found["offsets"]]
-        # Of the bytes of one character only the last has the character's span.
+        # Of the bytes of a character, only the last has its span.
         for i in range(len(spans) - 2, -1, -1):
             if found["pieces"][i].startswith("<0x") and spans[i][0] == spans[i][1] and spans[i + 1][0] == spans[i][0]:
                 spans[i] = spans[i + 1]
@@ -71,7 +71,7 @@ class SentencePieceTokenizer:
         return [number for number, _ in spelt], [span for _, span in spelt]
 
     def _letter(self, letter: str) -> list[int]:
-        """The piece of a letter, or those of its bytes: how a symbol is written that a person typed."""
+        """The piece of a letter, or those of its bytes, to spell out a symbol in the text."""
         number = self._processor.piece_to_id(letter)
         if number != self._processor.unk_id():
             return [number]
@@ -92,7 +92,7 @@ class SentencePieceTokenizer:
 
 
 def _remainder(text: str, kept: str) -> str:
-    """What follows `kept` in `text`, where the tokenizer may have normalised spaces, case and width."""
+    """The rest of `text` after `kept`, in which the tokenizer may have normalised spaces, case and width."""
 
     def letters(value: str) -> str:
         return "".join(unicodedata.normalize("NFKC", value).lower().split())
@@ -118,13 +118,13 @@ def _han_apart(line: str) -> str:
 def train_sentencepiece(texts: Iterable[str], vocab_size: int, max_length: int) -> SentencePieceTokenizer:
     """Trains on distinct texts in sorted order (so the result depends on the set alone).
 
-    Captions made from templates repeat whole phrases. Left alone, a trainer makes pieces of those, and a new
-    combination of known words falls into pieces that the model never saw. Hence one piece per Han character, as in
-    BERT's Chinese vocabulary, and byte-pair merges for the rest: the unigram trainer looks for pieces in a list of
-    distinct words, so it misses a frequent word that has no relatives ("style").
+    Captions from templates repeat whole phrases. By default a trainer makes pieces of those, and a new combination of
+    known words is split into pieces that the model never saw. Hence one piece per Han character, as in BERT's Chinese
+    vocabulary, and byte-pair merges for the rest: the unigram trainer searches pieces in a list of distinct words, so
+    it misses a frequent word without related words ("style").
 
-    Full character coverage plus byte fallback: no prompt becomes unknown. When the texts cannot fill `vocab_size`, a
-    smaller vocabulary is made and logged.
+    Full character coverage plus byte fallback: no prompt becomes unknown. If the texts cannot fill `vocab_size`, the
+    vocabulary is smaller, and a log line says so.
     """
     lines = sorted({line for text in texts if (line := " ".join(text.split()))})
     if not lines:

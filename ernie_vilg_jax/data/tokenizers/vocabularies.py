@@ -1,12 +1,12 @@
-"""WordPiece vocabularies: read so that every token keeps the id that the weights know it by.
+"""WordPiece vocabularies: read so that every token keeps the id that the weights were trained with.
 
     vocab.txt         a token a line, whose number is its id; or Paddle's lines of token, tab, id
     tokenizer.json    the same as JSON, of the library `tokenizers`
     a model's name    on the hub, through transformers
 
-Lines end at "\\n" only: vocabularies hold tokens such as U+2028 that Python's `splitlines` would end one at. Of equal
-lines the last has the token, and the ids of the others stay without one, as in transformers. So they do not move those
-that follow. Spaces at the end of a line are no part of the token, which could match no text with them.
+Lines end at "\\n" only: vocabularies have tokens such as U+2028, at which Python's `splitlines` would split. Of
+duplicate lines the last one has the token, and the ids of the others stay unused, as in transformers, so that later ids
+do not shift. Spaces at the end of a line are not part of the token, because it would not match any text with them.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _CLASSES = re.compile(r"(Bert|DistilBert|Electra|Ernie|PreTrained)Tokenizer(Fast
 """Tokenizers of transformers and Paddle that are BERT's."""
 _PADDLE = re.compile(r"(?P<token>[^\t\n]*)\t(?P<id>\d{1,9})")
 _MOST = 10_000_000
-"""Ids of a vocabulary: more are a mistake in a file, and would fill the memory with empty lines."""
+"""Limit of ids in a vocabulary: more are a mistake in a file, and would fill the memory with empty lines."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """Tokens with their ids, and the rules by which BERT cuts text into words; the names are those of transformers.
+    """Tokens with their ids, and BERT's rules for splitting text into words; the names are those of transformers.
 
     Attributes:
       text: a token a line, whose number is its id, and empty lines for ids without one.
-      do_lower_case: in lower case.
-      strip_accents: without accents; None is as do_lower_case says.
-      tokenize_chinese_chars: each Chinese character is a word.
+      do_lower_case: whether text is lower-cased.
+      strip_accents: whether accents are removed; None is the same as do_lower_case.
+      tokenize_chinese_chars: whether each Chinese character is a word.
     """
 
     text: str
@@ -72,13 +72,13 @@ class Vocabulary:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "text"}
 
     def other_options(self) -> dict[str, Any]:
-        """Those options that are not the usual ones."""
+        """The options that differ from the defaults."""
         usual = Vocabulary("").options()
         return {name: value for name, value in self.options().items() if value != usual[name]}
 
     @staticmethod
     def of(text: str, settings: Mapping[str, Any], where: str) -> Vocabulary:
-        """The vocabulary with those of `settings` that are options. UserError where one has a value of another type."""
+        """The vocabulary with those of `settings` that are options. UserError if one has a value of another type."""
         options: dict[str, Any] = {}
         for name in Vocabulary("").options():
             value = settings.get(name, getattr(Vocabulary, name))
@@ -89,7 +89,7 @@ class Vocabulary:
 
     @staticmethod
     def with_ids(ids: Iterable[tuple[str, Any]], settings: Mapping[str, Any], where: str) -> Vocabulary:
-        """The vocabulary of tokens with these ids; those with spaces at their end, which no text matches, left out."""
+        """The vocabulary of tokens with these ids, without those with trailing spaces, which no text matches."""
         tokens: dict[int, str] = {}
         for token, number in ids:
             if not isinstance(number, int) or not 0 <= number < _MOST:
@@ -106,7 +106,7 @@ class Vocabulary:
 def read_vocabulary(path: str) -> Vocabulary:
     """The vocabulary of a vocab.txt or tokenizer.json, of the folder of either, or of a model on the hub.
 
-    Raises UserError where there is none, or one that is not a BERT's.
+    Raises UserError if there is none, or one that is not a BERT's.
     """
     if not path:
         raise UserError("config.tokenizer.path is empty: give a vocab.txt, its directory or a model name on the hub")
@@ -130,7 +130,7 @@ def read_vocabulary(path: str) -> Vocabulary:
 
 
 def _read_file(file: Path, stated: Mapping[str, Any] | None) -> Vocabulary:
-    """`stated`: what tokenizer_config.json says, None where there is none."""
+    """`stated`: the content of tokenizer_config.json, None if there is none."""
     name = (stated or {}).get("tokenizer_class") or "BertTokenizer"
     if not _CLASSES.fullmatch(str(name)):
         raise UserError(
@@ -151,7 +151,7 @@ def _read_file(file: Path, stated: Mapping[str, Any] | None) -> Vocabulary:
 
 
 def _paddle(text: str, where: str) -> list[tuple[str, int]] | None:
-    """(token, id) of lines of token, tab, id; None where the lines are not of that form."""
+    """(token, id) of lines of token, tab, id; None if the lines are not of that form."""
     lines = text.removesuffix("\n").split("\n")
     rows = [_PADDLE.fullmatch(line) for line in lines]
     if not rows[0]:
@@ -166,7 +166,7 @@ def _paddle(text: str, where: str) -> list[tuple[str, int]] | None:
 
 
 def _from_json(content: Mapping[str, Any], stated: Mapping[str, Any] | None, where: str) -> Vocabulary:
-    """The vocabulary of a tokenizer.json; `stated`, as in `_read_file`, is what transformers heeds if there is one."""
+    """The vocabulary of a tokenizer.json; `stated`, as in `_read_file`, takes precedence, as in transformers."""
     model, normalizer = content.get("model"), content.get("normalizer") or {}
     if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict) or not isinstance(normalizer, dict):
         raise UserError(f"{where} is not the tokenizer.json of a BERT: it has no vocabulary with ids; give a vocab.txt")
@@ -202,7 +202,7 @@ def _from_json(content: Mapping[str, Any], stated: Mapping[str, Any] | None, whe
 
 
 def _check_same(folder: Path, one: Vocabulary, other: Vocabulary) -> None:
-    """Raises UserError where the two files of a folder give a token different ids."""
+    """Raises UserError if the two files of a folder give a token different ids."""
     for token in sorted(one.ids.keys() & other.ids.keys()):
         if one.ids[token] != other.ids[token]:
             raise UserError(
@@ -219,7 +219,7 @@ def _from_hub(name: str) -> Vocabulary:
 
         loaded = AutoTokenizer.from_pretrained(name)
         content = json.loads(loaded.backend_tokenizer.to_str())
-    except Exception as error:  # hub, network and parsing errors alike mean: no vocabulary there
+    except Exception as error:  # hub, network and parsing errors all mean: no vocabulary
         raise UserError(
             f"config.tokenizer.path={name!r} is neither a vocab.txt nor a model whose vocabulary can be loaded "
             f"({str(error).splitlines()[0] if str(error) else type(error).__name__})"

@@ -29,7 +29,7 @@ class BertTokenizer:
                 f"the vocabulary of {vocabulary.size} lines lacks {', '.join(missing)}: it is not a BERT's vocab.txt, "
                 "which has one token a line"
             )
-        # Without the wrapper of transformers, which would give a typed "[SEP]" the id of the special token.
+        # Without the wrapper of transformers, which would give "[SEP]" in the text the id of the special token.
         self._tokenizer: Any = Tokenizer(models.WordPiece(ids, unk_token=UNKNOWN, max_input_chars_per_word=100))
         self._tokenizer.normalizer = normalizers.BertNormalizer(
             clean_text=True,
@@ -74,7 +74,7 @@ class BertTokenizer:
 
 
 def _symbols(ids: dict[str, int]) -> dict[str, int]:
-    """Entries for the part-of-speech tokens: their own, or the first that BERT's vocabulary leaves unused."""
+    """Entries for the part-of-speech tokens: their own, or the first [unused] ones of BERT's vocabulary."""
     found = {}
     for number, symbol in enumerate(PART_OF_SPEECH_SYMBOLS, start=1):
         place = ids.get(symbol, ids.get(f"[unused{number}]"))

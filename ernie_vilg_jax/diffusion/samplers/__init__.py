@@ -1,8 +1,8 @@
-"""Samplers: how predictions become a picture. A sampler sees `predict(x, t) -> (x0, epsilon)` and nothing else.
+"""Samplers turn predictions into an image. A sampler sees only `predict(x, t) -> (x0, epsilon)`.
 
-A sampler owns the list of timesteps that it visits and whatever it must remember from step to step, its carry. It may
-call `predict` once a step, several times (Heun), or use earlier predictions kept in the carry (multi-step solvers).
-Which expert predicts is not its business: see `sampling`.
+A sampler owns the list of timesteps that it visits and its state between steps, the carry. It may call `predict` once
+per step, several times (Heun), or use earlier predictions kept in the carry (multi-step solvers). It does not know
+which expert predicts: see `sampling`.
 """
 
 from dataclasses import fields
@@ -48,14 +48,14 @@ def make_sampler(
 
     Args:
       name: one of `SAMPLERS`.
-      schedule: that of the training.
+      schedule: that of training.
       steps: 1..T; one prediction each, two with Heun.
       grid: one of `GRIDS`; "" is the sampler's own choice.
-      start: in (0, 1]; below 1 only this last share of the steps is left, and sampling begins with a picture that was
-        noised to `timesteps[0]` of what is returned.
+      start: in (0, 1]; below 1 only this last share of the steps is done, and sampling begins with an image noised to
+        `timesteps[0]` of the returned sampler.
       options: fields of the sampler, such as eta for ddim.
 
-    Raises ValueError naming what is wrong and what would be right.
+    Raises ValueError naming the invalid argument and the valid values.
     """
     if name not in SAMPLERS:
         raise ValueError(f"the sampler must be one of {', '.join(SAMPLERS)}, but is {name!r}.")

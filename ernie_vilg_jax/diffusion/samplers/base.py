@@ -1,4 +1,4 @@
-"""What a sampler is, and what the samplers of this folder have in common."""
+"""The sampler protocol, and the code that the samplers of this folder share."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,11 +13,11 @@ from ernie_vilg_jax.diffusion.schedule import Schedule
 
 
 class Carry(Protocol):
-    """What a sampler hands from step to step: a pytree of fixed structure, shapes and dtypes."""
+    """The state of a sampler between steps: a pytree of fixed structure, shapes and dtypes."""
 
     @property
     def x(self) -> jax.Array:
-        """The latents as they are now, float32 [B, ...], at the noise of the next step's timestep."""
+        """The current latents, float32 [B, ...], at the noise of the next step's timestep."""
         ...
 
 
@@ -29,19 +29,19 @@ class Sampler(Protocol):
 
     @property
     def timesteps(self) -> np.ndarray:
-        """[S] int32 strictly descending: the timestep at which step i starts, and so which expert it needs."""
+        """[S] int32 strictly descending: the timestep at which step i starts, which also decides its expert."""
         ...
 
     def init(self, latents: jax.Array) -> Any:
-        """The carry before the first step, from latents [B, ...] as noisy as timesteps[0] says.
+        """The carry before the first step, from latents [B, ...] at the noise of timesteps[0].
 
-        That is unit-variance noise where timesteps[0] is the last training timestep, and `schedule.add_noise(picture,
-        noise, timesteps[0])` where sampling starts from a picture.
+        That is unit-variance noise if timesteps[0] is the last training timestep, and `schedule.add_noise(image,
+        noise, timesteps[0])` if sampling starts from an image.
         """
         ...
 
     def step(self, predict: Predict, carry: Any, i: jax.Array, key: jax.Array) -> Any:
-        """Step i, with a key of its own: from timesteps[i] to timesteps[i + 1], or to clean after the last.
+        """Step i, with its own key: from timesteps[i] to timesteps[i + 1], or to clean after the last.
 
         Fresh noise comes from `fresh_noise(key, x)`: the key may be one for all samples, or one for each.
         """
@@ -53,17 +53,17 @@ class Sampler(Protocol):
 
 
 class Latents(NamedTuple):
-    """The carry of a sampler that remembers nothing else."""
+    """The carry of a sampler without history."""
 
     x: jax.Array
 
 
 @dataclass(frozen=True, eq=False)
 class Discrete:
-    """A sampler on a list of training timesteps. Coefficients are float64 tables on the host, one row for each step.
+    """A sampler on a list of training timesteps. Coefficients are float64 NumPy tables, one row for each step.
 
     x = alpha x0 + sigma e throughout; after the last step x is clean, with alpha = 1 and sigma = 0. Before the first,
-    alpha may be 0 (`zero_terminal_snr`): tables divide by no alpha that x starts a step with.
+    alpha may be 0 (`zero_terminal_snr`), so tables must not divide by the alpha at the start of a step.
     """
 
     schedule: Schedule
@@ -71,7 +71,7 @@ class Discrete:
     """[S] int32, strictly descending; may begin anywhere."""
 
     grid: ClassVar[str] = "trailing"
-    """The time grid that suits the sampler best: what `make_sampler` takes unless told."""
+    """The time grid that suits the sampler best, the default of `make_sampler`."""
 
     def __post_init__(self) -> None:
         timesteps = np.asarray(self.timesteps, np.int32)
@@ -108,7 +108,7 @@ class Discrete:
 def fresh_noise(key: jax.Array, x: jax.Array) -> jax.Array:
     """Unit-variance noise, float32 of the shape of x [B, ...].
 
-    `key` is one key, or [B] of them: a sample's noise then does not depend on what else is in the batch.
+    `key` is one key, or [B] of them: a sample's noise then does not depend on the rest of the batch.
     """
     if key.ndim:
         return jax.vmap(lambda one: jax.random.normal(one, x.shape[1:], jnp.float32))(key)

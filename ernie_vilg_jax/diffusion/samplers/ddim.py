@@ -1,4 +1,4 @@
-"""DDPM and DDIM: one prediction a step, and nothing remembered."""
+"""DDPM and DDIM: one prediction per step, without history."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,7 +60,7 @@ class DDPM(Discrete):
     One step from t to s draws from q(x_s | x_t, x0) with the estimated x0. With b = 1 - alpha_t^2 / alpha_s^2, the
     variance that noise adds from s to t:
     x' = alpha_s * b / sigma_t^2 * x0 + alpha_t / alpha_s * sigma_s^2 / sigma_t^2 * x + d * z.
-    Adds no noise in the last step. Needs many steps: it is meant for all T, and is at its worst with few.
+    Adds no noise in the last step. Meant for all T steps: it is the worst sampler for few.
     """
 
     variance: Literal["small", "large"] = "small"
@@ -76,7 +76,7 @@ class DDPM(Discrete):
 
     @cached_property
     def coefficients(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What x0, x and fresh noise are multiplied by in each step: [S] float64 each."""
+        """Coefficients of x0, x and fresh noise in each step: [S] float64 each."""
         ratio = self.alphas[:-1] / self.alphas[1:]
         added, shrunk = 1 - ratio**2, (self.sigmas[1:] / self.sigmas[:-1]) ** 2
         fresh = np.sqrt(added * shrunk if self.variance == "small" else added)

@@ -26,19 +26,19 @@ class Euler(Discrete):
 
 @dataclass(frozen=True, eq=False)
 class Heun(Discrete):
-    """Euler, then again with the mean of the slopes at both ends: two predictions a step. Second order.
+    """Euler, then again with the mean of the slopes at both ends: two predictions per step. Second order.
 
-    Karras et al., algorithm 1, without its fresh noise. At clean no network knows the slope, so the last step is plain
-    Euler, as in the paper; its second prediction is for where the first was, and changes nothing. So is a first step
-    from where no signal is left: k is infinite there. It is one step only, which leaves the order as it is.
+    Karras et al., algorithm 1, without its fresh noise. The slope is not defined at clean, so the last step is plain
+    Euler, as in the paper; its second prediction repeats the first and is not used. A first step without any signal is
+    also plain Euler, because k is infinite there. One such step does not change the order.
 
-    A step runs whole with the expert of the timestep that it starts at. Its second prediction is for the next timestep,
+    A whole step uses the expert of the timestep that it starts at. Its second prediction is for the next timestep,
     which may lie in the next stage; the same expert makes it.
     """
 
     @cached_property
     def corrections(self) -> np.ndarray:
-        """[S] float64: alpha' * (k' - k) / 2, by which the change of the slope over a step moves x'."""
+        """[S] float64: alpha' * (k' - k) / 2, the factor of the slope's change over a step in x'."""
         alphas, sigmas = self.alphas, self.sigmas
         signal = alphas[:-1] > 0
         back = np.where(signal, sigmas[:-1] / np.where(signal, alphas[:-1], 1.0), 0.0) * alphas[1:]
@@ -48,14 +48,14 @@ class Heun(Discrete):
 
     @cached_property
     def seconds(self) -> np.ndarray:
-        """[S] int: where the second prediction of each step lies, as a place in `timesteps`."""
+        """[S] int: the index in `timesteps` of the second prediction of each step."""
         return np.minimum(np.arange(len(self.timesteps)) + 1, len(self.timesteps) - 1)
 
     def step(self, predict: Predict, carry: Latents, i: jax.Array, key: jax.Array) -> Latents:
         second = jnp.asarray(self.seconds)[i]
         last = second == i
 
-        # A loop of two turns, so that the network is compiled once.
+        # A loop of two iterations, so that the network is compiled once.
         def ask(turn: jax.Array, held: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
             x, end, _, slope = held
             x0, epsilon = predict(x, self.time(jnp.where(turn == 0, i, second)))

@@ -1,12 +1,12 @@
-"""DPM-Solver++ and UniPC: one prediction a step, joined with those of earlier steps.
+"""DPM-Solver++ and UniPC: one prediction per step, combined with those of earlier steps.
 
-Both take the flow in l = log(alpha / sigma), where it has an exact solution but for the estimate x0(l): from a to b,
+Both solve the flow in l = log(alpha / sigma), where the solution is exact except for the estimate x0(l): from a to b,
 
     x_b = sigma_b / sigma_a * x_a + alpha_b * integral from l_a to l_b of exp(l - l_b) * x0(l) dl
 
-and put a polynomial through the estimates of several steps in place of x0(l). In the last step, to clean, l_b is
-infinite and what is left is x = x0: that is exact, and takes no earlier estimates. In a first step from where no signal
-is left, l_a is minus infinity: an estimate so far away is no part of later polynomials.
+and interpolate the estimates of several steps by a polynomial in place of x0(l). In the last step, to clean, l_b is
+infinite and the formula becomes x = x0: that is exact, and needs no earlier estimates. In a first step without any
+signal, l_a is minus infinity: later polynomials do not use an estimate so far away.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from ernie_vilg_jax.diffusion.samplers.base import Discrete, row
 
 
 class Solver(Discrete):
-    """Tables that both solvers start from."""
+    """Tables that both solvers use."""
 
     grid = "power"
 
@@ -34,19 +34,19 @@ class Solver(Discrete):
 
     @cached_property
     def kept(self) -> np.ndarray:
-        """[S] float64: what x is multiplied by in each step; 0 in the last."""
+        """[S] float64: the factor of x in each step; 0 in the last."""
         return self.sigmas[1:] / self.sigmas[:-1]
 
     @cached_property
     def gained(self) -> np.ndarray:
-        """[S] float64: what x0 is multiplied by in each step, if it does not change: alpha_b * (1 - exp(l_a - l_b))."""
+        """[S] float64: the factor of a constant x0 in each step: alpha_b * (1 - exp(l_a - l_b))."""
         return self.alphas[1:] - self.kept * self.alphas[:-1]
 
 
 class WithLast(NamedTuple):
     x: jax.Array
     x0: jax.Array
-    """The estimate of the step before; zeros before the first, where nothing looks at it."""
+    """The estimate of the previous step; zeros before the first, where it is not used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class DPMSolverPP2M(Solver):
 
     @cached_property
     def reach(self) -> np.ndarray:
-        """[S] float64: how far x0 is carried on along its last change: half of this step's l over the last step's."""
+        """[S] float64: how far x0 is extrapolated along its last change: half of this step's l over the last step's."""
         reach, lengths = np.zeros(len(self.timesteps)), np.diff(self.logs)
         reach[1:-1] = lengths[1:] / lengths[:-1] / 2
         return reach
@@ -74,18 +74,18 @@ class WithHistory(NamedTuple):
     x: jax.Array
     """As predicted; the next step's prediction corrects it."""
     before: jax.Array
-    """x at the start of the step before, corrected."""
+    """x at the start of the previous step, corrected."""
     x0: tuple[jax.Array, ...]
-    """The estimates of the last `order` steps, newest first; zeros where there was none, with weight 0."""
+    """The estimates of the last `order` steps, newest first; missing ones are zeros, with weight 0."""
 
 
 @dataclass(frozen=True, eq=False)
 class UniPC(Solver):
     """The unified predictor-corrector, https://arxiv.org/abs/2302.04867, for x0 and with its B_2(h).
 
-    Each step begins with a correction of the x that the step before predicted, from the estimate made at that very x:
-    one order more, with no further prediction. Orders are lower where there is not enough history, at the
-    beginning, and in the last steps.
+    Each step begins with a correction of the x that the previous step predicted, from the estimate made at the same x:
+    one order more, without another prediction. Orders are lower without enough history at the beginning, and in the
+    last steps.
     """
 
     order: int = 2
@@ -100,7 +100,7 @@ class UniPC(Solver):
     def weights(self) -> tuple[np.ndarray, np.ndarray]:
         """Weights of the newest and older estimates at step i, float64.
 
-        [S, order + 1] in correcting the x that step i starts at (none in row 0), and [S, order] in predicting the next.
+        [S, order + 1] to correct the x that step i starts at (none in row 0), and [S, order] to predict the next.
         """
         count = len(self.timesteps)
         correct, predict = np.zeros((count, self.order + 1)), np.zeros((count, self.order))
@@ -110,9 +110,9 @@ class UniPC(Solver):
             order = min(self.order, known, count - i)
             length = self.logs[i + 1] - self.logs[i]
             moments = _moments(length, order)
-            # Where the older estimates lie, in lengths of this step from its start.
+            # Positions of the older estimates, in lengths of this step from its start.
             older = (self.logs[i - order + 1 : i][::-1] - self.logs[i]) / length
-            # The paper takes 1/2 where there is one difference only, whatever its moment.
+            # The paper takes 1/2 if there is only one difference, whatever its moment.
             predict[i, :order] = _differences(older, np.array([0.5]) if order == 2 else moments[:-1])
             corrected = _differences(np.append(older, 1.0), np.array([0.5]) if order == 1 else moments)
             correct[i + 1, : order + 1] = np.append(corrected[-1], corrected[:-1])

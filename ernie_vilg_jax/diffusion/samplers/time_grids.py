@@ -1,4 +1,4 @@
-"""Time grids: which timesteps a sampler visits. All of them strictly descend, and are whole numbers in [0, T)."""
+"""Time grids: the timesteps that a sampler visits. All are strictly descending whole numbers in [0, T)."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ RHO = 7.0
 def trailing(schedule: Schedule, steps: int) -> np.ndarray:
     """999, 979, ..., 19 for T = 1000 and 50 steps: every step is T / steps long and the first starts at T - 1.
 
-    There the latents are as near to pure noise as training ever made them, and pure noise is what sampling starts from
+    Sampling starts from pure noise, and latents at T - 1 are the closest to pure noise that training has
     (https://arxiv.org/abs/2305.08891, section 3.3).
     """
     total = schedule.num_timesteps
@@ -29,12 +29,12 @@ def leading(schedule: Schedule, steps: int) -> np.ndarray:
 
 
 def uniform(schedule: Schedule, steps: int) -> np.ndarray:
-    """999 to 0 evenly (rounded): both ends, with steps of about (T - 1) / (steps - 1)."""
+    """999 to 0, evenly spaced (rounded): both ends, with steps of about (T - 1) / (steps - 1)."""
     return np.rint(np.linspace(schedule.num_timesteps - 1, 0, steps))
 
 
 def quadratic(schedule: Schedule, steps: int) -> np.ndarray:
-    """999, 959, 921, ..., 3, 1, 0: like `trailing`, but evenly in the root of t, and so denser towards clean.
+    """999, 959, 921, ..., 3, 1, 0: like `trailing`, but evenly spaced in the root of t, so denser towards clean.
 
     After DDIM's quadratic grid (https://arxiv.org/abs/2010.02502, appendix D.2), which starts at 0.8 T.
     """
@@ -42,20 +42,20 @@ def quadratic(schedule: Schedule, steps: int) -> np.ndarray:
 
 
 def power(schedule: Schedule, steps: int) -> np.ndarray:
-    """999, 969, 940, ..., 14, 7, 2: half way between `trailing` and `quadratic`, evenly in t to the power of 2/3.
+    """999, 969, 940, ..., 14, 7, 2: between `trailing` and `quadratic`, evenly spaced in t to the power of 2/3.
 
-    For samplers that look back: their error is largest in the last steps, where `trailing` is coarse against the noise
-    that is left, and `quadratic` takes from the first ones what these need, too.
+    For multi-step samplers: their error is largest in the last steps, where the steps of `trailing` are large relative
+    to the remaining noise. `quadratic` makes the first steps too large.
     """
     return _by_power(schedule, steps, 1.5)
 
 
 def karras(schedule: Schedule, steps: int) -> np.ndarray:
-    """Evenly in the seventh root of the noise level sigma / alpha, from T - 1 to 0, each at its nearest timestep.
+    """Evenly spaced in the seventh root of the noise level sigma / alpha, from T - 1 to 0, at the nearest timesteps.
 
-    https://arxiv.org/abs/2206.00364, equation 5. Nearest in the logarithm of the noise level; where several would fall
-    on one timestep, they take the next ones. Where no signal is left at T - 1, the level there is infinite: it comes
-    first, and the others are those of the timesteps before it.
+    https://arxiv.org/abs/2206.00364, equation 5. Nearest in the logarithm of the noise level; if several would fall on
+    one timestep, they take the next ones. If no signal is left at T - 1, the level there is infinite: it comes first,
+    and the others are spaced over the timesteps before it.
     """
     if schedule.alphas[-1] == 0:
         rest = karras(Schedule(schedule.betas[:-1]), steps - 1) if steps > 1 else np.zeros(0)
@@ -70,7 +70,7 @@ def _by_power(schedule: Schedule, steps: int, exponent: float) -> np.ndarray:
 
 
 def _distinct(places: np.ndarray) -> np.ndarray:
-    """The nearest whole numbers, pushed down where they would repeat, and up where that would pass below 0."""
+    """The nearest whole numbers, moved down if they would repeat, and up if that would go below 0."""
     order = np.arange(len(places))
     down = np.minimum.accumulate(np.rint(places) + order) - order
     return np.maximum(down, order[::-1])
@@ -89,7 +89,7 @@ GRIDS: dict[str, Grid] = {
 
 
 def time_grid(name: str, steps: int, schedule: Schedule) -> np.ndarray:
-    """[steps] int32: the grid of that name. Raises ValueError where there is none, or not for so many steps."""
+    """[steps] int32: the grid of that name. Raises ValueError for an unknown name or too many steps."""
     if name not in GRIDS:
         raise ValueError(f"the time grid must be one of {', '.join(GRIDS)}, but is {name!r}.")
     total = schedule.num_timesteps

@@ -1,7 +1,7 @@
-"""Where examples come from. A source lists its records cheaply (`keys`) and makes each on demand (`record`).
+"""Sources of examples. A source lists its records cheaply (`keys`) and makes each on demand (`record`).
 
-That split lets preparation decide train/holdout and shard of every record before any image is rendered, build each
-shard on its own, and redo only unfinished ones after a kill.
+So preparation can decide split and shard of every record before any image is rendered, build each shard independently,
+and redo only unfinished ones after a kill.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ernie_vilg_jax.paths import local
 
 @dataclasses.dataclass(frozen=True)
 class Key:
-    """What is known of a record before it is made: its id, and the concept that decides its split (see `Record`)."""
+    """The part of a record known before it is made: its id, and the concept that decides its split (see `Record`)."""
 
     id: str
     concept: str
@@ -49,7 +49,7 @@ class Source(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """sha256 of the options and inputs that decide the records."""
+        """sha256 of the options and inputs that affect the records."""
         ...
 
     def licences(self) -> list[Licence]: ...
@@ -85,7 +85,7 @@ def make_source(options: Mapping[str, Any], *, size: int) -> Source:
     for option in settings:
         if option not in known:
             raise UserError(f"source {name!r} has no option {option!r}: it has {', '.join(sorted(known))}")
-        if option in ("path", "dataset"):  # others may hold the URL of a licence
+        if option in ("path", "dataset"):  # other options may be the URL of a licence
             local(settings[option], f"config.data.sources.{name}.{option}")
     return constructor(**{option: _plain(value) for option, value in settings.items()})
 

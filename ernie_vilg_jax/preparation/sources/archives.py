@@ -1,4 +1,4 @@
-"""Files that hold many examples each: which ones a path means, and how ids name them."""
+"""Files with many examples each: finding them by a path, and their names in ids."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 def find_archives(source: str, path: str, suffix: str) -> dict[str, str]:
-    """The path of each archive -> the name by which ids know it: its own, or where two have that, their path.
+    """The path of each archive -> its name in ids: the file name, or the path if two have the same.
 
     Args:
       source: name of the source, for messages.
-      path: an archive, a folder of archives, or a pattern of shells (*, ?, [], **) and of webdataset ({000..099}). What
-        is there is no pattern.
+      path: an archive, a folder of archives, or a pattern of shells (*, ?, [], **) and of webdataset ({000..099}). An
+        existing path is never a pattern.
       suffix: of archives in a folder.
     """
     given = Path(path).expanduser()
@@ -46,7 +46,7 @@ def hashes(archives: dict[str, str]) -> list[list[str]]:
 
 
 def _expanded(pattern: str) -> Iterator[str]:
-    """The patterns of a pattern with {000..099}."""
+    """The expansions of a pattern with {000..099}."""
     found = _BRACES.search(pattern)
     if not found:
         yield pattern

@@ -1,6 +1,6 @@
 """Bilingual emoji art: permissively licensed drawings joined with the Unicode CLDR's names and keywords in zh and en.
 
-Every concept comes in up to nine hands (styles). The art is fetched as pinned npm packages (see `npm.py`) and rendered
+Every concept comes in up to nine styles. The art is fetched as pinned npm packages (see `npm.py`) and rendered
 on white. Icon sets: https://icon-sets.iconify.design; names: https://github.com/unicode-org/cldr-json.
 """
 
@@ -27,13 +27,13 @@ from ernie_vilg_jax.preparation.sources.styles import CLDR, CLDR_DERIVED, CLDR_L
 from ernie_vilg_jax.tables import rows
 
 RECIPE = 1
-"""Raised when the code below changes the records it makes from the same options and packages."""
+"""Increased when the code below makes other records from the same options and packages."""
 
 MISDRAWN = {(style, emoji) for style, emoji, *_ in rows("misdrawn.tsv")}
-"""Pictures that show something else than the everyday name, seen on a contact sheet; left out."""
+"""Images that do not show their everyday name, found on a contact sheet; left out."""
 
 MINIMUM_STYLES = 5
-"""Everyday concepts that fewer hands drew are left out: a model learns them badly."""
+"""Everyday concepts with fewer styles are left out: a model learns them badly."""
 
 
 @functools.cache
@@ -157,7 +157,7 @@ class EmojiSource:
 
     Attributes:
       size: pixels per side.
-      styles: which hands; () = all of `STYLES`.
+      styles: art styles; () = all of `STYLES`.
       concepts: "everyday" (the curated list, own names) or "all" (each CLDR emoji without skin tone, CLDR's names).
       only: English names of the everyday concepts to take; () = all of them.
       max_concepts: the first n concepts only; 0 = no limit.
@@ -262,7 +262,7 @@ class EmojiSource:
 
 
 def plain_name(name: str) -> str:
-    """A CLDR name as one would say it: "flag: China" -> "flag of China", 旗: 中国 -> 中国的旗帜."""
+    """A CLDR name in natural language: "flag: China" -> "flag of China", 旗: 中国 -> 中国的旗帜."""
     kind, colon, what = name.partition(": ")
     if not colon:
         return name
@@ -276,7 +276,7 @@ def _key(emoji: str, style: str) -> Key:
 
 
 def everyday_captions(concept: Everyday, look: Style) -> dict[str, list[str]]:
-    """Plain name, a natural phrase, a template, and both with the look."""
+    """Plain name, a natural phrase, a template, and both with the style."""
     return {
         "zh": [
             concept.zh,

@@ -1,6 +1,6 @@
 """Everyday concepts of the emoji set: concrete, visually distinct things with literal names in both languages.
 
-The table is assets/everyday.tsv, whose head says how its names were chosen.
+The table is assets/everyday.tsv, whose header explains the choice of names.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Everyday:
 
     @property
     def en_phrase(self) -> str:
-        """With its indefinite article: "an owl"; plurals and masses stay bare."""
+        """With its indefinite article: "an owl"; plurals and mass nouns have none."""
         return with_article(self.en) if self.article else self.en
 
     @property

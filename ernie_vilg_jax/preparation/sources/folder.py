@@ -6,8 +6,8 @@
   10_cat/          a folder whose images have no captions beside them: its name without the number is their caption
 
 metadata.jsonl and metadata.csv of Hugging Face count as captions.*. "caption" or "text" may stand for "zh" and "en": a
-caption with Han characters is Chinese. A row may also give "concept" (what is held out together; default: its first
-caption) and "objects" (see `Record`).
+caption with Han characters is Chinese. A row may also give "concept" (the unit that is held out together; default: its
+first caption) and "objects" (see `Record`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ernie_vilg_jax.preparation.sources.tables import FILE_KEYS, NAMES, read_tab
 
 _CAPTION_SUFFIXES = (".txt", ".caption")
 _REPEATED = re.compile(r"(\d{1,3})_(.+)")
-"""A folder as trainers of LoRAs name them: how often its images are repeated, and what they show."""
+"""A folder name as in LoRA training: the number of repeats of its images, and what they show."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ class FolderSource(pairs.Options):
 
     @functools.cached_property
     def _names(self) -> list[str]:
-        """All files by their path in the folder; those that macOS and Windows hide beside others are left out."""
+        """All files by their path in the folder, without hidden files of macOS and Windows."""
         names = [file.relative_to(self._folder).as_posix() for file in _files(self._folder) if file.name[:2] != "._"]
         for name in names:
             pairs.check_name(name, str(self._folder))
@@ -79,7 +79,7 @@ class FolderSource(pairs.Options):
 
     @property
     def _unread(self) -> list[str]:
-        """Images in formats that are not read."""
+        """Images in unsupported formats."""
         return [name for name in self._names if Path(name).suffix.lower() in pairs.OTHER_SUFFIXES]
 
     @functools.cached_property
@@ -107,7 +107,7 @@ class FolderSource(pairs.Options):
         return found
 
     def _fields(self) -> Iterator[tuple[str, Fields]]:
-        """(image, what is said of it); where there is no such image, the name that was given."""
+        """(image, its fields); if there is no such image, the given name."""
         tables = [name for name in NAMES if name in self._names]
         beside = [name for name in self._names if Path(name).suffix.lower() in _CAPTION_SUFFIXES]
         if not tables:
@@ -154,7 +154,7 @@ class FolderSource(pairs.Options):
 
     @functools.cached_property
     def _stems(self) -> Mapping[str, list[str]]:
-        """Images by their name without suffix, for files beside them; of those in other formats, too."""
+        """Images by their name without suffix, for files beside them; also those in unsupported formats."""
         stems: dict[str, list[str]] = {}
         for file in self._images:
             stems.setdefault(_plain(str(Path(file).with_suffix(""))), []).append(file)
@@ -173,7 +173,7 @@ class FolderSource(pairs.Options):
         return spellings
 
     def _find(self, given: str, where: str) -> str:
-        """The image that a table means: by its exact name, or by the same name spelt otherwise; else `given`."""
+        """The image of a name in a table: by its exact name, or by the same name in another spelling; else `given`."""
         if given in self._images:
             return given
         root = f"{self._folder.absolute().as_posix()}/"
@@ -212,13 +212,13 @@ class FolderSource(pairs.Options):
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder. A folder that cannot be read is an error: `rglob` would leave it out silently."""
+    """All files below a folder. A folder that cannot be read is an error: `rglob` would skip it silently."""
 
     def refuse(error: OSError) -> None:
         raise error
 
     for place, folders, names in os.walk(folder, onerror=refuse):
-        if any(name.endswith(".array_record") for name in names):  # what `prepare` wrote, or writes
+        if any(name.endswith(".array_record") for name in names):  # written by `prepare`
             folders.clear()
             continue
         yield from (Path(place) / name for name in names)

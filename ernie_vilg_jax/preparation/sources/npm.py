@@ -17,9 +17,9 @@ from absl import logging
 from ernie_vilg_jax.errors import UserError
 
 REGISTRY = "https://registry.npmjs.org"
-"""The environment variable NPM_CONFIG_REGISTRY, which npm knows too, names another."""
+"""NPM_CONFIG_REGISTRY, an environment variable of npm, overrides it."""
 SECONDS = 60
-"""Without a byte from the registry."""
+"""Seconds without a byte from the registry."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +61,12 @@ def _fetch(package: Package, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         downloader: Any = pooch.HTTPDownloader(timeout=SECONDS)
         pooch.retrieve(package.url, f"sha512:{known}", package.filename, folder, downloader=downloader)
-    except ValueError as error:  # what came has another hash
+    except ValueError as error:  # the download has another hash
         raise UserError(
             f"{package.url} does not have the hash pinned for {what}: run again; if it repeats, do not trust the "
             "registry you use"
         ) from error
-    except OSError as error:  # of requests, too
+    except OSError as error:  # includes errors of requests
         raise UserError(
             f"{what} could not be fetched ({' '.join(str(error).split())[:200]}): check that this machine reaches "
             f"{package.url}, name a mirror in NPM_CONFIG_REGISTRY, or use the drawn shapes with "
@@ -84,7 +84,7 @@ class Tarball:
             self.names = frozenset(m.name.removeprefix("package/") for m in tar.getmembers() if m.isfile())
 
     def read(self, *names: str) -> dict[str, bytes]:
-        """The files asked for, in one pass (a gzip stream is slow to seek in)."""
+        """The requested files, in one pass (seeking in a gzip stream is slow)."""
         wanted = {f"package/{name}" for name in names}
         found: dict[str, bytes] = {}
         with tarfile.open(self._path) as tar:

@@ -1,4 +1,4 @@
-"""What sources of people's own pictures share: captions in either language, checks of images, reports of mismatches."""
+"""Code shared by sources of users' images: captions in either language, checks of images, reports of mismatches."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ OTHER_SUFFIXES = (
     *(".svg", ".gif", ".heic", ".heif", ".avif", ".bmp", ".tif", ".tiff", ".jxl", ".jp2", ".ico", ".psd"),
     *(".raw", ".dng", ".cr2", ".nef", ".exr", ".hdr", ".jfif", ".apng"),
 )
-"""Of images that are not read, so that they are told as what they are."""
+"""Suffixes of unsupported image formats, for a clear message."""
 UNREAD = "images that are not PNG, JPEG or WebP and have to be converted"
 NO_IMAGE, NO_CAPTION = "captions without an image", "images without a caption"
 UNDECODABLE = "images that cannot be decoded"
 _OTHER_LETTERS = re.compile(
     r"[\u0370-\u1dff\u2c00-\u2dff\u3040-\u30ff\u3130-\u318f\ua490-\uabff\uac00-\ud7af\ufb1d-\ufdff\ufe70-\ufefc]"
 )
-"""Of alphabets other than the Latin one, and not Han characters: Greek to Georgian, kana, Hangul."""
+"""Letters that are neither Latin nor Han: Greek to Georgian, kana, Hangul."""
 _ACCENTED = re.compile(r"[À-ÖØ-öø-ɏḀ-ỿ]")
 _MANY = 0.05
-"""The share of captions with accents from which on they are not just an English text's loan words."""
+"""Above this share of captions with accents, they are not just loan words in English."""
 
 
 @dataclasses.dataclass
 class Options:
-    """What sources of files have in common.
+    """The options shared by sources of files.
 
     Attributes:
       path: where the files are.
       on_mismatch: "error", or "skip": leave out, with a report, images without captions, captions without images and
         images that cannot be decoded.
-      short_side: shrink images whose shorter side is larger, in pixels; 0 = keep the files' bytes.
+      short_side: shrink images whose shorter side is larger, in pixels; 0 = keep the bytes of the files.
       licence: SPDX identifier of the images, for the records.
     """
 
@@ -64,7 +64,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Fields:
-    """What a row of a table, or the JSON of an image, says of it."""
+    """The fields of an image, from a row of a table or its JSON."""
 
     captions: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     concept: str = ""
@@ -83,7 +83,7 @@ def read_fields(row: Mapping[str, Any], where: str) -> Fields:
 
 
 def sort_captions(fields: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Captions of a caption file's row: "zh" and "en" as they say, "caption" or "text" by their characters.
+    """Captions of a caption file's row: "zh" and "en" by their name, "caption" or "text" by their characters.
 
     Each value is a string or a list of strings; blanks are dropped. ValueError for anything else.
     """
@@ -101,14 +101,14 @@ def sort_captions(fields: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def join_captions(captions: dict[str, list[str]], more: Mapping[str, Sequence[str]]) -> None:
-    """Adds the captions of another file about the same image, without those that are there."""
+    """Adds the captions of another file for the same image, without duplicates."""
     for language, others in more.items():
         mine = captions.setdefault(language, [])
         mine += [text for text in others if text not in mine]
 
 
 def read_objects(value: Any) -> list[dict[str, Any]]:
-    """A row's objects as in `Record`, names as text or by language. ValueError where they are not of this form."""
+    """A row's objects as in `Record`, names as text or by language. ValueError if they are not of this form."""
     if value is None or value == "":
         return []
     if not isinstance(value, list):
@@ -138,7 +138,7 @@ def read_objects(value: Any) -> list[dict[str, Any]]:
 
 
 _ROUNDING = 0.01
-"""By how much a box may lie outside of its image."""
+"""Tolerance for a box outside of its image."""
 
 
 def _is_number(value: Any) -> bool:
@@ -154,13 +154,13 @@ def concept_of(source: str, given: str, captions: Mapping[str, list[str]]) -> st
 
 
 def check_name(name: str, where: str) -> None:
-    """Raises UserError for the name of a file that is not UTF-8, and so cannot be written into a record."""
+    """Raises UserError for a file name that is not UTF-8, which cannot be written into a record."""
     if texts.fault(name):
         raise UserError(f"{where}: the name {name!a} is not UTF-8; rename the file")
 
 
 def tell_captions(source: str, captions: Sequence[Mapping[str, Sequence[str]]]) -> None:
-    """Logs what is likely not meant, though it can be trained on: other languages, one caption for all images."""
+    """Logs probable mistakes that training accepts: other languages, one caption for all images."""
     english = [text for one in captions for text in one.get("en", ())]
     other = [text for text in english if 2 * len(_OTHER_LETTERS.findall(text)) > len("".join(text.split()))]
     accented = [text for text in english if _ACCENTED.search(text)]
@@ -194,7 +194,7 @@ def report(source: str, problems: Mapping[str, Sequence[str]], on_mismatch: str,
 
 
 def image_size(data: bytes) -> tuple[int, int]:
-    """(width, height) of the image as it is shown, after decoding every pixel; ValueError when that fails."""
+    """(width, height) of the upright image, after decoding every pixel; ValueError if that fails."""
     return decode_image(data).size
 
 
@@ -207,7 +207,7 @@ def is_decodable(data: bytes) -> bool:
 
 
 def shrink(data: bytes, short_side: int) -> bytes:
-    """The image with its shorter side at most `short_side`, as PNG; the bytes themselves when it is small enough."""
+    """The image with its shorter side at most `short_side`, as PNG; the unchanged bytes if it is small enough."""
     from PIL import Image
 
     image = decode_image(data)
@@ -231,7 +231,7 @@ def make_record(
     objects: Iterable[Mapping[str, Any]] = (),
     remedy: str = "mend or remove it, or leave such files out with --on_mismatch=skip",
 ) -> Record:
-    """A record of someone's own picture; `where` and `remedy` make the error of an undecodable one."""
+    """A record of a user's image; `where` and `remedy` are for the error of an undecodable one."""
     try:
         if short_side:
             data = shrink(data, short_side)

@@ -1,4 +1,4 @@
-"""Parquet files with the bytes of images, as Hugging Face's datasets are kept: one example a row.
+"""Parquet files with the bytes of images, as in Hugging Face's datasets: one example per row.
 
 Columns have the names of the folder source ("zh", "en", "caption" or "text", "concept", "objects"), in any case. The
 image is bytes, or bytes and path together.
@@ -48,7 +48,7 @@ class ParquetSource(pairs.Options):
 
     @functools.cached_property
     def _images(self) -> Any:
-        """(file, row group) -> its images: the least that can be read; some are kept, for records of one are close."""
+        """(file, row group) -> its images, the smallest unit of reading; cached, because nearby records share one."""
         return functools.lru_cache(maxsize=4)(self._read_images)
 
     def _read_images(self, file: str, group: int) -> list[Any]:
@@ -151,7 +151,7 @@ def _bytes(value: Any, file: str) -> bytes | None:
 
 
 def _locate(metadata: Any, row: int) -> tuple[int, int]:
-    """(row group, place in it) of a row of a file."""
+    """(row group, index in it) of a row of a file."""
     for group in range(metadata.num_row_groups):
         if row < metadata.row_group(group).num_rows:
             return group, row

@@ -24,7 +24,7 @@ from ernie_vilg_jax.preparation.sources.everyday import EVERYDAY, with_article
 from ernie_vilg_jax.preparation.sources.shapes import SHAPES, Name, shape_mask
 
 RECIPE = 1
-"""Raised when the code below (or the shapes) changes the records it makes from the same options."""
+"""Increased when the code below (or the shapes) makes other records from the same options."""
 
 COLOURS: dict[str, tuple[str, tuple[int, int, int]]] = {
     "red": ("红色", (221, 34, 34)),
@@ -51,7 +51,7 @@ RELATIONS: dict[str, tuple[str, str, str]] = {
 """Relation -> Chinese, English, inverse."""
 
 UNSUITED = ("red", "green", "yellow", "pink", "orange", "rainbow", "of ", "candle", "high-speed")
-"""Emoji whose name carries a colour or a portion reads badly once recoloured."""
+"""Names of emoji with a colour or a portion, which do not fit after recolouring."""
 
 SILHOUETTES = "fluent-emoji-high-contrast"
 """The one-colour style that is recoloured for objects="emoji"."""
@@ -80,8 +80,8 @@ class Thing:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a scene shows: its things, and for two or three of them how the first stands to the next ("left": the
-    things stand from left to right), and where each goes: (x, y, side) as fractions of the picture."""
+    """The content of a scene: its things, for two or three of them the relation of the first to the next ("left": the
+    things stand from left to right), and the place of each: (x, y, side) as fractions of the image."""
 
     things: tuple[Thing, ...]
     relation: str
@@ -238,7 +238,7 @@ def _places(draw: random.Random, number: int, relation: str) -> tuple[tuple[floa
 
 
 def captions(plan: Plan) -> dict[str, list[str]]:
-    """Chinese and English sentences that are all true of the plan."""
+    """Chinese and English sentences, all true for the plan."""
     things = plan.things
     if len(things) == 1:
         (thing,) = things

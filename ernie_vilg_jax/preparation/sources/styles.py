@@ -1,4 +1,4 @@
-"""The art styles of the emoji set and the CLDR's names: pinned packages, licences, and how captions call each look."""
+"""The art styles of the emoji set and the CLDR's names: pinned packages, licences, and their words in captions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ernie_vilg_jax.tables import ASSETS
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-    """One hand: its package, how captions call its look, and whom to thank."""
+    """One style: its package, its words in captions, and its attribution."""
 
     package: Package
     zh: str

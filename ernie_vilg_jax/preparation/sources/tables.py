@@ -1,6 +1,6 @@
-"""Tables of captions: one JSON object a line, or comma-separated values with a header line.
+"""Tables of captions: one JSON object per line, or comma-separated values with a header line.
 
-Names of columns may be in any case. Every mistake is a UserError that names the file and the line.
+Names of columns may be in any case. Every error is a UserError that names the file and the line.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from ernie_vilg_jax import texts
 from ernie_vilg_jax.errors import UserError
 
 FILE_KEYS = ("file", "file_name", "image")
-"""Names of the column that names the image."""
+"""Names of the column with the file name of the image."""
 CAPTION_KEYS = ("zh", "en", "caption", "captions", "text")
 NAMES = ("captions.jsonl", "metadata.jsonl", "captions.csv", "metadata.csv")
-"""Files that are tables, in this order; metadata.* is what Hugging Face's ImageFolder reads."""
+"""File names of tables, in this order; metadata.* is the name in Hugging Face's ImageFolder."""
 
 
 def read_table(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

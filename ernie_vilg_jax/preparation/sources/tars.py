@@ -2,11 +2,10 @@
 
   shard-000.tar:  0001.jpg  0001.txt  0002.png  0002.zh.txt  0002.en.txt  0003.webp  0003.json
 
-.txt (or .caption) holds one caption a line (language by its characters unless .zh.txt or .en.txt says it), .json an
-object with the names of the folder source ("zh", "en", "caption" or "text", "concept", "objects"). Where both have the
-same caption, it counts once.
+.txt (or .caption) has one caption per line (language by its characters, or by .zh.txt or .en.txt), .json an object with
+the names of the folder source ("zh", "en", "caption" or "text", "concept", "objects"). A caption in both counts once.
 
-An example is known by its tar and the path in it. A tar that is not whole, or says something twice, is an error.
+An example is identified by its tar and the path in it. A tar that is truncated, or has duplicates, is an error.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from ernie_vilg_jax.preparation.sources.archives import find_archives, hashes
 from ernie_vilg_jax.preparation.sources.pairs import Fields
 
 _TEXTS = {"txt": "caption", "caption": "caption", "zh.txt": "zh", "en.txt": "en"}
-"""Extensions of captions, and what each says of their language."""
+"""Extensions of captions, and the language of each."""
 _BLOCK = 512
 
 
@@ -117,7 +116,7 @@ class TarSource(pairs.Options):
 def _groups(tar: str) -> dict[str, dict[str, _Member]]:
     """Path of an example in the tar -> extension -> member, in the order of the tar.
 
-    Raises UserError where the tar is not whole, or two members are the same file of an example.
+    Raises UserError if the tar is truncated, or two members are the same file of an example.
     """
     groups: dict[str, tuple[str, dict[str, _Member]]] = {}
     end = 0
@@ -133,7 +132,7 @@ def _groups(tar: str) -> dict[str, dict[str, _Member]]:
                 if info.sparse is not None:
                     raise UserError(f"{tar}: {info.name!a} is a sparse file; pack the tar without --sparse")
                 inner = f"{folder}/{stem}" if folder else stem
-                # macOS decomposes characters in names, so that an image and its captions may be spelt otherwise.
+                # macOS decomposes characters in names, so an image and its captions may be spelt differently.
                 _, members = groups.setdefault(unicodedata.normalize("NFC", inner), (inner, {}))
                 if (other := members.get(extension.lower())) is not None:
                     raise UserError(
@@ -149,7 +148,7 @@ def _groups(tar: str) -> dict[str, dict[str, _Member]]:
 def _check_end(tar: str, end: int) -> None:
     """Raises UserError unless nothing but zeros follows the last member, and at least a block of them.
 
-    `tarfile` takes the end of a file for the end of the tar, and so does not notice that one was cut off.
+    `tarfile` takes the end of a file for the end of the tar, so it does not detect truncation.
     """
     with open(tar, "rb") as file:
         file.seek(end)
@@ -166,7 +165,7 @@ def _check_end(tar: str, end: int) -> None:
 
 
 def _image(members: dict[str, _Member]) -> _Member | None:
-    """The image of an example: 1.jpg rather than 1.depth.png. UserError where it is not clear which is."""
+    """The image of an example: 1.jpg rather than 1.depth.png. UserError if it is ambiguous."""
     images = {e: member for e, member in members.items() if f".{e.rpartition('.')[2]}" in pairs.IMAGE_SUFFIXES}
     plain = {e: member for e, member in images.items() if "." not in e}
     found = list((plain or images).values())
@@ -179,7 +178,7 @@ def _image(members: dict[str, _Member]) -> _Member | None:
 
 
 def _fields(members: dict[str, _Member]) -> Fields:
-    """What the .json says, with the captions of the .txt."""
+    """The fields of the .json, with the captions of the .txt."""
     fields = Fields()
     if "json" in members:
         where = f"{members['json'].name} in {members['json'].tar}"

@@ -30,10 +30,10 @@ class TfdsSource:
     Attributes:
       dataset: a TFDS name ("coco_captions"), or the folder that holds a prepared dataset's dataset_info.json.
       split: TFDS split, slices too ("train[:10%]").
-      image: name of the image feature; a path such as "picture/image" for nested ones.
+      image: name of the image feature; a path such as "image/image" for nested ones.
       text: names of the text features, each a string or a sequence of strings; () = whichever of caption, captions,
-        text, zh, en exist. Features named zh and en are in that language, others are told apart by their characters.
-      concept: feature that names what is held out together; "" = the first caption.
+        text, zh, en exist. Features named zh and en are in that language; others are detected by their characters.
+      concept: feature with the unit that is held out together; "" = the first caption.
       short_side, licence: as in `pairs.Options`.
     """
 
@@ -99,7 +99,7 @@ class TfdsSource:
 
     @functools.cached_property
     def _rows(self) -> list[tuple[dict[str, list[str]], str]]:
-        """(captions, concept) of every example; examples without caption stay in the list with none."""
+        """(captions, concept) of every example; examples without captions are included."""
         rows = []
         for index in range(len(self._data)):
             example = self._data[index]

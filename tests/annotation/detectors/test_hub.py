@@ -113,7 +113,7 @@ def test_chinese_names_from_a_file(models: dict[str, Path], tmp_path: Path):
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "1", "I;16", "CMYK"])
-def test_pictures_of_any_mode(models: dict[str, Path], mode: str):
+def test_images_of_any_mode(models: dict[str, Path], mode: str):
     image = Image.new(mode, (20, 10))
     assert len(detector(models["rt_detr"]).detect([image], ["a"])[0]) > 0
 
@@ -124,7 +124,7 @@ def test_transparent_parts_are_white():
     assert np.asarray(pretrained.as_rgb(image, "a")).tolist() == [[[255, 255, 255], [255, 0, 0]]]
 
 
-def test_no_pictures(models: dict[str, Path]):
+def test_no_images(models: dict[str, Path]):
     assert detector(models["detr"]).detect([], []) == []
 
 
@@ -148,7 +148,7 @@ def test_wrong_options(models: dict[str, Path], tmp_path: Path):
     fails("device='gpu' cannot be used", model=detr, device="gpu")
 
 
-def test_what_is_no_detector(tmp_path: Path):
+def test_models_that_are_not_detectors(tmp_path: Path):
     folder = model_folders.vision_encoder_decoder(tmp_path / "captioner", ["a"])
     fails("is a vision-encoder-decoder model, not a detector: give an object detector", model=str(folder))
 
@@ -189,7 +189,7 @@ def test_a_missing_torch(monkeypatch: pytest.MonkeyPatch, models: dict[str, Path
     fails(r"needs the package torch: pip install 'ernie_vilg_jax\[models\]'", model=str(models["detr"]))
 
 
-def test_an_unreadable_picture(models: dict[str, Path], tmp_path: Path):
+def test_an_unreadable_image(models: dict[str, Path], tmp_path: Path):
     file = tmp_path / "cut.png"
     pictures([(64, 64)])[0].save(file)
     file.write_bytes(file.read_bytes()[:2000])

@@ -1,4 +1,4 @@
-"""How good the taggers are, on captions their rules were not made from. The floors are the project's goals."""
+"""The accuracy of the taggers on held-out captions. The minima are the project's goals."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.annotation.taggers.gold_score import read_gold, score
 
 
 class Scripted:
-    """Finds what it is told to find."""
+    """Finds the given words."""
 
     def __init__(self, words: list[Word]) -> None:
         self._words = words

@@ -126,7 +126,7 @@ def test_a_tagger_travels_to_worker_processes(tagger: Tagger):
     assert pickle.loads(pickle.dumps(tagger)).words(caption) == before
 
 
-def test_what_was_tagged_before_makes_no_difference():
+def test_earlier_captions_make_no_difference():
     captions = ["一只红色的猫", "红帽子 a red hat", "two dogs playing", "playing cards", "画", "画画"]
     one, other = make_tagger("both"), make_tagger("both")
     assert [one.words(c) for c in captions] == [other.words(c) for c in reversed(captions)][::-1]

@@ -1,4 +1,4 @@
-"""The samplers against those of Hugging Face diffusers: the same ends from the same noise."""
+"""The samplers against those of Hugging Face diffusers: the same results from the same noise."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def test_same_ends(name: str, options: Any, theirs: str, settings: Any, steps: i
     sampler = make_sampler(name, LINEAR, steps, grid="trailing", **options)
     scheduler = getattr(diffusers, theirs)(**COMMON, **settings, timestep_spacing="trailing")
     scheduler.set_timesteps(steps)
-    # Heun's schedule there lists a timestep for each answer, and the first and last have one.
+    # Heun's schedule there lists a timestep for each prediction, and the first and last have one.
     timesteps = list(dict.fromkeys(scheduler.timesteps.round().int().tolist()))
     assert timesteps == sampler.timesteps.tolist()
     latents = np.random.default_rng(8).standard_normal((32, 8))

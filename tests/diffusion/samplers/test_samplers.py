@@ -54,7 +54,7 @@ def test_every_sampler_is_compared() -> None:
 def test_ten_steps_are_those_of_the_slow_reference(
     name: str, options: dict[str, Any], the_same: dict[str, Any], schedule: Schedule, grid: str, start: float
 ) -> None:
-    """Every state on the way, of data where the denoiser is not linear; from noise, and from the middle."""
+    """Every intermediate state, for data with a non-linear denoiser; from noise, and from the middle."""
     sampler = make_sampler(name, schedule, 10, grid=grid, start=start, **options)
     count = len(sampler.timesteps)
     latents = np.asarray(jax.random.normal(jax.random.key(1), (16, 8)))
@@ -76,7 +76,7 @@ def test_ten_steps_are_those_of_the_slow_reference(
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_few_steps_end_clean(name: str, steps: int) -> None:
-    """The last step leaves no noise: data at one point are met exactly, whatever went before."""
+    """The last step leaves no noise: data at one point are reached exactly, whatever the earlier steps."""
     at_a_point = lambda namespace, x, alpha, sigma: gaussian(namespace, x, alpha, sigma, s=0.0)  # noqa: E731
     latents = np.random.default_rng(2).standard_normal((4, 3))
     end = run(make_sampler(name, LINEAR, steps), at_a_point, LINEAR, latents)
@@ -99,7 +99,7 @@ def test_from_pure_noise_to_a_point_with_options_of_ddim(options: dict[str, Any]
     np.testing.assert_allclose(end, np.full_like(end, MU), atol=1e-5)
 
 
-# Steps between which errors are compared, and the order that they must show: the least of the methods' own.
+# Numbers of steps whose errors are compared, and the minimum order.
 ORDERS: list[tuple[str, dict[str, Any], float, float]] = [
     ("ddim", {}, 0.9, 1.1),
     ("euler", {}, 0.9, 1.1),
@@ -114,7 +114,7 @@ ORDERS: list[tuple[str, dict[str, Any], float, float]] = [
 
 @pytest.mark.parametrize("zero", [False, True], ids=["", "from no signal"])
 @pytest.mark.parametrize(("name", "options", "least", "most"), ORDERS)
-def test_errors_fall_with_the_order_of_the_method(
+def test_errors_shrink_with_the_order_of_the_method(
     name: str, options: dict[str, Any], least: float, most: float, zero: bool
 ) -> None:
     """Of a Gaussian, whose flow is known exactly; on the quadratic grid, where all lengths shrink together."""
@@ -131,7 +131,7 @@ def test_errors_fall_with_the_order_of_the_method(
 
 @pytest.mark.parametrize("name", ["dpmpp_2m", "unipc"])
 def test_fifteen_steps_are_as_near_as_fifty_of_ddim(name: str) -> None:
-    """To where 200 steps of DDIM lead from the same noise, where the denoiser is not linear."""
+    """Against 200 steps of DDIM from the same noise, with a non-linear denoiser."""
     latents = np.random.default_rng(5).standard_normal((256, 8))
     aim = run(make_sampler("ddim", LINEAR, 200), mixture, LINEAR, latents)
     apart = lambda name, steps: np.sqrt(  # noqa: E731
@@ -148,7 +148,7 @@ def test_euler_is_ddim_without_noise() -> None:
 
 @pytest.mark.parametrize("variance", ["small", "large"])
 def test_ddpm_has_the_mean_and_variance_it_should(variance: Any) -> None:
-    """On a Gaussian every step is linear in x, so mean and variance follow from those of the step before."""
+    """On a Gaussian every step is linear in x, so mean and variance follow from those of the previous step."""
     sampler = DDPM(LINEAR, time_grid("trailing", 25, LINEAR), variance)
     noise = np.asarray(jax.random.normal(jax.random.key(3), (40_000, 1)))
     mean, spread = LINEAR.alphas[999] * MU, np.hypot(LINEAR.alphas[999] * S, LINEAR.sigmas[999])
@@ -188,7 +188,7 @@ def test_stochastic_ddim_keeps_the_marginals(eta: float) -> None:
         assert x.mean() == pytest.approx(alpha * MU, abs=0.025 * sigma + 1e-4)
         assert x.std() == pytest.approx(sigma, rel=0.02, abs=1e-4)
         if end < 5:
-            # How much of the first noise is left tells eta = 0 (all) from more (less).
+            # The remaining share of the first noise distinguishes eta = 0 (all) from more (less).
             kept = np.corrcoef(x[:, 0], np.asarray(noise)[:, 0])[0, 1]
             assert kept > 0.999 if eta == 0 else kept < 0.98
 
@@ -205,8 +205,8 @@ def test_clipping_bounds_the_estimate_and_changes_nothing_inside_the_bound(name:
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
-def test_from_a_picture_with_little_noise_the_picture_comes_back(name: str) -> None:
-    """Sampling may begin anywhere: here at the last steps, from the data's own pictures with noise added."""
+def test_an_image_with_little_noise_is_recovered(name: str) -> None:
+    """Sampling may begin anywhere: here at the last steps, from the data's own images with noise added."""
     sampler = make_sampler(name, LINEAR, 20, grid="trailing", start=0.1)
     assert sampler.timesteps.tolist() == [99, 49]
     rng = np.random.default_rng(7)
@@ -215,12 +215,12 @@ def test_from_a_picture_with_little_noise_the_picture_comes_back(name: str) -> N
     end = run(sampler, gaussian, LINEAR, noised)
     assert end.mean() == pytest.approx(MU, abs=0.03)
     assert np.corrcoef(end[:, 0], pictures[:, 0])[0, 1] > 0.7
-    # Had the noise been taken for all there is, the spread of the pictures would be lost.
+    # If the input had been taken for pure noise, the spread of the images would be lost.
     assert end.std() > 0.75 * S
 
 
 def test_the_step_may_be_traced_and_the_carry_keeps_its_form() -> None:
-    """What lax loops and the modes of sampling ask for."""
+    """The requirements of lax loops and of the modes of sampling."""
     for name in SAMPLERS:
         sampler = make_sampler(name, LINEAR, 4)
         carry = sampler.init(jnp.zeros((2, 3), jnp.bfloat16))
@@ -241,8 +241,8 @@ def test_the_step_may_be_traced_and_the_carry_keeps_its_form() -> None:
     ("name", "asked"),
     [("ddpm", 1), ("ddim", 1), ("euler", 1), ("heun", 2), ("dpmpp_2m", 1), ("unipc", 1)],
 )
-def test_answers_of_the_denoiser_a_step(name: str, asked: int) -> None:
-    """And which timesteps they are for: Heun looks ahead, but for the last step, where there is nothing to ask."""
+def test_predictions_per_step(name: str, asked: int) -> None:
+    """And their timesteps: Heun looks ahead, except in the last step, where there is nothing to predict."""
     sampler = make_sampler(name, LINEAR, 3, grid="trailing")
     seen: list[int] = []
 

@@ -1,4 +1,4 @@
-"""Which timesteps samplers visit, and `make_sampler`, which chooses them."""
+"""The timesteps that samplers visit, and `make_sampler`, which chooses them."""
 
 from typing import Any
 
@@ -65,7 +65,7 @@ def check(grid: np.ndarray, steps: int, num_timesteps: int) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(GRIDS) - {"leading"}))
-def test_all_but_leading_begin_where_the_noise_is_purest(name: str) -> None:
+def test_all_but_leading_begin_at_the_last_timestep(name: str) -> None:
     assert all(time_grid(name, steps, LINEAR)[0] == 999 for steps in (1, 2, 15, 50))
 
 

@@ -109,10 +109,10 @@ def test_every_concept_comes_in_each_style_that_has_it():
     keys = source.keys()
     assert len(keys) == len({key.id for key in keys}) == 4 * 9 - 2 - 1  # no cars in two styles, no cat in fxemoji
     assert keys[0].id == "emoji/noto/1f408" and keys[0].concept == "emoji/1f408"
-    assert all("1f600" not in key.concept for key in keys)  # no faces among the everyday
+    assert all("1f600" not in key.concept for key in keys)  # no faces among the everyday things
 
 
-def test_pictures_are_rendered_on_white_at_the_size():
+def test_images_are_rendered_on_white_at_the_size():
     source = EmojiSource(size=24)
     pictures = {key.id: source.record(index) for index, key in enumerate(source.keys())}
     assert Image.open(io.BytesIO(pictures["emoji/noto/1f43c"].image)).size == (24, 24)
@@ -192,7 +192,7 @@ def test_prepared_emoji_can_be_trained_on(config: ConfigDict, tmp_path: Path):
     assert "CC-BY-4.0" in licences and "Unicode-3.0" in licences and "@iconify-json/noto" in licences
 
 
-def test_an_unreachable_registry_is_told(cache: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_unreachable_registry_is_reported(cache: Path, monkeypatch: pytest.MonkeyPatch):
     (cache / styles.STYLES["noto"].package.filename).unlink()
     monkeypatch.setenv("NPM_CONFIG_REGISTRY", "http://127.0.0.1:9/")
     with pytest.raises(UserError, match=r"@iconify-json/noto@1\.2\.9 could not be fetched .*or use the drawn shapes"):
@@ -249,7 +249,7 @@ def test_everyday_names_are_distinct_in_both_languages():
 
 
 @pytest.mark.network
-def test_the_real_packages_hold_what_the_code_pins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_the_real_packages_match_the_pinned_hashes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.undo()
     monkeypatch.setenv("ERNIE_VILG_JAX_CACHE", str(tmp_path / "fresh"))
     source = EmojiSource(size=32)

@@ -1,4 +1,4 @@
-"""Folders of images: names however they are spelt, files that are none of ours, conventions of other trainers."""
+"""Folders of images: names in any spelling, unrelated files, conventions of other trainers."""
 
 import json
 import os
@@ -80,7 +80,7 @@ def test_files_that_macos_hides_are_left_out(tmp_path: Path):
     assert ids(folder(tmp_path)) == ["folder/a.png"]
 
 
-def test_what_prepare_wrote_into_the_folder_is_not_read(tmp_path: Path):
+def test_output_of_prepare_in_the_folder_is_not_read(tmp_path: Path):
     put(tmp_path, a_png=picture(), a_txt="a", b_png=picture(), b_txt="b")
     config = make_config(sources=(ConfigDict({"name": "folder", "path": str(tmp_path)}),))
     manifest = prepare(config, tmp_path / "out")
@@ -90,12 +90,10 @@ def test_what_prepare_wrote_into_the_folder_is_not_read(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["b.svg", "b.HEIC", "b.gif", "b.tiff"])
 @pytest.mark.parametrize("beside", [True, False])
-def test_images_that_are_not_read_are_told_as_what_they_are(
-    name: str, beside: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+def test_unsupported_image_formats_are_named(name: str, beside: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     put(tmp_path, a_png=picture(), a_txt="a")
     (tmp_path / name).write_bytes(b"<svg/>")
-    assert ids(folder(tmp_path)) == ["folder/a.png"]  # without a caption it is nobody's
+    assert ids(folder(tmp_path)) == ["folder/a.png"]  # without a caption it is not used
     assert f"1 images that are not PNG, JPEG or WebP and have to be converted, such as {name}" in caplog.text
     if beside:
         put(tmp_path, b_txt="b")

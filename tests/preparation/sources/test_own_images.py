@@ -1,4 +1,4 @@
-"""Sources of people's own pictures: a folder, tars, TFDS."""
+"""Sources of users' own images: a folder, tars, TFDS."""
 
 import io
 import json
@@ -35,7 +35,7 @@ def put(path: Path, **files: bytes | str) -> None:
 @pytest.mark.parametrize(
     ("text", "language"), [("一只猫", "zh"), ("a cat", "en"), ("a 猫", "zh"), ("CAT 123", "en"), ("𠮷", "zh")]
 )
-def test_languages_are_told_apart_by_han_characters(text: str, language: str):
+def test_languages_are_detected_by_han_characters(text: str, language: str):
     assert language_of(text) == language
 
 
@@ -133,7 +133,7 @@ def test_the_fingerprint_follows_pixels_captions_and_options(tmp_path: Path):
     assert folder(tmp_path).fingerprint() == prints[-1]
 
 
-def test_large_pictures_are_shrunk_on_request(tmp_path: Path):
+def test_large_images_are_shrunk_on_request(tmp_path: Path):
     put(tmp_path, a_png=picture(size=(100, 50)), a_txt="a", b_png=picture(size=(10, 10)), b_txt="b")
     a, b = records_of(folder(tmp_path, short_side=20))
     assert (a.width, a.height) == (40, 20) and (b.width, b.height) == (10, 10)
@@ -204,7 +204,7 @@ def test_bad_tars_are_named(tmp_path: Path):
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A TFDS dataset of three pictures, built without TensorFlow."""
+    """A TFDS dataset of three images, built without TensorFlow."""
     import tensorflow_datasets as tfds
 
     class Toy(tfds.core.GeneratorBasedBuilder):
@@ -269,7 +269,7 @@ def test_tfds_mistakes_are_one_sentence(dataset: Path, options: dict[str, Any], 
         tfds_source(dataset, **options).keys()
 
 
-def test_tfds_text_that_is_none_is_named(dataset: Path, monkeypatch: pytest.MonkeyPatch):
+def test_invalid_tfds_text_is_named(dataset: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("ernie_vilg_jax.preparation.sources.tfds._nested", lambda example, name: b"a \xff cat")
     with pytest.raises(UserError, match=r"example 0 of .*toy: its text cannot be used \('utf-8' codec can't decode"):
         tfds_source(dataset).keys()

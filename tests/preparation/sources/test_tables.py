@@ -1,4 +1,4 @@
-"""Tables of captions and what rows say: what is accepted, and one sentence with file and line for the rest."""
+"""Tables of captions: the accepted rows, and one sentence with file and line for all others."""
 
 import json
 import logging
@@ -43,7 +43,7 @@ def test_line_separators_do_not_cut_captions(where: str, separator: str, tmp_pat
 
 
 @pytest.mark.parametrize("where", SOURCES)
-def test_byte_order_marks_and_spaces_are_no_part_of_captions(where: str, tmp_path: Path):
+def test_byte_order_marks_and_spaces_are_not_part_of_captions(where: str, tmp_path: Path):
     (record,) = records_of(source_of(where, tmp_path, "\ufeff a cat \u3000\ufeff"))
     assert record.captions == {"en": ["a cat"]} and record.concept.endswith("/a cat")
 
@@ -116,7 +116,7 @@ def test_tables_of_neighbours(table: str, file: str, caption: str, tmp_path: Pat
     ]
 
 
-def test_what_is_not_read_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_ignored_tables_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     put(tmp_path, a_png=picture(), a_txt="from the text", notes_txt="not about an image")
     for name in tables.NAMES[:2]:
         (tmp_path / name).write_text(f'{{"file": "a.png", "en": "from {name}"}}')
@@ -182,14 +182,14 @@ def test_names_of_objects_are_by_language(tmp_path: Path):
         ([*["a cat"] * 30, "a café"], None),
     ],
 )
-def test_captions_in_other_languages_are_told(captions: list[str], told: str | None, caplog: pytest.LogCaptureFixture):
+def test_captions_of_other_languages_warn(captions: list[str], told: str | None, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.WARNING)
     pairs.tell_captions("here", [pairs.sort_captions({"caption": captions}), {"en": ["another"]}])
     assert (told in caplog.text) if told else not caplog.text
 
 
 @pytest.mark.parametrize("where", ["folder", "tar"])
-def test_one_caption_for_all_images_is_told(where: str, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_one_caption_for_all_images_is_logged(where: str, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     files = {"1.png": picture(), "1.txt": "a cat", "2.png": picture(), "2.txt": "a cat"}
     if where == "tar":
         write_tar(tmp_path / "s.tar", files)

@@ -1,4 +1,4 @@
-"""Tars: whose captions an image gets, what is said twice, and tars that are not whole."""
+"""Tars: the captions of an image, duplicates, and damaged tars."""
 
 import json
 import shutil
@@ -63,7 +63,7 @@ def test_tars_of_different_names_keep_their_ids_wherever_they_lie(tmp_path: Path
         ([f"{COMPOSED}.png", f"{COMPOSED}.txt", f"{DECOMPOSED}.txt"], "are the same file"),
     ],
 )
-def test_what_is_there_twice_is_an_error(names: list[str], message: str, tmp_path: Path):
+def test_duplicates_are_an_error(names: list[str], message: str, tmp_path: Path):
     with tarfile.open(tmp_path / "s.tar", "w") as tar:
         for name in names:
             path = tmp_path / name
@@ -75,7 +75,7 @@ def test_what_is_there_twice_is_an_error(names: list[str], message: str, tmp_pat
 
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize("other", ["1.depth.png", "1.mask.jpg", "1.a.b.webp"])
-def test_an_image_goes_before_those_with_more_extensions(order: int, other: str, tmp_path: Path):
+def test_an_image_takes_precedence_over_those_with_more_extensions(order: int, other: str, tmp_path: Path):
     files = {"1.jpg": picture("red", kind="JPEG"), other: picture("blue"), "1.txt": "a"}
     write_tar(tmp_path / "s.tar", dict(list(files.items())[::order]))
     (record,) = records_of(tars(tmp_path / "s.tar"))
@@ -122,7 +122,7 @@ def test_every_cut_of_a_tar_is_noticed(tmp_path: Path):
         (tmp_path / "s.tar").write_bytes(data[:cut])
         with pytest.raises(UserError, match="not a whole, uncompressed tar"):
             tars(tmp_path / "s.tar").keys()
-    (tmp_path / "s.tar").write_bytes(data[: end + 512])  # one of the two blocks that end it
+    (tmp_path / "s.tar").write_bytes(data[: end + 512])  # one of its two final blocks
     assert len(ids(tars(tmp_path / "s.tar"))) == 3
 
 
@@ -177,7 +177,7 @@ def test_a_name_that_is_not_utf8_is_named(tmp_path: Path):
         tars(tmp_path / "s.tar").keys()
 
 
-def test_images_that_are_not_read_are_told(tmp_path: Path):
+def test_unsupported_images_are_reported(tmp_path: Path):
     write_tar(tmp_path / "s.tar", {"1.gif": b"GIF89a", "1.txt": "a", "2.txt": "b", "3.png": picture(), "3.txt": "c"})
     message = r"1 captions without an image \(s/2\); 1 images that are not PNG, JPEG or WebP .* \(s/1\.gif\)"
     with pytest.raises(UserError, match=message):
@@ -186,7 +186,7 @@ def test_images_that_are_not_read_are_told(tmp_path: Path):
 
 @pytest.mark.parametrize("content", [b"\xc3\xa8\xb0\xa1", b"a\0"])
 @pytest.mark.parametrize("kind", ["txt", "zh.txt", "json", "caption"])
-def test_text_that_is_none_is_named(content: bytes, kind: str, tmp_path: Path):
+def test_invalid_text_is_named(content: bytes, kind: str, tmp_path: Path):
     write_tar(tmp_path / "s.tar", {"1.png": picture(), f"1.{kind}": content})
     with pytest.raises(UserError, match=rf"1\.{kind} in .*s\.tar.*(UTF-8|NUL)"):
         tars(tmp_path / "s.tar").keys()

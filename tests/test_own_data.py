@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from configs.demo import VARIANTS
 from tests.commands import Result, run_all
-from tests.preparation.sources.test_own_images import dataset, write_tar  # noqa: F401  # pyright: ignore[reportUnusedImport]
+from tests.preparation.sources.test_own_images import write_tar
 from tests.small_data import picture
 
 ROOT = Path(__file__).parent.parent
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:  # noqa: F811
+def place(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
     """A folder with images of each kind, by the names that docs/data.md has for them."""
     place = tmp_path_factory.mktemp("own")
     for name in ("my_images/cats", "shards", "hub"):

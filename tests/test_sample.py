@@ -130,7 +130,7 @@ def test_the_rate_does_not_count_compiling(monkeypatch: pytest.MonkeyPatch) -> N
         (["--mask=mask.png"], "^--mask is for a picture to begin from; give one with --image=FILE"),
         (["--strength=0.5"], "^--strength is for a picture to begin from"),
         (["--image=nowhere.png"], "^--image=nowhere.png cannot be read: No such file or directory; give a PNG or JPEG"),
-        (["--image=words.txt"], "^--image=words.txt cannot be read: it is no picture, or a damaged one"),
+        (["--image=words.txt"], "^--image=words.txt cannot be read: it is no image, or a damaged one"),
         (
             ["--image=large.png"],
             "^--image=large.png cannot be read: it has more pixels than can be handled, .* 179 mil",

@@ -27,6 +27,7 @@ NAMES = ["Versions and devices", "Arithmetic and memory", "Attention kernel", "T
 NAMES += ["Against the compiler's estimate", "Sampling", "Save and restore"]
 
 
+@pytest.mark.hosts
 def test_the_command_on_two_devices(tmp_path: Path) -> None:
     arguments = [f"--output={tmp_path}/report.md", f"--workdir={tmp_path}/run", "--config.mesh.fsdp=2", "--each=4"]
     well, ill = run_all(

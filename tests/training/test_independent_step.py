@@ -272,6 +272,7 @@ def exchange_experts(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Stages, "range_of", lambda self, stage: range_of(self, 1 - stage))
 
 
+@pytest.mark.hosts
 @pytest.mark.parametrize(
     "fault", [halve_t, triple_accumulated, freeze_average, widen_latents, forget_clipping, exchange_experts]
 )

@@ -1,6 +1,7 @@
 """The base from imported weights: through the commands that users run, and the real `train`."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,14 +129,17 @@ def test_stage_1_takes_autoencoder_and_text_encoder(sources: Path, trained: Path
     np.testing.assert_array_equal(vae["mean"], np.full(4, 0.5))
     np.testing.assert_array_equal(vae["std"], np.full(4, 2.0))
     text, raw = item(trained, "text_encoder"), open_tensors(sources / "bert")
-    for role in ("ema", "params"):
-        np.testing.assert_array_equal(text[role]["tokens"]["embedding"], raw.read(bert.WORDS))
-        np.testing.assert_array_equal(text[role]["positions"], raw.read(bert.POSITIONS)[:LENGTH])
+    for role, rounding in (("params", 0.0), ("ema", 3e-7)):  # the average was updated once
+        near = partial(np.testing.assert_allclose, rtol=rounding)
+        near(text[role]["tokens"]["embedding"], raw.read(bert.WORDS))
+        near(text[role]["positions"], raw.read(bert.POSITIONS)[:LENGTH])
         kernel = raw.read("encoder.layer.0.attention.self.key.weight").T
-        np.testing.assert_array_equal(text[role]["layer_00"]["qkv"]["kernel"][:, 16:32], kernel)
+        near(text[role]["layer_00"]["qkv"]["kernel"][:, 16:32], kernel)
 
 
-def test_weights_are_exported_bit_for_bit(sources: Path, bert_data: Path, trained: Path, tmp_path: Path) -> None:
+def test_exported_weights_are_those_that_were_imported(
+    sources: Path, bert_data: Path, trained: Path, tmp_path: Path
+) -> None:
     command("export_autoencoder", str(trained), str(tmp_path / "vae"))
     command("export_text_encoder", str(trained), str(tmp_path / "bert"))
     assert json.loads((tmp_path / "vae" / "config.json").read_text())["shift_factor"] == 0.5
@@ -147,7 +151,8 @@ def test_weights_are_exported_bit_for_bit(sources: Path, bert_data: Path, traine
         assert set(before.shapes) == set(after.shapes)
         for tensor in before.shapes:
             rows = LENGTH if tensor == bert.POSITIONS else None
-            np.testing.assert_array_equal(before.read(tensor)[:rows], after.read(tensor), err_msg=tensor)
+            rounding = 3e-7 if name == "bert" else 0.0  # its average was updated once
+            np.testing.assert_allclose(before.read(tensor)[:rows], after.read(tensor), rounding, err_msg=tensor)
 
 
 def test_a_unet_begins_from_one_of_another_size(
@@ -237,7 +242,7 @@ def test_an_autoencoder_whose_latents_were_not_measured(
 @pytest.mark.parametrize(
     ("words", "flags", "message"),
     [
-        (("import_autoencoder", "{sources}/nowhere", "{out}"), {}, "there is no .*config.json"),
+        (("import_autoencoder", "{sources}/nowhere", "{out}"), {}, "config.json is missing, which says how"),
         (("import_autoencoder", "{sources}/bert", "{out}"), {}, "bert is not the autoencoder of its config.json"),
         (("import_text_encoder", "{sources}/vae", "{out}"), {}, "vae holds no vocab.txt"),
         (("import_text_encoder", "{sources}/bert", "{out}"), {"max_length": 77}, "too few for a --max_length of 77"),

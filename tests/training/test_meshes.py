@@ -38,6 +38,9 @@ MESHES: tuple[Mapping[str, int], ...] = (
     {"expert": 2, "data": 2, "fsdp": 2},
 )
 
+ON_REQUEST = ("data=8", "tensor=8", "expert=2,data=4", "expert=2,tensor=4")
+"""Parts of what other meshes test, too."""
+
 
 def tiny(**changes: Any) -> ConfigDict:
     config = get_config("experts,smoke")
@@ -108,7 +111,17 @@ def on_one_device() -> np.ndarray:
     return losses(make_mesh({}, jax.devices()[:1]), tiny())
 
 
-@pytest.mark.parametrize("sizes", MESHES, ids=lambda sizes: ",".join(f"{k}={v}" for k, v in sizes.items() if v > 1))
+def _named(sizes: Mapping[str, int]) -> str:
+    return ",".join(f"{axis}={size}" for axis, size in sizes.items() if size > 1)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        pytest.param(sizes, id=_named(sizes), marks=[pytest.mark.hosts] if _named(sizes) in ON_REQUEST else [])
+        for sizes in MESHES
+    ],
+)
 def test_every_mesh_gives_the_losses_of_one_device(sizes: Mapping[str, int]) -> None:
     """Losses of each sample, over three steps at a high rate, so that wrong gradients are detected."""
     expected = on_one_device()

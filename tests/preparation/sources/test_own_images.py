@@ -202,36 +202,6 @@ def test_bad_tars_are_named(tmp_path: Path):
         tars(tmp_path / "u.tar").record(0)
 
 
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A TFDS dataset of three images, built without TensorFlow."""
-    import tensorflow_datasets as tfds
-
-    class Toy(tfds.core.GeneratorBasedBuilder):
-        VERSION = tfds.core.Version("1.0.0")
-
-        def _info(self) -> Any:
-            features = {
-                "image": tfds.features.Image(),
-                "caption": tfds.features.Text(),
-                "more": tfds.features.Sequence(tfds.features.Text()),
-                "label": tfds.features.ClassLabel(names=["x", "y"]),
-            }
-            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
-
-        def _split_generators(self, dl_manager: Any) -> Any:
-            return {"train": self._generate_examples()}
-
-        def _generate_examples(self) -> Any:
-            for number, (colour, caption) in enumerate([("red", "a red one"), ("blue", "蓝色的"), ("green", "绿色")]):
-                image = io.BytesIO(picture(colour))
-                yield number, {"image": image, "caption": caption, "more": [f"more {number}"], "label": number % 2}
-
-    path = tmp_path_factory.mktemp("tfds")
-    Toy(data_dir=str(path), file_format="array_record").download_and_prepare()
-    return path / "toy"
-
-
 def tfds_source(dataset: Path | str, **options: Any) -> Source:
     return make_source({"name": "tfds", "dataset": str(dataset), **options}, size=64)
 

@@ -152,6 +152,7 @@ def test_experts_trained_apart_are_those_trained_together(jobs: Jobs, merged: Pa
     assert np.abs(picture(merged) - picture(whole_run / "base")).max() > 1, "nothing was trained"
 
 
+@pytest.mark.hosts
 @pytest.mark.slow
 def test_training_of_the_whole_bank_continues(
     jobs: Jobs, merged: Path, job_config: Callable[..., Any], pictures: dict[str, np.ndarray], tmp_path: Path
@@ -168,6 +169,7 @@ def test_training_of_the_whole_bank_continues(
     assert_close(*ends)
 
 
+@pytest.mark.hosts
 @pytest.mark.slow
 def test_runs_at_different_steps(
     jobs: Jobs,
@@ -392,6 +394,7 @@ def test_who_was_in_charge_of_most(old: tuple[int, ...], new: tuple[int, ...], o
     assert [bank.most_in_charge(before, *after.range_of(stage)) for stage in range(after.n)] == origins
 
 
+@pytest.mark.hosts
 @pytest.mark.slow
 def test_a_branch_of_a_base_trains_like_the_experts_of_that_base(
     jobs: Jobs, whole_run: Path, make_config: MakeConfig, tmp_path: Path
@@ -434,6 +437,7 @@ def test_other_cuts(n: int, stages: str | None, origins: list[int] | None, merge
         assert_equal(item(tmp_path / "out", f"expert_{stage:02d}")["ema"], item(merged, f"expert_{origin:02d}")["ema"])
 
 
+@pytest.mark.hosts
 @pytest.mark.slow
 def test_jobs_of_a_branch_of_an_export_are_merged(merged: Path, job_config: Callable[..., Any], tmp_path: Path) -> None:
     """End to end, from averages in bf16: every job branches separately and trains its share."""

@@ -14,7 +14,6 @@ from ernie_vilg_jax.training.items import Cutter
 from tests.training.test_meshes import mesh_of, task_on, tiny
 
 MESHES: tuple[Mapping[str, int], ...] = (
-    {"expert": 4, "data": 2},
     {"expert": 2, "data": 1, "fsdp": 2, "tensor": 2},
     {"data": 2, "fsdp": 4},
 )

@@ -62,6 +62,7 @@ def examined() -> Examination:
     return found
 
 
+@pytest.mark.hosts
 def test_measured_against_the_estimate(examined: Examination, monkeypatch: pytest.MonkeyPatch) -> None:
     assert examined.task.batch_size == 2
     monkeypatch.setattr(program, "KINDS", {"cpu": Chip("v0", 1e9, 1e9, 1e12, 1e9)})

@@ -136,7 +136,8 @@ def test_processes_train_like_one(count: int, start: Start, whole_run: Path, tmp
     assert any("step_seconds" in row for row in rows)
 
 
-@pytest.mark.parametrize("killed", [1, pytest.param(0, marks=pytest.mark.hosts)])
+@pytest.mark.hosts
+@pytest.mark.parametrize("killed", [1, 0])
 def test_a_killed_process_ends_all_and_the_same_command_resumes(
     killed: int, start: Start, straight: Path, tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ from ernie_vilg_jax.diffusion.samplers import SAMPLERS, make_sampler
 from ernie_vilg_jax.diffusion.schedule import Denoised
 from ernie_vilg_jax.pipeline import Pipeline, load
 from ernie_vilg_jax.sampling.generator import guided_prediction
+from ernie_vilg_jax.sampling_params import make_params
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoint or run. (default: the demo model)")
 _SAMPLERS = flags.DEFINE_list(
@@ -87,8 +88,8 @@ def main(argv: list[str]) -> None:
     del argv
     logging.set_verbosity(logging.WARNING)
     pipe = load(_CHECKPOINT.value)
-    settings = pipe.config.sample
-    scale = settings.guidance_scale if _GUIDANCE_SCALE.value is None else _GUIDANCE_SCALE.value
+    given = {"guidance_scale": _GUIDANCE_SCALE.value}
+    scale = make_params(pipe.config.sample, given).guidance_scale
     prompts = _PROMPTS.value or list(pipe.config.train.preview_prompts)
     bench = Bench(pipe, prompts, _NUM_IMAGES.value, Guidance(scale).numbers(pipe.stages))
     aim = bench("ddim", _REFERENCE.value)

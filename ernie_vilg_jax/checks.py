@@ -16,8 +16,10 @@ def is_number(value: Any) -> bool:
     """Whether it is a finite number; True and False are not."""
     if not isinstance(value, Real) or isinstance(value, bool):
         return False
-    # Compared, not converted: whole numbers may have thousands of digits, which no float can hold.
-    return isinstance(value, int) or math.isfinite(value)
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
 
 
 def number(said: str, value: Any, least: float = -math.inf, most: float = math.inf) -> float:

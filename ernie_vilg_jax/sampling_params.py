@@ -96,6 +96,7 @@ class SamplingParams:
     stage_scales: tuple[float, ...] = _field(
         (),
         "A guidance scale for each stage, the least noisy first, in place of guidance_scale; the same in all if empty.",
+        least=0,
         example="2,3,4,5",
     )
 
@@ -144,7 +145,7 @@ def check(name: str, value: Any) -> Any:
         if not all(map(checks.is_number, items)):
             raise UserError(f"{said} must be numbers, such as ({accepts.example.replace(',', ', ')})")
         of = checks.whole if name == "guidance_interval" else checks.number
-        return tuple(of(said, item) for item in items)
+        return tuple(of(said, item, accepts.least, accepts.most) for item in items)
     if accepts.choices:
         return checks.one_of(said, value, accepts.choices)
     of = checks.whole if isinstance(default, int) else checks.number

@@ -21,7 +21,8 @@ def test_names_are_those_of_the_registries() -> None:
 
 
 def test_the_config_and_the_flags_have_every_field() -> None:
-    assert sample.main and dict(default_config().sample) == dict(DEFAULTS)
+    assert sample.ACCEPTS is ACCEPTS, "its flags are defined"
+    assert dict(default_config().sample) == dict(DEFAULTS)
     for name, accepts in ACCEPTS.items():
         flag = flags.FLAGS[name]
         assert flag.value is None, "what is not given is the checkpoint's"

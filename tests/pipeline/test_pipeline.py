@@ -307,6 +307,8 @@ def test_an_exception_in_on_step_ends_the_call(pipe: Pipeline) -> None:
         ({"dynamic_threshold": 101.0}, "dynamic_threshold=101.0 must be a number from 0 to 100"),
         ({"stage_scales": (2.0,)}, "stage_scales: 1 scales were given, but the model has 2 stages"),
         ({"stage_scales": "2,3"}, "stage_scales='2,3' must be numbers"),
+        ({"stage_scales": (2.0, -3.0)}, r"stage_scales=\(2.0, -3.0\) must be a number from 0 up"),
+        ({"guidance_scale": 10**400}, "guidance_scale=10+ must be a number from 0 up"),
         ({"sampler": "magic"}, "sampler='magic' must be one of ddpm, ddim, euler, heun, dpmpp_2m, unipc"),
         ({"grid": "cubic"}, "grid='cubic' must be one of trailing, leading"),
         ({"negative_prompt": ["a", "b", "c"]}, "negative_prompt: 3 were given for 1 prompts; give one for all, or one"),

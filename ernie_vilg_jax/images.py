@@ -4,6 +4,7 @@ Every module that converts pixels to numbers or numbers to pixels uses this one.
 """
 
 import contextlib
+import functools
 import io
 import os
 from collections.abc import Iterator
@@ -92,16 +93,21 @@ def _in_8_bits(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 def _in_srgb(image: Image.Image) -> Image.Image:
     """The colours of an image as RGB, by its profile if it has a readable one."""
-    profile = image.info.get("icc_profile")
     # Pillow cannot convert LAB by itself.
-    source = ImageCms.createProfile("LAB") if image.mode == "LAB" else profile and io.BytesIO(profile)
+    profile = b"" if image.mode == "LAB" else image.info.get("icc_profile")
     plain = image.convert({"LA": "L", "P": "RGB", "PA": "RGB", "RGBA": "RGB", "1": "L"}.get(image.mode, image.mode))
-    if source:
+    if profile is not None:
         with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):
-            found = source if image.mode == "LAB" else ImageCms.ImageCmsProfile(source)
-            changed = ImageCms.profileToProfile(plain, found, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            changed = ImageCms.applyTransform(plain, _transform(profile, plain.mode))
             return plain if changed is None else changed
     return plain.convert("RGB")
+
+
+@functools.lru_cache(maxsize=32)
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform:
+    """From a profile, or LAB's own, to sRGB. Cached: most images have one of few, and it takes longer than decoding."""
+    source = ImageCms.createProfile("LAB") if mode == "LAB" else ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
 
 
 @contextlib.contextmanager

@@ -176,3 +176,11 @@ def test_all_ways_show_the_model_the_same() -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 2**16, (12, 8)).astype(np.uint16))
     (trained,) = {decode_image(encoded(image)).crop((0, 2, 8, 10)).tobytes()}
     assert square(Image.open(io.BytesIO(encoded(image))), 8).tobytes() == trained
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_an_empty_profile_is_none(mode: str) -> None:
+    image = Image.new(mode, (8, 8))
+    plain = np.asarray(to_rgb(image))
+    image.info["icc_profile"] = b""
+    assert (np.asarray(to_rgb(image)) == plain).all()

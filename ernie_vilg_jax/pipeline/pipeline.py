@@ -177,12 +177,8 @@ class Pipeline:
         return images.square(image, self.model.image_size)
 
     def _request(self, prompts: str | Sequence[str], options: dict[str, Any], strength: float = 1.0) -> Request:
-        request = make_request(self.config.sample, self.stages, prompts, options, strength=strength)
-        try:
-            request.sampler(self.model.schedule)
-        except ValueError as error:  # options that this sampler does not have
-            raise UserError(str(error)) from error
-        return request
+        schedule = self.model.schedule
+        return make_request(self.config.sample, schedule, self.stages, prompts, options, strength=strength)
 
     def _make(
         self,
@@ -200,7 +196,7 @@ class Pipeline:
                 "different steps; load with mode='streamed' or 'resident'"
             )
         words, negative = self._tokens(request.prompts), self._tokens(request.negative)
-        total, each = len(request.prompts), len(request.sampler(self.model.schedule).timesteps)
+        total, each = len(request.prompts), len(request.sampler.timesteps)
         cuts = list(self._cut(total))
         made: list[np.ndarray] = []
         for place, rows in enumerate(cuts):

@@ -29,14 +29,10 @@ class Request:
     """One for all images, or one for each; "" is the empty prompt."""
     params: SamplingParams
     guidance: Guidance
+    sampler: Sampler
+    """With the steps that `strength` leaves."""
     strength: float = 1.0
     """Share of the steps to run; 1 is all of them, from pure noise."""
-
-    def sampler(self, schedule: Schedule) -> Sampler:
-        """The sampler, with the steps that `strength` leaves."""
-        params = self.params
-        how = {"grid": params.grid, "start": self.strength, **params.of_sampler}
-        return make_sampler(params.sampler, schedule, params.steps, **how)
 
     def info(self, number: int) -> dict[str, Any]:
         """The settings of image `number`, for its metadata. Options that are off are left out."""
@@ -55,6 +51,7 @@ class Request:
 
 def make_request(
     settings: Mapping[str, Any],
+    schedule: Schedule,
     stages: Stages,
     prompts: str | Sequence[str],
     options: Mapping[str, Any],
@@ -78,7 +75,8 @@ def make_request(
             f"{MOST_IMAGES}; ask for fewer, several times with another seed"
         )
     checks.whole(f"steps={params.steps}", params.steps, 1, stages.num_timesteps)
-    guidance = _guidance(params, stages)
+    strength = _strength(strength)
+    guidance, sampler = _guidance(params, stages), _sampler(params, schedule, strength)
     negative = params.negative_prompt or ("",)
     if len(negative) not in (1, len(texts)):
         raise UserError(
@@ -94,7 +92,8 @@ def make_request(
         negative=tuple(text for text in negative for _ in range(count if len(negative) > 1 else 1)),
         params=params,
         guidance=guidance,
-        strength=_strength(strength),
+        sampler=sampler,
+        strength=strength,
     )
 
 
@@ -119,3 +118,11 @@ def _guidance(params: SamplingParams, stages: Stages) -> Guidance:
     except ValueError as error:
         raise UserError(str(error)) from error
     return guidance
+
+
+def _sampler(params: SamplingParams, schedule: Schedule, strength: float) -> Sampler:
+    how = {"grid": params.grid, "start": strength, **params.of_sampler}
+    try:
+        return make_sampler(params.sampler, schedule, params.steps, **how)
+    except ValueError as error:  # options that this sampler does not have
+        raise UserError(str(error)) from error

@@ -100,7 +100,7 @@ class Runner:
         `words` are of all images, `negative` of all or of one for all. With `on_step` the steps are run one by one.
         With `attention` as well, each `Step.seen` is the attention of the expert (`attention_maps.look`).
         """
-        sampler, params = request.sampler(self.model.schedule), request.params
+        sampler, params = request.sampler, request.params
         filled = np.minimum(rows, len(words[0]) - 1)
         tokens, mask = (leaf[filled] for leaf in words)
         null = negative if len(negative[0]) == 1 else (negative[0][filled], negative[1][filled])

@@ -36,7 +36,8 @@ from ernie_vilg_jax.data.files import digest, seal, sealed_json
 from ernie_vilg_jax.data.manifests import MANIFEST, parse_manifest
 from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.paths import is_url
-from ernie_vilg_jax.preparation.progress import PROGRESS, Progress, split_summaries, whole_note
+from ernie_vilg_jax.preparation.progress import PROGRESS, split_summaries, whole_note
+from ernie_vilg_jax.progress import Progress
 
 REJECTED = "rejected.jsonl"
 _JOB = f"{PROGRESS}/annotation.json"

@@ -24,7 +24,8 @@ from ernie_vilg_jax.annotation.folders import Folder, open_folder
 from ernie_vilg_jax.annotation.shard import Job, annotate_shard, load_tools, note_name
 from ernie_vilg_jax.annotation.url_folder import Metrics, PipelineOptions, beam
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.preparation.progress import PROGRESS, Progress
+from ernie_vilg_jax.preparation.progress import PROGRESS
+from ernie_vilg_jax.progress import Progress
 
 _LOG_LEVEL = "--default_sdk_harness_log_level"
 COUNTERS = ("records", "rejected", "words", "objects")

@@ -13,7 +13,7 @@ from typing import Any
 
 from ernie_vilg_jax.annotation.shard import Job, annotate_shard
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.preparation.progress import Progress
+from ernie_vilg_jax.progress import Progress
 
 
 def run_local(job: Job, names: Sequence[str], workers: int, progress: Progress) -> dict[str, dict[str, Any]]:

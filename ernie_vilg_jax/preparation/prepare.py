@@ -37,9 +37,10 @@ from ernie_vilg_jax.grid import labelled_grid
 from ernie_vilg_jax.images import cut_square, decode_image, draw_crop, encode_png
 from ernie_vilg_jax.knowledge.words import LANGUAGES
 from ernie_vilg_jax.paths import local, write_atomically
-from ernie_vilg_jax.preparation.progress import PROGRESS, Progress, split_summaries, whole_note
+from ernie_vilg_jax.preparation.progress import PROGRESS, split_summaries, whole_note
 from ernie_vilg_jax.preparation.sources import Licence, Source, make_source
 from ernie_vilg_jax.preparation.splits import Slot, plan_shards
+from ernie_vilg_jax.progress import Progress
 
 _SAMPLE = 2000
 """Number of captions for checking a vocabulary."""

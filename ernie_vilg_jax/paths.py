@@ -68,6 +68,12 @@ def local(path: epath.PathLike, flag: str) -> Path:
     return Path(path).expanduser()
 
 
+def cache_folder() -> Path:
+    """Where downloads and features are kept: $ERNIE_VILG_JAX_CACHE, by default ~/.cache/ernie_vilg_jax."""
+    root = os.environ.get("ERNIE_VILG_JAX_CACHE")
+    return Path(root).expanduser() if root else Path.home() / ".cache" / "ernie_vilg_jax"
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes a file so that a reader (or a run after a kill, or on a full disk) sees either all of it or none."""
     if path.exists() and not path.is_file():  # /dev/stdout must not be replaced

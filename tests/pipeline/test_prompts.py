@@ -44,7 +44,7 @@ def test_vilg_300_gives_each_row_in_both_languages(tmp_path: Path) -> None:
     [
         ("a.txt", "\ufeffa cat\n\n# not a prompt\n  一只猫  \n", [("00000", "a cat", ""), ("00001", "一只猫", "")]),
         ("a.txt", "a cat\u2028on a mat\r\na dog", [("00000", "a cat\u2028on a mat", ""), ("00001", "a dog", "")]),
-        ("a.jsonl", '{"id": "x", "prompt": "a", "category": "b"}\n{"zh": "狗"}\n', [("x", "a", "b"), ("00001", "狗", "")]),
+        ("a.jsonl", '{"id": "x", "text": "a", "category": "b"}\n{"zh": "狗"}', [("x", "a", "b"), ("00001", "狗", "")]),
         ("a.jsonl", '{"id": 7, "en": "a cat", "zh": "猫"}\n', [("7_en", "a cat", ""), ("7_zh", "猫", "")]),
         ("drawbench.csv", "Prompts,Category\nA red car,Colors\n", [("00000", "A red car", "Colors")]),
         (

@@ -15,6 +15,7 @@ import pooch
 from absl import logging
 
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.paths import cache_folder
 
 REGISTRY = "https://registry.npmjs.org"
 """NPM_CONFIG_REGISTRY, an environment variable of npm, overrides it."""
@@ -41,9 +42,8 @@ class Package:
 
 
 def cache_directory() -> Path:
-    """$ERNIE_VILG_JAX_CACHE/npm, by default ~/.cache/ernie_vilg_jax/npm."""
-    root = os.environ.get("ERNIE_VILG_JAX_CACHE")
-    return (Path(root).expanduser() if root else Path.home() / ".cache" / "ernie_vilg_jax") / "npm"
+    """Where tarballs are kept."""
+    return cache_folder() / "npm"
 
 
 def fetch(package: Package) -> Path:

@@ -1,0 +1,270 @@
+"""The metrics: names to scores with their 95% intervals. A new one is a class here and a line in METRICS.
+
+| metric | of what | network |
+| --- | --- | --- |
+| fid, kid | fidelity and diversity, against real images | inception |
+| fd_dinov2 | the same, closer to what people see (https://arxiv.org/abs/2306.04675) | dinov2 |
+| cmmd | the same with few images (https://arxiv.org/abs/2401.09603) | clip |
+| precision, recall, density, coverage (`neighbourhoods`) | fidelity and diversity, apart | inception |
+| frechet_efficientnet, kid_efficientnet | fidelity and diversity where no other weights are at hand | efficientnet |
+| clip_score, r_precision | whether an image shows its prompt | clip |
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.evaluation import statistics
+from ernie_vilg_jax.evaluation.features import Network, features_of
+from ernie_vilg_jax.evaluation.image_sets import ImageSet, OfPrompts
+from ernie_vilg_jax.evaluation.statistics import Interval, mean_interval, spread_interval
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number, its 95% interval, and what it is of.
+
+    Attributes:
+      metric: its name, such as "fid" or "clip_score".
+      group: the images it is of: "" for all, or "zh", "en", "category color".
+      count: images.
+    """
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    count: int
+    group: str = ""
+
+
+class Evidence:
+    """What metrics may look at; features are computed at their first use.
+
+    Args:
+      made: the images to judge, with their prompts.
+      reference: real images; None without.
+      networks: by the names that metrics ask for.
+      folder: where features are kept; None is the cache.
+    """
+
+    def __init__(
+        self,
+        made: OfPrompts,
+        reference: ImageSet | None,
+        networks: Mapping[str, Network],
+        folder: Path | None = None,
+    ) -> None:
+        self.made = made
+        self.reference = reference
+        self.networks = networks
+        self.folder = folder
+        self._known: dict[tuple[str, str], Any] = {}
+
+    def _once(self, kind: str, name: str, compute: Callable[[], Any]) -> Any:
+        if (kind, name) not in self._known:
+            self._known[kind, name] = compute()
+        return self._known[kind, name]
+
+    def features(self, network: str) -> np.ndarray:
+        """[N, D] of the images to judge."""
+        return self._once("made", network, lambda: features_of(self.networks[network], self.made.images, self.folder))
+
+    def real(self, network: str) -> np.ndarray:
+        """[M, D] of the real images."""
+        assert self.reference is not None
+        reference = self.reference
+        return self._once("real", network, lambda: features_of(self.networks[network], reference, self.folder))
+
+    def real_moments(self, network: str) -> tuple[statistics.Moments, np.ndarray]:
+        """Of the real images, with the square root of the covariance."""
+
+        def compute() -> tuple[statistics.Moments, np.ndarray]:
+            moments = statistics.moments(self.real(network))
+            return moments, statistics.square_root(moments.covariance)
+
+        return self._once("moments", network, compute)
+
+    def texts(self, network: str) -> np.ndarray:
+        """[P, D] of all prompts."""
+        tower: Any = self.networks[network]
+        words = [prompt.text for prompt in self.made.prompts]
+        return self._once("texts", network, lambda: tower.texts(words))
+
+    @cached_property
+    def groups(self) -> dict[str, np.ndarray]:
+        """The images [n] of each group: "", the languages if there are several, the categories."""
+        prompts = self.made.prompts
+        languages, categories = ({getattr(one, name) for one in prompts} for name in ("language", "category"))
+        kinds = [(name, lambda one, name=name: one.language == name) for name in sorted(languages)] * (
+            len(languages) > 1
+        )
+        kinds += [
+            (f"category {name}", lambda one, name=name: one.category == name) for name in sorted(categories - {""})
+        ]
+        found = {"": np.arange(len(self.made.own))}
+        for name, belongs in kinds:
+            mine = np.array([belongs(one) for one in prompts])
+            found[name] = np.flatnonzero(mine[self.made.own])
+        return found
+
+
+class Metric(Protocol):
+    """One or more scores of a set of images.
+
+    Attributes:
+      networks: names of the networks it needs.
+      compares: whether it needs real images.
+    """
+
+    networks: Sequence[str]
+    compares: bool
+
+    def __call__(self, name: str, evidence: Evidence) -> list[Score]: ...
+
+
+def _score(name: str, interval: Interval, count: int, group: str = "") -> Score:
+    return Score(name, *interval, count, group)
+
+
+@dataclass(frozen=True)
+class Frechet:
+    """The Frechet distance of features to those of the real images."""
+
+    network: str
+    compares: bool = True
+
+    @property
+    def networks(self) -> Sequence[str]:
+        return (self.network,)
+
+    def __call__(self, name: str, evidence: Evidence) -> list[Score]:
+        features = np.asarray(evidence.features(self.network), np.float64)
+        real, root = evidence.real_moments(self.network)
+        distance = lambda rows: statistics.frechet_distance(statistics.moments(features[rows]), real, root)  # noqa: E731
+        return [_score(name, spread_interval(distance, evidence.made.own), len(features))]
+
+
+@dataclass(frozen=True)
+class KernelDistance:
+    """The unbiased kernel distance of features to those of the real images."""
+
+    network: str
+    kernel: statistics.Kernel = statistics.polynomial_kernel
+    normalised: bool = False
+    factor: float = 1.0
+    compares: bool = True
+
+    @property
+    def networks(self) -> Sequence[str]:
+        return (self.network,)
+
+    def __call__(self, name: str, evidence: Evidence) -> list[Score]:
+        made, real = evidence.features(self.network), evidence.real(self.network)
+        if self.normalised:
+            made, real = (one / np.linalg.norm(one, axis=1, keepdims=True) for one in (made, real))
+        value, error = (self.factor * number for number in statistics.kernel_distance(made, real, self.kernel))
+        return [_score(name, Interval(value, value - 1.96 * error, value + 1.96 * error), len(made))]
+
+
+@dataclass(frozen=True)
+class Neighbourhoods:
+    """Precision, recall, density and coverage."""
+
+    network: str
+    nearest: int = 5
+    compares: bool = True
+
+    @property
+    def networks(self) -> Sequence[str]:
+        return (self.network,)
+
+    def __call__(self, name: str, evidence: Evidence) -> list[Score]:
+        made, real = evidence.features(self.network), evidence.real(self.network)
+        scores = []
+        for field in statistics.Coverage._fields:
+            value = lambda rows, field=field: getattr(statistics.neighbourhoods(made[rows], real, self.nearest), field)  # noqa: E731
+            scores.append(_score(field, spread_interval(value, evidence.made.own, draws=10), len(made)))
+        return scores
+
+
+@dataclass(frozen=True)
+class ClipScore:
+    """100 times the cosine between an image and its prompt, at least 0 (https://arxiv.org/abs/2104.08718)."""
+
+    network: str
+    compares: bool = False
+
+    @property
+    def networks(self) -> Sequence[str]:
+        return (self.network,)
+
+    def __call__(self, name: str, evidence: Evidence) -> list[Score]:
+        own = evidence.made.own
+        values = 100 * statistics.cosines(evidence.features(self.network), evidence.texts(self.network)[own]).clip(0)
+        return per_image(name, values, evidence)
+
+
+@dataclass(frozen=True)
+class RPrecision:
+    """The share of images that are nearer to their prompt than to 99 others (https://arxiv.org/abs/1711.10485)."""
+
+    network: str
+    candidates: int = 100
+    compares: bool = False
+
+    @property
+    def networks(self) -> Sequence[str]:
+        return (self.network,)
+
+    def __call__(self, name: str, evidence: Evidence) -> list[Score]:
+        texts, own = evidence.texts(self.network), evidence.made.own
+        # A prompt that is there twice would be its own rival.
+        words = [prompt.text for prompt in evidence.made.prompts]
+        places = {word: place for place, word in enumerate(dict.fromkeys(words))}
+        distinct = np.array([words.index(word) for word in places])
+        mine = np.array([places[words[prompt]] for prompt in own])
+        candidates = min(self.candidates, len(distinct))
+        right = statistics.r_precision(evidence.features(self.network), texts[distinct], mine, candidates, seed=0)
+        return per_image(name, right, evidence)
+
+
+def per_image(name: str, values: np.ndarray, evidence: Evidence) -> list[Score]:
+    """The mean of a value [N] of each image over all images and over each group; NaN where it says nothing."""
+    scores = []
+    for group, rows in evidence.groups.items():
+        rows = rows[np.isfinite(values[rows])]
+        if len(rows):
+            scores.append(_score(name, mean_interval(values[rows], evidence.made.own[rows]), len(rows), group))
+    return scores
+
+
+METRICS: dict[str, Metric] = {
+    "fid": Frechet("inception"),
+    "kid": KernelDistance("inception"),
+    "neighbourhoods": Neighbourhoods("inception"),
+    "fd_dinov2": Frechet("dinov2"),
+    "cmmd": KernelDistance("clip", statistics.gaussian_kernel, normalised=True, factor=1000.0),
+    "frechet_efficientnet": Frechet("efficientnet"),
+    "kid_efficientnet": KernelDistance("efficientnet"),
+    "clip_score": ClipScore("clip"),
+    "r_precision": RPrecision("clip"),
+}
+
+
+def chosen(names: Sequence[str]) -> dict[str, Metric]:
+    """The metrics of names. Raises UserError for an unknown one."""
+    for name in names:
+        if name not in METRICS:
+            raise UserError(f"--metrics: {name!r} is not known: choose from {', '.join(METRICS)}")
+    return {name: METRICS[name] for name in names}
+
+
+def judge(names: Sequence[str], evidence: Evidence) -> list[Score]:
+    """All scores of the metrics, in order."""
+    return [score for name, metric in chosen(names).items() for score in metric(name, evidence)]

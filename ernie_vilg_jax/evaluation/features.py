@@ -1,7 +1,7 @@
 """Features of many images: in pieces that are stored as they are done, by several processes if there are any.
 
-A piece is stored under a digest of its images' bytes and of the network, so a stored piece can never be of other images,
-an interrupted evaluation goes on where it was, and the features of the same real images are computed once.
+A piece is stored under a digest of its images' bytes and of the network. So it can never be of other images, an
+interrupted evaluation goes on where it was, and the features of the same real images are computed once.
 """
 
 import hashlib

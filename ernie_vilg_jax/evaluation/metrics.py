@@ -23,6 +23,7 @@ from ernie_vilg_jax.evaluation import statistics
 from ernie_vilg_jax.evaluation.features import Network, features_of
 from ernie_vilg_jax.evaluation.image_sets import ImageSet, OfPrompts
 from ernie_vilg_jax.evaluation.statistics import Interval, mean_interval, spread_interval
+from ernie_vilg_jax.pipeline.prompts import Prompt
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,11 @@ class Evidence:
         """The images [n] of each group: "", the languages if there are several, the categories."""
         prompts = self.made.prompts
         languages, categories = ({getattr(one, name) for one in prompts} for name in ("language", "category"))
-        kinds = [(name, lambda one, name=name: one.language == name) for name in sorted(languages)] * (
-            len(languages) > 1
-        )
-        kinds += [
-            (f"category {name}", lambda one, name=name: one.category == name) for name in sorted(categories - {""})
-        ]
+        kinds: list[tuple[str, Callable[[Prompt], bool]]] = []
+        if len(languages) > 1:
+            kinds += [(name, lambda one, name=name: one.language == name) for name in sorted(languages)]
+        for name in sorted(categories - {""}):
+            kinds.append((f"category {name}", lambda one, name=name: one.category == name))
         found = {"": np.arange(len(self.made.own))}
         for name, belongs in kinds:
             mine = np.array([belongs(one) for one in prompts])
@@ -188,8 +188,11 @@ class Neighbourhoods:
         made, real = evidence.features(self.network), evidence.real(self.network)
         scores = []
         for field in statistics.Coverage._fields:
-            value = lambda rows, field=field: getattr(statistics.neighbourhoods(made[rows], real, self.nearest), field)  # noqa: E731
-            scores.append(_score(field, spread_interval(value, evidence.made.own, draws=10), len(made)))
+
+            def share(rows: np.ndarray, field: str = field) -> float:
+                return getattr(statistics.neighbourhoods(made[rows], real, self.nearest), field)
+
+            scores.append(_score(field, spread_interval(share, evidence.made.own, draws=10), len(made)))
         return scores
 
 

@@ -90,7 +90,7 @@ def read_tree(abstract: Params, names: Names, tensors: Tensors, what: str) -> Pa
     """Parameters like `abstract` (a tree of shapes), as numpy fp32, each from the tensors of its names.
 
     Raises UserError unless the tensors are exactly those that the tree needs: none missing, none left over, all shapes
-    equal. `what` names in the message what config.json promised.
+    equal. `what` names the network in messages ("the text encoder of its config.json").
     """
     wanted = {path: (names(path), tuple(leaf.shape)) for path, leaf in flat(abstract).items()}
     needed = {name for theirs, _ in wanted.values() for name in theirs}
@@ -105,7 +105,7 @@ def read_tree(abstract: Params, names: Names, tensors: Tensors, what: str) -> Pa
             if tensors.shapes[name] != expected:
                 raise UserError(
                     f"{tensors.origin}: tensor {name} is {list(tensors.shapes[name])}, but should be "
-                    f"{list(expected)} by its config.json"
+                    f"{list(expected)} in {what}"
                 )
     return nested({path: to_ours(path, map(tensors.read, theirs)) for path, (theirs, _) in wanted.items()})
 

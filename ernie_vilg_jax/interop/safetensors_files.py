@@ -41,6 +41,10 @@ class Tensors(NamedTuple):
             raise UserError(f"{self.origin}: tensor {name} has NaN or infinite numbers; get another copy of it")
         return array
 
+    def only(self, wanted: Callable[[str], bool]) -> "Tensors":
+        """Those whose names are `wanted`."""
+        return self._replace(shapes={name: shape for name, shape in self.shapes.items() if wanted(name)})
+
     def renamed(self, rename: Callable[[str], str]) -> "Tensors":
         """The same arrays under other names."""
         old = {rename(name): name for name in self.shapes}

@@ -6,6 +6,7 @@ U-Net. Pre-normalisation is a guess (the paper does not say): it trains from scr
 BERT and ERNIE normalise after each sum (`norm="post"`); their weights can be imported (docs/weights.md).
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -24,13 +25,32 @@ class Text(NamedTuple):
     pooled: jax.Array
 
 
-ACTIVATIONS = {"gelu_tanh": nn.gelu, "gelu": partial(nn.gelu, approximate=False), "relu": nn.relu}
+def quick_gelu(x: jax.Array) -> jax.Array:
+    """CLIP's approximation of GELU (github.com/openai/CLIP)."""
+    return x * nn.sigmoid(1.702 * x)
+
+
+def swiglu(x: jax.Array) -> jax.Array:
+    """SiLU of the first half times the second, so an MLP's output layer sees half its width (arXiv 2002.05202)."""
+    gate, value = jnp.split(x, 2, axis=-1)
+    return nn.silu(gate) * value
+
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "gelu_tanh": nn.gelu,
+    "gelu": partial(nn.gelu, approximate=False),
+    "quick_gelu": quick_gelu,
+    "relu": nn.relu,
+    "swiglu": swiglu,
+}
 
 
 class TransformerBlock(nn.Module):
-    """Self-attention and an MLP, each with a residual connection. x [B, L, D], mask [B, 1, 1, L] -> [B, L, D].
+    """Self-attention and an MLP, each with a residual connection.
 
+    x [B, L, D], mask None or broadcastable to [B, heads, L, L] (True where attended) -> [B, L, D].
     `norm`: "pre" normalises the inputs of the two, "post" each sum (arXiv 1810.04805).
+    `layer_scale`: a learnt factor for each channel of what the two add (arXiv 2103.17239).
     """
 
     num_heads: int
@@ -38,10 +58,11 @@ class TransformerBlock(nn.Module):
     activation: str = "gelu_tanh"
     mlp_width: int = 0
     norm_epsilon: float = 1e-6
+    layer_scale: bool = False
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         b, length, width = x.shape
         dense = lambda n, name: nn.Dense(n, dtype=self.dtype, name=name)  # noqa: E731
         heads = (b, length, self.num_heads, width // self.num_heads)
@@ -49,14 +70,19 @@ class TransformerBlock(nn.Module):
         def norm(x: jax.Array, name: str) -> jax.Array:
             return nn.LayerNorm(self.norm_epsilon, dtype=jnp.float32, name=name)(x).astype(self.dtype)
 
+        def scaled(y: jax.Array, name: str) -> jax.Array:
+            if not self.layer_scale:
+                return y
+            return y * self.param(name, nn.initializers.ones, (width,)).astype(self.dtype)
+
         def attend(y: jax.Array) -> jax.Array:
             q, k, v = (a.reshape(heads) for a in jnp.split(dense(3 * width, "qkv")(y), 3, axis=-1))
             y = jax.nn.dot_product_attention(q, k, v, mask=mask).reshape(b, length, width)
-            return dense(width, "out")(y)
+            return scaled(dense(width, "out")(y), "scale_attn")
 
         def mlp(y: jax.Array) -> jax.Array:
             hidden = dense(self.mlp_width or 4 * width, "mlp_in")(y)
-            return dense(width, "mlp_out")(ACTIVATIONS[self.activation](hidden))
+            return scaled(dense(width, "mlp_out")(ACTIVATIONS[self.activation](hidden)), "scale_mlp")
 
         if self.norm == "post":
             x = norm(x + attend(x), "norm_attn")
@@ -70,6 +96,7 @@ class TextEncoder(nn.Module):
 
     With `norm` "pre" a norm follows the last layer; with "post" the embeddings are normalised instead.
     `mlp_width` 0 is four times the width. `activation` is a key of ACTIVATIONS: "gelu_tanh" approximates "gelu".
+    With `causal` a token attends to itself and to those before it.
     `scan_layers` runs one compiled layer in a loop over the same parameters, so 24 layers compile as fast as one.
     """
 
@@ -82,6 +109,7 @@ class TextEncoder(nn.Module):
     activation: str = "gelu_tanh"
     mlp_width: int = 0
     norm_epsilon: float = 1e-6
+    causal: bool = False
     remat: bool = False
     scan_layers: bool = False
     dtype: Dtype = jnp.float32
@@ -106,6 +134,8 @@ class TextEncoder(nn.Module):
         if self.norm == "post":
             x = norm(name="norm_embed")(x).astype(self.dtype)
         attend = mask[:, None, None, :]
+        if self.causal:
+            attend = attend & jnp.tri(tokens.shape[1], dtype=bool)
         names = [f"layer_{i:02d}" for i in range(self.num_layers)]
         if self.scan_layers and not self.is_initializing():
             x = self._scan(x, attend, [self.variables["params"][name] for name in names])

@@ -1,0 +1,56 @@
+"""The config.json of a network of transformers, with that library's defaults and checks; no torch is needed."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.interop import bert
+from ernie_vilg_jax.interop.safetensors_files import read_config
+from ernie_vilg_jax.paths import local
+
+T = TypeVar("T")
+ACTIVATIONS = {**bert.ACTIVATIONS, "quick_gelu": "quick_gelu"}
+"""transformers' names -> those of models.text_encoder.ACTIVATIONS."""
+
+
+def parsed_config(folder: str | Path, model_types: Sequence[str], wanted: str) -> Any:
+    """The config of a folder, as transformers' config object.
+
+    Args:
+      folder: must be a folder with a config.json.
+      model_types: allowed values of its model_type.
+      wanted: class of transformers that writes such folders, for messages.
+    """
+    path = local(folder, "path")
+    hint = f"give the folder that save_pretrained of {wanted} wrote"
+    if not path.is_dir():
+        raise UserError(f"{path} is {'a file' if path.exists() else 'missing'}: {hint}")
+    if not (path / "config.json").is_file():
+        raise UserError(f"{path} has no config.json: {hint}")
+    config = read_config(path)
+    if config.get("model_type") not in model_types:
+        raise UserError(f"{path}: its config.json has model_type={config.get('model_type')!r}: {hint}")
+    from transformers import CONFIG_MAPPING
+
+    try:
+        return CONFIG_MAPPING[config["model_type"]].from_dict(config)
+    except Exception as error:  # huggingface_hub's own validation errors, TypeError, ValueError
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: its config.json is not that of a network: {reason}") from error
+
+
+def activation(name: str, origin: str) -> str:
+    """Our name of an activation of transformers."""
+    if name not in ACTIVATIONS:
+        raise UserError(f"{origin}: its config.json has hidden_act={name!r}, and {', '.join(ACTIVATIONS)} are supported")
+    return ACTIVATIONS[name]
+
+
+def to_module(build: Callable[[], T], origin: str) -> T:
+    """`build()`; what Flax says of sizes that do not fit becomes a UserError."""
+    try:
+        return build()
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{origin}: the sizes in its config.json do not fit each other: {reason}") from error

@@ -1,4 +1,4 @@
-"""CLIP (models/clip.py) from a folder of transformers: CLIPModel, also as converted from OpenCLIP, and ChineseCLIPModel.
+"""CLIP (models/clip.py) from a folder of transformers: CLIPModel (OpenAI, OpenCLIP converted) and ChineseCLIPModel.
 
 The text encoder of ChineseCLIPModel is a BERT (interop/bert.py). The learnt temperature is left out.
 https://github.com/huggingface/transformers, models/clip and models/chinese_clip
@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 
 from ernie_vilg_jax.aliases import Params
-from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import bert, layout
 from ernie_vilg_jax.interop.hub_config import activation, parsed_config, to_module
 from ernie_vilg_jax.interop.pytorch_files import open_weights

@@ -46,6 +46,8 @@ def read_dino(folder: str | Path, size: int) -> tuple[VisionTransformer, Params]
     tensors = tensors.only(lambda name: name not in UNUSED)
     if not config.qkv_bias:
         raise UserError(f"{tensors.origin}: its config.json has qkv_bias=false, and only true is supported")
+    if not isinstance(config.image_size, int) or not isinstance(config.patch_size, int):
+        raise UserError(f"{tensors.origin}: its config.json has sizes of images or patches that are not whole numbers")
     if size < config.patch_size or size % config.patch_size:
         raise UserError(f"size={size} must be a multiple of {config.patch_size}, the patch size of {tensors.origin}")
     width, gated = config.hidden_size, config.use_swiglu_ffn

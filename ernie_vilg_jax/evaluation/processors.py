@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.interop.pretrained import first_line
+from ernie_vilg_jax.errors import UserError, first_line
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt")
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.errors import UserError, first_line
 from ernie_vilg_jax.interop import bert
 from ernie_vilg_jax.interop.safetensors_files import read_config
 from ernie_vilg_jax.paths import local
@@ -43,9 +43,8 @@ def parsed_config(folder: str | Path, model_types: Sequence[str], wanted: str) -
 def activation(name: str, origin: str) -> str:
     """Our name of an activation of transformers."""
     if name not in ACTIVATIONS:
-        raise UserError(
-            f"{origin}: its config.json has hidden_act={name!r}, and {', '.join(ACTIVATIONS)} are supported"
-        )
+        known = ", ".join(ACTIVATIONS)
+        raise UserError(f"{origin}: its config.json has hidden_act={name!r}, but supported are only {known}")
     return ACTIVATIONS[name]
 
 
@@ -54,5 +53,4 @@ def to_module(build: Callable[[], T], origin: str) -> T:
     try:
         return build()
     except (TypeError, ValueError, ZeroDivisionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{origin}: the sizes in its config.json do not fit each other: {reason}") from error
+        raise UserError(f"{origin}: the sizes in its config.json do not fit each other: {first_line(error)}") from error

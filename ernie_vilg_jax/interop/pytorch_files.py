@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from ernie_vilg_jax.errors import UserError, file_errors
+from ernie_vilg_jax.errors import UserError, file_errors, first_line
 from ernie_vilg_jax.interop import safetensors_files
 from ernie_vilg_jax.interop.safetensors_files import PICKLES, Tensors
 from ernie_vilg_jax.paths import local
@@ -108,10 +108,9 @@ def open_weights(source: str | Path) -> Tensors:
         except OSError:
             raise
         except Exception as error:  # of pickle: almost any type, as its bytes may say anything
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(
-                f"{path} is not a file of named tensors (a state dict) that torch.save wrote: {reason}; get another "
-                "copy of it, or the same weights as .safetensors"
+                f"{path} is not a file of named tensors (a state dict) that torch.save wrote ({first_line(error)}): "
+                "get another copy of it, or the same weights as .safetensors"
             ) from error
     tensors: dict[str, _Tensor] = {str(name): tensor for name, tensor in found.items()}
 
@@ -123,15 +122,10 @@ def open_weights(source: str | Path) -> Tensors:
 
 
 def _zipped(path: Path) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
-    with zipfile.ZipFile(path) as archive:
-        root = next(name.removesuffix("data.pkl") for name in archive.namelist() if name.endswith("/data.pkl"))
-        found = _Unpickler(io.BytesIO(archive.read(f"{root}data.pkl"))).load()
-
-    def load(storage: _Storage) -> np.ndarray:
-        with zipfile.ZipFile(path) as archive:
-            return _numbers(path, archive.read(f"{root}data/{storage.key}"), storage)
-
-    return found, load
+    archive = zipfile.ZipFile(path)  # open as long as `load` is in use, as its index is slow to read
+    root = next(name.removesuffix("data.pkl") for name in archive.namelist() if name.endswith("/data.pkl"))
+    found = _Unpickler(io.BytesIO(archive.read(f"{root}data.pkl"))).load()
+    return found, lambda storage: _numbers(path, archive.read(f"{root}data/{storage.key}"), storage)
 
 
 def _legacy(path: Path) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
@@ -145,7 +139,8 @@ def _legacy(path: Path) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
     with path.open("rb") as file:
         if _Unpickler(file).load() != MAGIC:
             raise ValueError("it does not begin as one")
-        _Unpickler(file).load(), _Unpickler(file).load()
+        for _ in ("protocol", "machine"):
+            _Unpickler(file).load()
         found = Reader(file).load()
         for key in _Unpickler(file).load():
             (size,) = struct.unpack("<q", file.read(8))

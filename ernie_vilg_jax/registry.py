@@ -21,8 +21,7 @@ def build(kind: str, registry: Mapping[str, str], name: str, options: Mapping[st
     """
     if name not in registry:
         raise UserError(f"{kind} {name!r} is not known: choose one of {', '.join(registry)}")
-    module, attribute = registry[name].split(":")
-    constructor = getattr(importlib.import_module(module), attribute)
+    constructor = _constructor(registry, name)
     parameters = inspect.signature(constructor).parameters
     for option in options:
         if option not in parameters:
@@ -31,3 +30,14 @@ def build(kind: str, registry: Mapping[str, str], name: str, options: Mapping[st
         if parameter.default is parameter.empty and option not in options:
             raise UserError(f"{kind} {name!r} needs the option {option!r}")
     return constructor(**options)
+
+
+def needs(registry: Mapping[str, str], name: str, option: str) -> bool:
+    """Whether the object of `name`, a key of `registry`, cannot be made without `option`."""
+    parameter = inspect.signature(_constructor(registry, name)).parameters.get(option)
+    return parameter is not None and parameter.default is parameter.empty
+
+
+def _constructor(registry: Mapping[str, str], name: str) -> Any:
+    module, attribute = registry[name].split(":")
+    return getattr(importlib.import_module(module), attribute)

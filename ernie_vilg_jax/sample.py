@@ -12,20 +12,16 @@ Writes one PNG per picture (its prompt, seed and settings are inside) and grid.p
 --prompt it takes the example prompts of the checkpoint; without --checkpoint, the demo model in the package.
 """
 
-import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from absl import flags, logging
 
-from ernie_vilg_jax import cli
+from ernie_vilg_jax import cli, shared_flags
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.paths import check_writable, local
-from ernie_vilg_jax.sampling_params import ACCEPTS, DEFAULTS, parse
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoint folder, or the --workdir of a training run.")
 PROMPT = flags.DEFINE_multi_string("prompt", None, "What to show; repeat for more.")
@@ -34,18 +30,8 @@ MODE = flags.DEFINE_string(
     "mode", "resident", "Where the experts are: resident, streamed or pipelined; see docs/sampling.md."
 )
 MESH = flags.DEFINE_list("mesh", None, "Devices along each axis, such as expert=4,data=2; one device without it.")
-for _name, _accepts in ACCEPTS.items():
-    _default = f"{DEFAULTS[_name]!r}" if DEFAULTS[_name] not in ("", ()) else "none"
-    _help = f"{_accepts.help} (default: the checkpoint's, else {_default})"
-    if _accepts.choices:
-        flags.DEFINE_string(_name, None, f"{_help} One of {', '.join(filter(None, _accepts.choices))}.")
-    elif _name == "negative_prompt":
-        flags.DEFINE_multi_string(_name, None, _help)
-    elif isinstance(DEFAULTS[_name], tuple):
-        flags.DEFINE_list(_name, None, _help)
-    else:
-        define = flags.DEFINE_integer if isinstance(DEFAULTS[_name], int) else flags.DEFINE_float
-        define(_name, None, _help)
+shared_flags.define_sampling()
+flags.adopt_module_key_flags(shared_flags)
 IMAGE = flags.DEFINE_string("image", None, "A picture to begin from; its central square is taken.")
 STRENGTH = flags.DEFINE_float(
     "strength", None, "With --image: 0 leaves it as it is, 1 leaves nothing of it. (default: 0.6, with --mask 1)"
@@ -62,9 +48,8 @@ def main(argv: list[str]) -> None:
     given = given_images()
     check_writable(OUTPUT.value, "output", "grid.png")
     folder = Path(OUTPUT.value)
-    with naming_flags():
-        options = options_of_flags()
-    pipe = load(CHECKPOINT.value, mode=MODE.value, mesh=axis_sizes(MESH.value))
+    options = shared_flags.sampling_options()
+    pipe = load(CHECKPOINT.value, mode=MODE.value, mesh=shared_flags.axis_sizes(MESH.value))
     prompts = PROMPT.value if PROMPT.value is not None else list(pipe.config.train.preview_prompts)
     logging.info("checkpoint read in %.1f s; sampling images of %d prompts", time.monotonic() - start, len(prompts))
     start = time.monotonic()
@@ -72,7 +57,7 @@ def main(argv: list[str]) -> None:
     if sys.stderr.isatty() and MODE.value != "pipelined":
         options["on_step"] = ProgressLine(sys.stderr)
     ask = pipe.inpaint if "mask" in given else pipe.image_to_image if "image" in given else pipe
-    with naming_flags():
+    with shared_flags.naming_flags():
         images = ask(prompts, **options)
     seconds = time.monotonic() - start
     files = {name: Path(flag.value).name for name, flag in (("image", IMAGE), ("mask", MASK)) if flag.value}
@@ -81,12 +66,6 @@ def main(argv: list[str]) -> None:
     labels = [prompt for prompt in prompts for _ in range(len(images) // len(prompts))]
     save_png(labelled_grid(images, labels), folder / "grid.png", {"seed": images[0].info["seed"]})
     logging.info("%d pictures in %.1f s, compiling included; see %s", len(images), seconds, folder / "grid.png")
-
-
-def options_of_flags() -> dict[str, Any]:
-    """The `SamplingParams` set by flags; each is checked."""
-    values = {name: flags.FLAGS[name].value for name in ACCEPTS}
-    return {name: parse(name, value) for name, value in values.items() if value is not None}
 
 
 def given_images() -> dict[str, Any]:
@@ -105,26 +84,6 @@ def given_images() -> dict[str, Any]:
         if flag.value is not None and IMAGE.value is None:
             raise UserError(f"--{name} is for a picture to begin from; give one with --image=FILE")
     return given if STRENGTH.value is None else {**given, "strength": STRENGTH.value}
-
-
-def axis_sizes(values: Sequence[str] | None) -> dict[str, int] | None:
-    """{"expert": 4, "data": 2} of ["expert=4", "data=2"]."""
-    if not values:
-        return None
-    try:
-        return {axis.strip(): int(size) for axis, size in (part.split("=") for part in values)}
-    except ValueError as error:
-        raise UserError(f"--mesh={','.join(values)} must be axes and sizes, such as --mesh=expert=4,data=2") from error
-
-
-@contextmanager
-def naming_flags() -> Iterator[None]:
-    """In messages, replaces the name of a pipeline argument at the beginning by its flag."""
-    try:
-        yield
-    except UserError as error:
-        named = re.sub(r"^(?=\w+[=:])", "--", str(error))
-        raise UserError(re.sub(r"^the (image|mask)\b", r"--\1: the \1", named)) from error
 
 
 class ProgressLine:

@@ -47,6 +47,9 @@ class SamplingParams:
     """Options for sampling images from prompts. Defaults with [N] are the paper's; [?] is our guess."""
 
     num_images: int = _field(1, "Images of each prompt; they differ in their noise.", least=1)
+    candidates: int = _field(
+        1, "Images to make for each one that is kept: the best by the scorer of `rerank`.", least=1
+    )
     negative_prompt: tuple[str, ...] = _field(
         (),
         "What the images should not show: one text for all prompts, or one for each. It takes the place of the empty "

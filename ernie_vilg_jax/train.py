@@ -29,7 +29,7 @@ from absl import flags
 from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
-from ernie_vilg_jax import cli
+from ernie_vilg_jax import cli, shared_flags
 from ernie_vilg_jax.data.manifests import read_manifest
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.paths import reach
@@ -38,10 +38,8 @@ CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, then a colon and what to train.", lock_config=True
 )
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder or gs:// URL of the run; created if missing.")
-DISTRIBUTED = flags.DEFINE_boolean("distributed", False, "One of several processes, which find each other.")
-COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT at which process 0 can be reached; any free port.")
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many processes there are.")
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which this one is, from 0.")
+shared_flags.define_processes()
+flags.adopt_module_key_flags(shared_flags)
 RESUME_FROM = flags.DEFINE_integer(
     "resume_from", None, "Go back to the checkpoint of this step; those after it are set aside, not deleted."
 )
@@ -50,9 +48,6 @@ PROFILE_STEPS = flags.DEFINE_string(
 )
 ALLOW_CHANGES = flags.DEFINE_list(
     "allow_changes", [], "Fields of the config that may differ from those of the checkpoint, such as seed,data.weights."
-)
-STARTUP_TIMEOUT = flags.DEFINE_integer(
-    "startup_timeout", 300, "Seconds that processes wait for each other at the start."
 )
 DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Check the command and print what it would do, and do nothing.")
 TOPOLOGY = flags.DEFINE_string(
@@ -78,8 +73,8 @@ def main(argv: list[str]) -> None:
     if TOPOLOGY.value:
         print_plan(config)
         return
-    peers = (DISTRIBUTED.value, COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value, STARTUP_TIMEOUT.value)
-    if any(value is not None and value is not False for value in peers[:4]):
+    peers = shared_flags.peers()
+    if shared_flags.have_peers():
         cli.silence_runtime()
 
     from ernie_vilg_jax.sharding import processes

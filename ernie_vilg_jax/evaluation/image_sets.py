@@ -31,13 +31,17 @@ class ImageSet(Protocol):
         """The encoded image."""
         ...
 
+    def name(self, number: int) -> str:
+        """Its name, for messages."""
+        ...
+
 
 def pixels(images: ImageSet, number: int) -> np.ndarray:
     """An image as uint8 [H, W, 3]."""
     try:
         return np.asarray(to_rgb(decode_image(images.read(number))))
     except ValueError as error:
-        raise UserError(f"image {number} of {images} cannot be read: {error}") from error
+        raise UserError(f"{images.name(number)} cannot be read: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,8 @@ class Files:
     def __len__(self) -> int:
         return len(self.files)
 
-    def __repr__(self) -> str:
-        return str(self.files[0].parent) if self.files else "no files"
+    def name(self, number: int) -> str:
+        return str(self.files[number])
 
     def read(self, number: int) -> bytes:
         with file_errors(self.files[number]):
@@ -137,8 +141,8 @@ class Prepared:
     def __len__(self) -> int:
         return len(self._records)
 
-    def __repr__(self) -> str:
-        return repr(self._records)
+    def name(self, number: int) -> str:
+        return f"the image of record {self._records[number].id}"
 
     def read(self, number: int) -> bytes:
         return self._records[number].image

@@ -253,8 +253,8 @@ METRICS: dict[str, Metric] = {
     "neighbourhoods": Neighbourhoods("inception"),
     "fd_dinov2": Frechet("dinov2"),
     "cmmd": KernelDistance("clip", statistics.gaussian_kernel, normalised=True, factor=1000.0),
-    "frechet_efficientnet": Frechet("efficientnet"),
-    "kid_efficientnet": KernelDistance("efficientnet"),
+    "frechet_efficientnet": Frechet("efficientnet-lite0"),
+    "kid_efficientnet": KernelDistance("efficientnet-lite0"),
     "clip_score": ClipScore("clip"),
     "r_precision": RPrecision("clip"),
 }

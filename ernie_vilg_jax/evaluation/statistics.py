@@ -179,15 +179,16 @@ def r_precision(images: np.ndarray, texts: np.ndarray, own: np.ndarray, candidat
       candidates: texts to choose from, its own among them; at most M.
 
     Returns:
-      [N] of 0.0 and 1.0. A tie is lost.
+      [N] of 0.0 and 1.0. A tie, up to rounding, is lost.
     """
+    images, texts = (np.asarray(one, np.float64) for one in (images, texts))
     images, texts = (one / np.linalg.norm(one, axis=1, keepdims=True) for one in (images, texts))
     rng = np.random.default_rng(seed)
     right = np.zeros(len(images))
     for place, (image, mine) in enumerate(zip(images, own, strict=True)):
         others = rng.choice(len(texts) - 1, candidates - 1, replace=False)
         others += others >= mine
-        right[place] = image @ texts[mine] > np.max(texts[others] @ image, initial=-np.inf)
+        right[place] = image @ texts[mine] > np.max(texts[others] @ image, initial=-np.inf) + 1e-9
     return right
 
 

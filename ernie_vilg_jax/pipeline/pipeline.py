@@ -21,6 +21,7 @@ from ernie_vilg_jax.images import to_uint8
 from ernie_vilg_jax.model import Model, ModelParams
 from ernie_vilg_jax.pipeline.attention_maps import AttentionMaps, stack, tokens_of
 from ernie_vilg_jax.pipeline.request import Request, make_request
+from ernie_vilg_jax.pipeline.rerank import Scorer, best_of, check_scorer
 from ernie_vilg_jax.pipeline.runner import NOTHING, Decode, Given, Runner
 from ernie_vilg_jax.sampling.inputs import Step
 
@@ -86,12 +87,18 @@ class Pipeline:
         return Runner(self.model, self.stages, self.params, self.mode, self.mesh)
 
     def __call__(
-        self, prompts: str | Sequence[str], *, on_step: OnStep | None = None, **options: Any
+        self,
+        prompts: str | Sequence[str],
+        *,
+        rerank: Scorer | None = None,
+        on_step: OnStep | None = None,
+        **options: Any,
     ) -> list[Image.Image]:
         """Images of the prompts: `num_images` of the first, then of the second, and so on.
 
         Args:
           prompts: Chinese or English. Longer ones than the tokenizer's limit are cut, with a warning that says where.
+          rerank: with the option `candidates`, which of them is kept; `evaluation.scorers` has some.
           on_step: called with a `Progress` after each step; not in the pipelined mode, where groups are at different
             steps.
           options: fields of `SamplingParams`, such as num_images, seed, steps or guidance_scale; those that are left
@@ -102,7 +109,7 @@ class Pipeline:
 
         Raises UserError for an empty prompt or a number out of range.
         """
-        return self._make(self._request(prompts, options), on_step=on_step)
+        return self._make(self._request(prompts, options), rerank=rerank, on_step=on_step)
 
     def image_to_image(
         self,
@@ -110,6 +117,7 @@ class Pipeline:
         image: Image.Image,
         *,
         strength: float = 0.6,
+        rerank: Scorer | None = None,
         on_step: OnStep | None = None,
         **options: Any,
     ) -> list[Image.Image]:
@@ -124,7 +132,7 @@ class Pipeline:
         request = self._request(prompts, options, strength)
         pixels = images.to_array(self.square(image))
         start = self.runner.encode(pixels)[None] if request.strength < 1 else None
-        return self._make(request, given=Given(start), on_step=on_step)
+        return self._make(request, given=Given(start), rerank=rerank, on_step=on_step)
 
     def inpaint(
         self,
@@ -133,6 +141,7 @@ class Pipeline:
         mask: Image.Image,
         *,
         strength: float = 1.0,
+        rerank: Scorer | None = None,
         on_step: OnStep | None = None,
         **options: Any,
     ) -> list[Image.Image]:
@@ -149,7 +158,7 @@ class Pipeline:
         latents = self.runner.encode(images.to_array(known))[None]
         where = images.known_cells(share, self.model.autoencoder.downsampling)[None, ..., None]
         given = Given(latents if request.strength < 1 else None, Known(latents, jnp.asarray(where)))
-        made = self._make(request, given=given, on_step=on_step)
+        made = self._make(request, given=given, rerank=rerank, on_step=on_step)
         pasted = [images.paste(known, one, share) for one in made]
         for one, source in zip(pasted, made, strict=True):
             one.info.update(source.info)
@@ -176,6 +185,13 @@ class Pipeline:
         """An image as the model sees it: its central square, RGB, at the model's size."""
         return images.square(image, self.model.image_size)
 
+    def settings(self, **options: Any) -> dict[str, Any]:
+        """The settings that a call with these options would have, the checkpoint's own included.
+
+        Raises UserError for an option out of range.
+        """
+        return self._request("a", options).params.told()
+
     def _request(self, prompts: str | Sequence[str], options: dict[str, Any], strength: float = 1.0) -> Request:
         schedule = self.model.schedule
         return make_request(self.config.sample, schedule, self.stages, prompts, options, strength=strength)
@@ -185,10 +201,12 @@ class Pipeline:
         request: Request,
         *,
         given: Given = NOTHING,
+        rerank: Scorer | None = None,
         on_step: OnStep | None = None,
         steps: list[Step] | None = None,
     ) -> list[Image.Image]:
         """The images of a request; `steps` gets every step, with the attention of the experts."""
+        check_scorer(request.params.candidates, rerank)
         watched = on_step is not None or steps is not None
         if watched and self.mode == "pipelined":
             raise UserError(
@@ -214,7 +232,9 @@ class Pipeline:
         finished = [Image.fromarray(pixels) for pixels in made[:total]]
         for number, image in enumerate(finished):
             image.info.update(request.info(number))
-        return finished
+        if rerank is None or request.params.candidates == 1:
+            return finished
+        return best_of(finished, request.prompts, request.params.candidates, rerank)
 
     def _cut(self, total: int) -> Iterator[np.ndarray]:
         """The numbers [M, b] of the images of one call of a program; those from `total` on are padding."""

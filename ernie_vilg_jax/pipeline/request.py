@@ -68,10 +68,11 @@ def make_request(
         raise UserError("there is no prompt; give one, such as --prompt=一只猫")
     if not all(text.strip() for text in texts):
         raise UserError("a prompt is empty; say what the image should show, such as --prompt=一只猫")
-    count = params.num_images
+    count = params.num_images * params.candidates
     if len(texts) * count > MOST_IMAGES:
+        told = f"num_images={params.num_images}" + f", candidates={params.candidates}" * (params.candidates > 1)
         raise UserError(
-            f"num_images={count} of {len(texts)} prompts are {len(texts) * count} images, and one call makes at most "
+            f"{told} of {len(texts)} prompts are {len(texts) * count} images, and one call makes at most "
             f"{MOST_IMAGES}; ask for fewer, several times with another seed"
         )
     checks.whole(f"steps={params.steps}", params.steps, 1, stages.num_timesteps)

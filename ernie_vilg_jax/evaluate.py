@@ -8,9 +8,9 @@
     --reference=val2014 --metrics=fid,clip_score --guidance_scales=1.5,2.1,3,5 --candidates=4 --rerank=clip \\
     --weights=inception=inception.safetensors,clip=clip-vit-large-patch14 --output=scores_coco
 
-The last one is the zero-shot protocol on COCO: 30,000 captions, images of 256 x 256 pixels, a sweep of guidance scales, and
-with --candidates the best of several. --checkpoint=demo is the model in the package. --prompts is a file of prompts in any
-of the usual forms (docs/evaluation.md); images of --images are named after the ids in it, such as ID.png or ID_0.png.
+The last one is the zero-shot protocol on COCO: 30,000 captions, a sweep of guidance scales, and with --candidates the
+best of several images. --checkpoint=demo is the model in the package. --prompts is a file of prompts in any of the
+usual forms (docs/evaluation.md); images of --images are named after the ids in it, such as ID.png or ID_0.png.
 
 Writes images, results.json and report.html to --output. The same command goes on where it was interrupted. Several
 processes share the work if they are started as in `train`.

@@ -96,7 +96,8 @@ def needed(names: Sequence[str], with_reference: bool) -> list[str]:
     for name, metric in chosen.items():
         if metric.compares and not with_reference:
             raise UserError(
-                f"--metrics: {name} compares with real images; give a folder of them, or prepared data, with --reference="
+                f"--metrics: {name} compares with real images; give a folder of them, or prepared data, with "
+                "--reference="
             )
     return list(dict.fromkeys(network for metric in chosen.values() for network in metric.networks))
 

@@ -85,8 +85,8 @@ def _same_settings(folder: Path, settings: Mapping[str, Any], prompts: Sequence[
         for name, value in json.loads(json.dumps(told)).items():
             if old.get(name) != value:
                 raise UserError(
-                    f"{folder} has images of another evaluation: {name} was {old.get(name)!r} and is {value!r} now; give "
-                    "another --output, or delete that folder"
+                    f"{folder} has images of another evaluation: {name} was {old.get(name)!r} and is {value!r} now; "
+                    "give another --output, or delete that folder"
                 )
     elif processes.index() == 0:
         with file_errors(folder):

@@ -146,7 +146,7 @@ class Frechet:
     def __call__(self, name: str, evidence: Evidence) -> list[Score]:
         features = np.asarray(evidence.features(self.network), np.float64)
         real, root = evidence.real_moments(self.network)
-        distance = lambda rows: statistics.frechet_distance(statistics.moments(features[rows]), real, root)  # noqa: E731
+        distance = lambda rows: statistics.frechet_distance(features[rows], real, root)  # noqa: E731
         return [_score(name, spread_interval(distance, evidence.made.own), len(features))]
 
 
@@ -253,8 +253,8 @@ METRICS: dict[str, Metric] = {
     "neighbourhoods": Neighbourhoods("inception"),
     "fd_dinov2": Frechet("dinov2"),
     "cmmd": KernelDistance("clip", statistics.gaussian_kernel, normalised=True, factor=1000.0),
-    "frechet_efficientnet": Frechet("efficientnet-lite0"),
-    "kid_efficientnet": KernelDistance("efficientnet-lite0"),
+    "frechet_efficientnet": Frechet("efficientnet"),
+    "kid_efficientnet": KernelDistance("efficientnet"),
     "clip_score": ClipScore("clip"),
     "r_precision": RPrecision("clip"),
 }

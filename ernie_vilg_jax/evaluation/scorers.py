@@ -9,7 +9,8 @@ from PIL import Image
 from ernie_vilg_jax import registry
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.evaluation import statistics
-from ernie_vilg_jax.evaluation.networks import NETWORKS, Network, make_network
+from ernie_vilg_jax.evaluation.features import Network
+from ernie_vilg_jax.evaluation.networks import NETWORKS, make_network
 from ernie_vilg_jax.pipeline.rerank import Scorer
 
 SCORERS: dict[str, str] = {

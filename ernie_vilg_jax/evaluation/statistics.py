@@ -41,19 +41,28 @@ def moments(features: np.ndarray) -> Moments:
     return Moments(features.mean(0), np.cov(features, rowvar=False).reshape(2 * features.shape[1:]), len(features))
 
 
-def frechet_distance(ours: Moments, reference: Moments, root: np.ndarray | None = None) -> float:
+def frechet_distance(features: np.ndarray, reference: Moments, root: np.ndarray | None = None) -> float:
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)): with Inception features the FID (https://arxiv.org/abs/1706.08500).
 
     It has a bias that falls with N: compare only scores of equal numbers of images.
 
     Args:
+      features: [N, D], N >= 2; their covariance C1 is that of the sample.
+      reference: of the real images.
       root: `square_root(reference.covariance)`, to compute it once for many calls.
     """
     root = square_root(reference.covariance) if root is None else root
-    # The eigenvalues of C1 C2 are those of the symmetric R C1 R, R^2 = C2: no complex parts and no regularisation.
-    eigenvalues = scipy.linalg.eigvalsh(root @ ours.covariance @ root)
-    trace = np.trace(ours.covariance) + np.trace(reference.covariance) - 2 * np.sqrt(eigenvalues.clip(0)).sum()
-    return float(np.sum((ours.mean - reference.mean) ** 2) + trace)
+    features = np.asarray(features, np.float64)
+    mean = features.mean(0)
+    centred = (features - mean) / np.sqrt(len(features) - 1)
+    # C1 = X^T X. The eigenvalues of C1 C2 are those of R C1 R with R^2 = C2, and so the squared singular values of X R:
+    # no complex numbers, no regularisation, and the smaller of two matrices if there are few images.
+    turned = centred @ root
+    gram = turned @ turned.T if len(turned) < turned.shape[1] else turned.T @ turned
+    overlap = np.sqrt(scipy.linalg.eigvalsh(gram).clip(0)).sum()
+    return float(
+        np.sum((mean - reference.mean) ** 2) + np.sum(centred**2) + np.trace(reference.covariance) - 2 * overlap
+    )
 
 
 def square_root(matrix: np.ndarray) -> np.ndarray:

@@ -27,7 +27,8 @@ def check_scorer(candidates: int, scorer: Scorer | None) -> None:
     """Raises UserError if there are candidates and nothing that could choose."""
     if candidates > 1 and scorer is None:
         raise UserError(
-            f"candidates={candidates}: a scorer has to say which of them is best; give one with rerank=, or candidates=1"
+            f"candidates={candidates}: a scorer has to say which of them is best; give one with rerank=, or "
+            "candidates=1"
         )
 
 

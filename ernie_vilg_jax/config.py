@@ -161,11 +161,23 @@ def default_config() -> ConfigDict:
     c.train.log_every = 100
     c.train.checkpoint_every = 1000  # and at the end
     c.train.keep_checkpoints = 3
+    # Also keeps the best by this value of validation ("loss") or evaluation ("alignment"); "" is off. Then a checkpoint
+    # is saved at each of them. It is found as --checkpoint=RUN/best.
+    c.train.keep_best = ""
     c.train.validate_every = 1000  # and at the end; 0: never
     c.train.validation_samples = 256  # held-out images in the fixed validation set
     c.train.preview_every = 5000  # and at the end; 0: never
     c.train.preview_prompts = ("一只猫", "a red apple", "一辆蓝色的汽车", "a house by the sea")
     c.train.latent_statistics_samples = 4096  # images for the mean and standard deviation of latents
+
+    c.evaluation = ConfigDict()  # of the EMA weights, while they are trained; docs/evaluation.md
+    c.evaluation.every = 0  # steps, and at the end; 0: never
+    c.evaluation.metrics = ("alignment",)
+    c.evaluation.prompts = ""  # a file of prompts; "" takes those of the previews
+    c.evaluation.num_images = 4  # of each prompt
+    c.evaluation.steps = 25  # of DDIM; guidance_scale is that of `sample`
+    c.evaluation.reference = ""  # real images, for metrics that compare; "" is the holdout split of the data
+    c.evaluation.weights = ()  # NAME=PATH of networks
 
     c.sample = ConfigDict(dict(DEFAULTS))  # the options of `sample`, explained in sampling_params.py
 

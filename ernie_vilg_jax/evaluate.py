@@ -26,7 +26,7 @@ from absl import flags, logging
 
 from ernie_vilg_jax import cli, shared_flags
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.paths import check_writable, local
+from ernie_vilg_jax.paths import cache_folder, check_writable, local
 
 if TYPE_CHECKING:
     from ernie_vilg_jax.evaluation.evaluate import Setting
@@ -87,7 +87,9 @@ def main(argv: list[str]) -> None:
             "reference": _REFERENCE.value,
             "options": {**options, "seed": seed, "num_images": each, "rerank": _RERANK.value},
         }
-        results = evaluate.evaluate(settings, _METRICS.value, networks, reference, output, about)
+        results = evaluate.evaluate(
+            settings, _METRICS.value, networks, reference, output, about, cache_folder() / "features"
+        )
         if processes.index() == 0:
             report.write(results, about, output)
             logging.info("see %s", output / report.REPORT)
@@ -103,7 +105,7 @@ def _sweep(
     from ernie_vilg_jax.pipeline import load
     from ernie_vilg_jax.pipeline.from_checkpoint import DEMO
 
-    found = checkpointing.find(DEMO if _CHECKPOINT.value == "demo" else _CHECKPOINT.value)
+    found = checkpointing.find(DEMO if _CHECKPOINT.value == "demo" else _CHECKPOINT.value or "")
     # A run trains on; the images of one checkpoint are not those of the next.
     identity = {"checkpoint": _CHECKPOINT.value, "weights": digest(checkpointing.read_metadata(found))}
     pipe = load(found, mode=_MODE.value, mesh=shared_flags.axis_sizes(_MESH.value))

@@ -77,6 +77,7 @@ def main(argv: list[str]) -> None:
     if shared_flags.have_peers():
         cli.silence_runtime()
 
+    from ernie_vilg_jax.evaluation.in_training import evaluator
     from ernie_vilg_jax.sharding import processes
     from ernie_vilg_jax.training.loop import Stopped
     from ernie_vilg_jax.training.train import run as train
@@ -90,7 +91,7 @@ def main(argv: list[str]) -> None:
     with processes.together(*peers):
         try:
             going_on = {"resume_from": RESUME_FROM.value, "allow_changes": ALLOW_CHANGES.value}
-            train(config, workdir, **going_on, profile_steps=PROFILE_STEPS.value)
+            train(config, workdir, **going_on, profile_steps=PROFILE_STEPS.value, evaluator=evaluator)
         except Stopped as stopped:
             saved = f"{processes.name()}{stopped}"
     if saved:

@@ -10,6 +10,10 @@ from ernie_vilg_jax import paths
 from ernie_vilg_jax.config import OLD_PHASES
 from ernie_vilg_jax.errors import UserError
 
+BEST = "best"
+"""Name after a run's folder that means its best checkpoint."""
+BEST_NOTE = "best.json"
+
 
 def expert_name(stage: int) -> str:
     """Checkpoint item of the expert of `stage`."""
@@ -54,18 +58,46 @@ def _step_inside(folder: epath.Path) -> int:
 def find(path: epath.PathLike, flag: str = "checkpoint") -> epath.Path:
     """The checkpoint of a given `path`: itself, or the newest of a run (experts before base).
 
+    With `/best` after a run's folder, or a phase's, it is the one that was best by `config.train.keep_best`.
     `flag` is the name of the flag or argument of `path`, for messages.
     """
     given = paths.reach(path, flag)
+    if given.name == BEST and not given.is_dir():
+        return _best(given.parent, given, flag)
     if not given.is_dir():
         raise UserError(f"--{flag}={given}: there is no such folder")
-    for place in (given, phase_folder(given, "experts"), phase_folder(given, "base")):
+    for place in _places(given):
         for candidate in (place, place / "checkpoints"):
             if (candidate / "_CHECKPOINT_METADATA").is_file():
                 return candidate
             if found := steps(candidate):
                 return candidate / str(found[-1])
     raise UserError(f"--{flag}={given}: this folder holds no checkpoint (expected one from `train` or `checkpoint`)")
+
+
+def _places(run: epath.Path) -> tuple[epath.Path, ...]:
+    return run, phase_folder(run, "experts"), phase_folder(run, "base")
+
+
+def _best(run: epath.Path, given: epath.Path, flag: str) -> epath.Path:
+    for place in _places(run):
+        for candidate in (place, place / "checkpoints"):
+            note = best_note(candidate)
+            if note and note["step"] in steps(candidate):
+                return candidate / str(note["step"])
+    raise UserError(
+        f"--{flag}={given}: no best checkpoint is noted there; train with --config.train.keep_best=loss, or leave out "
+        "/best"
+    )
+
+
+def best_note(directory: epath.Path) -> dict[str, Any] | None:
+    """The note on the best checkpoint in a folder of checkpoints; None if there is none, or a damaged one."""
+    try:
+        note = json.loads((directory / BEST_NOTE).read_text())
+        return {"step": int(note["step"]), "metric": str(note["metric"]), "value": float(note["value"])}
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def item_names(path: epath.Path) -> list[str]:

@@ -12,6 +12,7 @@ from orbax.checkpoint import v1 as ocp
 
 from ernie_vilg_jax import checksums, paths
 from ernie_vilg_jax.aliases import Tree
+from ernie_vilg_jax.checkpointing.best import Best
 from ernie_vilg_jax.checkpointing.faults import reading, writing
 from ernie_vilg_jax.checkpointing.folders import described, item_names, steps
 from ernie_vilg_jax.checkpointing.metadata import check_items, read_metadata, seal
@@ -20,17 +21,24 @@ from ernie_vilg_jax.errors import UserError
 
 
 class Checkpoints:
-    """The numbered checkpoints of one run: saved asynchronously, the last `keep` of them kept."""
+    """The numbered checkpoints of one run: saved asynchronously, the last `keep` of them and the best kept.
 
-    def __init__(self, directory: epath.Path, keep: int) -> None:
+    Attributes:
+      best: tell it the values of a saved step.
+    """
+
+    def __init__(self, directory: epath.Path, keep: int, **best: Any) -> None:
+        """`best`: what decides which checkpoint is the best, as `Best` takes it."""
         self.directory = epath.Path(paths.absolute(directory))
         self.directory.mkdir(parents=True, exist_ok=True)
+        self.best = Best(self.directory, **best)
         self._saving: int | None = None
         policies: Any = ocp.training
+        kept = policies.preservation_policies
         self._checkpointer = ocp.training.Checkpointer(
             str(self.directory),
             save_decision_policy=policies.save_decision_policies.FixedIntervalPolicy(1),
-            preservation_policy=policies.preservation_policies.LatestN(keep),
+            preservation_policy=kept.AnyPreservationPolicy([kept.LatestN(keep), self.best]),
             cleanup_tmp_directories=True,
         )
 

@@ -13,7 +13,7 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.evaluation import metrics
 from ernie_vilg_jax.evaluation.features import Network
 from ernie_vilg_jax.evaluation.image_sets import ImageSet, OfPrompts
-from ernie_vilg_jax.evaluation.metrics import Evidence, Score
+from ernie_vilg_jax.evaluation.metrics import Evidence, Reference, Score
 from ernie_vilg_jax.paths import write_atomically
 from ernie_vilg_jax.sharding import processes
 from ernie_vilg_jax.version import __version__
@@ -52,7 +52,7 @@ def evaluate(
     reference: ImageSet | None,
     output: Path,
     about: Mapping[str, Any],
-    cache: Path | None = None,
+    cache: Path,
 ) -> list[Result]:
     """Scores the images of all settings and writes `output/results.json`.
 
@@ -60,12 +60,13 @@ def evaluate(
       names: of metrics.
       networks: all that they need (`needed`).
       about: what was evaluated and how, for the file.
-      cache: folder of features; None is the usual one.
+      cache: folder of features.
     """
     results = []
+    real = None if reference is None else Reference(reference, networks, cache)
     for setting in settings:
         made = setting.images()
-        scores = metrics.judge(names, Evidence(made, reference, networks, cache))
+        scores = metrics.judge(names, Evidence(made, real, networks, cache))
         results.append(Result(setting, made, tuple(scores)))
         for score in scores:
             if not score.group:

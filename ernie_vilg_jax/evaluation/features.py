@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from ernie_vilg_jax.evaluation.image_sets import ImageSet, pixels
-from ernie_vilg_jax.paths import cache_folder, write_atomically
+from ernie_vilg_jax.paths import write_atomically
 from ernie_vilg_jax.progress import Progress
 from ernie_vilg_jax.sharding import processes
 
@@ -46,13 +46,16 @@ class TextNetwork(Network, Protocol):
 
 
 def features_of(network: Network, images: ImageSet, folder: Path | None = None) -> np.ndarray:
-    """Features [N, D] float32 of all images, read from `folder` where they are there already.
+    """Features [N, D] float32 of all images, read from `folder` where they are there already; None keeps nothing.
 
-    With several processes each computes its share, and all return all; they must share the folder.
+    With several processes each computes its share, and all return all; they must share the folder. Without a folder
+    every process computes all, or the network works on all devices together (`OnMesh`).
 
     Raises UserError for an image that cannot be read.
     """
-    folder = (cache_folder() / "features" if folder is None else folder) / network.name
+    if folder is None:
+        return np.concatenate([network([pixels(images, row) for row in rows]) for rows in _rows(len(images))])
+    folder = folder / network.name
     files = [(rows, folder / f"{_digest(network, images, rows)}.npy") for rows in _rows(len(images))]
     progress = Progress(len(images), f"images by {network.name}")
     for number, (rows, file) in enumerate(files):

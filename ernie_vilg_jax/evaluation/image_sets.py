@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from PIL import Image
 
 from ernie_vilg_jax import texts
 from ernie_vilg_jax.data.manifests import MANIFEST
 from ernie_vilg_jax.data.records import open_split
 from ernie_vilg_jax.errors import UserError, file_errors
-from ernie_vilg_jax.images import decode_image, to_rgb
+from ernie_vilg_jax.images import decode_image, encode_png, to_rgb
 from ernie_vilg_jax.paths import local
 from ernie_vilg_jax.pipeline.prompts import Prompt
 
@@ -38,6 +39,8 @@ class ImageSet(Protocol):
 
 def pixels(images: ImageSet, number: int) -> np.ndarray:
     """An image as uint8 [H, W, 3]."""
+    if isinstance(images, Arrays):
+        return images.pixels(number)
     try:
         return np.asarray(to_rgb(decode_image(images.read(number))))
     except ValueError as error:
@@ -61,6 +64,25 @@ class Files:
             return self.files[number].read_bytes()
 
 
+class Arrays:
+    """Images in memory: uint8 [N, H, W, 3]."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def name(self, number: int) -> str:
+        return f"image {number}"
+
+    def pixels(self, number: int) -> np.ndarray:
+        return self._images[number]
+
+    def read(self, number: int) -> bytes:
+        return encode_png(Image.fromarray(self._images[number]))
+
+
 @dataclass(frozen=True)
 class OfPrompts:
     """Images and the prompt of each.
@@ -71,7 +93,7 @@ class OfPrompts:
       own: [N], the index of each image's prompt.
     """
 
-    images: Files
+    images: ImageSet
     prompts: tuple[Prompt, ...]
     own: np.ndarray
 

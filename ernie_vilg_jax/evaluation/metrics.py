@@ -44,20 +44,44 @@ class Score:
     group: str = ""
 
 
+class Reference:
+    """Real images, and what is computed of them once for all images that are compared with them."""
+
+    def __init__(self, images: ImageSet, networks: Mapping[str, Network], folder: Path | None = None) -> None:
+        self.images = images
+        self.networks = networks
+        self.folder = folder
+        self._features: dict[str, np.ndarray] = {}
+        self._moments: dict[str, tuple[statistics.Moments, np.ndarray]] = {}
+
+    def features(self, network: str) -> np.ndarray:
+        """[M, D]"""
+        if network not in self._features:
+            self._features[network] = features_of(self.networks[network], self.images, self.folder)
+        return self._features[network]
+
+    def moments(self, network: str) -> tuple[statistics.Moments, np.ndarray]:
+        """With the square root of the covariance."""
+        if network not in self._moments:
+            moments = statistics.moments(self.features(network))
+            self._moments[network] = moments, statistics.square_root(moments.covariance)
+        return self._moments[network]
+
+
 class Evidence:
     """What metrics may look at; features are computed at their first use.
 
     Args:
       made: the images to judge, with their prompts.
-      reference: real images; None without.
+      reference: the real images; None without.
       networks: by the names that metrics ask for.
-      folder: where features are kept; None is the cache.
+      folder: where features are kept; None keeps none.
     """
 
     def __init__(
         self,
         made: OfPrompts,
-        reference: ImageSet | None,
+        reference: Reference | None,
         networks: Mapping[str, Network],
         folder: Path | None = None,
     ) -> None:
@@ -67,35 +91,31 @@ class Evidence:
         self.folder = folder
         self._known: dict[tuple[str, str], Any] = {}
 
-    def _once(self, kind: str, name: str, compute: Callable[[], Any]) -> Any:
+    def once(self, kind: str, name: str, compute: Callable[[], Any]) -> Any:
+        """What `compute` returned at the first call with this kind and name."""
         if (kind, name) not in self._known:
             self._known[kind, name] = compute()
         return self._known[kind, name]
 
     def features(self, network: str) -> np.ndarray:
         """[N, D] of the images to judge."""
-        return self._once("made", network, lambda: features_of(self.networks[network], self.made.images, self.folder))
+        return self.once("made", network, lambda: features_of(self.networks[network], self.made.images, self.folder))
 
     def real(self, network: str) -> np.ndarray:
         """[M, D] of the real images."""
         assert self.reference is not None
-        reference = self.reference
-        return self._once("real", network, lambda: features_of(self.networks[network], reference, self.folder))
+        return self.reference.features(network)
 
     def real_moments(self, network: str) -> tuple[statistics.Moments, np.ndarray]:
         """Of the real images, with the square root of the covariance."""
-
-        def compute() -> tuple[statistics.Moments, np.ndarray]:
-            moments = statistics.moments(self.real(network))
-            return moments, statistics.square_root(moments.covariance)
-
-        return self._once("moments", network, compute)
+        assert self.reference is not None
+        return self.reference.moments(network)
 
     def texts(self, network: str) -> np.ndarray:
         """[P, D] of all prompts."""
         tower: Any = self.networks[network]
         words = [prompt.text for prompt in self.made.prompts]
-        return self._once("texts", network, lambda: tower.texts(words))
+        return self.once("texts", network, lambda: tower.texts(words))
 
     @cached_property
     def groups(self) -> dict[str, np.ndarray]:
@@ -122,8 +142,11 @@ class Metric(Protocol):
       compares: whether it needs real images.
     """
 
-    networks: Sequence[str]
-    compares: bool
+    @property
+    def networks(self) -> Sequence[str]: ...
+
+    @property
+    def compares(self) -> bool: ...
 
     def __call__(self, name: str, evidence: Evidence) -> list[Score]: ...
 
@@ -266,6 +289,12 @@ def chosen(names: Sequence[str]) -> dict[str, Metric]:
         if name not in METRICS:
             raise UserError(f"--metrics: {name!r} is not known: choose from {', '.join(METRICS)}")
     return {name: METRICS[name] for name in names}
+
+
+def higher_is_better(names: Sequence[str]) -> frozenset[str]:
+    """Those of the metrics' scores that are better if they are higher: all but the distances."""
+    scores = {field for name in names if name == "neighbourhoods" for field in statistics.Coverage._fields}
+    return frozenset(scores | {name for name, metric in chosen(names).items() if not metric.compares})
 
 
 def judge(names: Sequence[str], evidence: Evidence) -> list[Score]:

@@ -195,3 +195,12 @@ class DiffusionTask:
 
     def preview(self, state: State) -> tuple[np.ndarray, list[str]]:
         return self._validator.preview(state, self.validation)
+
+    @property
+    def makes_images(self) -> bool:
+        """Whether it trains the expert of every stage, so that `images` works."""
+        return self._validator.whole
+
+    def images(self, state: State, words: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        """Images [N, H, W, 3] uint8 of tokens and mask [N, L], by the averages; the same at every call."""
+        return self._validator.images(state, words, self.validation)

@@ -9,9 +9,9 @@ after the same step, and losses are means over all rows. Only process 0 writes m
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -35,6 +35,18 @@ from ernie_vilg_jax.training.resume import Start
 from ernie_vilg_jax.training.task import State, Task
 
 
+class Evaluate(Protocol):
+    """Scores of images that a task makes while it is trained.
+
+    Attributes:
+      higher_is_better: names of the scores of which this is true.
+    """
+
+    higher_is_better: Container[str]
+
+    def __call__(self, task: Any, state: State, step: int) -> dict[str, float]: ...
+
+
 class Stopped(Exception):
     """Training was stopped by a signal, after saving."""
 
@@ -51,8 +63,11 @@ def train(
     directory: epath.Path,
     start: Start | None = None,
     profile_steps: tuple[int, int] | None = None,
+    evaluate: Evaluate | None = None,
 ) -> State:
     """Trains `task` to its last step in `directory`, from the checkpoint `start` if there is one.
+
+    `evaluate` is called every `config.evaluation.every` steps; what it returns is logged.
 
     A trace of `profile_steps` goes to the folder `profile` in it (`profile.parse_window`).
     Returns the final state. Raises Stopped after SIGTERM or SIGINT (a checkpoint is saved), NonFinite when a loss is
@@ -63,13 +78,16 @@ def train(
     fingerprint = read_manifest(config.data.path)["fingerprint"]
     metadata = checkpointing.make_metadata(config, phase=config.phase, data=fingerprint)
     words = checkpointing.pack_tokenizer(tokenizer)
-    saved = checkpointing.Checkpoints(directory / "checkpoints", settings.keep_checkpoints)
+    lower = evaluate is None or settings.keep_best not in evaluate.higher_is_better
+    best = {"metric": settings.keep_best, "lower": lower, "writes": processes.index() == 0}
+    saved = checkpointing.Checkpoints(directory / "checkpoints", settings.keep_checkpoints, **best)
     with finishing(saved):
         if start is not None:
             metadata["changes"] = list(start.changes)
         cutter = Cutter(task, mesh)
         going = _start(task, config, cutter, start)
-        return _run(task, config, tokenizer, mesh, directory, saved, cutter, going, metadata, words, profile_steps)
+        more = words, profile_steps, evaluate
+        return _run(task, config, tokenizer, mesh, directory, saved, cutter, going, metadata, *more)
 
 
 def _run(
@@ -84,6 +102,7 @@ def _run(
     metadata: dict[str, Any],
     words: dict[str, np.ndarray],
     profile_steps: tuple[int, int] | None,
+    evaluate: Evaluate | None,
 ) -> State:
     """The loop itself, from a state that has seen `examples_seen` examples."""
     settings, (state, seen) = config.train, going
@@ -127,13 +146,21 @@ def _run(
                     writer.scalars(step, meter.report(step, batch))
             with meter.paused():
                 profile.at(step, metrics)
+                validates = shown(settings.validate_every)
+                evaluates = evaluate is not None and shown(config.evaluation.every)
                 # Saved first, so that a failure of validation or previews loses nothing.
-                if due(settings.checkpoint_every):
+                if due(settings.checkpoint_every) or (settings.keep_best and (validates or evaluates)):
                     items = {**cutter.items(state), "tokenizer": words}
                     saved.save(step, items, {**metadata, "examples": seen})
                     del items  # the device has room for one such copy
-                if shown(settings.validate_every):
-                    writer.scalars(step, _validate(task, state, config.phase, step))
+                values = _validate(task, state, config.phase, step) if validates else {}
+                if evaluate is not None and evaluates:
+                    values |= {f"evaluation/{name}": value for name, value in evaluate(task, state, step).items()}
+                if values:
+                    writer.scalars(step, values)
+                    plain = {name.partition("/")[2]: value for name, value in values.items()}
+                    if not settings.keep_best or settings.keep_best in plain or (validates and evaluates):
+                        saved.best.consider(step, plain)
                 if shown(settings.preview_every):
                     writer.images(step, *task.preview(state))
             if stop:

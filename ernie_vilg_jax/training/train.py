@@ -2,19 +2,20 @@
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 from absl import logging
 from clu import parameter_overview
 from etils import epath
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax import checkpointing, paths
 from ernie_vilg_jax.config import flat
 from ernie_vilg_jax.data.records import read_manifest
-from ernie_vilg_jax.data.tokenizers import load_tokenizer
+from ernie_vilg_jax.data.tokenizers import Tokenizer, load_tokenizer
 from ernie_vilg_jax.model import build_model
 from ernie_vilg_jax.sharding import processes
 from ernie_vilg_jax.sharding.mesh import make_mesh
@@ -33,13 +34,15 @@ def run(
     resume_from: int | None = None,
     allow_changes: Sequence[str] = (),
     profile_steps: str | None = None,
+    evaluator: Callable[[ConfigDict, Tokenizer, Mesh], loop.Evaluate] | None = None,
 ) -> State:
     """Trains `config.phase` in `workdir`, from its last checkpoint if any, on `devices` (all by default).
 
     Returns the final state.
 
     `workdir` may be a gs:// URL; `resume_from` and `allow_changes` are those of `resume.find_start`; `profile_steps`,
-    such as "100:105", are traced. With several processes (see sharding/processes.py) all of them call this.
+    such as "100:105", are traced; `evaluator` makes what judges images if `config.evaluation.every` asks for it. With
+    several processes (see sharding/processes.py) all of them call this.
     Raises UserError for errors that users can fix, loop.Stopped after SIGTERM or SIGINT.
     """
     window = parse_window(profile_steps) if profile_steps is not None else None
@@ -64,7 +67,9 @@ def run(
         logging.info("%s on %d x %s", config.phase, mesh.size, mesh.devices.flat[0].device_kind)
         for name, tree in task.parameters.items():
             logging.info("%s: %.1fM parameters", name, parameter_overview.count_parameters(tree) / 1e6)
-        return loop.train(task, config, tokenizer, mesh, folder, start, window)
+        wanted = evaluator is not None and config.evaluation.every and config.phase != "autoencoder"
+        evaluate = evaluator(config, tokenizer, mesh) if evaluator is not None and wanted else None
+        return loop.train(task, config, tokenizer, mesh, folder, start, window, evaluate)
 
 
 def _check_processes(config: ConfigDict, workdir: epath.Path) -> None:

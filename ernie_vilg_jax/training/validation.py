@@ -1,6 +1,6 @@
 """Validation during training: the loss of each stage on fixed images, and previews of fixed prompts."""
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,10 +18,11 @@ from ernie_vilg_jax.images import to_uint8
 from ernie_vilg_jax.model import Model, ModelParams
 from ernie_vilg_jax.sampling.generator import generate
 from ernie_vilg_jax.sharding import processes, rules
-from ernie_vilg_jax.training.latents import pieces_of
+from ernie_vilg_jax.training.latents import piece_of, pieces_of
 from ernie_vilg_jax.training.task import Batch, State
 
 PREVIEW_STEPS = 25
+_SEED = 1
 
 
 class Validation(NamedTuple):
@@ -115,28 +116,60 @@ class Validator:
 
         return jax.jit(run, static_argnums=3, out_shardings=rules.replicated(self.mesh))
 
+    @property
+    def whole(self) -> bool:
+        """Whether the state has the expert of every stage, so that it can make images."""
+        return len(self.trained) == self.stages.n
+
+    def images(self, state: State, words: tuple[np.ndarray, np.ndarray], validation: Validation) -> np.ndarray:
+        """Images [N, H, W, 3] uint8 of prompts: tokens and mask [N, L], the same in every process."""
+        size, found = piece_of(self.model, self.mesh), []
+        null = {name: validation.prompts[name] for name in ("null_tokens", "null_mask")}
+        cut, whole = rules.batch_sharding(self.mesh), rules.replicated(self.mesh)
+        for start in range(0, len(words[0]), size):
+            rows = np.minimum(np.arange(start, start + size), len(words[0]) - 1)
+            prompts = processes.to_all({"tokens": words[0][rows], "mask": words[1][rows]}, cut)
+            found.append(to_uint8(self.sample_piece(state, {**prompts, **null}, processes.to_all(rows, whole))))
+        return np.concatenate(found)[: len(words[0])]
+
     def preview(self, state: State, validation: Validation) -> tuple[np.ndarray, list[str]]:
         """Images [n, H, W, 3] uint8 of the preview prompts, and the prompts; none while experts are missing."""
         labels = list(self.config.train.preview_prompts)
-        if len(self.trained) < self.stages.n or not labels:
+        if not self.whole or not labels:
             return np.zeros((0, 1, 1, 3), np.uint8), []
         return to_uint8(self.sample(state, validation.prompts)), labels
 
     @cached_property
     def sample(self) -> Any:
         """Jitted (state, prompts) -> images of them [n, H, W, 3] in [-1, 1]."""
-        schedule = self.model.schedule
-        sampler = make_sampler("ddim", schedule, PREVIEW_STEPS, grid="trailing")
 
         def run(state: State, prompts: Batch) -> jax.Array:
-            bank = state["experts"]["ema"]
-            experts = [jax.tree.map(lambda leaf, k=k: leaf[k], bank) for k in range(len(self.trained))]
-            params = ModelParams(state["autoencoder"], state["text_encoder"]["ema"], experts)
-            words = prompts["tokens"], prompts["mask"]
-            null = prompts["null_tokens"], prompts["null_mask"]
-            key = jax.random.key(1)
-            noise = jax.random.normal(key, (words[0].shape[0], *self.model.latent_shape))
-            scale = self.config.sample.guidance_scale
-            return generate(self.model, params, self.stages, sampler, *words, null, noise, scale, key)
+            noise = jax.random.normal(jax.random.key(_SEED), (len(prompts["tokens"]), *self.model.latent_shape))
+            return self._generate(state, prompts, noise, PREVIEW_STEPS)
 
         return jax.jit(run, out_shardings=rules.replicated(self.mesh))
+
+    @cached_property
+    def sample_piece(self) -> Any:
+        """Jitted (state, prompts, numbers [b]) -> images [b, H, W, 3] in [-1, 1] on all devices.
+
+        Tokens and masks of the prompts are sharded as a batch; the noise of an image depends on its number alone.
+        """
+
+        def run(state: State, prompts: Batch, numbers: jax.Array) -> jax.Array:
+            keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(_SEED)))(numbers)
+            noise = rules.spread(jax.vmap(lambda key: jax.random.normal(key, self.model.latent_shape))(keys))
+            return self._generate(state, prompts, noise, self.config.evaluation.steps)
+
+        return jax.jit(run, out_shardings=rules.replicated(self.mesh))
+
+    def _generate(self, state: State, prompts: Batch, noise: jax.Array, steps: int) -> jax.Array:
+        """Images [b, H, W, 3] in [-1, 1] by the averages of a whole bank."""
+        sampler = make_sampler("ddim", self.model.schedule, steps, grid="trailing")
+        bank = state["experts"]["ema"]
+        experts = [jax.tree.map(lambda leaf, k=k: leaf[k], bank) for k in range(len(self.trained))]
+        params = ModelParams(state["autoencoder"], state["text_encoder"]["ema"], experts)
+        words = prompts["tokens"], prompts["mask"]
+        null = prompts["null_tokens"], prompts["null_mask"]
+        scale = self.config.sample.guidance_scale
+        return generate(self.model, params, self.stages, sampler, *words, null, noise, scale, jax.random.key(_SEED))

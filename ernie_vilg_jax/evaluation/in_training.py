@@ -1,0 +1,98 @@
+"""Evaluation of the averages while they are trained: images of a fixed set of prompts, made and judged on the mesh."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from ernie_vilg_jax.data.tokenizers import Tokenizer
+from ernie_vilg_jax.evaluation import evaluate, image_sets, metrics, scorers
+from ernie_vilg_jax.evaluation.networks import FeatureNetwork
+from ernie_vilg_jax.knowledge.words import language_of
+from ernie_vilg_jax.pipeline.prompts import Prompt, read_prompts
+from ernie_vilg_jax.sharding import processes, rules
+
+
+class OnMesh:
+    """A feature network whose batches are cut over all devices of a mesh. All processes call it, with the same images."""
+
+    def __init__(self, network: FeatureNetwork, mesh: Mesh) -> None:
+        self.name, self.fingerprint = network.name, network.fingerprint
+        self.network = network
+        self.mesh = mesh
+        self._params = processes.to_all(network.params, rules.replicated(mesh))
+        self._forward = jax.jit(network.forward, out_shardings=rules.replicated(mesh))
+
+    def __call__(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        across = self.mesh.size // self.mesh.shape["tensor"]
+        size, found = across * max(1, self.network.batch_size // across), []
+        for start in range(0, len(images), size):
+            rows = np.minimum(np.arange(start, start + size), len(images) - 1)
+            pixels = np.stack([self.network.prepare(images[row]) for row in rows])
+            found.append(
+                np.asarray(self._forward(self._params, processes.to_all(pixels, rules.batch_sharding(self.mesh))))
+            )
+        return np.concatenate(found)[: len(images)]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.network, name)  # the text tower, whose texts are few
+
+
+class Evaluator:
+    """Scores of a task's images, as the training loop calls it (`training.loop.Evaluate`).
+
+    Args:
+      config: its section `evaluation` says what to judge and how.
+      tokenizer: of the model in training.
+
+    Raises UserError for metrics, prompts or weights that are not there: at the start, not at the first evaluation.
+    """
+
+    def __init__(self, config: ConfigDict, tokenizer: Tokenizer, mesh: Mesh) -> None:
+        settings = config.evaluation
+        self._names = tuple(settings.metrics)
+        self.higher_is_better = metrics.higher_is_better(self._names)
+        needed = evaluate.needed(self._names, with_reference=True)
+        paths = scorers.paths_of(settings.weights)
+        self._networks = {name: OnMesh(scorers.network(name, paths), mesh) for name in needed}
+        self._reference = None
+        if any(metric.compares for metric in metrics.chosen(self._names).values()):
+            real = image_sets.reference_of(settings.reference or config.data.path, "holdout")
+            self._reference = metrics.Reference(real, self._networks)
+        self._prompts = _prompts(config)
+        self._own = np.repeat(np.arange(len(self._prompts)), settings.num_images)
+        encoded = [tokenizer.encode(self._prompts[number].text)[:2] for number in self._own]
+        tokens, masks = zip(*encoded, strict=True)
+        self._words = np.stack(tokens), np.stack(masks)
+        self._told = False
+
+    def __call__(self, task: Any, state: Any, step: int) -> dict[str, float]:
+        """The scores of all images, by the names of their metrics; none while experts are missing."""
+        if not task.makes_images:
+            if not self._told:
+                logging.info("no evaluation: this job does not train the expert of every stage")
+                self._told = True
+            return {}
+        made = image_sets.Arrays(task.images(state, self._words))
+        evidence = metrics.Evidence(
+            image_sets.OfPrompts(made, self._prompts, self._own), self._reference, self._networks
+        )
+        scores = [score for score in metrics.judge(self._names, evidence) if not score.group]
+        logging.info("step %d evaluation: %s", step, ", ".join(map(evaluate.told, scores)))
+        return {score.metric: score.value for score in scores}
+
+
+def evaluator(config: ConfigDict, tokenizer: Tokenizer, mesh: Mesh) -> Evaluator:
+    """What `training.train.run` takes."""
+    return Evaluator(config, tokenizer, mesh)
+
+
+def _prompts(config: ConfigDict) -> tuple[Prompt, ...]:
+    if config.evaluation.prompts:
+        return tuple(read_prompts(config.evaluation.prompts, flag="config.evaluation.prompts"))
+    texts = config.train.preview_prompts
+    return tuple(Prompt(f"{number:05d}", text, language_of(text)) for number, text in enumerate(texts))

@@ -99,40 +99,26 @@ def _sweep(
     prompts: list[Prompt], options: dict[str, Any], paths: dict[str, str], output: Path, seed: int, each: int
 ) -> list[Setting]:
     """A setting for each guidance scale, or one with the checkpoint's own."""
-    from ernie_vilg_jax import checkpointing
-    from ernie_vilg_jax.data.files import digest
     from ernie_vilg_jax.evaluation import evaluate, making, scorers
-    from ernie_vilg_jax.pipeline import load
-    from ernie_vilg_jax.pipeline.from_checkpoint import DEMO
+    from ernie_vilg_jax.pipeline.rerank import check_scorer
 
-    found = checkpointing.find(DEMO if _CHECKPOINT.value == "demo" else _CHECKPOINT.value or "")
-    # A run trains on; the images of one checkpoint are not those of the next.
-    identity = {"checkpoint": _CHECKPOINT.value, "weights": digest(checkpointing.read_metadata(found))}
-    pipe = load(found, mode=_MODE.value, mesh=shared_flags.axis_sizes(_MESH.value))
-    rerank = None if _RERANK.value is None else scorers.make_scorer(_RERANK.value, paths)
-    if flags.FLAGS["guidance_scale"].value is not None and _SCALES.value:
+    if "guidance_scale" in options and _SCALES.value:
         raise UserError("--guidance_scale and --guidance_scales: give one of them")
     try:
         points = [{"guidance_scale": float(scale)} for scale in _SCALES.value] or [{}]
     except ValueError as error:
         raise UserError(f"--guidance_scales={','.join(_SCALES.value)} must be numbers, such as 1.5,3,5") from error
+    rerank = None if _RERANK.value is None else scorers.make_scorer(_RERANK.value, paths)
+    with shared_flags.naming_flags():
+        check_scorer(options.get("candidates", 1), rerank)
+    subject = making.Subject.of(_CHECKPOINT.value, _MODE.value, shared_flags.axis_sizes(_MESH.value))
     settings = []
     for point in points:
         name = ",".join(f"{key}={value:g}" for key, value in point.items())
+        folder = output / "images" / (name or "all")
         chosen = {**options, **point}
-        with shared_flags.naming_flags():
-            told = pipe.settings(**chosen)
-        made = partial(
-            making.make_images,
-            partial(making.maker, pipe, chosen, rerank),
-            prompts,
-            output / "images" / (name or "checkpoint"),
-            {**told, **identity, "rerank": _RERANK.value},
-            each=each,
-            seed=seed,
-            candidates=options.get("candidates", 1),
-        )
-        settings.append(evaluate.Setting(name, point, made))
+        make = partial(subject.make, prompts, folder, chosen, rerank=rerank, each=each, seed=seed)
+        settings.append(evaluate.Setting(name, point, make))
     return settings
 
 

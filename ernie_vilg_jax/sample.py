@@ -8,8 +8,13 @@
   python -m ernie_vilg_jax.sample --mode=streamed           # one expert in memory at a time
   python -m ernie_vilg_jax.sample --mode=pipelined --mesh=expert=4,data=2
 
+  python -m ernie_vilg_jax.sample --prompts=prompts.csv --num_images=4 --output=many   # ID_0.png, ID_1.png, ...
+
 Writes one PNG per picture (its prompt, seed and settings are inside) and grid.png with all of them, labelled. Without
 --prompt it takes the example prompts of the checkpoint; without --checkpoint, the demo model in the package.
+
+The images of --prompts, a file of prompts (.txt, .csv, .tsv, .jsonl), are named after their ids. The same command goes
+on where it was interrupted.
 """
 
 import sys
@@ -25,6 +30,7 @@ from ernie_vilg_jax.paths import check_writable, local
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoint folder, or the --workdir of a training run.")
 PROMPT = flags.DEFINE_multi_string("prompt", None, "What to show; repeat for more.")
+PROMPTS = flags.DEFINE_string("prompts", None, "A file of prompts, in place of --prompt.")
 OUTPUT = flags.DEFINE_string("output", "samples", "Folder for the pictures.")
 MODE = flags.DEFINE_string(
     "mode", "resident", "Where the experts are: resident, streamed or pipelined; see docs/sampling.md."
@@ -49,6 +55,9 @@ def main(argv: list[str]) -> None:
     check_writable(OUTPUT.value, "output", "grid.png")
     folder = Path(OUTPUT.value)
     options = shared_flags.sampling_options()
+    if PROMPTS.value is not None:
+        make_many(options)
+        return
     pipe = load(CHECKPOINT.value, mode=MODE.value, mesh=shared_flags.axis_sizes(MESH.value))
     prompts = PROMPT.value if PROMPT.value is not None else list(pipe.config.train.preview_prompts)
     logging.info("checkpoint read in %.1f s; sampling images of %d prompts", time.monotonic() - start, len(prompts))
@@ -66,6 +75,29 @@ def main(argv: list[str]) -> None:
     labels = [prompt for prompt in prompts for _ in range(len(images) // len(prompts))]
     save_png(labelled_grid(images, labels), folder / "grid.png", {"seed": images[0].info["seed"]})
     logging.info("%d pictures in %.1f s, compiling included; see %s", len(images), seconds, folder / "grid.png")
+
+
+def make_many(options: dict[str, Any]) -> None:
+    """Makes the images of --prompts, those that are not there yet."""
+    from PIL import Image
+
+    from ernie_vilg_jax.evaluation import making
+    from ernie_vilg_jax.evaluation.image_sets import pixels
+    from ernie_vilg_jax.grid import labelled_grid, save_png
+    from ernie_vilg_jax.pipeline.prompts import read_prompts
+
+    if PROMPT.value is not None or IMAGE.value is not None:
+        raise UserError("--prompts is for text to image alone: leave out --prompt and --image")
+    prompts = read_prompts(PROMPTS.value or "")
+    seed, each = options.pop("seed", 0), options.pop("num_images", 1)
+    subject = making.Subject.of(CHECKPOINT.value, MODE.value, shared_flags.axis_sizes(MESH.value))
+    with shared_flags.naming_flags():
+        made = subject.make(prompts, Path(OUTPUT.value), options, each=each, seed=seed)
+    shown = range(min(len(made.own), 64))
+    images = [Image.fromarray(pixels(made.images, number)) for number in shown]
+    labels = [prompts[made.own[number]].text for number in shown]
+    save_png(labelled_grid(images, labels), Path(OUTPUT.value) / "grid.png", {"seed": seed})
+    logging.info("%d pictures of %d prompts; see %s", len(made.own), len(prompts), Path(OUTPUT.value) / "grid.png")
 
 
 def given_images() -> dict[str, Any]:

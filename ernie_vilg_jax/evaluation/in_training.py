@@ -18,7 +18,7 @@ from ernie_vilg_jax.sharding import processes, rules
 
 
 class OnMesh:
-    """A feature network whose batches are cut over all devices of a mesh. All processes call it with the same images."""
+    """A feature network with its batches cut over all devices of a mesh. All processes call it with the same images."""
 
     def __init__(self, network: FeatureNetwork, mesh: Mesh) -> None:
         self.name, self.fingerprint = network.name, network.fingerprint

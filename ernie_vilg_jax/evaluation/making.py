@@ -2,75 +2,103 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from etils import epath
 
+from ernie_vilg_jax import checkpointing
+from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.data.files import digest
 from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.evaluation.image_sets import Files, OfPrompts
 from ernie_vilg_jax.grid import save_png
 from ernie_vilg_jax.paths import write_atomically
-from ernie_vilg_jax.pipeline import Pipeline
+from ernie_vilg_jax.pipeline import Pipeline, load
+from ernie_vilg_jax.pipeline.from_checkpoint import DEMO
 from ernie_vilg_jax.pipeline.prompts import Prompt
 from ernie_vilg_jax.pipeline.rerank import Scorer
 from ernie_vilg_jax.progress import Progress
+from ernie_vilg_jax.sampling_params import make_params
 from ernie_vilg_jax.sharding import processes
 
 BATCH = 16
 """Images of one call, candidates included: the largest batch of a pipeline."""
 SETTINGS = "settings.json"
 
-Make = Callable[[Sequence[str], int], list[Image.Image]]
-"""(prompts, seed) -> an image of each prompt."""
 
+@dataclass(frozen=True)
+class Subject:
+    """A model whose images are wanted.
 
-def maker(pipe: Pipeline, options: Mapping[str, Any], rerank: Scorer | None = None) -> Make:
-    """Makes images by a pipeline, with fixed options."""
-    return lambda prompts, seed: pipe(prompts, seed=seed, rerank=rerank, **options)
-
-
-def make_images(
-    make: Callable[[], Make],
-    prompts: Sequence[Prompt],
-    folder: Path,
-    settings: Mapping[str, Any],
-    *,
-    each: int = 1,
-    seed: int = 0,
-    candidates: int = 1,
-) -> OfPrompts:
-    """`each` images of each prompt as `folder/ID_0.png`, ...; those of an earlier, interrupted call are kept.
-
-    The images of a call of the pipeline have a seed of their own, which depends on their place among all images alone,
-    so that an image is the same whatever was there before, and whichever process makes it.
-
-    Args:
-      make: called once, and only if images are missing.
-      settings: all that decides the images, for comparison with those of an earlier call.
-
-    Raises UserError if the folder has images of other settings.
+    Attributes:
+      checkpoint: as the user named it.
+      path: of the checkpoint that this is now.
+      load: the pipeline; called when images are missing.
     """
-    _same_settings(folder, {**settings, "seed": seed, "each": each}, prompts)
-    wanted = [(number, place) for number in range(len(prompts)) for place in range(each)]
-    files = [folder / f"{prompts[number].id}_{place}.png" for number, place in wanted]
-    size = max(1, BATCH // candidates)
-    progress, ready = Progress(len(wanted), "images"), None
-    for call, start in enumerate(range(0, len(wanted), size)):
-        rows = range(start, min(start + size, len(wanted)))
-        if all(files[row].is_file() for row in rows):
-            progress.kept(len(rows))
-        elif call % processes.count() == processes.index():
-            ready = ready or make()
-            for row, image in zip(
-                rows, ready([prompts[wanted[row][0]].text for row in rows], seed + call), strict=True
-            ):
-                save_png(image, files[row], image.info)
-            progress.made(len(rows))
-    processes.wait_for_all("images")
-    return OfPrompts(Files(tuple(files)), tuple(prompts), np.array([number for number, _ in wanted]))
+
+    checkpoint: str
+    path: epath.Path
+    load: Callable[[], Pipeline]
+
+    @staticmethod
+    def of(checkpoint: str | None, mode: str, mesh: Mapping[str, int] | None) -> "Subject":
+        """The subject of the flags --checkpoint, --mode and --mesh; "demo" or nothing is the model of the package."""
+        path = checkpointing.find(DEMO if checkpoint is None or checkpoint == "demo" else checkpoint)
+        return Subject(checkpoint or "demo", path, cache(partial(load, path, mode=mode, mesh=mesh)))
+
+    def make(
+        self,
+        prompts: Sequence[Prompt],
+        folder: Path,
+        options: Mapping[str, Any],
+        *,
+        rerank: Scorer | None = None,
+        each: int = 1,
+        seed: int = 0,
+    ) -> OfPrompts:
+        """`each` images of each prompt as `folder/ID_0.png`, ...; those of an earlier, interrupted call are kept.
+
+        Each call of the pipeline has a seed of its own, which depends on the place of its images among all alone. So an
+        image is the same whatever was there before, and whichever process makes it.
+
+        Args:
+          options: fields of `SamplingParams`.
+
+        Raises UserError if the folder has images of another model, prompts or options.
+        """
+        config = checkpointing.read_config(self.path, default_config())
+        settings = make_params(config.sample, options).told()
+        # A run trains on: the images of one checkpoint are not those of the next.
+        weights = digest(checkpointing.read_metadata(self.path))
+        name = None if rerank is None else rerank.name
+        settings |= {
+            "checkpoint": self.checkpoint,
+            "weights": weights,
+            "rerank": name,
+            "seed": seed,
+            "num_images": each,
+        }
+        _same_settings(folder, settings, prompts)
+        wanted = [(number, place) for number in range(len(prompts)) for place in range(each)]
+        files = [folder / f"{prompts[number].id}_{place}.png" for number, place in wanted]
+        size = max(1, BATCH // options.get("candidates", 1))
+        progress = Progress(len(wanted), "images")
+        for call, start in enumerate(range(0, len(wanted), size)):
+            rows = range(start, min(start + size, len(wanted)))
+            if all(files[row].is_file() for row in rows):
+                progress.kept(len(rows))
+            elif call % processes.count() == processes.index():
+                texts = [prompts[wanted[row][0]].text for row in rows]
+                images = self.load()(texts, seed=seed + call, rerank=rerank, **options)
+                for row, image in zip(rows, images, strict=True):
+                    save_png(image, files[row], image.info)
+                progress.made(len(rows))
+        processes.wait_for_all("images")
+        return OfPrompts(Files(tuple(files)), tuple(prompts), np.array([number for number, _ in wanted]))
 
 
 def _same_settings(folder: Path, settings: Mapping[str, Any], prompts: Sequence[Prompt]) -> None:

@@ -106,27 +106,20 @@ def validation(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
 def preview(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
     """Images of the preview prompts, with the whole state in memory."""
     task = make_task(phase, False, config, mesh)
-    count, length = len(config.train.preview_prompts) or 1, config.tokenizer.max_length
-    rows = {"tokens": count, "mask": count, "null_tokens": 1, "null_mask": 1}
-    prompts = {
-        name: jax.ShapeDtypeStruct((n, length), jnp.bool_ if "mask" in name else jnp.int32) for name, n in rows.items()
-    }
-    prompts = rules.placed(prompts, jax.tree.map(lambda _: rules.replicated(mesh), prompts))
-    validator, (model, state) = _validator(task), (task.model, task.abstract)
-    one = jax.eval_shape(lambda bank: jax.tree.map(lambda leaf: leaf[0], bank), state["experts"]["ema"])
-    params = ModelParams(state["autoencoder"], state["text_encoder"]["ema"], (one,))
-    words, null = (prompts["tokens"], prompts["mask"]), (prompts["null_tokens"], prompts["null_mask"])
-    noise = jax.ShapeDtypeStruct((count, *model.latent_shape), jnp.float32)
-    return Built(
-        f"{title(config, mesh)}, preview of {phase}",
-        mesh,
-        count,
-        _beside(validator.sample, mesh),
-        (state, prompts),
-        parts(task),
-        partial(sampling_flops, model, PREVIEW_STEPS, params, words, null, noise),
-        turns(task.stages, make_sampler("ddim", model.schedule, PREVIEW_STEPS, grid="trailing")),
-    )
+    count, whole = len(config.train.preview_prompts) or 1, rules.replicated(mesh)
+    prompts = _prompts(config, count, whole, whole)
+    name = f"{title(config, mesh)}, preview of {phase}"
+    return _images(name, task, prompts, (), _validator(task).sample, PREVIEW_STEPS)
+
+
+def evaluation(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
+    """One piece of the images that are judged while training, with the whole state in memory."""
+    task = make_task(phase, False, config, mesh)
+    count, whole = piece_of(task.model, mesh), rules.replicated(mesh)
+    prompts = _prompts(config, count, rules.batch_sharding(mesh), whole)
+    numbers = jax.ShapeDtypeStruct((count,), jnp.int32, sharding=whole)
+    name = f"{title(config, mesh)}, images for the evaluation of {phase}"
+    return _images(name, task, prompts, (numbers,), _validator(task).sample_piece, config.evaluation.steps)
 
 
 def sampling(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
@@ -186,11 +179,13 @@ PROGRAMS: dict[str, Builder] = {
     "base_step_encoded": partial(step, "base", True),
     "base_validation": partial(validation, "base"),
     "base_preview": partial(preview, "base"),
+    "base_evaluation": partial(evaluation, "base"),
     "base_save": partial(save, "base"),
     "experts_step": partial(step, "experts", False),
     "experts_step_encoded": partial(step, "experts", True),
     "experts_validation": partial(validation, "experts"),
     "experts_preview": partial(preview, "experts"),
+    "experts_evaluation": partial(evaluation, "experts"),
     "experts_save": partial(save, "experts"),
     "sampling": sampling,
 }
@@ -211,6 +206,45 @@ def _frozen(config: ConfigDict, mesh: Mesh) -> tuple[Encoder, Params, jax.ShapeD
     size = config.model.image_size
     images = placed_batch({"image": ((encoder.piece, size, size, 3), jnp.uint8)}, mesh)["image"]
     return encoder, rules.placed(abstract, rules.shardings(abstract, mesh)), images
+
+
+Prompts = dict[str, jax.ShapeDtypeStruct]
+
+
+def _prompts(config: ConfigDict, count: int, own: NamedSharding, null: NamedSharding) -> Prompts:
+    """Tokens and masks of `count` prompts and of the empty one."""
+    rows = {"tokens": (count, own), "mask": (count, own), "null_tokens": (1, null), "null_mask": (1, null)}
+    length = config.tokenizer.max_length
+    return {
+        name: jax.ShapeDtypeStruct((n, length), jnp.bool_ if "mask" in name else jnp.int32, sharding=sharding)
+        for name, (n, sharding) in rows.items()
+    }
+
+
+def _images(
+    name: str,
+    task: DiffusionTask,
+    prompts: Prompts,
+    more: tuple[jax.ShapeDtypeStruct, ...],
+    run: Callable[..., jax.Array],
+    steps: int,
+) -> Built:
+    """A program (state, prompts, *more) -> images, by the averages."""
+    model, state, count = task.model, task.abstract, prompts["tokens"].shape[0]
+    one = jax.eval_shape(lambda bank: jax.tree.map(lambda leaf: leaf[0], bank), state["experts"]["ema"])
+    params = ModelParams(state["autoencoder"], state["text_encoder"]["ema"], (one,))
+    words, null = (prompts["tokens"], prompts["mask"]), (prompts["null_tokens"], prompts["null_mask"])
+    noise = jax.ShapeDtypeStruct((count, *model.latent_shape), jnp.float32)
+    return Built(
+        name,
+        task.mesh,
+        count,
+        _beside(run, task.mesh),
+        (state, prompts, *more),
+        parts(task),
+        partial(sampling_flops, model, steps, params, words, null, noise),
+        turns(task.stages, make_sampler("ddim", model.schedule, steps, grid="trailing")),
+    )
 
 
 def _validator(task: DiffusionTask) -> Validator:

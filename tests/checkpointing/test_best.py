@@ -32,7 +32,9 @@ def save(folder: Path, values: dict[int, float], keep: int = 1, lower: bool = Tr
         ({1: 1.0, 2: float("nan"), 3: 1.0}, True, [1, 3]),  # a NaN is never the best, and a tie does not beat
     ],
 )
-def test_the_best_and_the_newest_are_kept(tmp_path: Path, values: dict[int, float], lower: bool, kept: list[int]) -> None:
+def test_the_best_and_the_newest_are_kept(
+    tmp_path: Path, values: dict[int, float], lower: bool, kept: list[int]
+) -> None:
     folder = tmp_path / "base" / "checkpoints"
     # The one that was best until the last save goes with the next one.
     assert set(kept) <= set(save(folder, values, lower=lower))

@@ -64,7 +64,9 @@ def test_a_run_is_scored_on_schedule_and_its_best_checkpoint_kept(
     }
     train(make_config("base", **settings), tmp_path, evaluator=in_training.evaluator)
     rows = [json.loads(line) for line in (tmp_path / "base" / "metrics.jsonl").read_text().splitlines()]
-    scores = {row["step"]: row["evaluation/frechet_efficientnet"] for row in rows if "evaluation/frechet_efficientnet" in row}
+    scores = {
+        row["step"]: row["evaluation/frechet_efficientnet"] for row in rows if "evaluation/frechet_efficientnet" in row
+    }
     assert sorted(scores) == [2, 4, 6]
     best = checkpointing.find(tmp_path / "best")
     assert int(best.name) == min(scores, key=lambda step: scores[step])

@@ -39,7 +39,7 @@ def test_it_reads_what_torch_wrote(tmp_path: Path, zipped: bool) -> None:
 @FORMATS
 def test_a_module_s_state_dict(tmp_path: Path, zipped: bool) -> None:
     """It is an OrderedDict with an attribute of its own."""
-    module = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 1), torch.nn.BatchNorm2d(3))
+    module: Any = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 1), torch.nn.BatchNorm2d(3))
     torch.save(module.state_dict(), tmp_path / "a.pt", _use_new_zipfile_serialization=zipped)
     found = open_weights(tmp_path / "a.pt")
     assert found.shapes["1.num_batches_tracked"] == ()

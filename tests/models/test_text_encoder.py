@@ -27,6 +27,14 @@ def test_it_reads_in_both_directions() -> None:
     assert float(jnp.abs(last_changed[0, 0] - ENCODER.apply(PARAMS, TOKENS, MASK).features[0, 0]).max()) > 1e-4
 
 
+def test_causal_it_reads_forwards_only() -> None:
+    causal = ENCODER.copy(causal=True)
+    before = causal.apply(PARAMS, TOKENS, MASK).features[0]
+    after = causal.apply(PARAMS, TOKENS.at[0, 2].set(4), MASK).features[0]
+    np.testing.assert_allclose(before[:2], after[:2], atol=1e-6)
+    assert float(jnp.abs(before[2:4] - after[2:4]).max(-1).min()) > 1e-4
+
+
 def test_too_many_tokens_are_refused() -> None:
     with pytest.raises(ValueError, match="7 tokens, but the text encoder has 6 positions"):
         ENCODER.apply(PARAMS, jnp.ones((1, 7), int), jnp.ones((1, 7), bool))

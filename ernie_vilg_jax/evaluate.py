@@ -61,9 +61,13 @@ def main(argv: list[str]) -> None:
     if shared_flags.have_peers():
         cli.silence_runtime()
 
+    import jax
+
     from ernie_vilg_jax.evaluation import evaluate, image_sets, report, scorers
+    from ernie_vilg_jax.evaluation.on_mesh import OnMesh
     from ernie_vilg_jax.pipeline.prompts import by_language, read_prompts
     from ernie_vilg_jax.sharding import processes
+    from ernie_vilg_jax.sharding.mesh import make_mesh
 
     cli.enable_compilation_cache()
     options = shared_flags.sampling_options(without=("seed", "num_images"))
@@ -75,7 +79,8 @@ def main(argv: list[str]) -> None:
     reference = None if _REFERENCE.value is None else image_sets.reference_of(_REFERENCE.value, _SPLIT.value)
     output = local(_OUTPUT.value, "output")
     with processes.together(*shared_flags.peers()):
-        networks = {name: scorers.network(name, paths) for name in names}
+        mesh = make_mesh({"data": -1}, jax.local_devices())
+        networks = {name: OnMesh(scorers.network(name, paths), mesh) for name in names}
         if _IMAGES.value is not None:
             settings = [evaluate.Setting("", {}, partial(image_sets.of_prompts, _IMAGES.value, prompts))]
         else:

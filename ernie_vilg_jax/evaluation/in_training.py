@@ -1,9 +1,7 @@
 """Evaluation of the averages while they are trained: images of a fixed set of prompts, made and judged on the mesh."""
 
-from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from absl import logging
 from jax.sharding import Mesh
@@ -11,35 +9,9 @@ from ml_collections import ConfigDict
 
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.evaluation import evaluate, image_sets, metrics, scorers
-from ernie_vilg_jax.evaluation.networks import FeatureNetwork
+from ernie_vilg_jax.evaluation.on_mesh import OnMesh
 from ernie_vilg_jax.knowledge.words import language_of
 from ernie_vilg_jax.pipeline.prompts import Prompt, read_prompts
-from ernie_vilg_jax.sharding import processes, rules
-
-
-class OnMesh:
-    """A feature network with its batches cut over all devices of a mesh. All processes call it with the same images."""
-
-    def __init__(self, network: FeatureNetwork, mesh: Mesh) -> None:
-        self.name, self.fingerprint = network.name, network.fingerprint
-        self.network = network
-        self.mesh = mesh
-        self._params = processes.to_all(network.params, rules.replicated(mesh))
-        self._forward = jax.jit(network.forward, out_shardings=rules.replicated(mesh))
-
-    def __call__(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        across = self.mesh.size // self.mesh.shape["tensor"]
-        size, found = across * max(1, self.network.batch_size // across), []
-        for start in range(0, len(images), size):
-            rows = np.minimum(np.arange(start, start + size), len(images) - 1)
-            pixels = np.stack([self.network.prepare(images[row]) for row in rows])
-            found.append(
-                np.asarray(self._forward(self._params, processes.to_all(pixels, rules.batch_sharding(self.mesh))))
-            )
-        return np.concatenate(found)[: len(images)]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.network, name)  # the text tower, whose texts are few
 
 
 class Evaluator:

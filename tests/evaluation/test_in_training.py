@@ -12,7 +12,7 @@ import pytest
 from ernie_vilg_jax import checkpointing
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.evaluation import in_training, metrics, scorers
-from ernie_vilg_jax.evaluation.in_training import OnMesh
+from ernie_vilg_jax.evaluation.on_mesh import OnMesh
 from ernie_vilg_jax.sharding.mesh import make_mesh
 from tests.tiny_run import MakeConfig, train
 

@@ -118,5 +118,3 @@ def test_the_demo_by_its_name() -> None:
 def test_a_checkpoint_that_is_not_there_is_told_at_once() -> None:
     with pytest.raises(UserError, match="--checkpoint=/none: there is no such folder"):
         Subject.of("/none", "resident", None)
-
-

@@ -1,0 +1,143 @@
+"""`evaluate` as a user runs it: scores and report of a folder of images, by one process, by two, and again."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests import feature_models
+from tests.commands import run_all
+
+METRICS = "clip_score,r_precision,cmmd"
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP with random weights, images of six prompts, and real images."""
+    root = tmp_path_factory.mktemp("evaluate")
+    (root / "clip").mkdir()
+    feature_models.clip(root / "clip")
+    rng = np.random.default_rng(0)
+    for folder, count in (("made", 3), ("real", 5)):
+        (root / folder).mkdir()
+        for number in range(6):
+            for place in range(count):
+                pixels = rng.integers(0, 256, (1, 1, 3)) + rng.integers(-20, 20, (24, 30, 3))
+                image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+                image.save(root / folder / f"p{number}_{place}.png")
+    rows = [f"p{number},a {name} thing,{'warm' if number < 3 else ''}" for number, name in enumerate(
+        ("red", "orange", "yellow", "green", "blue", "black"))]  # fmt: skip
+    (root / "prompts.csv").write_text("\n".join(["id,prompt,category", *rows]))
+    return root
+
+
+def flags(inputs: Path, output: Path, *more: str) -> list[str]:
+    return [
+        *("evaluate", f"--images={inputs / 'made'}", f"--prompts={inputs / 'prompts.csv'}", f"--metrics={METRICS}"),
+        *(f"--reference={inputs / 'real'}", f"--weights=clip={inputs / 'clip'}", f"--output={output}", *more),
+    ]
+
+
+def scores(output: Path) -> dict[tuple[str, str], list[float]]:
+    (result,) = json.loads((output / "results.json").read_text())["results"]
+    return {(one["metric"], one["group"]): [one["value"], one["low"], one["high"]] for one in result["scores"]}
+
+
+@pytest.mark.slow
+def test_scores_are_the_same_on_eight_devices_and_by_two_processes(inputs: Path, tmp_path: Path) -> None:
+    def environment(name: str, devices: int) -> dict[str, str]:
+        flag = f"--xla_force_host_platform_device_count={devices}"
+        return {"XLA_FLAGS": flag, "ERNIE_VILG_JAX_CACHE": str(tmp_path / f"cache_{name}"), "JAX_PLATFORMS": "cpu"}
+
+    for name, devices in (("one", 1), ("eight", 8)):
+        (done,) = run_all([flags(inputs, tmp_path / name)], environment=environment(name, devices))
+        assert done.status == 0, done.stderr
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    peers = [f"--coordinator=127.0.0.1:{port}", "--num_processes=2"]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", f"ernie_vilg_jax.{line[0]}", *line[1:]],
+            env={**os.environ, **environment("two", 2), "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+        for line in [flags(inputs, tmp_path / "two", *peers, f"--process_id={number}")]
+    ]
+    ends = [process.communicate(timeout=300)[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0], ends
+    expected = scores(tmp_path / "one")
+    assert {metric for metric, _ in expected} == set(METRICS.split(","))
+    assert ("clip_score", "category warm") in expected
+    for name in ("eight", "two"):
+        found = scores(tmp_path / name)
+        assert set(found) == set(expected)
+        for key, values in expected.items():
+            np.testing.assert_allclose(found[key], values, rtol=1e-5, atol=1e-5)
+
+
+def test_the_page_has_tables_and_pictures_and_needs_no_other_file(inputs: Path, tmp_path: Path) -> None:
+    (done,) = run_all([flags(inputs, tmp_path / "out")], environment={"ERNIE_VILG_JAX_CACHE": str(tmp_path / "cache")})
+    assert done.status == 0, done.stderr
+    assert "clip_score" in done.stderr and "report.html" in done.stderr
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "category warm" in page and "data:image/png;base64," in page
+    assert 'src="http' not in page and "href=" not in page
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["prompts"] == "prompts.csv" and results["networks"]["clip"]
+    assert results["results"][0]["images"] == 18
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"images": None}, "give either --checkpoint=, of a model to make images with, or --images="),
+        ({"checkpoint": "demo"}, "give either --checkpoint="),
+        ({"prompts": None}, "--prompts is missing"),
+        ({"prompts": "none.csv"}, "--prompts=none.csv: there is no such file"),
+        ({"metrics": "fidd"}, "--metrics: 'fidd' is not known: choose from fid"),
+        ({"metrics": "fid"}, "'inception' needs the file or folder of its weights: --weights=inception=PATH"),
+        ({"reference": None}, "--metrics: cmmd compares with real images"),
+        ({"reference": "none"}, "--reference=none: there is no such folder"),
+        ({"weights": "clip"}, "--weights=clip must be NAME=PATH"),
+        ({"weights": "klip=x"}, "--weights=klip=x must be NAME=PATH, where NAME is one of inception"),
+        ({"weights": "clip=none"}, "none"),
+        ({"images": "none"}, "--images=none: there is no such folder"),
+        ({"images": None, "checkpoint": "none"}, "--checkpoint=none: there is no such folder"),
+        ({"images": None, "checkpoint": "demo", "guidance_scales": "1,x"}, "--guidance_scales=1,x must be numbers"),
+        ({"images": None, "checkpoint": "demo", "candidates": "4"}, "--candidates=4: a scorer has to say which"),
+        ({"images": None, "checkpoint": "demo", "rerank": "klip"}, "scorer 'klip' must be one of"),
+        ({"images": None, "checkpoint": "demo", "steps": "0"}, "--steps=0"),
+    ],
+)  # fmt: skip
+def test_wrong_flags_get_one_sentence(
+    inputs: Path, tmp_path: Path, changes: dict[str, str | None], told: str, results: dict[str, Any]
+) -> None:
+    line = json.dumps(changes)
+    done = results[line]
+    assert done.status == 1 and "Traceback" not in done.stderr, done.stderr
+    (sentence,) = [row for row in done.stderr.splitlines() if row.startswith("error: ")]
+    assert told in sentence
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def results(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Every wrong command, run by one process that imports the libraries once."""
+    (mark,) = [one for one in test_wrong_flags_get_one_sentence.pytestmark if one.name == "parametrize"]  # type: ignore[attr-defined]
+    changes = [case[0] for case in mark.args[1]]
+    out = tmp_path_factory.mktemp("wrong") / "out"
+    base = dict(part.removeprefix("--").split("=", 1) for part in flags(inputs, out)[1:])
+    lines = [{name: value for name, value in (base | change).items() if value is not None} for change in changes]
+    done = run_all([["evaluate", *(f"--{name}={value}" for name, value in line.items())] for line in lines])
+    return {json.dumps(change): result for change, result in zip(changes, done, strict=True)}

@@ -18,6 +18,8 @@ processes share the work if they are started as in `train`.
 
 from __future__ import annotations
 
+import shlex
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,12 +31,16 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.paths import cache_folder, check_writable, local
 
 if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
     from ernie_vilg_jax.evaluation.evaluate import Setting
     from ernie_vilg_jax.pipeline.prompts import Prompt
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoint folder, --workdir of a training run, or demo.")
 _IMAGES = flags.DEFINE_string("images", None, "In place of --checkpoint: a folder of images of the prompts.")
-_PROMPTS = flags.DEFINE_string("prompts", None, "File of prompts: .txt, .csv, .tsv, .jsonl, or COCO's .json.")
+_PROMPTS = flags.DEFINE_string(
+    "prompts", None, "File of prompts: .txt, .csv, .tsv, .jsonl, COCO's .json; or the set things, shapes or demo."
+)
 _LANGUAGE = flags.DEFINE_enum("language", "", ["", "en", "zh"], "Only prompts in this language.")
 _COUNT = flags.DEFINE_integer("count", 0, "Draw so many prompts; 0 takes all.", lower_bound=0)
 _METRICS = flags.DEFINE_list("metrics", ["alignment"], "What to compute; docs/evaluation.md has the list.")
@@ -43,6 +49,7 @@ _SPLIT = flags.DEFINE_enum("reference_split", "holdout", ["holdout", "train"], "
 _WEIGHTS = flags.DEFINE_list("weights", [], "Files of networks: NAME=PATH, such as clip=FOLDER,inception=FILE.")
 _SCALES = flags.DEFINE_list("guidance_scales", [], "A sweep: all scores at each of these.")
 _RERANK = flags.DEFINE_string("rerank", None, "With --candidates: the scorer that chooses, such as clip or alignment.")
+_CARD = flags.DEFINE_string("card", None, "With --checkpoint: also write a model card to this Markdown file.")
 _OUTPUT = flags.DEFINE_string("output", "scores", "Folder to write.")
 _MODE = flags.DEFINE_string("mode", "resident", "Where the experts are: resident, streamed or pipelined.")
 _MESH = flags.DEFINE_list("mesh", None, "Devices along each axis, such as data=4; one device without it.")
@@ -57,22 +64,27 @@ def main(argv: list[str]) -> None:
         raise UserError("give either --checkpoint=, of a model to make images with, or --images=, a folder of them")
     if _PROMPTS.value is None:
         raise UserError("--prompts is missing: name a file of prompts, one per line, or a table")
+    if _CARD.value is not None:
+        if _CHECKPOINT.value is None:
+            raise UserError("--card is for a model, --checkpoint=; images alone do not say what made them")
+        check_writable(_CARD.value, "card")
     check_writable(_OUTPUT.value, "output", "results.json")
     if shared_flags.have_peers():
         cli.silence_runtime()
 
     import jax
 
-    from ernie_vilg_jax.evaluation import evaluate, image_sets, report, scorers
+    from ernie_vilg_jax.evaluation import card, evaluate, image_sets, making, report, scorers
     from ernie_vilg_jax.evaluation.on_mesh import OnMesh
-    from ernie_vilg_jax.pipeline.prompts import by_language, read_prompts
+    from ernie_vilg_jax.pipeline.prompts import by_language
     from ernie_vilg_jax.sharding import processes
     from ernie_vilg_jax.sharding.mesh import make_mesh
 
     cli.enable_compilation_cache()
     options = shared_flags.sampling_options(without=("seed", "num_images"))
     seed, each = flags.FLAGS["seed"].value or 0, flags.FLAGS["num_images"].value or 1
-    prompts = read_prompts(_PROMPTS.value, language=_LANGUAGE.value, count=_COUNT.value, seed=seed)
+    config = None if _CHECKPOINT.value is None else making.config_of(_CHECKPOINT.value)
+    prompts = _prompts(config, seed)
     logging.info("%d prompts: %s", len(prompts), by_language(prompts))
     paths = scorers.paths_of(_WEIGHTS.value)
     names = evaluate.needed(_METRICS.value, _REFERENCE.value is not None)
@@ -97,7 +109,24 @@ def main(argv: list[str]) -> None:
         )
         if processes.index() == 0:
             report.write(results, about, output)
+            if _CARD.value is not None and config is not None:
+                card.write(Path(_CARD.value), _CHECKPOINT.value or "", _command(), config, results, about)
             logging.info("see %s", output / report.REPORT)
+
+
+def _prompts(config: ConfigDict | None, seed: int) -> list[Prompt]:
+    from ernie_vilg_jax.evaluation import prompt_sets
+    from ernie_vilg_jax.pipeline.prompts import choose, read_prompts
+
+    given = _PROMPTS.value or ""
+    named = given in prompt_sets.SETS
+    prompts = prompt_sets.prompt_set(given, config) if named else read_prompts(given)
+    return choose(prompts, f"--prompts={given}", _LANGUAGE.value, _COUNT.value, seed)
+
+
+def _command() -> str:
+    """This command, as it can be typed again."""
+    return " ".join(["python -m ernie_vilg_jax.evaluate", *map(shlex.quote, sys.argv[1:])])
 
 
 def _sweep(

@@ -1,12 +1,15 @@
 """An evaluation: images of prompts, for each guidance scale of a sweep, and all scores of each."""
 
+import csv
 import dataclasses
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import logging
 
 from ernie_vilg_jax.errors import UserError
@@ -19,6 +22,7 @@ from ernie_vilg_jax.sharding import processes
 from ernie_vilg_jax.version import __version__
 
 RESULTS = "results.json"
+BY_IMAGE = "by_image.csv"
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,16 @@ class Setting:
 
 @dataclass(frozen=True)
 class Result:
-    """All scores of a setting."""
+    """All scores of a setting.
+
+    Attributes:
+      by_image: values [N] of single images, by the names of scores that have them.
+    """
 
     setting: Setting
     made: OfPrompts
     scores: tuple[Score, ...]
+    by_image: Mapping[str, np.ndarray]
 
 
 def evaluate(
@@ -54,7 +63,7 @@ def evaluate(
     about: Mapping[str, Any],
     cache: Path,
 ) -> list[Result]:
-    """Scores the images of all settings and writes `output/results.json`.
+    """Scores the images of all settings and writes `output/results.json` and `output/by_image.csv`.
 
     Args:
       names: of metrics.
@@ -66,8 +75,9 @@ def evaluate(
     real = None if reference is None else Reference(reference, networks, cache)
     for setting in settings:
         made = setting.images()
-        scores = metrics.judge(names, Evidence(made, real, networks, cache))
-        results.append(Result(setting, made, tuple(scores)))
+        evidence = Evidence(made, real, networks, cache)
+        scores = metrics.judge(names, evidence)
+        results.append(Result(setting, made, tuple(scores), evidence.by_image))
         for score in scores:
             if not score.group:
                 logging.info("%s: %s", setting.name or "images", told(score))
@@ -88,7 +98,26 @@ def evaluate(
         }
         output.mkdir(parents=True, exist_ok=True)
         write_atomically(output / RESULTS, json.dumps(found, ensure_ascii=False, indent=1).encode())
+        write_atomically(output / BY_IMAGE, _by_image(results).encode())
     return results
+
+
+def _by_image(results: Sequence[Result]) -> str:
+    """A table with the values of each image."""
+    names = list(dict.fromkeys(name for result in results for name in result.by_image))
+    file = io.StringIO()
+    table = csv.writer(file, lineterminator="\n")
+    table.writerow(["setting", "image", "id", "prompt", "language", "category", *names])
+    for result in results:
+        for number, own in enumerate(result.made.own):
+            prompt = result.made.prompts[own]
+            values = [result.by_image[name][number] if name in result.by_image else np.nan for name in names]
+            told = ["" if np.isnan(value) else f"{value:.6g}" for value in values]
+            image = result.made.images.name(number)
+            table.writerow(
+                [result.setting.name, image, prompt.id, prompt.text, prompt.language, prompt.category, *told]
+            )
+    return file.getvalue()
 
 
 def needed(names: Sequence[str], with_reference: bool) -> list[str]:

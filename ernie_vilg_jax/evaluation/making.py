@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from etils import epath
+from ml_collections import ConfigDict
 
 from ernie_vilg_jax import checkpointing
 from ernie_vilg_jax.config import default_config
@@ -30,6 +31,16 @@ BATCH = 16
 SETTINGS = "settings.json"
 
 
+def path_of(checkpoint: str | None) -> epath.Path:
+    """The checkpoint of the flag --checkpoint; "demo" or nothing is the model of the package."""
+    return checkpointing.find(DEMO if checkpoint is None or checkpoint == "demo" else checkpoint)
+
+
+def config_of(checkpoint: str | None) -> ConfigDict:
+    """The config of the flag --checkpoint."""
+    return checkpointing.read_config(path_of(checkpoint), default_config())
+
+
 @dataclass(frozen=True)
 class Subject:
     """A model whose images are wanted.
@@ -46,8 +57,8 @@ class Subject:
 
     @staticmethod
     def of(checkpoint: str | None, mode: str, mesh: Mapping[str, int] | None) -> "Subject":
-        """The subject of the flags --checkpoint, --mode and --mesh; "demo" or nothing is the model of the package."""
-        path = checkpointing.find(DEMO if checkpoint is None or checkpoint == "demo" else checkpoint)
+        """The subject of the flags --checkpoint, --mode and --mesh."""
+        path = path_of(checkpoint)
         return Subject(checkpoint or "demo", path, cache(partial(load, path, mode=mode, mesh=mesh)))
 
     def make(

@@ -71,6 +71,9 @@ class Reference:
 class Evidence:
     """What metrics may look at; features are computed at their first use.
 
+    Attributes:
+      by_image: values [N] of each image by the name of a score, as metrics compute them; NaN where there is none.
+
     Args:
       made: the images to judge, with their prompts.
       reference: the real images; None without.
@@ -89,6 +92,7 @@ class Evidence:
         self.reference = reference
         self.networks = networks
         self.folder = folder
+        self.by_image: dict[str, np.ndarray] = {}
         self._known: dict[tuple[str, str], Any] = {}
 
     def once(self, kind: str, name: str, compute: Callable[[], Any]) -> Any:
@@ -262,6 +266,7 @@ class RPrecision:
 
 def per_image(name: str, values: np.ndarray, evidence: Evidence) -> list[Score]:
     """The mean of a value [N] of each image over all images and over each group; NaN where it says nothing."""
+    evidence.by_image[name] = values
     scores = []
     for group, rows in evidence.groups.items():
         rows = rows[np.isfinite(values[rows])]

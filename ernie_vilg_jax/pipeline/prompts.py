@@ -49,15 +49,12 @@ class Prompt:
     category: str = ""
 
 
-def read_prompts(
-    path: epath.PathLike, *, flag: str = "prompts", language: str = "", count: int = 0, seed: int = 0
-) -> list[Prompt]:
+def read_prompts(path: epath.PathLike, *, flag: str = "prompts", seed: int = 0) -> list[Prompt]:
     """The prompts of a file, in order.
 
     Args:
       flag: the flag that named the file, for messages.
-      language: "en" or "zh" keeps only these; "" keeps all.
-      count: draws so many by the seed; 0 keeps all.
+      seed: draws the caption of each image of COCO.
 
     Raises UserError for a file that is missing, of an unknown kind, damaged, or without prompts.
     """
@@ -67,19 +64,34 @@ def read_prompts(
     readers = {".txt": _lines, ".jsonl": _objects, ".csv": _table, ".tsv": _table, ".json": _coco}
     if file.suffix.lower() not in readers:
         raise UserError(f"--{flag}={path} must be a file of prompts: {', '.join(readers)}")
-    found = readers[file.suffix.lower()](texts.decode(file.read_bytes(), str(path)), str(path), seed)
-    prompts = [prompt for prompt in found if language in ("", prompt.language)]
+    prompts = list(readers[file.suffix.lower()](texts.decode(file.read_bytes(), str(path)), str(path), seed))
     if not prompts:
-        raise UserError(f"--{flag}={path}: there is no prompt in it" + (f" in {language}" if language else ""))
+        raise UserError(f"--{flag}={path}: there is no prompt in it")
     twice = [id for id, times in Counter(prompt.id for prompt in prompts).items() if times > 1]
     if twice:
         raise UserError(f"--{flag}={path}: the id {twice[0]!r} is there twice; ids name the images")
-    if count > len(prompts):
-        raise UserError(f"--{flag}={path} has {len(prompts)} prompts, fewer than the {count} asked for")
-    if count:
-        chosen = np.random.default_rng(seed).choice(len(prompts), count, replace=False)
-        prompts = [prompts[place] for place in np.sort(chosen)]
     return prompts
+
+
+def choose(prompts: Sequence[Prompt], where: str, language: str = "", count: int = 0, seed: int = 0) -> list[Prompt]:
+    """Some of the prompts, in order.
+
+    Args:
+      where: they come from, for messages.
+      language: "en" or "zh" keeps only these; "" keeps all.
+      count: draws so many by the seed; 0 keeps all.
+
+    Raises UserError if there are too few.
+    """
+    kept = [prompt for prompt in prompts if language in ("", prompt.language)]
+    if not kept:
+        raise UserError(f"{where}: there is no prompt in {language}")
+    if count > len(kept):
+        raise UserError(f"{where} has {len(kept)} prompts, fewer than the {count} asked for")
+    if not count:
+        return kept
+    chosen = np.random.default_rng(seed).choice(len(kept), count, replace=False)
+    return [kept[place] for place in np.sort(chosen)]
 
 
 def _lines(text: str, file: str, seed: int) -> Iterator[Prompt]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.pipeline.prompts import Prompt, read_prompts
+from ernie_vilg_jax.pipeline.prompts import Prompt, choose, read_prompts
 
 VILG = (
     "\ufeffPrompt,文本,类别,来源\r\n"
@@ -35,7 +35,7 @@ def test_vilg_300_gives_each_row_in_both_languages(tmp_path: Path) -> None:
         Prompt("00001_en", 'A sign that says "Deep Learning".', "en", "写作"),
         Prompt("00001_zh", "写着 “深度学习”的标志", "zh", "写作"),
     ]
-    chinese = read_prompts(tmp_path / "vilg.csv", language="zh")
+    chinese = choose(read_prompts(tmp_path / "vilg.csv"), "vilg.csv", language="zh")
     assert [prompt.id for prompt in chinese] == ["00000_zh", "00001_zh"]
 
 
@@ -71,11 +71,11 @@ def test_coco_gives_one_caption_of_each_image_drawn_by_the_seed(tmp_path: Path) 
 
 
 def test_count_draws_prompts_by_the_seed_and_keeps_their_order(tmp_path: Path) -> None:
-    file = write(tmp_path, "a.txt", "\n".join(f"prompt {number}" for number in range(50)))
-    some = read_prompts(file, count=10)
+    prompts = read_prompts(write(tmp_path, "a.txt", "\n".join(f"prompt {number}" for number in range(50))))
+    some = choose(prompts, "a.txt", count=10)
     assert len(some) == 10
     assert some == sorted(some, key=lambda prompt: prompt.id)
-    assert some == read_prompts(file, count=10) != read_prompts(file, count=10, seed=1)
+    assert some == choose(prompts, "a.txt", count=10) != choose(prompts, "a.txt", count=10, seed=1)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,8 @@ def test_a_wrong_file_is_told_in_one_sentence(tmp_path: Path, name: str, text: s
 def test_a_missing_file_and_too_few_prompts_are_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         read_prompts(tmp_path / "none.txt")
-    with pytest.raises(UserError, match="has 1 prompts, fewer than the 2"):
-        read_prompts(write(tmp_path, "a.txt", "a cat"), count=2)
-    with pytest.raises(UserError, match="no prompt in it in zh"):
-        read_prompts(tmp_path / "a.txt", language="zh")
+    prompts = read_prompts(write(tmp_path, "a.txt", "a cat"))
+    with pytest.raises(UserError, match=r"a\.txt has 1 prompts, fewer than the 2"):
+        choose(prompts, "a.txt", count=2)
+    with pytest.raises(UserError, match=r"a\.txt: there is no prompt in zh"):
+        choose(prompts, "a.txt", language="zh")

@@ -9,44 +9,19 @@ jieba keeps 红帽子, 一只, 趴在 and 窗台上 whole and calls colours noun
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 from ernie_vilg_jax.annotation.taggers import chinese_lists as lists
-from ernie_vilg_jax.annotation.taggers.chinese_context import (
-    ACTION,
-    ADVERBIAL,
-    ART,
-    BARE,
-    EITHER,
-    LOCALISER,
-    SHAPE,
-    decide,
-)
+from ernie_vilg_jax.annotation.taggers.chinese_context import ADVERBIAL, ART, BARE, LOCALISER, SHAPE, decide
+from ernie_vilg_jax.annotation.taggers.chinese_words import HAN, LISTED, NOUN_TAGS, Piece, foreign, guessed
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.knowledge.words import PARTS_OF_SPEECH, Word
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
-HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _COUNTED = re.compile(f"(第?[{lists.NUMERAL_CHARACTERS}]+|许多|多|无数)(.*)", re.DOTALL)
-_QUALITY = re.compile(r"[0-9]{1,4}[kKpPdD]|[uU]?[hH][dD][rR]?|[fF][hH][dD]")
-_NOUN_TAGS = frozenset(["n", "nr", "ns", "nt", "nz", "nrt", "nrfg", "nw", "ng", "s", "t", "tg", "j", "an"])
-_CLASS_OF_TAG = {
-    **dict.fromkeys(_NOUN_TAGS, "n"),
-    **dict.fromkeys(["a", "ag", "b", "z", "i"], "a"),
-    **dict.fromkeys(["v", "vg", "vi", "vd", "vq"], "v"),
-    **dict.fromkeys(["r", "rr", "rz", "rg"], "r"),
-    **{"l": "n", "x": "n", "eng": "n", "vn": ACTION, "m": "m", "f": LOCALISER},
-}
 _LONGEST = 16
 _MEMORY = 200_000
 """Words in the cache before it is cleared: captions are cheap because most of their words are cached."""
-
-
-class Piece(NamedTuple):
-    """A part of a word of jieba: its text and its class (a part of speech or one of `chinese_context`)."""
-
-    text: str
-    kind: str
 
 
 def import_rjieba() -> Any:
@@ -96,14 +71,14 @@ class ChineseTagger:
     def _pieces(self, word: str, tag: str) -> tuple[Piece, ...]:
         if len(self._memory) >= _MEMORY:
             self._memory = {}
-        pieces = tuple(self._split(word, tag)) if HAN.search(word) else (_foreign(word),)
+        pieces = tuple(self._split(word, tag) if HAN.search(word) else foreign(word))
         self._memory[word, tag] = pieces
         return pieces
 
     # ---- one word, without its neighbours ---------------------------------------------------------------------------
 
     def _split(self, word: str, tag: str) -> list[Piece]:
-        kind = _LISTED.get(word)
+        kind = LISTED.get(word)
         if kind is not None:
             return [Piece(word, kind)]
         if len(word) > _LONGEST:
@@ -120,7 +95,7 @@ class ChineseTagger:
         ):
             if (pieces := rule(word, tag)) is not None:
                 return pieces
-        return [Piece(word, _guessed(word, tag))]
+        return [Piece(word, guessed(word, tag))]
 
     def _again(self, word: str) -> list[Piece]:
         """Analyses a part of a word."""
@@ -131,10 +106,10 @@ class ChineseTagger:
 
     def _noun(self, word: str) -> bool:
         """Whether the dictionary or the lists have this as one noun."""
-        kind = _LISTED.get(word)
+        kind = LISTED.get(word)
         if kind is not None:
             return kind in ("n", ART)
-        return len(word) > 1 and self._known(word) and self._jieba.tag(word, False)[0][1] in _NOUN_TAGS
+        return len(word) > 1 and self._known(word) and self._jieba.tag(word, False)[0][1] in NOUN_TAGS
 
     def _recut(self, word: str, tag: str) -> list[Piece] | None:
         """A word outside the dictionary was guessed from its characters: split it if the parts are known."""
@@ -143,7 +118,7 @@ class ChineseTagger:
         parts = self._jieba.cut(word, False)
         if len(parts) == 1:
             return None
-        grammatical = any(_LISTED.get(part) in ("-", "r", "m", LOCALISER) for part in parts)
+        grammatical = any(LISTED.get(part) in ("-", "r", "m", LOCALISER) for part in parts)
         if grammatical or all(len(part) > 1 for part in parts):
             return self._again(word)
         first, rest = parts[0], word[len(parts[0]) :]
@@ -258,59 +233,3 @@ class ChineseTagger:
 
     def _tag(self, word: str) -> str:
         return self._jieba.tag(word, False)[0][1]
-
-
-def _foreign(word: str) -> Piece:
-    """Digits, Latin words, punctuation, white space."""
-    if _QUALITY.fullmatch(word):
-        return Piece(word, "a")
-    if word[0].isdigit():
-        return Piece(word, "m" if word.replace(".", "").isdigit() else "n")
-    return Piece(word, "n" if word[0].isalpha() else BARE)
-
-
-def _list_classes() -> dict[str, str]:
-    """One dictionary of all lists; if two lists have a word, the later one wins."""
-    classes: dict[str, str] = {}
-    for words, kind in (
-        (lists.FREE_NOUNS, "n"),
-        (lists.SINGLE_VERBS, "v"),
-        (lists.NOUN_OR_VERB, EITHER),
-        (lists.ADJECTIVES, "a"),
-        (lists.ADVERBIAL, ADVERBIAL),
-        (lists.VERBS, "v"),
-        (lists.NOUNS_TOO, ACTION),
-        (lists.ARTS, ART),
-        (lists.NOT_COLOURS, "n"),
-        (lists.REDUPLICATED_NOUNS, "n"),
-        (lists.KEEP, "n"),
-        (lists.NUMERALS, "m"),
-        (lists.LOCALISERS, LOCALISER),
-        (lists.FUNCTION_WORDS, BARE),
-        (lists.PRONOUNS, "r"),
-    ):
-        classes.update(dict.fromkeys(words, kind))
-    return classes
-
-
-_LISTED = _list_classes()
-"""The class of each word in the lists."""
-
-
-def _guessed(word: str, tag: str) -> str:
-    """The class of a word that is in no list: by its form, or else by jieba's tag."""
-    end = word[-1]
-    if len(word) == 2 and word[0] in lists.ADJECTIVE_CHARACTERS and end in lists.ADJECTIVE_CHARACTERS:
-        return "a"
-    if len(word) > 1:
-        if end == "色":
-            return "a"
-        if end in "形状" and tag[:1] in "nbaz":
-            return SHAPE
-        if len(word) > 2 and end in "式型质制级" and tag[:1] in "nbazx":
-            return SHAPE
-        if word[-1] == word[-2] and (len(word) == 3 or tag in ("z", "a")) and tag[:1] not in "vn":
-            return "a"
-        if tag == "v":  # jieba calls 披肩 and 擂台 verbs
-            return ACTION
-    return _CLASS_OF_TAG.get(tag, BARE)

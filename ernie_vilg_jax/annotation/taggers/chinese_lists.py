@@ -9,7 +9,7 @@ _SHADED = frozenset(
     for shade in shades.split()
     for end in ("", "色")
 )
-ADJECTIVES = (_SHADED - {"全白"}) | words("lexicons/zh/adjectives.txt")
+ADJECTIVES = (_SHADED - {"全白"}) | words("lexicons/zh/adjectives.txt") | words("lexicons/zh/goods.txt")
 NOT_COLOURS = words("lexicons/zh/not_colours.txt")
 ADJECTIVE_CHARACTERS = words("lexicons/zh/adjective_characters.txt")
 ADVERBIAL = words("lexicons/zh/adverbial.txt")
@@ -20,7 +20,7 @@ DEGREES = ("非常", "十分", "特别", "很", "最", "太", "更")
 REDUPLICATED_NOUNS = words("lexicons/zh/reduplicated_nouns.txt")
 SPLIT_OFF = words("lexicons/zh/split_off.txt")
 FREE_NOUNS = words("lexicons/zh/free_nouns.txt")
-KEEP = words("lexicons/zh/keep.txt")
+KEEP = words("lexicons/zh/keep.txt") | words("lexicons/zh/goods_nouns.txt")
 # Words of jieba's dictionary that cross a word boundary: never used.
 BREAK_UP = ("猫和老鼠", "桃花开", "刚出生", "风吹", "风吹落", "五颗星")
 
@@ -28,6 +28,8 @@ BREAK_UP = ("猫和老鼠", "桃花开", "刚出生", "风吹", "风吹落", "�
 NUMERAL_CHARACTERS = "零〇一二三四五六七八九十百千万亿两半几数0123456789０１２３４５６７８９"
 NUMERALS = words("lexicons/zh/numerals.txt")
 MEASURES = words("lexicons/zh/measures.txt")
+# After digits, in one word of jieba's: 500ml.
+LATIN_UNITS = frozenset("mm cm dm m km mg g kg ml cl l w kw v mah gb tb mb hz inch oz lb".split())
 WEAK_MEASURES = words("lexicons/zh/weak_measures.txt")
 PRONOUNS = words("lexicons/zh/pronouns.txt")
 DEMONSTRATIVES = frozenset("这那每某此哪各")

@@ -60,7 +60,7 @@ def _caption(line: str, language: str) -> tuple[str, list[Word]]:
     text, words = "", []
     for token in line.split(" "):
         labelled = _LABELLED.fullmatch(token)
-        piece = labelled["text"] if labelled else token
+        piece = labelled["text"] if labelled else token.replace("␣", " ")
         if language == "en" and text and piece not in _ATTACHED:
             text += " "
         if labelled:

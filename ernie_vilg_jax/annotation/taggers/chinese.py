@@ -13,11 +13,11 @@ from typing import Any
 
 from ernie_vilg_jax.annotation.taggers import chinese_lists as lists
 from ernie_vilg_jax.annotation.taggers.chinese_context import ADVERBIAL, ART, BARE, LOCALISER, SHAPE, decide
+from ernie_vilg_jax.annotation.taggers.chinese_segments import Segmenter
 from ernie_vilg_jax.annotation.taggers.chinese_words import HAN, LISTED, NOUN_TAGS, Piece, foreign, guessed
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.knowledge.words import PARTS_OF_SPEECH, Word
 
-_SURROGATES = re.compile("[\ud800-\udfff]")
 _COUNTED = re.compile(f"(第?[{lists.NUMERAL_CHARACTERS}]+|许多|多|无数)(.*)", re.DOTALL)
 _LONGEST = 16
 _MEMORY = 200_000
@@ -45,6 +45,7 @@ class ChineseTagger:
                 self._jieba.add_word(word, self._jieba.suggest_freq(word), None)
         for word in lists.BREAK_UP:
             self._jieba.add_word(word, 0, None)
+        self._segmenter = Segmenter(self._jieba)
         self._memory: dict[tuple[str, str], tuple[Piece, ...]] = {}
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
@@ -54,19 +55,13 @@ class ChineseTagger:
         """See `Tagger.words`."""
         row: list[list[Any]] = []  # [start, end, text, class]
         place = 0
-        for token in self._tokens(caption):
+        for token in self._segmenter.tokens(caption):
             for text, kind in self._memory.get(token) or self._pieces(*token):
                 end = place + len(text)
                 row.append([place, end, text, kind])
                 place = end
         decide(row)
         return [Word(start, end, kind) for start, end, _, kind in row if kind in PARTS_OF_SPEECH]
-
-    def _tokens(self, caption: str) -> list[tuple[str, str]]:
-        try:
-            return self._jieba.tag(caption)
-        except UnicodeEncodeError:  # a lone surrogate, as in truncated strings
-            return self._jieba.tag(_SURROGATES.sub("\ufffd", caption))
 
     def _pieces(self, word: str, tag: str) -> tuple[Piece, ...]:
         if len(self._memory) >= _MEMORY:
@@ -84,6 +79,8 @@ class ChineseTagger:
         if len(word) > _LONGEST:
             return [Piece(word, "n")]
         for rule in (
+            self._name,
+            self._packed,
             self._complement,
             self._recut,
             self._counted,
@@ -110,6 +107,22 @@ class ChineseTagger:
         if kind is not None:
             return kind in ("n", ART)
         return len(word) > 1 and self._known(word) and self._jieba.tag(word, False)[0][1] in NOUN_TAGS
+
+    def _name(self, word: str, tag: str) -> list[Piece] | None:
+        """白金汉宫, 大西洋, 白俄罗斯, 波罗的海 stay whole; 大城市 does not."""
+        if tag not in ("ns", "nr", "nrt", "nz") or len(word) < 3 or not self._known(word):
+            return None
+        rest = word[1:]
+        if self._known(rest) and (rest in lists.KEEP or self._tag(rest) in ("n", "s")):
+            return None  # a common noun after an attribute
+        foreign = tag == "nrt" or (tag == "ns" and ("的" in rest or self._tag(rest) in ("ns", "nrt")))
+        return [Piece(word, "n")] if foreign or word[-1] in lists.PLACE_ENDINGS else None
+
+    def _packed(self, word: str, tag: str) -> list[Piece] | None:
+        """双装 -> 双 装, as in 5双装."""
+        if word[-1] != "装" or word[:-1] not in lists.MEASURES:
+            return None
+        return [Piece(word[:-1], "n"), Piece("装", "v")]
 
     def _recut(self, word: str, tag: str) -> list[Piece] | None:
         """A word outside the dictionary was guessed from its characters: split it if the parts are known."""
@@ -194,7 +207,8 @@ class ChineseTagger:
 
     def _attribute(self, word: str, tag: str) -> list[Piece] | None:
         """红帽子 -> 红 帽子; 黑白照片 -> 黑白 照片."""
-        for length in range(min(4, len(word) - 1), 1, -1):
+        whole = len(word) == 3 and self._known(word)  # 折叠椅 is a word, 红色椅 is not
+        for length in range(min(4, len(word) - 1), 2 if whole else 1, -1):
             if word[:length] in lists.ADJECTIVES and (self._noun(word[length:]) or word[length:] in lists.FREE_NOUNS):
                 return [Piece(word[:length], "a"), *self._split(word[length:], "n")]
         first, rest = word[0], word[1:]

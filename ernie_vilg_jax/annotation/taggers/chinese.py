@@ -13,15 +13,13 @@ from typing import Any
 
 from ernie_vilg_jax.annotation.taggers import chinese_lists as lists
 from ernie_vilg_jax.annotation.taggers.chinese_context import ADVERBIAL, ART, BARE, LOCALISER, SHAPE, decide
-from ernie_vilg_jax.annotation.taggers.chinese_segments import Segmenter
+from ernie_vilg_jax.annotation.taggers.chinese_segments import MEMORY, Segmenter
 from ernie_vilg_jax.annotation.taggers.chinese_words import HAN, LISTED, NOUN_TAGS, Piece, foreign, guessed
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.knowledge.words import PARTS_OF_SPEECH, Word
 
 _COUNTED = re.compile(f"(第?[{lists.NUMERAL_CHARACTERS}]+|许多|多|无数)(.*)", re.DOTALL)
 _LONGEST = 16
-_MEMORY = 200_000
-"""Words in the cache before it is cleared: captions are cheap because most of their words are cached."""
 
 
 def import_rjieba() -> Any:
@@ -43,7 +41,8 @@ class ChineseTagger:
         for word in sorted(lists.ADJECTIVES | lists.KEEP | lists.VERBS):
             if len(word) > 1:
                 self._jieba.add_word(word, self._jieba.suggest_freq(word), None)
-        for word in lists.BREAK_UP:
+        wearing = {verb + attribute for verb in lists.WEARING for attribute in lists.SPLIT_OFF}
+        for word in filter(self._jieba.has_word, sorted(wearing.union(lists.BREAK_UP))):
             self._jieba.add_word(word, 0, None)
         self._segmenter = Segmenter(self._jieba)
         self._memory: dict[tuple[str, str], tuple[Piece, ...]] = {}
@@ -64,7 +63,7 @@ class ChineseTagger:
         return [Word(start, end, kind) for start, end, _, kind in row if kind in PARTS_OF_SPEECH]
 
     def _pieces(self, word: str, tag: str) -> tuple[Piece, ...]:
-        if len(self._memory) >= _MEMORY:
+        if len(self._memory) >= MEMORY:
             self._memory = {}
         pieces = tuple(self._split(word, tag) if HAN.search(word) else foreign(word))
         self._memory[word, tag] = pieces
@@ -225,8 +224,6 @@ class ChineseTagger:
         first, rest = word[0], word[1:]
         if first not in (lists.SINGLE_VERBS if tag[:1] in "vlixa" else lists.NEVER_NOUNS):
             return None
-        if first in "穿戴披系" and rest in lists.ADJECTIVES:
-            return [Piece(first, "v"), Piece(rest, "a")]
         if rest in lists.OBJECTS or (len(rest) > 1 and self._noun(rest)):
             return [Piece(first, "v"), *self._split(rest, "n")]
         return None

@@ -20,7 +20,7 @@ DEGREES = ("非常", "十分", "特别", "很", "最", "太", "更")
 REDUPLICATED_NOUNS = words("lexicons/zh/reduplicated_nouns.txt")
 SPLIT_OFF = words("lexicons/zh/split_off.txt")
 FREE_NOUNS = words("lexicons/zh/free_nouns.txt")
-KEEP = words("lexicons/zh/keep.txt") | words("lexicons/zh/goods_nouns.txt")
+KEEP = words("lexicons/zh/keep.txt") | words("lexicons/zh/goods_nouns.txt") | words("lexicons/zh/names.txt")
 COMPOUND_HEADS = words("lexicons/zh/compound_heads.txt")
 PURPOSES = words("lexicons/zh/purposes.txt")
 # Words of jieba's dictionary that cross a word boundary: never used.
@@ -39,6 +39,10 @@ LOCALISERS = words("lexicons/zh/localisers.txt")
 # Final characters that are localisers when a noun remains before them: 窗台上 -> 窗台 上.
 LOCALISER_ENDINGS = frozenset("上下里中内外前后旁")
 PLACE_CHARACTERS = words("lexicons/zh/place_characters.txt")
+SURNAMES = frozenset(
+    "王李张刘陈杨赵吴周徐孙马朱胡郭何林罗郑梁谢宋唐许邓冯韩曹曾彭萧蔡潘田董袁于余叶蒋杜苏魏程吕丁沈任姚卢傅钟姜崔谭廖"
+    "范汪陆金石贾韦夏邱方侯邹熊孟秦江阎薛尹段雷黎史龙陶贺顾毛郝龚邵万钱严覃武莫孔向常汤"
+)
 # Final characters of names: 大西洋, 白金汉宫.
 PLACE_ENDINGS = frozenset("洋海江河湖岛山岭峰峡湾港洲州省市县区镇乡村国宫殿寺庙塔陵园城")
 WHOLE_PLACES = words("lexicons/zh/whole_places.txt")

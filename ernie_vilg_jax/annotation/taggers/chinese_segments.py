@@ -120,8 +120,6 @@ def _cuts(row: str, after: Token) -> set[int]:
             cuts |= {i, i + 1}
         elif character in lists.SPLIT_OFF and following in lists.FREE_NOUNS:
             cuts |= {i, i + 1, i + 2}
-        elif character in lists.WEARING and following in lists.SPLIT_OFF:
-            cuts |= {i, i + 1}
     return cuts
 
 

@@ -38,6 +38,20 @@ def test_what_somebody_wears_is_verb_colour_and_noun(tagger: ChineseTagger, verb
     assert key_words(tagger, f"{verb}{colour}{noun}的人") == f"{verb}/v {colour}/a {noun}/n 人/n"
 
 
+@pytest.mark.parametrize("noun", "猫 伞 车 雨伞 书包 绸缎裙 毛线".split())
+@pytest.mark.parametrize("attribute", "红 橙 小 长".split())
+@pytest.mark.parametrize("verb", "拿 提 买 举".split())
+def test_an_attribute_is_cut_off_the_verb_before_it(tagger: ChineseTagger, verb: str, attribute: str, noun: str):
+    assert key_words(tagger, f"她{verb}{attribute}{noun}") == f"她/r {verb}/v {attribute}/a {noun}/n"
+
+
+@pytest.mark.parametrize("season", "冬 夏 春夏".split())
+@pytest.mark.parametrize("sex", "男女")
+@pytest.mark.parametrize("goods", "靴 鞋 帽".split())
+def test_man_and_woman_are_attributes_between_characters(tagger: ChineseTagger, goods: str, sex: str, season: str):
+    assert key_words(tagger, f"加厚{goods}{sex}{season}") == f"加厚/a {goods}/n {sex}/a {season}/n"
+
+
 @pytest.mark.parametrize("goods", "连衣裙 雪地靴 运动鞋 披肩 睡裤 手链".split())
 @pytest.mark.parametrize("sex", "男女")
 @pytest.mark.parametrize("attribute", "收腰 加厚 轻奢 小众 防滑".split())

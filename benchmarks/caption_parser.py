@@ -5,8 +5,9 @@
 
 Prints, per language and part of the labelled captions (tests/annotation/taggers/gold), precision, recall and F1 by part
 of speech, over characters (with a 95% bootstrap interval over captions) and over exact words
-(`tests/annotation/taggers/gold_score.py` defines both), the number of gold words, and the share found exactly. For each tagger it prints captions per second of processor time in one process: the median
-of several rounds over the dev captions, each joined with a number so that no two are equal.
+(`tests/annotation/taggers/gold_score.py` defines both), the number of gold words, and the share found exactly. For each
+tagger it prints captions per second of processor time in one process: the median of several rounds over the dev
+captions, each joined with a number so that no two are equal.
 """
 
 from __future__ import annotations

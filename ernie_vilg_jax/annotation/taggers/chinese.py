@@ -121,7 +121,7 @@ class ChineseTagger:
         """双装 -> 双 装, as in 5双装."""
         if word[-1] != "装" or word[:-1] not in lists.MEASURES:
             return None
-        return [Piece(word[:-1], "n"), Piece("装", "v")]
+        return [Piece(word[:-1], "n"), Piece("装", BARE)]
 
     def _recut(self, word: str, tag: str) -> list[Piece] | None:
         """A word outside the dictionary was guessed from its characters: split it if the parts are known."""

@@ -34,11 +34,10 @@ def decide(row: list[list[Any]]) -> None:
             and (text not in lists.WEAK_MEASURES or after[3] in _THINGS or after[3] in ("a", "v", ADVERBIAL, SHAPE))
         ):
             item[3] = "q"
-        elif text == "装" and before[3] == "q" and i > 1 and row[i - 2][3] == "m":
-            item[3] = BARE  # 5双装
-        elif kind == "n" and text in lists.SPLIT_OFF and (after[3] in _THINGS or after[3] == "a"):
-            item[3] = "a"
-        elif kind == "n" and before[2] in _DEGREES and text not in lists.KEEP:
+        elif kind == "n" and (
+            (text in lists.SPLIT_OFF and (after[3] in _THINGS or after[3] == "a"))
+            or (before[2] in _DEGREES and text not in lists.KEEP)
+        ):
             item[3] = "a"
         elif kind == "n" and (after[2] == "着" or (before[2] == "正在" and after[3] in ("n", BARE))):
             item[3] = "v"

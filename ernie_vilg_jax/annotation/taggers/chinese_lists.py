@@ -31,7 +31,7 @@ NUMERAL_CHARACTERS = "零〇一二三四五六七八九十百千万亿两半几�
 NUMERALS = words("lexicons/zh/numerals.txt")
 MEASURES = words("lexicons/zh/measures.txt")
 # After digits, in one word of jieba's: 500ml.
-LATIN_UNITS = frozenset("mm cm dm m km mg g kg ml cl l w kw v mah gb tb mb hz inch oz lb".split())
+LATIN_UNITS = words("lexicons/zh/latin_units.txt")
 WEAK_MEASURES = words("lexicons/zh/weak_measures.txt")
 PRONOUNS = words("lexicons/zh/pronouns.txt")
 DEMONSTRATIVES = frozenset("这那每某此哪各")
@@ -39,10 +39,7 @@ LOCALISERS = words("lexicons/zh/localisers.txt")
 # Final characters that are localisers when a noun remains before them: 窗台上 -> 窗台 上.
 LOCALISER_ENDINGS = frozenset("上下里中内外前后旁")
 PLACE_CHARACTERS = words("lexicons/zh/place_characters.txt")
-SURNAMES = frozenset(
-    "王李张刘陈杨赵吴周徐孙马朱胡郭何林罗郑梁谢宋唐许邓冯韩曹曾彭萧蔡潘田董袁于余叶蒋杜苏魏程吕丁沈任姚卢傅钟姜崔谭廖"
-    "范汪陆金石贾韦夏邱方侯邹熊孟秦江阎薛尹段雷黎史龙陶贺顾毛郝龚邵万钱严覃武莫孔向常汤"
-)
+SURNAMES = words("lexicons/zh/surnames.txt")
 # Final characters of names: 大西洋, 白金汉宫.
 PLACE_ENDINGS = frozenset("洋海江河湖岛山岭峰峡湾港洲州省市县区镇乡村国宫殿寺庙塔陵园城")
 WHOLE_PLACES = words("lexicons/zh/whole_places.txt")

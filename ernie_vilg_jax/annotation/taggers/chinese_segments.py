@@ -1,8 +1,8 @@
 """The words of a Chinese caption before rules: jieba's dictionary, and for what it does not know its character model.
 
 The model guesses words in rows of single characters without looking at what surrounds them: 雪地靴女 -> 雪地|靴女,
-穿白西装 -> 穿白|西装, 一只灰猫 -> 一只|灰猫. Characters that stand alone are cut off such a row first; then a head joins
-the word before it: 雪地|靴 -> 雪地靴.
+拿白雨伞 -> 拿白|雨伞. So a head first joins the word before the row (雪地|靴 -> 雪地靴), and characters that stand
+alone (女, 白) are cut off what is left.
 """
 
 from __future__ import annotations
@@ -88,9 +88,9 @@ class Segmenter:
             return None
         rest = word[1] + character
         kind = LISTED.get(word)
-        if word[0] in lists.SPLIT_OFF and kind in ("n", None) and self._jieba.has_word(rest):
-            if _is_noun(*self._jieba.tag(rest, False)[0]):
-                return [(word[0], "a"), (rest, "n")]  # 红外|套 -> 红|外套
+        crosses = word[0] in lists.SPLIT_OFF and kind in ("n", None) and self._jieba.has_word(rest)
+        if crosses and _is_noun(*self._jieba.tag(rest, False)[0]):
+            return [(word[0], "a"), (rest, "n")]  # 红外|套 -> 红|外套
         if character in lists.COMPOUND_HEADS and (word in lists.PURPOSES or _is_noun(word, tag)):
             return [(word + character, "n")]  # 雪地|靴, 收纳|箱
         if (character == "款" and tag not in ("m", "r")) or (character == "色" and _is_noun(word, tag)):

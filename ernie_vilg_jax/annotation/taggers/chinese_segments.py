@@ -62,7 +62,7 @@ class Segmenter:
 
     def _together(self, signs: list[Token]) -> list[Token]:
         """Signs, digits and Latin letters as words."""
-        return self._jieba.tag("".join(text for text, _ in signs)) if len(signs) > 2 else signs
+        return self._jieba.tag("".join(text for text, _ in signs)) if len(signs) > 1 else signs
 
     def _close(self, found: list[Token], row: list[Token], after: Token) -> None:
         """Adds the words of a row of single characters to those found before it."""

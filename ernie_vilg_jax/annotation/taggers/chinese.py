@@ -9,44 +9,17 @@ jieba keeps 红帽子, 一只, 趴在 and 窗台上 whole and calls colours noun
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 from ernie_vilg_jax.annotation.taggers import chinese_lists as lists
-from ernie_vilg_jax.annotation.taggers.chinese_context import (
-    ACTION,
-    ADVERBIAL,
-    ART,
-    BARE,
-    EITHER,
-    LOCALISER,
-    SHAPE,
-    decide,
-)
+from ernie_vilg_jax.annotation.taggers.chinese_context import ADVERBIAL, ART, BARE, LOCALISER, SHAPE, decide
+from ernie_vilg_jax.annotation.taggers.chinese_segments import MEMORY, Segmenter
+from ernie_vilg_jax.annotation.taggers.chinese_words import HAN, LISTED, NOUN_TAGS, Piece, foreign, guessed
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.knowledge.words import PARTS_OF_SPEECH, Word
 
-_SURROGATES = re.compile("[\ud800-\udfff]")
-HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _COUNTED = re.compile(f"(第?[{lists.NUMERAL_CHARACTERS}]+|许多|多|无数)(.*)", re.DOTALL)
-_QUALITY = re.compile(r"[0-9]{1,4}[kKpPdD]|[uU]?[hH][dD][rR]?|[fF][hH][dD]")
-_NOUN_TAGS = frozenset(["n", "nr", "ns", "nt", "nz", "nrt", "nrfg", "nw", "ng", "s", "t", "tg", "j", "an"])
-_CLASS_OF_TAG = {
-    **dict.fromkeys(_NOUN_TAGS, "n"),
-    **dict.fromkeys(["a", "ag", "b", "z", "i"], "a"),
-    **dict.fromkeys(["v", "vg", "vi", "vd", "vq"], "v"),
-    **dict.fromkeys(["r", "rr", "rz", "rg"], "r"),
-    **{"l": "n", "x": "n", "eng": "n", "vn": ACTION, "m": "m", "f": LOCALISER},
-}
 _LONGEST = 16
-_MEMORY = 200_000
-"""Words in the cache before it is cleared: captions are cheap because most of their words are cached."""
-
-
-class Piece(NamedTuple):
-    """A part of a word of jieba: its text and its class (a part of speech or one of `chinese_context`)."""
-
-    text: str
-    kind: str
 
 
 def import_rjieba() -> Any:
@@ -68,8 +41,10 @@ class ChineseTagger:
         for word in sorted(lists.ADJECTIVES | lists.KEEP | lists.VERBS):
             if len(word) > 1:
                 self._jieba.add_word(word, self._jieba.suggest_freq(word), None)
-        for word in lists.BREAK_UP:
+        wearing = {verb + attribute for verb in lists.WEARING for attribute in lists.SPLIT_OFF}
+        for word in filter(self._jieba.has_word, sorted(wearing.union(lists.BREAK_UP))):
             self._jieba.add_word(word, 0, None)
+        self._segmenter = Segmenter(self._jieba)
         self._memory: dict[tuple[str, str], tuple[Piece, ...]] = {}
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
@@ -79,7 +54,7 @@ class ChineseTagger:
         """See `Tagger.words`."""
         row: list[list[Any]] = []  # [start, end, text, class]
         place = 0
-        for token in self._tokens(caption):
+        for token in self._segmenter.tokens(caption):
             for text, kind in self._memory.get(token) or self._pieces(*token):
                 end = place + len(text)
                 row.append([place, end, text, kind])
@@ -87,28 +62,24 @@ class ChineseTagger:
         decide(row)
         return [Word(start, end, kind) for start, end, _, kind in row if kind in PARTS_OF_SPEECH]
 
-    def _tokens(self, caption: str) -> list[tuple[str, str]]:
-        try:
-            return self._jieba.tag(caption)
-        except UnicodeEncodeError:  # a lone surrogate, as in truncated strings
-            return self._jieba.tag(_SURROGATES.sub("\ufffd", caption))
-
     def _pieces(self, word: str, tag: str) -> tuple[Piece, ...]:
-        if len(self._memory) >= _MEMORY:
+        if len(self._memory) >= MEMORY:
             self._memory = {}
-        pieces = tuple(self._split(word, tag)) if HAN.search(word) else (_foreign(word),)
+        pieces = tuple(self._split(word, tag) if HAN.search(word) else foreign(word))
         self._memory[word, tag] = pieces
         return pieces
 
     # ---- one word, without its neighbours ---------------------------------------------------------------------------
 
     def _split(self, word: str, tag: str) -> list[Piece]:
-        kind = _LISTED.get(word)
+        kind = LISTED.get(word)
         if kind is not None:
             return [Piece(word, kind)]
         if len(word) > _LONGEST:
             return [Piece(word, "n")]
         for rule in (
+            self._name,
+            self._packed,
             self._complement,
             self._recut,
             self._counted,
@@ -120,7 +91,7 @@ class ChineseTagger:
         ):
             if (pieces := rule(word, tag)) is not None:
                 return pieces
-        return [Piece(word, _guessed(word, tag))]
+        return [Piece(word, guessed(word, tag))]
 
     def _again(self, word: str) -> list[Piece]:
         """Analyses a part of a word."""
@@ -131,10 +102,26 @@ class ChineseTagger:
 
     def _noun(self, word: str) -> bool:
         """Whether the dictionary or the lists have this as one noun."""
-        kind = _LISTED.get(word)
+        kind = LISTED.get(word)
         if kind is not None:
             return kind in ("n", ART)
-        return len(word) > 1 and self._known(word) and self._jieba.tag(word, False)[0][1] in _NOUN_TAGS
+        return len(word) > 1 and self._known(word) and self._jieba.tag(word, False)[0][1] in NOUN_TAGS
+
+    def _name(self, word: str, tag: str) -> list[Piece] | None:
+        """白金汉宫, 大西洋, 白俄罗斯, 波罗的海 stay whole; 大城市 does not."""
+        if tag not in ("ns", "nr", "nrt", "nz") or len(word) < 3 or not self._known(word):
+            return None
+        rest = word[1:]
+        if self._known(rest) and (rest in lists.KEEP or self._tag(rest) in ("n", "s")):
+            return None  # a common noun after an attribute
+        foreign = tag == "nrt" or (tag == "ns" and ("的" in rest or self._tag(rest) in ("ns", "nrt")))
+        return [Piece(word, "n")] if foreign or word[-1] in lists.PLACE_ENDINGS else None
+
+    def _packed(self, word: str, tag: str) -> list[Piece] | None:
+        """双装 -> 双 装, as in 5双装."""
+        if word[-1] != "装" or word[:-1] not in lists.MEASURES:
+            return None
+        return [Piece(word[:-1], "n"), Piece("装", BARE)]
 
     def _recut(self, word: str, tag: str) -> list[Piece] | None:
         """A word outside the dictionary was guessed from its characters: split it if the parts are known."""
@@ -143,7 +130,7 @@ class ChineseTagger:
         parts = self._jieba.cut(word, False)
         if len(parts) == 1:
             return None
-        grammatical = any(_LISTED.get(part) in ("-", "r", "m", LOCALISER) for part in parts)
+        grammatical = any(LISTED.get(part) in ("-", "r", "m", LOCALISER) for part in parts)
         if grammatical or all(len(part) > 1 for part in parts):
             return self._again(word)
         first, rest = parts[0], word[len(parts[0]) :]
@@ -219,7 +206,8 @@ class ChineseTagger:
 
     def _attribute(self, word: str, tag: str) -> list[Piece] | None:
         """红帽子 -> 红 帽子; 黑白照片 -> 黑白 照片."""
-        for length in range(min(4, len(word) - 1), 1, -1):
+        whole = len(word) == 3 and self._known(word)  # 折叠椅 is a word, 红色椅 is not
+        for length in range(min(4, len(word) - 1), 2 if whole else 1, -1):
             if word[:length] in lists.ADJECTIVES and (self._noun(word[length:]) or word[length:] in lists.FREE_NOUNS):
                 return [Piece(word[:length], "a"), *self._split(word[length:], "n")]
         first, rest = word[0], word[1:]
@@ -236,8 +224,6 @@ class ChineseTagger:
         first, rest = word[0], word[1:]
         if first not in (lists.SINGLE_VERBS if tag[:1] in "vlixa" else lists.NEVER_NOUNS):
             return None
-        if first in "穿戴披系" and rest in lists.ADJECTIVES:
-            return [Piece(first, "v"), Piece(rest, "a")]
         if rest in lists.OBJECTS or (len(rest) > 1 and self._noun(rest)):
             return [Piece(first, "v"), *self._split(rest, "n")]
         return None
@@ -258,59 +244,3 @@ class ChineseTagger:
 
     def _tag(self, word: str) -> str:
         return self._jieba.tag(word, False)[0][1]
-
-
-def _foreign(word: str) -> Piece:
-    """Digits, Latin words, punctuation, white space."""
-    if _QUALITY.fullmatch(word):
-        return Piece(word, "a")
-    if word[0].isdigit():
-        return Piece(word, "m" if word.replace(".", "").isdigit() else "n")
-    return Piece(word, "n" if word[0].isalpha() else BARE)
-
-
-def _list_classes() -> dict[str, str]:
-    """One dictionary of all lists; if two lists have a word, the later one wins."""
-    classes: dict[str, str] = {}
-    for words, kind in (
-        (lists.FREE_NOUNS, "n"),
-        (lists.SINGLE_VERBS, "v"),
-        (lists.NOUN_OR_VERB, EITHER),
-        (lists.ADJECTIVES, "a"),
-        (lists.ADVERBIAL, ADVERBIAL),
-        (lists.VERBS, "v"),
-        (lists.NOUNS_TOO, ACTION),
-        (lists.ARTS, ART),
-        (lists.NOT_COLOURS, "n"),
-        (lists.REDUPLICATED_NOUNS, "n"),
-        (lists.KEEP, "n"),
-        (lists.NUMERALS, "m"),
-        (lists.LOCALISERS, LOCALISER),
-        (lists.FUNCTION_WORDS, BARE),
-        (lists.PRONOUNS, "r"),
-    ):
-        classes.update(dict.fromkeys(words, kind))
-    return classes
-
-
-_LISTED = _list_classes()
-"""The class of each word in the lists."""
-
-
-def _guessed(word: str, tag: str) -> str:
-    """The class of a word that is in no list: by its form, or else by jieba's tag."""
-    end = word[-1]
-    if len(word) == 2 and word[0] in lists.ADJECTIVE_CHARACTERS and end in lists.ADJECTIVE_CHARACTERS:
-        return "a"
-    if len(word) > 1:
-        if end == "色":
-            return "a"
-        if end in "形状" and tag[:1] in "nbaz":
-            return SHAPE
-        if len(word) > 2 and end in "式型质制级" and tag[:1] in "nbazx":
-            return SHAPE
-        if word[-1] == word[-2] and (len(word) == 3 or tag in ("z", "a")) and tag[:1] not in "vn":
-            return "a"
-        if tag == "v":  # jieba calls 披肩 and 擂台 verbs
-            return ACTION
-    return _CLASS_OF_TAG.get(tag, BARE)

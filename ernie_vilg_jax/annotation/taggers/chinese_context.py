@@ -34,7 +34,10 @@ def decide(row: list[list[Any]]) -> None:
             and (text not in lists.WEAK_MEASURES or after[3] in _THINGS or after[3] in ("a", "v", ADVERBIAL, SHAPE))
         ):
             item[3] = "q"
-        elif kind == "n" and before[2] in _DEGREES and text not in lists.KEEP:
+        elif kind == "n" and (
+            (text in lists.SPLIT_OFF and (after[3] in _THINGS or after[3] == "a"))
+            or (before[2] in _DEGREES and text not in lists.KEEP)
+        ):
             item[3] = "a"
         elif kind == "n" and (after[2] == "着" or (before[2] == "正在" and after[3] in ("n", BARE))):
             item[3] = "v"
@@ -43,7 +46,7 @@ def decide(row: list[list[Any]]) -> None:
         elif kind == BARE and text in _VERBS_AT_TIMES and after[2] in _AFTER_VERBS and before[3] != "v":
             item[3] = "v"
         elif kind == SHAPE:
-            item[3] = "a" if after[2] == "的" or after[3] in _THINGS or after[3] == "a" else "n"
+            item[3] = "a" if after[2] == "的" or after[3] in _THINGS or after[3] in ("a", ADVERBIAL) else "n"
         elif kind in ("a", ADVERBIAL) and after[2] in ("地", "着"):
             item[3] = BARE if after[2] == "地" else "v"
         elif text in ("下", "过") and (after[2] in lists.ASPECTS or (before[3] == after[3] == "n" and text == "过")):

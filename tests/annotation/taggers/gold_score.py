@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
 from ernie_vilg_jax.annotation.taggers import Tagger
@@ -50,8 +51,13 @@ class Report(NamedTuple):
     exact: float  # share of the gold words found with exact span and part of speech
 
 
+def parts_of(language: str) -> list[str]:
+    """The parts of a language: `dev` and `test`; for `zh` also `shop_dev`, `shop_test`, `alt_dev`, `alt_test`."""
+    return sorted(path.stem.removeprefix(f"{language}_") for path in FOLDER.glob(f"{language}_*.txt"))
+
+
 def read_gold(language: str, part: str) -> list[tuple[str, list[Word]]]:
-    """Captions of one file (`zh` or `en`, `dev` or `test`) with their key words."""
+    """Captions of one file (`parts_of` the language, `zh` or `en`) with their key words."""
     lines = (FOLDER / f"{language}_{part}.txt").read_text(encoding="utf-8").splitlines()
     return [_caption(line, language) for line in lines if line and not line.startswith("#")]
 
@@ -60,7 +66,7 @@ def _caption(line: str, language: str) -> tuple[str, list[Word]]:
     text, words = "", []
     for token in line.split(" "):
         labelled = _LABELLED.fullmatch(token)
-        piece = labelled["text"] if labelled else token
+        piece = labelled["text"] if labelled else token.replace("␣", " ")
         if language == "en" and text and piece not in _ATTACHED:
             text += " "
         if labelled:
@@ -79,6 +85,23 @@ def score(tagger: Tagger, gold: Sequence[tuple[str, Sequence[Word]]]) -> Report:
     exact = sum(spans["tp", pos] for pos in PARTS_OF_SPEECH)
     words = sum(len(wanted) for _, wanted in gold)
     return Report(_scores(characters), _scores(spans), exact / max(words, 1))
+
+
+def intervals(
+    tagger: Tagger, gold: Sequence[tuple[str, Sequence[Word]]], draws: int = 1000
+) -> dict[str, tuple[float, float]]:
+    """95% bootstrap intervals of F1 over characters by part of speech: `draws` times as many captions, with
+    replacement, of fixed seed."""
+    counts = [Counter() for _ in gold]
+    for one, (caption, wanted) in zip(counts, gold, strict=True):
+        _count(one, _characters(wanted), _characters(tagger.words(caption)))
+    random = Random(0)
+    samples = [_scores(sum(random.choices(counts, k=len(counts)), Counter())) for _ in range(draws)]
+    bounds = {}
+    for pos in PARTS_OF_SPEECH:
+        values = sorted(sample[pos].f1 for sample in samples)
+        bounds[pos] = (values[round(0.025 * (draws - 1))], values[round(0.975 * (draws - 1))])
+    return bounds
 
 
 def _characters(words: Sequence[Word]) -> set[tuple[int, str]]:

@@ -76,6 +76,11 @@ def _code_and_name(error: BaseException) -> tuple[int, Any]:
     return code, named and named[0]
 
 
+def first_line(error: BaseException, most: int = 200) -> str:
+    """The first line of an error's message, at most so many characters, for a sentence; its type if it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:most].rstrip(" .:")
+
+
 @contextlib.contextmanager
 def file_errors(path: str | os.PathLike[str] | None = None) -> Iterator[None]:
     """A context, or a decorator, that turns what `file_error` understands into its UserError."""

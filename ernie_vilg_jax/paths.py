@@ -16,7 +16,7 @@ from typing import Any
 
 from etils import epath
 
-from ernie_vilg_jax.errors import UserError, file_errors
+from ernie_vilg_jax.errors import UserError, file_errors, first_line
 
 INSTALL = {"gs": "gcsfs", "s3": "s3fs"}
 SCRATCH = ".partial"
@@ -51,9 +51,8 @@ def reach(path: epath.PathLike, flag: str) -> epath.Path:
             f"--{flag}={path} needs the package {INSTALL[scheme]}: pip install {INSTALL[scheme]}"
         ) from error
     except Exception as error:  # of any type, by the storage's client; its message has the reason
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise UserError(
-            f"--{flag}={path} cannot be reached ({reason}); check the URL and this machine's rights to it"
+            f"--{flag}={path} cannot be reached ({first_line(error)}); check the URL and this machine's rights to it"
         ) from error
     return found
 

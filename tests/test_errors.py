@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ernie_vilg_jax.errors import REMEDIES, UserError, file_error, file_errors
+from ernie_vilg_jax.errors import REMEDIES, UserError, file_error, file_errors, first_line
 from tests.disks import Disk, as_nobody
 
 
@@ -129,3 +129,16 @@ def test_the_error_knows_better_than_the_context_unless_its_name_is_temporary(tm
         assert str(told).startswith(f"{shown}: permission denied")
     with pytest.raises(UserError, match=r"^no shard$"), file_errors("x"):
         raise UserError("no shard")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("first. \nsecond"), "first"),
+        (OSError("\n  no such shard.\n"), "no such shard"),
+        (KeyError(), "KeyError"),
+        (RuntimeError("x" * 300), "x" * 200),
+    ],
+)
+def test_the_first_line_of_an_error_fits_into_a_sentence(error: Exception, told: str) -> None:
+    assert first_line(error) == told

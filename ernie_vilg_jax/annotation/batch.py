@@ -13,7 +13,7 @@ from typing import Any
 
 from ernie_vilg_jax.annotation.detectors import Detection
 from ernie_vilg_jax.data.records import Record
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.errors import UserError, first_line
 
 _ROW = 8
 """This many failures in a row are the model's fault."""
@@ -85,8 +85,8 @@ def _live(items: Sequence[Item]) -> list[Item]:
 
 def _line(error: Exception) -> str:
     """Type and first line of an error, without addresses in memory: the same error must give the same reason."""
-    text = re.sub(r" at 0x[0-9a-f]+", "", (str(error).strip().splitlines() or [""])[0])[:200]
-    return text if type(error) is ValueError and text else f"{type(error).__name__}: {text}".rstrip(": ")
+    text = re.sub(r" at 0x[0-9a-f]+", "", first_line(error))
+    return text if type(error) is ValueError or not str(error).strip() else f"{type(error).__name__}: {text}"
 
 
 def _unpack(item: Item) -> None:

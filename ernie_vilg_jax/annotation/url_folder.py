@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ernie_vilg_jax.errors import UserError, file_error
+from ernie_vilg_jax.errors import UserError, file_error, first_line
 
 __all__ = ["Metrics", "PipelineOptions", "UrlFolder", "beam"]
 
@@ -54,10 +54,9 @@ class UrlFolder:
         try:
             yield
         except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             raise file_error(error) or UserError(
-                f"{self._at(name)} cannot be reached ({reason}): check the URL and this machine's rights to it, then "
-                "run the same command again"
+                f"{self._at(name)} cannot be reached ({first_line(error)}): check the URL and this machine's "
+                "rights to it, then run the same command again"
             ) from error
 
     def create(self) -> None:

@@ -17,7 +17,7 @@ import msgpack
 
 from ernie_vilg_jax.data.files import file_sha256
 from ernie_vilg_jax.data.manifests import check_shards, read_manifest, redo
-from ernie_vilg_jax.errors import UserError, file_error, file_errors
+from ernie_vilg_jax.errors import UserError, file_error, file_errors, first_line
 from ernie_vilg_jax.knowledge.words import LANGUAGES
 from ernie_vilg_jax.paths import discard, local
 
@@ -158,7 +158,7 @@ class RecordSource:
         except Exception as error:  # the reader's C++ errors surface as several types
             fix = redo(self._directory, read_manifest(path))
             raise file_error(error) or UserError(
-                f"a shard of split {split!r} in {path} is corrupt ({_first_line(error)}): {fix}"
+                f"a shard of split {split!r} in {path} is corrupt ({first_line(error)}): {fix}"
             ) from error
         if length != len(self):
             fix = redo(self._directory, read_manifest(path))
@@ -191,7 +191,7 @@ class RecordSource:
             shard, position = self.locate(index)
             fix = redo(self._directory, read_manifest(self._directory))
             raise file_error(error, shard) or UserError(
-                f"shard {shard} is corrupt at record {position} ({_first_line(error)}): {fix}"
+                f"shard {shard} is corrupt at record {position} ({first_line(error)}): {fix}"
             ) from error
 
     @property
@@ -204,10 +204,6 @@ class RecordSource:
                 ranges.setdefault(name, []).append((start, start + count))
                 start += count
         return ranges
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def open_split(path: str | Path, split: str, *, verify: bool = True) -> RecordSource:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from absl import logging
 
+from ernie_vilg_jax.errors import first_line
+
 Check = Callable[[], Iterator[str]]
 """Yields its findings, line by line. Raises Skipped if it does not apply, and any other exception if it fails."""
 
@@ -44,7 +46,7 @@ def run(checks: Iterable[tuple[str, Check]], tell: Callable[[str], None]) -> lis
         except Exception as error:  # of any type: faults are what is looked for, and later checks may pass
             verdict = "failed"
             logging.error("%s failed:\n%s", name, traceback.format_exc())
-            lines.append(f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0][:500]}")
+            lines.append(f"{type(error).__name__}: {first_line(error, 500)}")
         sections.append(Section(name, verdict, time.monotonic() - started, tuple(lines)))
         tell(sections[-1].text())
     return sections

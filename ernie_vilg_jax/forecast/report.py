@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from ernie_vilg_jax.aliases import Tree
 from ernie_vilg_jax.chips import Chip
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.errors import UserError, first_line
 from ernie_vilg_jax.forecast.hlo import Program
 from ernie_vilg_jax.sharding.rules import local_bytes
 from ernie_vilg_jax.training.flops import jaxpr_flops
@@ -183,7 +183,7 @@ def forecast(
             raise
         peak = needed(str(error))
         temporary = peak - local_bytes(built.args)
-        refused = str(error).strip().splitlines()[0]
+        refused = first_line(error, 500)
         seconds = time.monotonic() - started
         return Forecast(**known, temporary=temporary, peak=peak, compile_seconds=seconds, refused=refused)
     finally:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ernie_vilg_jax.aliases import Device
 from ernie_vilg_jax.chips import CHIPS, Chip
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.errors import UserError, first_line
 
 # What the compiler needs on a machine without a TPU.
 _ENVIRONMENT = {
@@ -66,8 +66,7 @@ def devices_of(topology: str) -> Sequence[Device]:
     try:
         return topologies.get_topology_desc(topology, platform="tpu").devices
     except Exception as error:  # the plugin raises several types, and jax another when it is not installed
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise UserError(
-            f"--topology={topology} cannot be compiled for ({reason}): `pip install libtpu`, and give a shape that "
-            "exists, such as v5e:4x8, v5p:4x4x8 or v6e:16x16"
+            f"--topology={topology} cannot be compiled for ({first_line(error)}): `pip install libtpu`, and give a "
+            "shape that exists, such as v5e:4x8, v5p:4x4x8 or v6e:16x16"
         ) from error

@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.errors import UserError, first_line
 from ernie_vilg_jax.images import to_rgb
 
 _WINDOW = 8
@@ -127,10 +127,6 @@ class Pretrained:
                     keys = part[0][1].keys()
                     joined = {key: self.torch.cat([inputs[key] for _, inputs in part]) for key in keys}
                     yield [index for index, _ in part], self.on_device(joined)
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".:")
 
 
 def as_rgb(image: Image.Image, id: str) -> Image.Image:

@@ -18,7 +18,7 @@ from etils import epath
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from ernie_vilg_jax.errors import UserError, file_error, file_errors
+from ernie_vilg_jax.errors import UserError, file_error, file_errors, first_line
 from ernie_vilg_jax.paths import local, plain_name, replacing
 
 FILES = ("diffusion_pytorch_model.safetensors", "model.safetensors")
@@ -63,9 +63,8 @@ def open_tensors(source: str | Path) -> Tensors:
                 opened[name] = handle
                 shapes[name] = tuple(handle.get_slice(name).get_shape())
         except (SafetensorError, OSError) as error:
-            reason = str(error).splitlines()[0]
             raise file_error(error, file) or UserError(
-                f"{file} is damaged, or not a safetensors file ({reason}); get another copy of it"
+                f"{file} is damaged, or not a safetensors file ({first_line(error)}); get another copy of it"
             ) from error
 
     def load(name: str) -> np.ndarray:

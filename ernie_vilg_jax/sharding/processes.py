@@ -24,7 +24,7 @@ from etils import epath
 from jax.sharding import Sharding
 
 from ernie_vilg_jax.aliases import Tree
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.errors import UserError, first_line
 from ernie_vilg_jax.sharding.watch import LOST, RESUME, Watch, about_peers, leave, sentence_for_aborts
 
 STARTUP_TIMEOUT = 300
@@ -189,9 +189,8 @@ def together(
     except Exception as error:
         if about_peers(error):
             watch.await_verdict()
-            first = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             watch.farewell("it lost the connection to another process")
-            leave(f"{name}lost the connection to another process ({first}); {RESUME}", LOST)
+            leave(f"{name}lost the connection to another process ({first_line(error)}); {RESUME}", LOST)
         traceback.print_exc()
         watch.farewell(f"{type(error).__name__}; its own log has the traceback")
         leave(f"{name}stopped by the error above", 1)

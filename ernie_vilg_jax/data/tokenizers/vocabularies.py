@@ -22,7 +22,7 @@ from typing import Any
 from absl import logging
 
 from ernie_vilg_jax.data.tokenizers.base import SETTINGS, VOCABULARY
-from ernie_vilg_jax.errors import UserError, file_errors
+from ernie_vilg_jax.errors import UserError, file_errors, first_line
 from ernie_vilg_jax.paths import local
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
@@ -222,7 +222,7 @@ def _from_hub(name: str) -> Vocabulary:
     except Exception as error:  # hub, network and parsing errors all mean: no vocabulary
         raise UserError(
             f"config.tokenizer.path={name!r} is neither a vocab.txt nor a model whose vocabulary can be loaded "
-            f"({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+            f"({first_line(error)})"
         ) from error
     return _from_json(content, None, name)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ernie_vilg_jax.data.files import digest
 from ernie_vilg_jax.data.records import Record
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.errors import UserError, first_line
 from ernie_vilg_jax.preparation.sources import Key, pairs
 from ernie_vilg_jax.preparation.sources.archives import find_archives, hashes
 from ernie_vilg_jax.preparation.sources.tables import CAPTION_KEYS
@@ -124,7 +124,7 @@ def _open(file: str) -> Any:
     try:
         return parquet.ParquetFile(file)
     except pyarrow.ArrowException as error:
-        raise UserError(f"{file} is not a whole parquet file ({_first(error)}); get it again") from error
+        raise UserError(f"{file} is not a whole parquet file ({first_line(error)}); get it again") from error
 
 
 def _read(opened: Any, file: str, group: int, columns: list[str]) -> list[dict[str, Any]]:
@@ -133,11 +133,7 @@ def _read(opened: Any, file: str, group: int, columns: list[str]) -> list[dict[s
     try:
         return opened.read_row_group(group, columns=columns).to_pylist()
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is damaged ({_first(error)}); get it again") from error
-
-
-def _first(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise UserError(f"{file} is damaged ({first_line(error)}); get it again") from error
 
 
 def _bytes(value: Any, file: str) -> bytes | None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ernie_vilg_jax.data.files import digest, file_sha256
 from ernie_vilg_jax.data.records import Record
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.errors import UserError, first_line
 from ernie_vilg_jax.knowledge.words import LANGUAGES
 from ernie_vilg_jax.preparation.sources import Key, Licence, pairs
 
@@ -65,7 +65,7 @@ class TfdsSource:
         except Exception as error:  # TFDS raises many types: not registered, no network, no TensorFlow, ...
             raise UserError(
                 f"source 'tfds': dataset={self.dataset!r} cannot be opened "
-                f"({(str(error).splitlines() or [type(error).__name__])[0]}): give a TFDS name or a prepared folder"
+                f"({first_line(error)}): give a TFDS name or a prepared folder"
             ) from error
 
     @functools.cached_property
@@ -82,8 +82,7 @@ class TfdsSource:
             return self._builder.as_data_source(self.split, decoders=decoders)
         except Exception as error:  # wrong split, wrong file format, ...
             raise UserError(
-                f"source 'tfds': split {self.split!r} of {self.dataset} cannot be read "
-                f"({(str(error).splitlines() or [type(error).__name__])[0]})"
+                f"source 'tfds': split {self.split!r} of {self.dataset} cannot be read ({first_line(error)})"
             ) from error
 
     @functools.cached_property

@@ -36,6 +36,7 @@ REQUIRES = [
     "resvg-py>=0.3",
     "tensorboardX>=2.6.2",
     "pooch>=1.8",
+    "Jinja2>=3.1",
 ]
 
 EXTRAS = {

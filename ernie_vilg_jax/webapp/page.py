@@ -19,6 +19,7 @@ from starlette.middleware import Middleware
 
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.sampling_params import ACCEPTS
+from ernie_vilg_jax.templates import render
 from ernie_vilg_jax.webapp.guard import BODY_LIMIT, Guard
 from ernie_vilg_jax.webapp.options import Choices
 from ernie_vilg_jax.webapp.request import (
@@ -128,12 +129,7 @@ class Page:
             note = _bar(update.step, update.steps, f"Step {update.step} of {update.steps}")
             return update.images or gr.skip(), note, gr.skip()
         params = request.params
-        note = f"<b>{html.escape(request.prompt)}</b><br>seed {params.seed}, {params.steps} steps of {params.sampler}, "
-        note += f"guidance {params.guidance_scale:g}"
-        if params.negative_prompt:
-            note += f", without {html.escape(params.negative_prompt[0])}"
-        if unseen := self.worker.unseen(request):
-            note += f"<br>The prompt is too long for the model, which did not see: <i>{html.escape(unseen)}</i>"
+        note = render("note.html", prompt=request.prompt, params=params, unseen=self.worker.unseen(request))
         return update.images, note, params.seed
 
     def _lay_out(self) -> gr.Blocks:
@@ -196,4 +192,4 @@ def _control(choices: Choices, name: str) -> Any:
 
 
 def _bar(step: int, steps: int, text: str) -> str:
-    return f"<progress value={step} max={steps}></progress><br>{html.escape(text)}"
+    return render("progress.html", step=step, steps=steps, text=text)

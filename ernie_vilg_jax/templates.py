@@ -1,0 +1,24 @@
+"""The HTML of pages and notes: jinja2 templates in `assets/templates`. Values are text, never markup."""
+
+from functools import cache
+from typing import Any
+
+import jinja2
+
+from ernie_vilg_jax.tables import ASSETS
+
+
+def render(name: str, /, **values: Any) -> str:
+    """The HTML of a template; characters of HTML in the values are escaped. A value that is missing is an error."""
+    return _environment().get_template(name).render(**values)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(ASSETS / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

@@ -4,7 +4,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax.checkpointing import read_config
-from ernie_vilg_jax.config import default_config, fields
+from ernie_vilg_jax.config import default_config, differing, fields
 from ernie_vilg_jax.errors import UserError
 
 # Fields in which a checkpoint and the config of the next run must agree, by the checkpoint's phase.
@@ -33,12 +33,9 @@ def check_same(path: epath.Path, config: ConfigDict, phase: str) -> None:
     A field that is newer than the checkpoint had its default then.
     """
     before, wanted = (fields(one, SAME[phase]) for one in (read_config(path, default_config()), config))
-    different = [
-        f"{name} ({before.get(name)!r} in the checkpoint, {value!r} now)"
-        for name, value in wanted.items()
-        if not name.endswith(HOW) and before.get(name) != value
-    ]
-    if different:
+    names = [name for name in wanted if not name.endswith(HOW)]
+    if different := differing(before, wanted, names):
+        told = [f"{name} ({was!r} in the checkpoint, {value!r} now)" for name, (was, value) in different.items()]
         raise UserError(
-            f"checkpoint {path} is of another config: {'; '.join(different)}; use its config, or a new --workdir"
+            f"checkpoint {path} is of another config: {'; '.join(told)}; use its config, or a new --workdir"
         )

@@ -222,6 +222,17 @@ def fields(config: ConfigDict, sections: Iterable[str]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if any(within(name, section) for section in sections)}
 
 
+def differing(
+    before: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[str] | None = None
+) -> dict[str, list[Any]]:
+    """Field -> [before, now], for the fields of `names` in which two flat configs differ; by default of all fields.
+
+    A field that is on one side only is None on the other.
+    """
+    both = {name: [before.get(name), now.get(name)] for name in names or sorted(before.keys() | now.keys())}
+    return {name: values for name, values in both.items() if values[0] != values[1]}
+
+
 def plain(value: Any) -> Any:
     """A value of a config as JSON knows it: dictionaries with sorted keys, and lists."""
     if hasattr(value, "to_dict"):

@@ -32,6 +32,12 @@ def absolute(path: epath.PathLike) -> str:
     return str(path) if is_url(path) else str(epath.Path(path).absolute())
 
 
+def inside(path: epath.PathLike, folder: epath.PathLike) -> bool:
+    """Whether `path` is `folder` or lies in it, links followed; neither has to exist."""
+    inner, outer = (str(one) if is_url(one) else str(Path(one).expanduser().resolve()) for one in (path, folder))
+    return f"{inner.rstrip('/')}/".startswith(f"{outer.rstrip('/')}/")
+
+
 def reach(path: epath.PathLike, flag: str) -> epath.Path:
     """The path, as an object that reads and writes URLs as well. It need not exist.
 

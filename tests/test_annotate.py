@@ -44,7 +44,7 @@ def test_annotate_writes_a_directory_and_logs_counts(prepared: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--detector=yolo"], "--detector=yolo is not known: choose one of records, "),
+        (["--detector=yolo"], "--detector=yolo must be one of records, "),
         (["--detector_options={"], "--detector_options='{' is no JSON"),
         (["--beam=", "--workers=2"], "--beam and --workers exclude each other"),
         (["--on_error=ignore"], "on_error"),

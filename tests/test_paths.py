@@ -199,3 +199,13 @@ def test_leftovers_of_a_killed_run_count_as_empty(tmp_path: Path) -> None:
 def test_places_where_nothing_can_be_made_are_one_sentence(place: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--output=.* cannot be written \(.*choose a(nother place| shorter name)"):
         paths.check_writable(tmp_path / place, "output", "grid.png")
+
+
+def test_a_path_inside_a_folder_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    monkeypatch.chdir(tmp_path)
+    for path, folder in (("a", "a"), ("a/b", tmp_path), ("link/b", "a"), ("a/x/y", "a/"), ("gs://b/a/c", "gs://b/a/")):
+        assert paths.inside(path, folder)
+    for path, folder in (("a", "a/b"), ("ab", "a"), ("a/../c", "a"), ("gs://b/ab", "gs://b/a"), ("a", "gs://a")):
+        assert not paths.inside(path, folder)

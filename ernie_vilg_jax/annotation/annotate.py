@@ -20,6 +20,7 @@ from typing import Any
 
 from absl import logging
 
+from ernie_vilg_jax import checks
 from ernie_vilg_jax.annotation.folders import SCRATCH, Folder, intact, open_folder, path_sha256
 from ernie_vilg_jax.annotation.run_local import run_local
 from ernie_vilg_jax.annotation.shard import (
@@ -31,11 +32,12 @@ from ernie_vilg_jax.annotation.shard import (
     rejected_name,
     tool_versions,
 )
+from ernie_vilg_jax.config import flat
 from ernie_vilg_jax.data import tokenizers
 from ernie_vilg_jax.data.files import digest, seal, sealed_json
 from ernie_vilg_jax.data.manifests import MANIFEST, parse_manifest
 from ernie_vilg_jax.errors import UserError, file_errors
-from ernie_vilg_jax.paths import is_url
+from ernie_vilg_jax.paths import inside
 from ernie_vilg_jax.preparation.progress import PROGRESS, Progress, split_summaries, whole_note
 
 REJECTED = "rejected.jsonl"
@@ -99,16 +101,12 @@ def _check(settings: Settings, source: str, output: str, workers: int) -> None:
     known = {"tagger": TAGGERS, "detector": [KEEP, *DETECTORS], "captioner": CAPTIONERS, "translator": TRANSLATORS}
     for tool, names in known.items():
         name = getattr(settings, tool)
-        if name not in names and (name or tool in ("tagger", "detector")):
-            raise UserError(f"--{tool}={name} is not known: choose one of {', '.join(names)}")
+        if name or tool in ("tagger", "detector"):
+            checks.one_of(f"--{tool}={name}", name, names)
     settings.plain()  # raises for options that are not JSON
     if workers < 1:
         raise UserError(f"--workers={workers} must be at least 1")
-    if is_url(source) or is_url(output):
-        inside = f"{output.rstrip('/')}/".startswith(f"{source.rstrip('/')}/")
-    else:
-        inside = Path(output).resolve().is_relative_to(Path(source).resolve())
-    if inside:
+    if inside(output, source):
         raise UserError(f"--output={output} is --input or lies inside it: give another folder")
 
 
@@ -147,16 +145,12 @@ def make_job(source: str, output: str, settings: Settings, manifest: Mapping[str
     return Job(source, output, settings, fingerprint, versions, shards, on_error)
 
 
-def _paths(value: Any) -> Iterator[str]:
+def _paths(options: Mapping[str, Any]) -> Iterator[str]:
     """The files and folders of this machine in the options, in order."""
-    if isinstance(value, Mapping):
-        for key in sorted(value):
-            yield from _paths(value[key])
-    elif isinstance(value, list):
-        for item in value:
-            yield from _paths(item)
-    elif isinstance(value, str):
-        yield from sorted(glob.glob(os.path.expanduser(value)))
+    for _, value in sorted(flat(options).items()):
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                yield from sorted(glob.glob(os.path.expanduser(text)))
 
 
 def _found(target: Folder, job: Job) -> tuple[dict[str, Any] | None, dict[str, dict[str, Any]]]:

@@ -20,7 +20,7 @@ import grain
 import numpy as np
 from ml_collections import ConfigDict
 
-from ernie_vilg_jax.config import plain
+from ernie_vilg_jax.config import differing, flat, plain
 from ernie_vilg_jax.data.examples import ExampleMaker
 from ernie_vilg_jax.data.records import RecordSource, open_split, read_manifest
 from ernie_vilg_jax.data.tokenizers import Tokenizer
@@ -44,13 +44,11 @@ def check_data(config: ConfigDict) -> None:
     manifest = read_manifest(config.data.path)
     if manifest.get("own_data") or not config.data.sources:
         return  # prepared from other sources on purpose, or the config does not name any
-    wanted, found = _wanted(config, manifest), _flat(manifest["settings"])
-    for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
-            raise UserError(
-                f"{config.data.path} was prepared with {name}={found.get(name)!r}, the config says "
-                f"{wanted.get(name)!r}: prepare again into a new directory, or change the config"
-            )
+    for name, (found, wanted) in differing(_flat(manifest["settings"]), _wanted(config, manifest)).items():
+        raise UserError(
+            f"{config.data.path} was prepared with {name}={found!r}, the config says {wanted!r}: prepare again into a "
+            "new directory, or change the config"
+        )
 
 
 def _wanted(config: ConfigDict, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,10 +70,7 @@ def _wanted(config: ConfigDict, manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    flat = {f"data.{name}": value for name, value in settings.items() if name != "sources"}
-    for source in settings["sources"]:
-        flat |= {f"data.sources.{source['name']}.{option}": value for option, value in source.items()}
-    return flat
+    return flat({**settings, "sources": {source["name"]: source for source in settings["sources"]}}, "data.")
 
 
 def _example(config: ConfigDict, tokenizer: Tokenizer, split: str, *, train: bool) -> ExampleMaker:

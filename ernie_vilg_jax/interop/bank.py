@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from ernie_vilg_jax import checkpointing, compatibility, paths
 from ernie_vilg_jax.aliases import Params, Tree
 from ernie_vilg_jax.checkpointing import expert_name
-from ernie_vilg_jax.config import default_config, fields
+from ernie_vilg_jax.config import default_config, differing, fields
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import components
@@ -188,12 +188,8 @@ def _seen(run: Run) -> int:
 
 
 def _check_same_config(first: Run, second: Run) -> None:
-    before, now = (_deciding(run.config) for run in (first, second))
-    different = [
-        f"{name} ({before.get(name)!r} and {now.get(name)!r})"
-        for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
-    ]
+    fields_of_both = differing(_deciding(first.config), _deciding(second.config))
+    different = [f"{name} ({one!r} and {other!r})" for name, (one, other) in fields_of_both.items()]
     if first.metadata["data"] != second.metadata["data"]:
         different.append("data (other records)")
     if different:

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from ernie_vilg_jax import checkpointing, compatibility, paths
 from ernie_vilg_jax.aliases import Params
-from ernie_vilg_jax.config import flat
+from ernie_vilg_jax.config import flat, within
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
 
@@ -66,8 +66,7 @@ def free(output: epath.PathLike, source: epath.PathLike, overwrite: bool) -> epa
     if folder.exists() and not paths.is_empty(folder):
         if not overwrite:
             raise UserError(f"{folder} is not empty; name another folder, or give --overwrite")
-        inside = epath.Path(paths.absolute(source))
-        if epath.Path(paths.absolute(folder)) in (inside, *inside.parents):
+        if paths.inside(source, folder):
             raise UserError(f"{source} lies in {folder}, which --overwrite would remove: name another folder")
     return folder
 
@@ -83,7 +82,7 @@ def values_of(component: str, config: ConfigDict) -> dict[str, Any]:
         name: value
         for field in FIELDS[component]
         for name, value in flat(config).items()
-        if f"{name}.".startswith(f"{field}.") and not name.endswith(HOW)
+        if within(name, field) and not name.endswith(HOW)
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from jax.sharding import Mesh
 
+from ernie_vilg_jax import checks
 from ernie_vilg_jax.diffusion.samplers import Sampler
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.errors import UserError
@@ -58,8 +59,7 @@ def make_executor(
 
 def check_mode(mode: str, n: int, mesh: Mesh | None) -> None:
     """Raises UserError unless n experts can be sampled from in this mode on this mesh."""
-    if mode not in MODES:
-        raise UserError(f"--mode={mode} is not one of {', '.join(MODES)}")
+    checks.one_of(f"--mode={mode}", mode, MODES)
     groups = 1 if mesh is None else mesh.shape["expert"]
     fitting = [g for g in range(2, n + 1) if n % g == 0]
     if mode != "pipelined":

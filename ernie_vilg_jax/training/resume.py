@@ -9,7 +9,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax import checkpointing, compatibility
-from ernie_vilg_jax.config import default_config, fields, within
+from ernie_vilg_jax.config import default_config, differing, fields, within
 from ernie_vilg_jax.data.records import read_manifest
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
@@ -106,7 +106,7 @@ def check(path: epath.Path, config: ConfigDict, tokenizer: Tokenizer, allowed: S
     both = [field for field in now if field in before]
     if path.name == "0":  # written by `checkpoint branch`: nothing was trained yet, so only the state must match
         both = [field for field in both if field == "tokenizer" or within(field, "optimizer")]
-    changed = {field: [before[field], now[field]] for field in both if before[field] != now[field]}
+    changed = differing(before, now, both)
     refused = [field for field in changed if not any(within(field, name) for name in allowed)]
     if refused:
         told = "; ".join(_told(field, *changed[field]) for field in refused)

@@ -153,10 +153,10 @@ def test_a_damaged_tokenizer_of_the_input_is_named(
 @pytest.mark.parametrize(
     ("settings", "options", "message"),
     [
-        ({"tagger": "fr"}, {}, "--tagger=fr is not known: choose one of zh, en, both"),
-        ({"detector": "yolo"}, {}, "--detector=yolo is not known: choose one of records, "),
-        ({"captioner": "ofa"}, {}, "--captioner=ofa is not known: choose one of "),
-        ({"translator": "x"}, {}, "--translator=x is not known: choose one of "),
+        ({"tagger": "fr"}, {}, "--tagger=fr must be one of zh, en, both"),
+        ({"detector": "yolo"}, {}, "--detector=yolo must be one of records, "),
+        ({"captioner": "ofa"}, {}, "--captioner=ofa must be one of "),
+        ({"translator": "x"}, {}, "--translator=x must be one of "),
         ({"detector_options": "{'model': 1}"}, {}, "--detector_options=.* is no JSON"),
         ({"captioner_options": "[1]"}, {}, "--captioner_options=.* must be a JSON object"),
         ({"detector": "boxes"}, {}, "detector 'boxes' needs the option"),

@@ -89,9 +89,9 @@ def test_a_missing_caption_file(tmp_path: Path):
 
 
 def test_unknown_captioners_and_translators():
-    with pytest.raises(UserError, match="captioner 'ofa' is not known: choose one of transformers, file"):
+    with pytest.raises(UserError, match="captioner 'ofa' must be one of transformers, file"):
         make_captioner("ofa")
-    with pytest.raises(UserError, match="translator 'bing' is not known: choose one of transformers"):
+    with pytest.raises(UserError, match="translator 'bing' must be one of transformers"):
         make_translator("bing")
     with pytest.raises(UserError, match="captioner 'file' has no option 'model'"):
         make_captioner("file", model="x")

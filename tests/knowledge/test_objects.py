@@ -54,7 +54,7 @@ def test_a_detection_is_clipped_to_the_image():
 
 
 def test_unknown_detectors_and_options():
-    with pytest.raises(UserError, match="'yolo' is not known: choose one of transformers, boxes"):
+    with pytest.raises(UserError, match="'yolo' must be one of transformers, boxes"):
         make_detector("yolo")
     with pytest.raises(UserError, match="'boxes' has no option 'model'"):
         make_detector("boxes", path="a.json", model="x")

@@ -77,7 +77,7 @@ def test_streamed_reads_experts_only_when_it_samples(whole_run: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("mode", "mesh", "message"),
     [
-        ("magic", None, "--mode=magic is not one of resident, streamed, pipelined"),
+        ("magic", None, "--mode=magic must be one of resident, streamed, pipelined"),
         ("pipelined", None, "--mode=pipelined needs groups of devices .* use --mesh=expert=2"),
         ("streamed", {"data": 3}, r"^--mesh \(.*data=3.* needs 3 devices, but there are 8"),
         ("streamed", {"experts": 2}, "--mesh has no axis experts; its axes are expert, data, fsdp, tensor"),

@@ -252,7 +252,7 @@ def test_other_settings_replace_all_shards(config: ConfigDict, tmp_path: Path):
         ({"sources": ()}, "sources is empty"),
         ({"num_shards": 0}, "num_shards=0"),
         ({"holdout_fraction": 1.0}, "holdout_fraction=1.0"),
-        ({"sources": (ConfigDict({"name": "emojis"}),)}, "names 'emojis': choose one of"),
+        ({"sources": (ConfigDict({"name": "emojis"}),)}, "sources: source 'emojis' must be one of"),
         ({"sources": (ConfigDict({"name": "scenes", "cuont": 3}),)}, "no option 'cuont'"),
         ({"sources": (ConfigDict({"name": "scenes", "count": 0}),)}, "count=0"),
         ({"sources": (ConfigDict({"name": "scenes", "objects": "cars"}),)}, "'shapes' or 'emoji'"),

@@ -363,7 +363,7 @@ def test_a_bank_is_laid_out_by_groups() -> None:
 @pytest.mark.parametrize(
     ("mode", "n", "sizes", "message"),
     [
-        ("magic", 4, None, "--mode=magic is not one of resident, streamed, pipelined"),
+        ("magic", 4, None, "--mode=magic must be one of resident, streamed, pipelined"),
         ("pipelined", 4, None, "--mesh=expert=2, --mesh=expert=4, or --mode=streamed"),
         ("pipelined", 4, {"data": 2}, "--mode=pipelined needs groups of devices that share the 4 experts"),
         ("pipelined", 3, {"expert": 2}, "use --mesh=expert=3, or"),

@@ -7,12 +7,11 @@ and redo only unfinished ones after a kill.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from ernie_vilg_jax import registry
 from ernie_vilg_jax.data.records import Record
-from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.paths import local
 
 
@@ -73,22 +72,10 @@ def make_source(options: Mapping[str, Any], *, size: int) -> Source:
       options: `name` and the options of that source.
       size: pixels per side for sources that render, unless `options` holds its own `size`.
     """
-    settings = dict(options)
+    settings: dict[str, Any] = {
+        option: tuple(value) if isinstance(value, list) else value for option, value in options.items()
+    }
     name = settings.pop("name", None)
-    if name not in REGISTRY:
-        raise UserError(f"config.data.sources names {name!r}: choose one of {', '.join(REGISTRY)}")
-    module, cls = REGISTRY[name].split(":")
-    constructor = getattr(importlib.import_module(module), cls)
-    known = {f.name for f in dataclasses.fields(constructor) if f.init}
-    if "size" in known:
-        settings.setdefault("size", size)
-    for option in settings:
-        if option not in known:
-            raise UserError(f"source {name!r} has no option {option!r}: it has {', '.join(sorted(known))}")
-        if option in ("path", "dataset"):  # other options may be the URL of a licence
-            local(settings[option], f"config.data.sources.{name}.{option}")
-    return constructor(**{option: _plain(value) for option, value in settings.items()})
-
-
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list | tuple) else value
+    for option in {"path", "dataset"} & settings.keys():  # other options may be the URL of a licence
+        local(settings[option], f"config.data.sources.{name}.{option}")
+    return registry.build("config.data.sources: source", REGISTRY, name, settings, {"size": size})

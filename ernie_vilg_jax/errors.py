@@ -1,6 +1,6 @@
 """The error type for errors that users can fix, and the conversion of file system errors to it.
 
-Commands print its message as a single sentence and exit with status 1 (see `cli.py`); anything else that
+Commands print its message as a single sentence and exit with status 1 (see `cli`); anything else that
 escapes a command is a bug and keeps its traceback.
 """
 

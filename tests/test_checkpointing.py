@@ -15,6 +15,7 @@ import pytest
 from etils import epath
 
 from ernie_vilg_jax import checkpointing, paths
+from ernie_vilg_jax.checkpointing import faults
 from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.data.tokenizers import FILES as TOKENIZER_FILES
 from ernie_vilg_jax.errors import UserError
@@ -195,12 +196,12 @@ def raised(text: str, *causes: str) -> Exception:
     ],
 )
 def test_the_reason_is_that_of_the_first_error(error: Exception, told: str) -> None:
-    assert checkpointing.reason_of(error) == told
+    assert faults.reason_of(error) == told
 
 
 def test_files_without_permission_are_not_called_damaged(tmp_path: Path) -> None:
     told = f"checkpoint {tmp_path} cannot be read: Permission denied; give this user the right to it"
-    with pytest.raises(UserError, match=re.escape(told)), checkpointing.reading(epath.Path(tmp_path)):
+    with pytest.raises(UserError, match=re.escape(told)), faults.reading(epath.Path(tmp_path)):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 

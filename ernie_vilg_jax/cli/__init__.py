@@ -1,0 +1,23 @@
+"""Code shared by all commands: flags, one-sentence errors, quiet logs, `--help` with examples.
+
+A command module looks like this, and flags are defined in command modules only:
+
+    \"\"\"What the command does, with examples; this text is what --help shows first.\"\"\"
+
+    def main(argv: list[str]) -> None: ...
+
+    def run() -> None:
+        cli.run(main)
+
+    if __name__ == "__main__":
+        run()
+
+Exit status: 0 success, 1 an error that users can fix (one sentence on stderr), 130 interrupted. Anything else is a bug,
+and keeps its traceback. A full disk, a read-only folder and the like (`errors.file_error`) are errors that users can
+fix, wherever they occur.
+"""
+
+from ernie_vilg_jax.cli.command import run
+from ernie_vilg_jax.cli.environment import enable_compilation_cache, silence_runtime
+
+__all__ = ["enable_compilation_cache", "run", "silence_runtime"]

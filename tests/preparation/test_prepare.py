@@ -1,5 +1,6 @@
 """Preparation: the folder that it writes, and mistakes."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -8,11 +9,13 @@ from typing import Any
 import pytest
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax.data.loader import check_data
 from ernie_vilg_jax.data.manifests import check_shards, read_manifest
 from ernie_vilg_jax.data.records import open_split
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.preparation import splits
+from ernie_vilg_jax.preparation import sources, splits
 from ernie_vilg_jax.preparation.prepare import prepare
+from ernie_vilg_jax.preparation.sources import scenes
 from tests.disks import as_nobody
 from tests.preparation.folders import contents
 from tests.small_data import make_config, picture
@@ -21,6 +24,25 @@ from tests.small_data import make_config, picture
 def test_two_runs_write_the_same_bytes(prepared: Path, config: ConfigDict, tmp_path: Path):
     prepare(config, tmp_path)
     assert contents(tmp_path) == contents(prepared)
+
+
+@dataclasses.dataclass
+class Titled(scenes.SceneSource):
+    title: str = dataclasses.field(kw_only=True)
+
+
+def test_an_option_may_have_no_default(config: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sources.REGISTRY, "titled", f"{__name__}:Titled")
+    config.data.sources = (ConfigDict({**config.data.sources[0].to_dict(), "name": "titled", "title": "a"}),)
+    manifest = prepare(config, tmp_path)
+    assert manifest["settings"]["sources"][0]["title"] == "a"
+    assert "title" not in manifest["source_defaults"]["scenes"]
+    config.data.path = str(tmp_path)
+    config.data.sources[0].name = "scenes"  # what records say
+    check_data(config)
+    config.data.sources[0].title = "b"
+    with pytest.raises(UserError, match=r"scenes\.title='a', the config says 'b'"):
+        check_data(config)
 
 
 def test_the_manifest_counts_the_records(prepared: Path):

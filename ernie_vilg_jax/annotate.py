@@ -17,11 +17,14 @@ from __future__ import annotations
 from absl import flags, logging
 
 from ernie_vilg_jax import cli
+from ernie_vilg_jax.annotation.taggers import TAGGERS
 from ernie_vilg_jax.errors import UserError
 
 _INPUT = flags.DEFINE_string("input", None, "Folder that `prepare` wrote.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", required=True)
-_TAGGER = flags.DEFINE_string("tagger", "both", "What finds key words: zh, en, or both by script.")
+_TAGGER = flags.DEFINE_string(
+    "tagger", "both", f"What finds key words: one of {', '.join(TAGGERS)}; both chooses by script."
+)
 _DETECTOR = flags.DEFINE_string(
     "detector", "records", "What finds objects: records (keep those that the records have), boxes or transformers."
 )

@@ -27,6 +27,7 @@ class Accepts:
       example: of numbers with commas, in the flag's syntax.
       label: on the web page, English and Chinese; "" leaves the field out there.
       always: whether the metadata of an image include it even if it is the default.
+      of_sampler: whether it is a field of some samplers, which get it if it is not the default.
     """
 
     help: str
@@ -36,6 +37,7 @@ class Accepts:
     example: str = ""
     label: str = ""
     always: bool = False
+    of_sampler: bool = False
 
 
 def _field(default: Any, help: str, **accepts: Any) -> Any:
@@ -68,14 +70,19 @@ class SamplingParams:
         "", "Which timesteps are visited; the sampler's own choice if empty (trailing for ddim).", choices=GRIDS
     )
     eta: float = _field(
-        0.0, "Of ddim: how much fresh noise a step adds; 0 is deterministic, 1 as in DDPM.", least=0, most=1
+        0.0,
+        "Of ddim: how much fresh noise a step adds; 0 is deterministic, 1 as in DDPM.",
+        least=0,
+        most=1,
+        of_sampler=True,
     )
     variance: str = _field(
         "small",
         "Of ddpm: the variance of fresh noise, exact for data at one point (small) or for unit-variance data (large).",
         choices=("small", "large"),
+        of_sampler=True,
     )
-    order: int = _field(2, "Of unipc: the order of the solver.", least=1, most=3)
+    order: int = _field(2, "Of unipc: the order of the solver.", least=1, most=3, of_sampler=True)
     guidance_scale: float = _field(  # best for FID [N]
         2.1,
         "How closely images follow the prompt. 1 is the plain conditional model, and takes half the time.",
@@ -106,7 +113,7 @@ class SamplingParams:
     @property
     def of_sampler(self) -> dict[str, Any]:
         """Options that only some samplers have, if not the default."""
-        every = {name: getattr(self, name) for name in ("eta", "variance", "order")}
+        every = {name: getattr(self, name) for name, accepts in ACCEPTS.items() if accepts.of_sampler}
         return {name: value for name, value in every.items() if value != DEFAULTS[name]}
 
     def told(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import run_all
-from tests.test_launch import launch, readme_lines
+from tests.launch.scripts import launch, readme_lines
 
 ROOT = Path(__file__).parent.parent
 GUIDES = [ROOT / "README.md", ROOT / "ernie_vilg_jax/train.py", *sorted((ROOT / "configs").glob("*.py"))]

@@ -35,7 +35,7 @@ def test_help_teaches_the_values_and_the_defaults() -> None:
     ).stdout
     text = " ".join(shown.split())
     assert "--eta " in text and "--variance " in text and "--order " in text
-    assert "One of ddpm, ddim, euler, heun, dpmpp_2m, unipc." in text
+    assert f"One of {', '.join(SAMPLERS)}." in text
     assert "else 50)" in text
 
 

@@ -62,9 +62,11 @@ def _options(source: Any) -> dict[str, Any]:
 
 
 def _defaults(source: Any) -> dict[str, Any]:
-    """The default options of a source; the loader compares with them."""
-    fields = (f for f in dataclasses.fields(source) if f.init and f.default is not dataclasses.MISSING)
-    return _options(type(source)(**{f.name: f.default for f in fields}))
+    """The default options of a source, without those that have no default; the loader compares with them."""
+    fields = dataclasses.fields(source)
+    usual = {f.name: f.default for f in fields if f.init and f.default is not dataclasses.MISSING}
+    options = _options(dataclasses.replace(source, **usual))
+    return {name: value for name, value in options.items() if name == "name" or name in usual}
 
 
 def make_sources(config: Any) -> list[Source]:

@@ -1,6 +1,7 @@
 """Optimizers by name, the guard against spikes, and the moving average of the parameters."""
 
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,10 +10,10 @@ import optax
 from ml_collections import ConfigDict
 from optax.contrib import MuonDimensionNumbers, muon
 
+from ernie_vilg_jax import checks
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.sharding.rules import path_of
 
-NAMES = ("adamw", "adafactor", "muon")
 EMA_DTYPES = ("float32", "bfloat16")
 FACTOR_FROM = 128
 """Adafactor factors matrices with at least this many rows and columns; optax's default."""
@@ -38,44 +39,57 @@ def learning_rate(section: ConfigDict) -> optax.Schedule:
 def make_optimizer(config: ConfigDict, section: ConfigDict) -> optax.GradientTransformation:
     """AdamW as in the paper, after clipping by the global norm (a guess; optimizer.clip_norm=0 is off).
 
-    Or another of `NAMES`, all with the same learning rate, decoupled weight decay and clipping; docs/training.md
+    Or another of `OPTIMIZERS`, all with the same learning rate, decoupled weight decay and clipping; docs/training.md
     describes them and their state. Raises UserError naming the field that is invalid.
     """
     settings = config.optimizer
     # Configs of old checkpoints lack some fields.
     name, factor = settings.get("name", "adamw"), settings.get("spike_factor", 0.0)
-    for field, value, known in (("name", name, NAMES), ("ema_dtype", ema_dtype(config), EMA_DTYPES)):
-        if value not in known:
-            raise UserError(f"--config.optimizer.{field}={value!r} must be one of {', '.join(known)}")
+    for field, value, known in (("name", name, OPTIMIZERS), ("ema_dtype", ema_dtype(config), EMA_DTYPES)):
+        checks.one_of(f"--config.optimizer.{field}={value!r}", value, known)
     if factor and not 1 < factor < jnp.inf:
         raise UserError(f"--config.optimizer.spike_factor={factor} must be 0 (off) or above 1; 3 to 10 are usual")
-    rate, decay = learning_rate(section), settings.weight_decay
-    if name == "adafactor":
-        # Without its own scaling by the size of the parameters: the rate is AdamW's (arXiv 2106.04560, section 3.5).
-        optimizer = optax.adafactor(
-            rate,
-            min_dim_size_to_factor=FACTOR_FROM,
-            multiply_by_parameter_scale=False,
-            momentum=settings.b1 or None,
-            dtype_momentum=settings.mu_dtype,
-            weight_decay_rate=lambda count: decay * rate(count),
-        )
-    elif name == "muon":
-        optimizer = muon(
-            rate,
-            weight_decay=decay,
-            mu_dtype=settings.mu_dtype,
-            adam_b1=settings.b1,
-            adam_b2=settings.b2,
-            adam_weight_decay=decay,
-            muon_weight_dimension_numbers=_matrices,
-            consistent_rms=MUON_RMS,
-        )
-    else:
-        optimizer = optax.adamw(rate, settings.b1, settings.b2, weight_decay=decay, mu_dtype=settings.mu_dtype)
     clip = [optax.clip_by_global_norm(settings.clip_norm)] if settings.clip_norm else []
-    chain = optax.chain(*clip, optimizer)
+    chain = optax.chain(*clip, OPTIMIZERS[name](learning_rate(section), settings))
     return skip_spikes(chain, factor) if factor else chain
+
+
+def _adamw(rate: optax.Schedule, settings: ConfigDict) -> optax.GradientTransformation:
+    decay = settings.weight_decay
+    return optax.adamw(rate, settings.b1, settings.b2, weight_decay=decay, mu_dtype=settings.mu_dtype)
+
+
+def _adafactor(rate: optax.Schedule, settings: ConfigDict) -> optax.GradientTransformation:
+    # Without its own scaling by the size of the parameters: the rate is AdamW's (arXiv 2106.04560, section 3.5).
+    return optax.adafactor(
+        rate,
+        min_dim_size_to_factor=FACTOR_FROM,
+        multiply_by_parameter_scale=False,
+        momentum=settings.b1 or None,
+        dtype_momentum=settings.mu_dtype,
+        weight_decay_rate=lambda count: settings.weight_decay * rate(count),
+    )
+
+
+def _muon(rate: optax.Schedule, settings: ConfigDict) -> optax.GradientTransformation:
+    return muon(
+        rate,
+        weight_decay=settings.weight_decay,
+        mu_dtype=settings.mu_dtype,
+        adam_b1=settings.b1,
+        adam_b2=settings.b2,
+        adam_weight_decay=settings.weight_decay,
+        muon_weight_dimension_numbers=_matrices,
+        consistent_rms=MUON_RMS,
+    )
+
+
+OPTIMIZERS: dict[str, Callable[[optax.Schedule, ConfigDict], optax.GradientTransformation]] = {
+    "adamw": _adamw,
+    "adafactor": _adafactor,
+    "muon": _muon,
+}
+"""Name -> constructor(learning rate, config.optimizer); weight decay is decoupled, and times the learning rate."""
 
 
 def _matrices(params: Any) -> Any:

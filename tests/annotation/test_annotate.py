@@ -23,7 +23,7 @@ from ernie_vilg_jax.data.tokenizers import load_tokenizer
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.preparation.prepare import prepare
 from tests.annotation.shards import SHARD, all_records
-from tests.preparation.test_prepare import Stop, contents
+from tests.preparation.folders import Stop, contents
 
 
 def test_records_keep_their_place_and_gain_words_and_mentions(prepared: Path, annotated: Path):

@@ -16,7 +16,7 @@ from ernie_vilg_jax.errors import UserError
 from tests.annotation.annotation_fakes import url_file_system
 from tests.annotation.shards import SHARD
 from tests.disks import Disk, as_nobody
-from tests.preparation.test_prepare import contents
+from tests.preparation.folders import contents
 
 
 def test_folders_behind_urls(prepared: Path, annotated: Path, tmp_path: Path):

@@ -14,7 +14,7 @@ from ernie_vilg_jax.annotation import annotate as annotation
 from ernie_vilg_jax.annotation import run_local as annotation_local
 from ernie_vilg_jax.annotation.annotate import annotate
 from ernie_vilg_jax.errors import UserError
-from tests.preparation.test_prepare import Stop, contents
+from tests.preparation.folders import Stop, contents
 
 BEAM = "--runner=DirectRunner --direct_num_workers=2 --direct_running_mode=multi_processing"
 

@@ -15,7 +15,7 @@ from ernie_vilg_jax.data.records import Record, read_shard
 from ernie_vilg_jax.errors import UserError
 from tests.annotation import annotation_fakes
 from tests.annotation.shards import SHARD, all_records, rewrite
-from tests.preparation.test_prepare import contents
+from tests.preparation.folders import contents
 
 
 @pytest.mark.usefixtures("fakes")

@@ -1,39 +1,48 @@
-import hashlib
+"""Preparation: the folder that it writes, and mistakes."""
+
+import dataclasses
 import json
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ml_collections import ConfigDict
 
-from ernie_vilg_jax.data.files import sealed_json
+from ernie_vilg_jax.data.loader import check_data
 from ernie_vilg_jax.data.manifests import check_shards, read_manifest
 from ernie_vilg_jax.data.records import open_split
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.preparation import splits
+from ernie_vilg_jax.preparation import sources, splits
 from ernie_vilg_jax.preparation.prepare import prepare
-from ernie_vilg_jax.preparation.sources import Key, scenes
-from tests.disks import Disk, as_nobody
+from ernie_vilg_jax.preparation.sources import scenes
+from tests.disks import as_nobody
+from tests.preparation.folders import contents
 from tests.small_data import make_config, picture
-
-
-def contents(path: Path) -> dict[str, str]:
-    return {
-        str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted(path.rglob("*"))
-        if file.is_file()
-    }
 
 
 def test_two_runs_write_the_same_bytes(prepared: Path, config: ConfigDict, tmp_path: Path):
     prepare(config, tmp_path)
     assert contents(tmp_path) == contents(prepared)
+
+
+@dataclasses.dataclass
+class Titled(scenes.SceneSource):
+    title: str = dataclasses.field(kw_only=True)
+
+
+def test_an_option_may_have_no_default(config: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sources.REGISTRY, "titled", f"{__name__}:Titled")
+    config.data.sources = (ConfigDict({**config.data.sources[0].to_dict(), "name": "titled", "title": "a"}),)
+    manifest = prepare(config, tmp_path)
+    assert manifest["settings"]["sources"][0]["title"] == "a"
+    assert "title" not in manifest["source_defaults"]["scenes"]
+    config.data.path = str(tmp_path)
+    config.data.sources[0].name = "scenes"  # what records say
+    check_data(config)
+    config.data.sources[0].title = "b"
+    with pytest.raises(UserError, match=r"scenes\.title='a', the config says 'b'"):
+        check_data(config)
 
 
 def test_the_manifest_counts_the_records(prepared: Path):
@@ -68,70 +77,6 @@ def test_every_record_is_in_one_shard(prepared: Path):
     assert sorted(ids) == [f"scenes/0-{n:07d}" for n in range(100)]
 
 
-def test_the_split_of_a_unit_does_not_change_when_others_are_added():
-    few = splits.held_out_units([[f"c{n}" for n in range(50)]], 0.2)
-    many = splits.held_out_units([[f"c{n}" for n in range(100)]], 0.2)
-    assert few == many & {f"c{n}" for n in range(50)}
-    assert 5 < len(many) < 40
-
-
-def test_a_small_source_still_holds_one_concept_out_and_fraction_zero_none():
-    assert len(splits.held_out_units([["a", "b", "c"]], 0.001)) == 1
-    assert splits.held_out_units([["a"]], 0.001) == set()
-    assert splits.held_out_units([["a", "b"]], 0.0) == set()
-
-
-def test_a_joint_concept_is_held_out_with_any_of_its_units():
-    class Toy:
-        name = "toy"
-
-        def keys(self) -> list[Key]:
-            return [Key("1", "a"), Key("2", "b"), Key("3", "a+b"), Key("4", "c")]
-
-    plan, held = splits.plan_shards([Toy()], 0.01, 1)  # type: ignore[list-item]
-    out = {slot.id for name, slots in plan.items() if name.startswith("holdout") for slot in slots}
-    assert len(held) == 1
-    assert out == {"a": {"1", "3"}, "b": {"2", "3"}, "c": {"4"}}[next(iter(held))]
-
-
-class Stop(Exception):
-    pass
-
-
-class Alike:
-    """Records of one concept."""
-
-    name = "toy"
-
-    def __init__(self, count: int, concept: str = "toy/one caption") -> None:
-        self._count, self._concept = count, concept
-
-    def keys(self) -> list[Key]:
-        return [Key(str(number), self._concept) for number in range(self._count)]
-
-
-@pytest.mark.parametrize(
-    ("count", "fraction", "out"), [(40, 0.1, range(1, 12)), (2, 0.9, [1]), (3, 1e-9, [1]), (9, 0.0, [0])]
-)
-@pytest.mark.parametrize("concept", ["toy/one caption", "a+b", "held out by its hash 3"])
-def test_of_records_of_one_concept_single_ones_are_held_out(
-    count: int, fraction: float, out: Sequence[int], concept: str, caplog: pytest.LogCaptureFixture
-):
-    plan, held = splits.plan_shards([Alike(count, concept)], fraction, 2)  # type: ignore[list-item]
-    sizes = {
-        split: sum(len(slots) for name, slots in plan.items() if name.startswith(split)) for split in ("train", "hold")
-    }
-    assert sizes["hold"] in out and sizes["train"] == count - sizes["hold"] and not held
-    assert ("cannot be split by concept" in caplog.text) == (fraction > 0)
-    again = splits.plan_shards([Alike(count, concept)], fraction, 2)  # type: ignore[list-item]
-    assert again[0] == plan
-
-
-def test_a_single_record_is_reported(caplog: pytest.LogCaptureFixture):
-    splits.plan_shards([Alike(1)], 0.1, 2)  # type: ignore[list-item]
-    assert "there is one record, so none is held out" in caplog.text
-
-
 def test_a_vocabulary_without_the_words_of_the_captions_is_logged(
     config: ConfigDict, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
@@ -157,93 +102,10 @@ def test_a_wrong_tokenizer_is_reported_before_anything_is_written(kind: str, con
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_an_interrupted_run_resumes_to_the_same_bytes(
-    prepared: Path, config: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    made: list[str] = []
-    original = scenes.SceneSource.record
-
-    def count(self: Any, index: int) -> Any:
-        made.append(str(index))
-        if len(made) == 70:
-            raise Stop
-        return original(self, index)
-
-    monkeypatch.setattr(scenes.SceneSource, "record", count)
-    with pytest.raises(Stop):
-        prepare(config, tmp_path)
-    assert not (tmp_path / "manifest.json").exists()
-    with pytest.raises(UserError, match="did not finish"):
-        open_split(tmp_path, "train")
-    before = len(made)
-    prepare(config, tmp_path)
-    assert len(made) - before < 100  # at least one shard was kept
-    assert contents(tmp_path) == contents(prepared)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-def test_a_killed_process_resumes_to_the_same_bytes(tmp_path: Path):
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from tests.small_data import make_config\n"
-        "from ml_collections import ConfigDict\n"
-        "from ernie_vilg_jax.preparation.prepare import prepare\n"
-        "prepare(make_config(sources=(ConfigDict({'name': 'scenes', 'count': 900}),)), sys.argv[2])\n"
-    )
-    command = [sys.executable, "-c", code, str(Path(__file__).parents[2])]
-    process = subprocess.Popen([*command, str(tmp_path / "killed")])
-    deadline = time.monotonic() + 300
-    while not list((tmp_path / "killed").glob(".progress/*.json")) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "killed" / "manifest.json").exists()
-    config = make_config(sources=(ConfigDict({"name": "scenes", "count": 900}),))
-    prepare(config, tmp_path / "killed")
-    prepare(config, tmp_path / "whole")
-    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
-
-
-def test_a_damaged_shard_alone_is_made_again(prepared: Path, config: ConfigDict, tmp_path: Path):
-    prepare(config, tmp_path)
-    shard = tmp_path / "train-00001-of-00003.array_record"
-    shard.write_bytes(b"x" * shard.stat().st_size)
-    other = tmp_path / "train-00000-of-00003.array_record"
-    modified = other.stat().st_mtime_ns
-    prepare(config, tmp_path)
-    assert contents(tmp_path) == contents(prepared)
-    assert other.stat().st_mtime_ns == modified
-
-
-def test_a_finished_directory_is_left_alone(config: ConfigDict, tmp_path: Path):
-    manifest = prepare(config, tmp_path)
-    times = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
-    assert prepare(config, tmp_path) == manifest
-    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == times
-
-
-def test_another_tokenizer_leaves_the_shards(config: ConfigDict, tmp_path: Path):
-    before = prepare(config, tmp_path)
-    config.tokenizer.vocab_size = 360
-    after = prepare(config, tmp_path)
-    assert after["tokenizer"] != before["tokenizer"] and after["tokenizer"]["vocab_size"] <= 360
-    assert after["splits"] == before["splits"]
-
-
 def test_an_output_that_cannot_be_a_folder_is_named(config: ConfigDict, tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be made a folder"):
         prepare(config, tmp_path / "file")
-
-
-def test_other_settings_replace_all_shards(config: ConfigDict, tmp_path: Path):
-    prepare(config, tmp_path)
-    config.data.num_shards = 2
-    config.data.sources[0].count = 40
-    manifest = prepare(config, tmp_path)
-    names = {file.name for file in tmp_path.glob("*.array_record")}
-    assert names == {entry["file"] for split in manifest["splits"].values() for entry in split["shards"]}
-    assert sum(split["records"] for split in manifest["splits"].values()) == 40
 
 
 @pytest.mark.parametrize(
@@ -269,31 +131,6 @@ def test_the_manifest_is_readable_json_with_licences_of_every_source(prepared: P
     assert [source["name"] for source in manifest["sources"]] == ["scenes"]
     assert manifest["settings"]["sources"][0]["count"] == 100
     assert len(manifest["fingerprint"]) == 64
-
-
-def test_a_full_disk_keeps_finished_shards_and_the_same_command_resumes(
-    prepared: Path, config: ConfigDict, disk: Callable[[int], Disk]
-):
-    whole = sum(file.stat().st_size for file in prepared.rglob("*") if file.is_file())
-    small = disk(5 * (prepared / "train-00000-of-00003.array_record").stat().st_size // 1024 // 2)
-    output = small.path / "out"
-    for _ in range(2):
-        with pytest.raises(UserError, match=r"out/train-\d+-of-00003\.array_record: no space left on device; free"):
-            prepare(config, output)
-    finished = {file: file.stat().st_mtime_ns for file in output.glob("*.array_record")}
-    assert finished and not list(output.glob("**/*.partial"))
-    small.resize(1024 + 2 * whole // 1024)
-    prepare(config, output)
-    assert contents(output) == contents(prepared)
-    assert {file: file.stat().st_mtime_ns for file in finished} == finished
-    small.make_read_only()
-    assert prepare(config, output) == read_manifest(prepared), "a finished folder may be read-only"
-    config.data.num_shards = 2
-    with pytest.raises(UserError, match=r"out/.*: read-only file system; choose a place that can be written"):
-        prepare(config, output)
-    assert contents(output) == contents(prepared)
-    with pytest.raises(UserError, match=r"--output=.*new cannot be made a folder \(Read-only file system\)"):
-        prepare(config, small.path / "new")
 
 
 def obstruct(path: Path) -> None:
@@ -348,37 +185,3 @@ def test_files_without_rights_are_named(prepared: Path, config: ConfigDict, open
         with pytest.raises(UserError, match=r"out/.*: permission denied; give this user the right to it"):
             prepare(config, open_folder / "out")
     assert contents(open_folder / "out") == contents(prepared)
-
-
-NOTES = {
-    "cut": lambda note: b"{",
-    "no object": lambda note: b"[]",
-    "count": lambda note: note.replace(b'"records": ', b'"records": 1'),
-    "of another shard": lambda note: note.replace(b"train-00001-", b"train-00000-"),
-    "elsewhere": lambda note: sealed_json({**json.loads(note), "entry": {"file": "../x"}}),
-}
-
-
-@pytest.mark.parametrize("change", NOTES.values(), ids=NOTES)
-def test_a_shard_whose_note_was_changed_is_made_again(
-    prepared: Path,
-    config: ConfigDict,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    change: Callable[[bytes], bytes],
-):
-    def stop(*arguments: Any) -> None:
-        raise Stop
-
-    with monkeypatch.context() as patch:
-        patch.setattr("ernie_vilg_jax.preparation.prepare._prepare_tokenizer", stop)
-        with pytest.raises(Stop):
-            prepare(config, tmp_path)
-    note = tmp_path / ".progress" / "train-00001-of-00003.array_record.json"
-    times = {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.array_record")}
-    note.write_bytes(change(note.read_bytes()))
-    prepare(config, tmp_path)
-    assert contents(tmp_path) == contents(prepared)
-    assert [file.name for file in times if file.stat().st_mtime_ns != times[file]] == [
-        "train-00001-of-00003.array_record"
-    ]

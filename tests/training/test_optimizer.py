@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.training.optimizer import (
+    OPTIMIZERS,
     WATCH_AFTER,
     ema_init,
     ema_update,
@@ -98,7 +99,7 @@ def random_grads(seed: int) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(rng.standard_normal(leaf.shape), jnp.float32), PARAMS)
 
 
-@pytest.mark.parametrize("name", ["adamw", "adafactor", "muon"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_descends_at_the_given_rate(name: str) -> None:
     """On a quadratic, with updates of the size of AdamW's: the same learning rate suits all."""
     optimizer, _ = make(name=name)

@@ -1,16 +1,17 @@
 """Any input becomes a valid request or one sentence."""
 
 import json
+import math
 from typing import Any
 
 import pytest
 
 from configs.demo import get_config
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.sampling_params import SamplingParams
+from ernie_vilg_jax.sampling_params import ACCEPTS, SamplingParams
 from ernie_vilg_jax.webapp.languages import Languages, is_foreign
 from ernie_vilg_jax.webapp.options import ART_STYLES, choices_for
-from ernie_vilg_jax.webapp.request import MOST_IMAGES, PROMPT_LIMIT, SEEDS, Request, read_request
+from ernie_vilg_jax.webapp.request import FIELDS, MOST_IMAGES, PROMPT_LIMIT, SEEDS, Request, limits, read_request
 
 CHOICES = choices_for(get_config())
 
@@ -89,6 +90,12 @@ def test_invalid_values_are_refused_in_one_sentence(values: dict[str, Any], mess
     with pytest.raises(UserError, match=message) as caught:
         request(**values)
     assert len(str(caught.value)) < 300 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [name for name in FIELDS if name != "steps" and not ACCEPTS[name].choices])
+def test_a_slider_has_an_end(name: str):
+    """A field whose range is endless in `SamplingParams` needs an entry in LIMITS."""
+    assert all(map(math.isfinite, limits(name)))
 
 
 def test_limits_themselves_are_taken():

@@ -101,7 +101,7 @@ def test_start_keeps_the_last_steps(start: float, left: int) -> None:
         (
             ("ddimm", LINEAR, 10),
             {},
-            "the sampler must be one of ddpm, ddim, euler, heun, dpmpp_2m, unipc, but is 'ddimm'",
+            f"the sampler must be one of {', '.join(SAMPLERS)}, but is 'ddimm'",
         ),
         (("ddim", LINEAR, 10), {"grid": "cubic"}, "the time grid must be one of trailing, .*karras, but is 'cubic'"),
         (("ddim", LINEAR, 0), {}, "steps must lie between 1 and the 1000 training timesteps, but is 0"),

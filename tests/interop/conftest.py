@@ -1,0 +1,50 @@
+"""Experts trained apart and together, once for all tests of banks."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.interop.bank_jobs import STEPS, Jobs, command, same_samples, with_base
+from tests.tiny_run import MakeConfig, train
+
+
+@pytest.fixture(scope="session")
+def job_config(make_config: MakeConfig) -> Callable[..., Any]:
+    def make(*experts: int, **changes: Any) -> Any:
+        settings = {"experts.train": experts, "phases.experts.steps": STEPS, "phases.experts.batch_size": 4}
+        settings["phases.experts.learning_rate"] = 1e-2
+        quiet = {"train.preview_every": 0, "train.validate_every": 0}
+        return make_config("experts", **{**settings, **quiet, **changes})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pictures() -> dict[str, np.ndarray]:
+    """The input of all experts: filled by the first step of the first run."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def jobs(
+    whole_run: Path,
+    job_config: Callable[..., Any],
+    pictures: dict[str, np.ndarray],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Jobs:
+    found = Jobs(*(with_base(whole_run, tmp_path_factory.mktemp(name)) for name in Jobs._fields))
+    with same_samples(pictures):
+        train(job_config(0), found.first)
+        train(job_config(1), found.second)
+        train(job_config(**{"phases.experts.batch_size": 8}), found.together)
+    return found
+
+
+@pytest.fixture(scope="session")
+def merged(jobs: Jobs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workdir = tmp_path_factory.mktemp("merged")
+    command("merge", jobs.first, jobs.second, workdir)
+    return workdir

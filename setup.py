@@ -68,7 +68,7 @@ EXTRAS = {
     ],
 }
 
-COMMANDS = ("prepare", "annotate", "inspect_data", "train", "sample", "demo", "aot", "doctor", "checkpoint")
+COMMANDS = ("prepare", "annotate", "inspect_data", "train", "sample", "evaluate", "demo", "aot", "doctor", "checkpoint")
 
 setup(
     name="ernie_vilg_jax",

@@ -1,7 +1,7 @@
 """Networks that turn images, and CLIP texts, into features that metrics compare.
 
     network = make_network("inception", path="pt_inception-2015-12-05-6726825d.pth")
-    network(images)                               uint8 [H, W, 3] of any sizes -> [B, 2048] fp32
+    network(images)         uint8 [H, W, 3] of any sizes -> [B, 2048] fp32
 
 or, on a mesh of one's own, `network.forward(params, pixels)` with `network.params` and the pixels of `network.prepare`.
 """
@@ -166,7 +166,8 @@ class Clip(FeatureNetwork):
             self.max_length = min(self.max_length, CHINESE_TOKENS)
         self._tokenizer = load_tokenizer(path, module.text.vocab_size)
         self.forward_texts = _exact(_apply(module, "texts"))
-        settings = {"processor": self._processor.settings, "max_length": self.max_length}
+        words = {"max_length": self.max_length, "vocabulary": self._tokenizer.get_vocab()}
+        settings = {"processor": self._processor.settings, **words}
         super().__init__(params, _apply(module, "images"), size, batch_size, **settings)
 
     def prepare(self, image: np.ndarray) -> np.ndarray:

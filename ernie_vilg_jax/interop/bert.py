@@ -21,7 +21,14 @@ from ernie_vilg_jax.interop.safetensors_files import Tensors
 from ernie_vilg_jax.models.text_encoder import TextEncoder
 
 MODEL_TYPES = ("bert", "ernie")
-ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "quick_gelu": "quick_gelu",
+    "relu": "relu",
+}
+"""transformers' names -> those of models.text_encoder.ACTIVATIONS."""
 FIXED: dict[str, tuple[Any, ...]] = {
     "model_type": MODEL_TYPES,
     "hidden_act": tuple(ACTIVATIONS),
@@ -164,11 +171,14 @@ def write(
             f"model.text_encoder.norm={sizes['norm']!r} has no counterpart in BertModel, which normalises after each "
             "sum: only text encoders with norm='post' can be exported"
         )
+    activations = [theirs for theirs, ours in ACTIVATIONS.items() if ours == sizes["activation"]]
+    if not activations:
+        raise UserError(f"model.text_encoder.activation={sizes['activation']!r} has no counterpart in BertModel")
     width = sizes["width"]
     config = {
         "architectures": ["BertModel"],
         "attention_probs_dropout_prob": 0.0,
-        "hidden_act": next(theirs for theirs, ours in reversed(ACTIVATIONS.items()) if ours == sizes["activation"]),
+        "hidden_act": activations[-1],
         "hidden_dropout_prob": 0.0,
         "hidden_size": width,
         "intermediate_size": sizes["mlp_width"] or 4 * width,

@@ -22,6 +22,7 @@ from ernie_vilg_jax.models.text_encoder import TextEncoder
 from ernie_vilg_jax.models.vision_transformer import VisionTransformer
 
 MODEL_TYPES = ("clip", "chinese_clip")
+WHAT = "the folder that save_pretrained of CLIPModel or ChineseCLIPModel wrote"
 UNUSED = r"logit_scale$|.*\.position_ids$|text_model\.pooler\."
 VISION = {
     "patches": "vision_model.embeddings.patch_embedding",
@@ -44,8 +45,8 @@ def read_clip(folder: str | Path) -> tuple[Clip, Params]:
 
     Raises UserError if the folder holds another network, or if config.json and the tensors do not agree.
     """
-    config = parsed_config(folder, MODEL_TYPES, "CLIPModel or ChineseCLIPModel")
-    tensors = open_weights(folder)
+    config = parsed_config(folder, MODEL_TYPES, WHAT)
+    tensors = open_weights(folder, WHAT)
     tensors = tensors.only(lambda name: not re.match(UNUSED, name))
     vision, text, dim = config.vision_config, config.text_config, config.projection_dim
     image_tower = VisionTransformer(

@@ -19,6 +19,7 @@ from ernie_vilg_jax.interop.pytorch_files import open_weights
 from ernie_vilg_jax.interop.safetensors_files import Tensors
 from ernie_vilg_jax.models.vision_transformer import VisionTransformer
 
+WHAT = "the folder that save_pretrained of Dinov2Model wrote"
 FIRST, POSITIONS = "embeddings.cls_token", "embeddings.position_embeddings"
 UNUSED = ("embeddings.mask_token", "classifier.weight", "classifier.bias")
 TOP = {"patches": "embeddings.patch_embeddings.projection", "norm_out": "layernorm"}
@@ -38,10 +39,10 @@ def read_dino(folder: str | Path, size: int) -> tuple[VisionTransformer, Params]
     """The network of a folder and its parameters, as numpy fp32, for images of `size` x `size` pixels.
 
     Raises UserError if the folder holds another network, if config.json and the tensors do not agree, or if `size` is
-    no multiple of the patches.
+    not a multiple of the patch size.
     """
-    config = parsed_config(folder, ("dinov2",), "Dinov2Model")
-    tensors = open_weights(folder)
+    config = parsed_config(folder, ("dinov2",), WHAT)
+    tensors = open_weights(folder, WHAT)
     tensors = tensors.renamed(lambda name: name.removeprefix("dinov2."))
     tensors = tensors.only(lambda name: name not in UNUSED)
     if not config.qkv_bias:

@@ -41,8 +41,8 @@ def packaged() -> Path:
 
 def read_efficientnet(path: str | Path) -> Params:
     """Parameters of `models.efficientnet.EfficientNetLite0`. Raises UserError if a tensor is missing or misshapen."""
-    dropped = ("_fc.weight", "_fc.bias")
-    tensors = open_weights(path).only(lambda name: name not in dropped and not name.endswith(".num_batches_tracked"))
+    unused = ("_fc.weight", "_fc.bias", ".num_batches_tracked")
+    tensors = open_weights(path, WHAT).only(lambda name: not name.endswith(unused))
     theirs = {}
     for leaf in layout.flat(batch_norm.abstract_params(EfficientNetLite0(), SIZE)):
         if leaf.endswith("/kernel"):

@@ -5,32 +5,29 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ernie_vilg_jax.errors import UserError, first_line
-from ernie_vilg_jax.interop import bert
+from ernie_vilg_jax.interop.bert import ACTIVATIONS
 from ernie_vilg_jax.interop.safetensors_files import read_config
 from ernie_vilg_jax.paths import local
 
 T = TypeVar("T")
-ACTIVATIONS = {**bert.ACTIVATIONS, "quick_gelu": "quick_gelu"}
-"""transformers' names -> those of models.text_encoder.ACTIVATIONS."""
 
 
-def parsed_config(folder: str | Path, model_types: Sequence[str], wanted: str) -> Any:
+def parsed_config(folder: str | Path, model_types: Sequence[str], what: str) -> Any:
     """The config of a folder, as transformers' config object.
 
     Args:
       folder: must be a folder with a config.json.
       model_types: allowed values of its model_type.
-      wanted: class of transformers that writes such folders, for messages.
+      what: says in messages what was expected.
     """
     path = local(folder, "path")
-    hint = f"give the folder that save_pretrained of {wanted} wrote"
     if not path.is_dir():
-        raise UserError(f"{path} is {'a file' if path.exists() else 'missing'}: {hint}")
+        raise UserError(f"{path} is {'a file' if path.exists() else 'missing'}: give {what}")
     if not (path / "config.json").is_file():
-        raise UserError(f"{path} has no config.json: {hint}")
+        raise UserError(f"{path} has no config.json: give {what}")
     config = read_config(path)
     if config.get("model_type") not in model_types:
-        raise UserError(f"{path}: its config.json has model_type={config.get('model_type')!r}: {hint}")
+        raise UserError(f"{path}: its config.json has model_type={config.get('model_type')!r}: give {what}")
     from transformers import CONFIG_MAPPING
 
     try:

@@ -26,7 +26,7 @@ def read_inception(path: str | Path) -> Params:
 
     Raises UserError if it is another network, torchvision's InceptionV3 included, or if a tensor is missing.
     """
-    tensors = open_weights(path)
+    tensors = open_weights(path, WHAT)
     if tensors.shapes.get("fc.weight", CLASSES["fc.weight"]) != CLASSES["fc.weight"]:
         raise UserError(
             f"{tensors.origin}: its classifier fc.weight is {list(tensors.shapes['fc.weight'])}, so it is another "

@@ -89,16 +89,20 @@ class _Unpickler(pickle.Unpickler):
         return _Storage(str(key), dtype, int(size))
 
 
-def open_weights(source: str | Path) -> Tensors:
+def open_weights(source: str | Path, what: str) -> Tensors:
     """All tensors of a file (.safetensors, .pth, .pt, .bin), or of a folder of transformers.
 
-    Raises UserError if there is none, if a file is damaged, or if it holds anything but tensors. Reads only the names
-    and shapes; the rest is read on request.
+    Reads only the names and shapes; the rest is read on request. `what` says in messages what was expected. Raises
+    UserError if there is none, if a file is damaged, or if it holds anything but tensors.
     """
     path = local(source, "path")
+    if not path.exists():
+        raise UserError(f"{path} does not exist: give {what}")
+    if path.is_file() and path.suffix not in (".safetensors", *PICKLES):
+        raise UserError(f"{path} is not a file of weights (.safetensors, {', '.join(PICKLES)}): give {what}")
     if path.is_dir() and (path / FILE).is_file() and not any(path.glob("*.safetensors*")):
         path = path / FILE
-    if not path.is_file() or path.suffix not in PICKLES:
+    if path.suffix not in PICKLES or path.is_dir():
         return safetensors_files.open_tensors(source)
     with file_errors(path):
         try:
@@ -110,7 +114,7 @@ def open_weights(source: str | Path) -> Tensors:
         except Exception as error:  # of pickle: almost any type, as its bytes may say anything
             raise UserError(
                 f"{path} is not a file of named tensors (a state dict) that torch.save wrote ({first_line(error)}): "
-                "get another copy of it, or the same weights as .safetensors"
+                f"give {what}"
             ) from error
     tensors: dict[str, _Tensor] = {str(name): tensor for name, tensor in found.items()}
 

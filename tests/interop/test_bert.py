@@ -15,6 +15,7 @@ FIELDS = {
     "norm_epsilon": 1e-12,
 }
 VOCABULARY, LENGTH = 10, 6
+ACTIVATIONS = ("relu", "gelu_tanh", "quick_gelu")
 
 
 def encoder(fields: dict[str, Any] = FIELDS) -> Any:
@@ -40,7 +41,10 @@ def assert_equal(one: Any, other: Any) -> None:
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
-@pytest.mark.parametrize("changes", [{}, {"mlp_width": 20}, {"activation": "relu"}, {"activation": "gelu_tanh"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"mlp_width": 20}, {"activation": "relu"}, {"activation": "gelu_tanh"}, {"activation": "quick_gelu"}],
+)
 def test_there_and_back_is_exact(changes: dict[str, Any]) -> None:
     fields = {**FIELDS, **changes}
     params = encoder(fields)
@@ -114,3 +118,8 @@ def test_a_config_of_something_else() -> None:
 def test_pre_normalised_encoders_are_not_berts() -> None:
     with pytest.raises(UserError, match="norm='pre' has no counterpart in BertModel"):
         bert.write({**FIELDS, "norm": "pre"}, {}, VOCABULARY, LENGTH, 0)
+
+
+def test_activations_that_bert_lacks() -> None:
+    with pytest.raises(UserError, match="activation='swiglu' has no counterpart in BertModel"):
+        bert.write({**FIELDS, "activation": "swiglu"}, {}, VOCABULARY, LENGTH, 0)

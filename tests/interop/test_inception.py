@@ -66,5 +66,5 @@ def test_other_files_are_one_sentence(
 
 
 def test_a_missing_file() -> None:
-    with pytest.raises(UserError, match=r"nowhere\.pth: there is no such file"):
+    with pytest.raises(UserError, match=r"nowhere\.pth does not exist: give FID's InceptionV3 \(pt_inception"):
         read_inception("nowhere.pth")

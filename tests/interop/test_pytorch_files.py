@@ -11,7 +11,12 @@ import torch
 
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import pytorch_files
-from ernie_vilg_jax.interop.pytorch_files import open_weights
+from ernie_vilg_jax.interop.safetensors_files import Tensors
+
+
+def read(path: Path) -> Tensors:
+    return pytorch_files.open_weights(path, "the weights")
+
 
 FORMATS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 
@@ -30,7 +35,7 @@ def state() -> dict[str, torch.Tensor]:
 def test_it_reads_what_torch_wrote(tmp_path: Path, zipped: bool) -> None:
     tensors = state()
     torch.save(tensors, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
-    found = open_weights(tmp_path / "a.pth")
+    found = read(tmp_path / "a.pth")
     assert found.shapes == {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     for name, tensor in tensors.items():
         np.testing.assert_array_equal(found.read(name), tensor.detach().float().numpy(), err_msg=name)
@@ -41,7 +46,7 @@ def test_a_module_s_state_dict(tmp_path: Path, zipped: bool) -> None:
     """It is an OrderedDict with an attribute of its own."""
     module: Any = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 1), torch.nn.BatchNorm2d(3))
     torch.save(module.state_dict(), tmp_path / "a.pt", _use_new_zipfile_serialization=zipped)
-    found = open_weights(tmp_path / "a.pt")
+    found = read(tmp_path / "a.pt")
     assert found.shapes["1.num_batches_tracked"] == ()
     np.testing.assert_array_equal(found.read("0.weight"), module[0].weight.detach().numpy())
 
@@ -64,8 +69,8 @@ class Harmful:
 def test_anything_but_tensors_is_refused(tmp_path: Path, zipped: bool, content: Any, message: str) -> None:
     file = tmp_path / "a.pth"
     torch.save(content, file, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(UserError, match=rf"{file} is not a file of named tensors .*\({message}\): get another copy"):
-        open_weights(file)
+    with pytest.raises(UserError, match=rf"{file} is not a file of named tensors .*\({message}\): give the weights"):
+        read(file)
 
 
 @FORMATS
@@ -75,7 +80,7 @@ def test_half_a_file_is_one_sentence(tmp_path: Path, zipped: bool) -> None:
     for share in (0.0, 0.1, 0.5, 0.9, 0.99):
         (tmp_path / "half.pth").write_bytes(data[: int(share * len(data))])
         with pytest.raises(UserError, match=r"half\.pth is not a file of named tensors"):
-            open_weights(tmp_path / "half.pth")
+            read(tmp_path / "half.pth")
 
 
 def test_a_storage_that_is_too_short(tmp_path: Path) -> None:
@@ -84,7 +89,7 @@ def test_a_storage_that_is_too_short(tmp_path: Path) -> None:
         for name in old.namelist():
             new.writestr(name, old.read(name)[: 40 if name.endswith("data/0") else None])
     with pytest.raises(UserError, match=r"b\.pth is damaged: storage 0 is incomplete"):
-        open_weights(tmp_path / "b.pth").read("a")
+        read(tmp_path / "b.pth").read("a")
 
 
 @pytest.mark.parametrize(
@@ -101,16 +106,19 @@ def test_no_tensor_reaches_beyond_its_storage(offset: int, shape: Any, strides: 
 
 def test_a_folder_from_before_safetensors(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(2)}, tmp_path / "pytorch_model.bin")
-    np.testing.assert_array_equal(open_weights(tmp_path).read("a"), [1, 1])
+    np.testing.assert_array_equal(read(tmp_path).read("a"), [1, 1])
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(2)}, tmp_path / "model.safetensors")
-    np.testing.assert_array_equal(open_weights(tmp_path).read("a"), [0, 0])
+    np.testing.assert_array_equal(read(tmp_path).read("a"), [0, 0])
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no such file or folder"):
-        open_weights(tmp_path / "a.pth")
+    with pytest.raises(UserError, match=r"a\.pth does not exist: give the weights"):
+        read(tmp_path / "a.pth")
+    (tmp_path / "a.txt").write_bytes(b"")
+    with pytest.raises(UserError, match=r"a\.txt is not a file of weights \(\.safetensors, .*\): give the weights"):
+        read(tmp_path / "a.txt")
     (tmp_path / "a.pth").write_bytes(pickle.dumps({"a": 1}))
     with pytest.raises(UserError, match=r"it does not begin as one"):
-        open_weights(tmp_path / "a.pth")
+        read(tmp_path / "a.pth")

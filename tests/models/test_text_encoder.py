@@ -72,5 +72,5 @@ def test_post_normalisation_ends_in_a_norm_and_begins_with_one() -> None:
 def test_unknown_arrangements_are_refused() -> None:
     with pytest.raises(ValueError, match="norm='both' is not one of pre, post"):
         ENCODER.copy(norm="both")
-    with pytest.raises(ValueError, match="activation='swish' is not one of gelu_tanh, gelu, relu"):
+    with pytest.raises(ValueError, match="activation='swish' is not one of gelu_tanh, gelu, quick_gelu, relu, swiglu"):
         ENCODER.copy(activation="swish")

@@ -8,6 +8,7 @@
   python -m ernie_vilg_jax.sample --mode=streamed           # one expert in memory at a time
   python -m ernie_vilg_jax.sample --mode=pipelined --mesh=expert=4,data=2
 
+  python -m ernie_vilg_jax.sample --prompt="红色的圆形在蓝色的正方形的右边" --candidates=4 --rerank=binding
   python -m ernie_vilg_jax.sample --prompts=prompts.csv --num_images=4 --output=many   # ID_0.png, ID_1.png, ...
 
 Writes one PNG per picture (its prompt, seed and settings are inside) and grid.png with all of them, labelled. Without
@@ -17,10 +18,12 @@ The images of --prompts, a file of prompts (.txt, .csv, .tsv, .jsonl), are named
 on where it was interrupted.
 """
 
+from __future__ import annotations
+
 import sys
 import time
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from absl import flags, logging
 
@@ -28,8 +31,14 @@ from ernie_vilg_jax import cli, shared_flags
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.paths import check_writable, local
 
+if TYPE_CHECKING:
+    from ernie_vilg_jax.pipeline.rerank import Scorer
+
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoint folder, or the --workdir of a training run.")
 PROMPT = flags.DEFINE_multi_string("prompt", None, "What to show; repeat for more.")
+RERANK = flags.DEFINE_string(
+    "rerank", None, "With --candidates: the scorer that keeps the best, such as binding, alignment or clip=FOLDER."
+)
 PROMPTS = flags.DEFINE_string("prompts", None, "A file of prompts, in place of --prompt.")
 OUTPUT = flags.DEFINE_string("output", "samples", "Folder for the pictures.")
 MODE = flags.DEFINE_string(
@@ -55,8 +64,9 @@ def main(argv: list[str]) -> None:
     check_writable(OUTPUT.value, "output", "grid.png")
     folder = Path(OUTPUT.value)
     options = shared_flags.sampling_options()
+    rerank = scorer(options)
     if PROMPTS.value is not None:
-        make_many(options)
+        make_many(options, rerank)
         return
     pipe = load(CHECKPOINT.value, mode=MODE.value, mesh=shared_flags.axis_sizes(MESH.value))
     prompts = PROMPT.value if PROMPT.value is not None else list(pipe.config.train.preview_prompts)
@@ -67,7 +77,7 @@ def main(argv: list[str]) -> None:
         options["on_step"] = ProgressLine(sys.stderr)
     ask = pipe.inpaint if "mask" in given else pipe.image_to_image if "image" in given else pipe
     with shared_flags.naming_flags():
-        images = ask(prompts, **options)
+        images = ask(prompts, rerank=rerank, **options)
     seconds = time.monotonic() - start
     files = {name: Path(flag.value).name for name, flag in (("image", IMAGE), ("mask", MASK)) if flag.value}
     for number, image in enumerate(images):
@@ -77,7 +87,18 @@ def main(argv: list[str]) -> None:
     logging.info("%d pictures in %.1f s, compiling included; see %s", len(images), seconds, folder / "grid.png")
 
 
-def make_many(options: dict[str, Any]) -> None:
+def scorer(options: dict[str, Any]) -> Scorer | None:
+    """The scorer of --rerank, if the flag is set."""
+    from ernie_vilg_jax.evaluation.scorers import make_scorer
+    from ernie_vilg_jax.pipeline.rerank import check_scorer
+
+    rerank = None if RERANK.value is None else make_scorer(RERANK.value)
+    with shared_flags.naming_flags():
+        check_scorer(options.get("candidates", 1), rerank)
+    return rerank
+
+
+def make_many(options: dict[str, Any], rerank: Scorer | None) -> None:
     """Makes the images of --prompts, those that are not there yet."""
     from PIL import Image
 
@@ -92,7 +113,7 @@ def make_many(options: dict[str, Any]) -> None:
     seed, each = options.pop("seed", 0), options.pop("num_images", 1)
     subject = making.Subject.of(CHECKPOINT.value, MODE.value, shared_flags.axis_sizes(MESH.value))
     with shared_flags.naming_flags():
-        made = subject.make(prompts, Path(OUTPUT.value), options, each=each, seed=seed)
+        made = subject.make(prompts, Path(OUTPUT.value), options, rerank=rerank, each=each, seed=seed)
     shown = range(min(len(made.own), 64))
     images = [Image.fromarray(pixels(made.images, number)) for number in shown]
     labels = [prompts[made.own[number]].text for number in shown]

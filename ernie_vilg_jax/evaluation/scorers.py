@@ -1,6 +1,7 @@
 """Networks and scorers by name, with the files of their weights from one place: `NAME=PATH` of the flag --weights."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,14 +35,16 @@ def network(name: str, paths: Mapping[str, str]) -> FeatureNetwork:
     return make_network(name, **_options("feature network", NETWORKS, name, paths))
 
 
-def make_scorer(name: str, paths: Mapping[str, str]) -> Scorer:
-    """The scorer `name`. Raises UserError as `network` does."""
+def make_scorer(name: str, paths: Mapping[str, str] = MappingProxyType({})) -> Scorer:
+    """The scorer `name`, which may be NAME=PATH, with the file of its weights. Raises UserError as `network` does."""
+    name, _, path = name.partition("=")
+    paths = {**paths, name: path} if path else paths
     return registry.build("scorer", SCORERS, name, _options("scorer", SCORERS, name, paths))
 
 
 def _options(kind: str, names: Mapping[str, str], name: str, paths: Mapping[str, str]) -> dict[str, Any]:
     if name in names and name not in paths and registry.needs(names, name, "path"):
-        raise UserError(f"{kind} {name!r} needs the file or folder of its weights: --weights={name}=PATH")
+        raise UserError(f"{kind} {name!r} needs the file or folder of its weights: {name}=PATH")
     return {"path": paths[name]} if name in paths else {}
 
 

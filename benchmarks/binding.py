@@ -25,6 +25,7 @@ from ernie_vilg_jax.evaluation.binding.facts import KINDS, Fact
 from ernie_vilg_jax.evaluation.binding.renders import LOOKS, Render, counted, near_miss, scenes, surely_false
 from ernie_vilg_jax.evaluation.binding.train import STYLES
 
+MEASURES = ("right", "shuffled", "near")
 _OUTPUT = flags.DEFINE_string("output", "binding.json", "Results, kept from run to run.")
 _WEIGHTS = flags.DEFINE_string("weights", str(WEIGHTS), "The checker.")
 _COUNT = flags.DEFINE_integer("count", 2000, "True facts of each kind, spread over the looks.", lower_bound=3)
@@ -101,7 +102,7 @@ def measure(
     through = _through()
     images = [image for start in range(0, len(renders), 64) for image in through(renders[start : start + 64])]
     judged = checker.check(images, [[fact for *_, fact in facts] for facts in asked])
-    table = {kind: {name: [0, 0] for name in ("right", "shuffled", "near")} for kind in kinds}
+    table = {kind: {name: [0, 0] for name in MEASURES} for kind in kinds}
     for facts, judgement in zip(asked, judged, strict=True):
         for (kind, name, _), verdict in zip(facts, judgement.verdicts, strict=True):
             table[kind][name][0] += verdict.true
@@ -139,11 +140,9 @@ def table(parts: dict[str, dict[str, dict[str, list[int]]]]) -> str:
         rows = {part.split("/")[0]: found[kind] for part, found in parts.items() if kind in found}
         if not rows:
             continue
-        total = {
-            name: np.sum([row[name] for row in rows.values()], axis=0).tolist() for name in next(iter(rows.values()))
-        }
+        total = {name: np.sum([row[name] for row in rows.values()], axis=0).tolist() for name in MEASURES}
         for look, row in {**rows, "all": total}.items():
-            cells = [_cell(*row[name]) for name in ("right", "shuffled", "near")]
+            cells = [_cell(*row[name]) for name in MEASURES]
             lines.append(f"{kind:9} {look:12} {' '.join(cells)}")
     return "\n".join(lines)
 

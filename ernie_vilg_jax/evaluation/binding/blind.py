@@ -26,6 +26,7 @@ from ernie_vilg_jax.evaluation.binding.facts import KINDS, Fact
 from ernie_vilg_jax.evaluation.binding.grammar import facts_of
 from ernie_vilg_jax.evaluation.binding.judging import Judgement
 from ernie_vilg_jax.evaluation.binding.nouns import Noun
+from ernie_vilg_jax.evaluation.binding.sentences import INVERSE
 from ernie_vilg_jax.grid import labelled_grid, save_png
 from ernie_vilg_jax.paths import write_atomically
 
@@ -79,11 +80,8 @@ class Answer(NamedTuple):
         return any(_same_relation(fact, seen) for seen in self.relations)
 
 
-_INVERSE = {"left": "right", "right": "left", "above": "below", "below": "above"}
-
-
 def _same_relation(asked: Fact, seen: Fact) -> bool:
-    turned = Fact("relation", seen.other, seen.other_colour, 0, _INVERSE[seen.relation], seen.noun, seen.colour)
+    turned = Fact("relation", seen.other, seen.other_colour, 0, INVERSE[seen.relation], seen.noun, seen.colour)
     for one in (seen, turned):
         if (one.noun, one.relation, one.other) != (asked.noun, asked.relation, asked.other):
             continue

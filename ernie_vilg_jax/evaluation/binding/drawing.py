@@ -1,4 +1,4 @@
-"""Scenes to learn from: one to four things in rows, columns and groups, deformed as the images of a diffusion model are.
+"""Scenes to learn from: one to four things in rows, columns and groups, deformed as in images of a diffusion model.
 
 Scene i depends on (seed, i) alone. Some things are made unrecognisable on purpose, and are labelled so.
 """

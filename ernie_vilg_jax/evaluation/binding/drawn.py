@@ -22,11 +22,17 @@ from ernie_vilg_jax.images import square
 from ernie_vilg_jax.tables import ASSETS
 
 WEIGHTS = ASSETS / "evaluation" / "binding.safetensors"
+COMMAND = "ernie_vilg_jax.evaluation.binding.train"
+PARTS = ("finder", "namer", "presence")
 BATCH = 64
 LOWEST = 0.05
 """Probability of a thing below which a peak is dropped."""
 OVERLAP = 0.5
 """Intersection over union of two boxes from which on they are the same thing."""
+
+
+VIEWS = 6
+"""See `DrawnChecker.features`."""
 
 
 class Boxes(NamedTuple):
@@ -41,7 +47,8 @@ class DrawnChecker:
 
     def __init__(self, file: str | Path = WEIGHTS) -> None:
         """Reads weights that `binding.train` wrote."""
-        self._params, self.nouns = weights.read(Path(file))
+        self._params, self.nouns, _ = weights.read(Path(file), PARTS, COMMAND)
+        self.file = Path(file)
         self._place = {noun.en: place for place, noun in enumerate(self.nouns)}
 
     def check(self, images: Sequence[np.ndarray], facts: Sequence[Sequence[Fact]]) -> list[Judgement]:
@@ -98,16 +105,25 @@ class DrawnChecker:
         return jax.jit(name)
 
     def features(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Of whole images, uint8 [H, W, 3]: fp32 [N, 2 * FEATURES], of the image and of the mean of its things."""
+        """Of whole images, uint8 [H, W, 3]: fp32 [N, VIEWS, FEATURES].
+
+        The views are the whole image, the mean of its things, and its leftmost, rightmost, topmost and lowest thing.
+        """
         rows: list[np.ndarray] = []
         for part in _batches(images):
             all_of_it = np.tile(np.asarray([[0, 0, 1, 1]], np.float32), (len(part), 1))
+            whole = np.asarray(self.names(part, all_of_it).features)
             sure = [Boxes(b.boxes[b.logit > 0], b.logit[b.logit > 0]) for b in find(self._params, part)]
-            whole, inner = self.names(part, all_of_it).features, np.asarray(self._name(part, sure).features)
-            ends = np.cumsum([len(several.boxes) for several in sure])
-            for general, things in zip(np.asarray(whole), np.split(inner, ends[:-1]), strict=True):
-                rows.append(np.concatenate([general, things.sum(0) / max(len(things), 1)]))
-        return np.stack(rows) if rows else np.zeros((0, 2 * FEATURES), np.float32)
+            things = np.asarray(self._name(part, sure).features)
+            starts = np.cumsum([0, *(len(several.boxes) for several in sure)])
+            for k, several in enumerate(sure):
+                own = things[starts[k] : starts[k + 1]]
+                if not len(own):
+                    rows.append(np.stack([whole[k]] * VIEWS))
+                    continue
+                x, y = (several.boxes[:, :2] + several.boxes[:, 2:]).T
+                rows.append(np.stack([whole[k], own.mean(0), *own[[x.argmin(), x.argmax(), y.argmin(), y.argmax()]]]))
+        return np.stack(rows) if rows else np.zeros((0, VIEWS, FEATURES), np.float32)
 
 
 def _batches(images: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
@@ -132,7 +148,7 @@ def _centres(params: Params, images: jax.Array) -> Any:
 def find(params: Params, images: np.ndarray) -> list[Boxes]:
     """The things in images uint8 [at most BATCH, SIDE, SIDE, 3]: peaks of the heat map."""
     padded = np.pad(images, [(0, BATCH - len(images)), (0, 0), (0, 0), (0, 0)])
-    scale, shift = np.asarray(params.get("presence", (1.0, 0.0)))
+    scale, shift = np.asarray(params["presence"])
     found = []
     for logit, offset, log_side in zip(*map(np.asarray, _centres(params["finder"], padded)), strict=True):
         around = np.pad(logit, 1, constant_values=-np.inf)

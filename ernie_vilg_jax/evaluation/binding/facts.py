@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -57,7 +58,7 @@ def facts_from(mentions: Sequence[Mention], relation: str = "") -> tuple[Fact, .
     """
     facts = [Fact("object", noun) for noun in dict.fromkeys(mention.noun for mention in mentions)]
     facts += [Fact("colour", m.noun, m.colour, max(m.number, 0)) for m in mentions if m.colour]
-    for first, second in zip(mentions, mentions[1:], strict=False) if relation else ():
+    for first, second in itertools.pairwise(mentions) if relation else ():
         same = first.noun == second.noun
         colours = (first.colour, second.colour) if same else ("", "")
         facts.append(Fact("relation", first.noun, colours[0], 0, relation, second.noun, colours[1]))

@@ -99,12 +99,18 @@ def _related(text: str, grammar: _Grammar, prompt: str) -> tuple[Fact, ...]:
 
 
 def _list(text: str, grammar: _Grammar, prompt: str) -> list[Mention]:
+    if _match(text, grammar):  # a bow and arrow
+        return [_mention(text, grammar, prompt)]
     parts = re.split(r"\s*(?:,|、)\s*(?:and |和)?| and |和|与|跟", text)
     return [_mention(part, grammar, prompt) for part in parts]
 
 
+def _match(text: str, grammar: _Grammar) -> re.Match[str] | None:
+    return grammar.english.fullmatch(text.strip()) or grammar.chinese.fullmatch(text.strip())
+
+
 def _mention(text: str, grammar: _Grammar, prompt: str) -> Mention:
-    match = grammar.english.fullmatch(text.strip()) or grammar.chinese.fullmatch(text.strip())
+    match = _match(text, grammar)
     if match is None:
         raise UserError(
             f"prompt {prompt!r} is not understood at {text.strip()!r}: use things of the vocabulary, with a colour, a "
@@ -121,21 +127,22 @@ def _mention(text: str, grammar: _Grammar, prompt: str) -> Mention:
 def _grammar(nouns: tuple[Noun, ...]) -> _Grammar:
     names: dict[str, str] = {}
     for noun in reversed(nouns):  # the first of two with one name stands
-        names |= {noun.en.lower(): noun.en, noun.plural.lower(): noun.en, noun.zh: noun.en}
+        names |= {noun.en.lower(): noun.en, noun.plural.lower(): noun.en, noun.zh.lower(): noun.en}
 
     def choice(words: Sequence[str]) -> str:
         return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
 
     exactly, numbers = choice(EXACTLY), choice((*NUMBERS, *ARTICLES))
     measures = choice(tuple({noun.measure for noun in nouns if noun.measure} | {"个", "只"}))
+    # The colour is lazy (??): a red apple is one name, where there is such a name.
     noun = f"(?P<noun>{choice(tuple(names))})"
     return _Grammar(
         re.compile(
-            rf"(?P<exactly>{exactly})?(?:(?P<number>{numbers}) )?(?:(?P<colour>{choice(tuple(EN_COLOURS))}) )?{noun}"
+            rf"(?P<exactly>{exactly})?(?:(?P<number>{numbers}) )?(?:(?P<colour>{choice(tuple(EN_COLOURS))}) )??{noun}"
         ),
         re.compile(
             rf"(?P<exactly>{exactly})?(?:(?P<number>{numbers})\s?(?:{measures}))?"
-            rf"(?:(?P<colour>{choice(tuple(ZH_COLOURS))})的?)?{noun}"
+            rf"(?:(?P<colour>{choice(tuple(ZH_COLOURS))})的?)??{noun}"
         ),
         names,
     )

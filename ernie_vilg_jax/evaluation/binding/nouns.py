@@ -35,14 +35,11 @@ class Noun:
         return _plural(head) + of + rest
 
 
+IRREGULAR = {"fish": "fish", "sheep": "sheep", "deer": "deer", "mouse": "mice", "loaf": "loaves", "person": "people"}
+
+
 def _plural(word: str) -> str:
-    for ending, plural in (
-        ("fish", "fish"),
-        ("sheep", "sheep"),
-        ("deer", "deer"),
-        ("mouse", "mice"),
-        ("loaf", "loaves"),
-    ):
+    for ending, plural in IRREGULAR.items():
         if word.endswith(ending):
             return word[: -len(ending)] + plural
     if word.endswith(("s", "x", "z", "ch", "sh")):

@@ -4,13 +4,13 @@ and a network that knows images and texts (CLIP) names the colour of each cut-ou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
 from ernie_vilg_jax.annotation.detectors import Detection, Detector
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.evaluation.alignment import ImagesAndTexts, unit
 from ernie_vilg_jax.evaluation.binding.facts import Fact, things_of
 from ernie_vilg_jax.evaluation.binding.judging import Judgement, Seen, judge
 from ernie_vilg_jax.evaluation.binding.nouns import COCO_NOUNS, PALETTE, Noun
@@ -19,14 +19,6 @@ COLOURS = (*PALETTE, "white")
 """GenEval's ten."""
 SHARPNESS = 100.0
 """What CLIP multiplies cosines by before the softmax."""
-
-
-class ImagesAndTexts(Protocol):
-    """Embeddings of images (uint8 [H, W, 3], any sizes) and of texts in one space, each fp32 [B, D]."""
-
-    def __call__(self, images: Sequence[np.ndarray]) -> np.ndarray: ...
-
-    def texts(self, texts: Sequence[str]) -> np.ndarray: ...
 
 
 class PhotoChecker:
@@ -84,10 +76,6 @@ class PhotoChecker:
         cut = np.ascontiguousarray(image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)])
         seen = self._colours([cut])
         said = self._colours.texts([self._text.format(colour=colour, noun=noun) for colour in COLOURS])
-        cosines = _unit(seen) @ _unit(said).T
+        cosines = unit(seen) @ unit(said).T
         exponents = np.exp(SHARPNESS * (cosines[0] - cosines[0].max()))
         return dict(zip(COLOURS, map(float, exponents / exponents.sum()), strict=True))
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

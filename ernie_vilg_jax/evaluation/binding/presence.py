@@ -11,6 +11,8 @@ from ernie_vilg_jax.evaluation.binding.drawn import BATCH, OVERLAP, find, overla
 from ernie_vilg_jax.evaluation.binding.scene_files import Scenes
 from ernie_vilg_jax.evaluation.binding.training import degrade
 
+UNSCALED = np.asarray([1.0, 0.0], np.float32)
+
 
 def fit_presence(params: Params, scenes: Scenes, count: int = 2048, seed: int = 1) -> np.ndarray:
     """(scale, shift) of a peak's logit, fp32 [2], fitted on the first `count` scenes, degraded as in training."""
@@ -21,7 +23,8 @@ def fit_presence(params: Params, scenes: Scenes, count: int = 2048, seed: int = 
         part = slice(start, min(start + BATCH, count, len(scenes.noun)))
         images = np.asarray(degraded(scenes.image[part], jax.random.fold_in(jax.random.key(seed), start)))
         pixels = (np.clip(images, -1, 1) + 1) * 127.5
-        for found, boxes, noun in zip(find(params, pixels), scenes.boxes[part], scenes.noun[part], strict=True):
+        several = find({**params, "presence": UNSCALED}, pixels)
+        for found, boxes, noun in zip(several, scenes.boxes[part], scenes.noun[part], strict=True):
             things = boxes[noun > EMPTY]
             logits += found.logit.tolist()
             right += [any(overlap(box, thing) >= OVERLAP for thing in things) for box in found.boxes]

@@ -14,8 +14,9 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-from ernie_vilg_jax.evaluation.binding.facts import Fact, Mention, facts_from, facts_of_plan
+from ernie_vilg_jax.evaluation.binding.facts import Fact, Mention, facts_from
 from ernie_vilg_jax.evaluation.binding.nouns import PALETTE, Noun
+from ernie_vilg_jax.evaluation.binding.sentences import INVERSE
 from ernie_vilg_jax.evaluation.binding.sprites import emoji_cut_out, suits_recolouring
 from ernie_vilg_jax.preparation.sources.emoji import MISDRAWN
 from ernie_vilg_jax.preparation.sources.scenes import COLOURS, GROUNDS, SILHOUETTES, SceneSource
@@ -31,7 +32,12 @@ class Render:
     """uint8 [SIDE, SIDE, 3] and what it shows."""
 
     image: np.ndarray
-    facts: tuple[Fact, ...]
+    mentions: tuple[Mention, ...]
+    relation: str = ""
+
+    @property
+    def facts(self) -> tuple[Fact, ...]:
+        return facts_from(self.mentions, self.relation)
 
 
 def scenes(look: str, nouns: Sequence[Noun], styles: Sequence[str], seed: int, count: int) -> list[Render]:
@@ -46,7 +52,8 @@ def scenes(look: str, nouns: Sequence[Noun], styles: Sequence[str], seed: int, c
         plan = source.plan(index)
         if all(thing.noun.en in known for thing in plan.things):
             image = Image.open(io.BytesIO(source.record(index).image)).convert("RGB")
-            found.append(Render(np.asarray(image), facts_of_plan(plan)))
+            mentions = tuple(Mention(thing.noun.en, thing.colour) for thing in plan.things)
+            found.append(Render(np.asarray(image), mentions, plan.relation))
         index += 1
     return found
 
@@ -65,7 +72,7 @@ def counted(look: str, nouns: Sequence[Noun], styles: Sequence[str], seed: int, 
         left, top = (0.0 if number == 1 else 0.5 * (cell % 2)), (0.0 if number == 1 else 0.5 * (cell // 2))
         x, y = left + rng.uniform(0.02, room - side - 0.02), top + rng.uniform(0.02, room - side - 0.02)
         _put(canvas, noun, style, colour, (x, y, side))
-    return Render(np.asarray(canvas), facts_from([Mention(noun.en, colour, number)]))
+    return Render(np.asarray(canvas), (Mention(noun.en, colour, number),))
 
 
 def _art_scene(nouns: Sequence[Noun], styles: Sequence[str], seed: int, index: int) -> Render:
@@ -75,7 +82,7 @@ def _art_scene(nouns: Sequence[Noun], styles: Sequence[str], seed: int, index: i
     if rng.random() < 0.4:
         side = rng.uniform(0.5, 1.0)
         _put(canvas, *first, "", (rng.uniform(0, 1 - side), rng.uniform(0, 1 - side), side))
-        return Render(np.asarray(canvas), facts_from([Mention(first[0].en)]))
+        return Render(np.asarray(canvas), (Mention(first[0].en),))
     second = first
     while second[0] == first[0]:
         second = _drawn_noun("art", nouns, styles, rng)
@@ -86,7 +93,7 @@ def _art_scene(nouns: Sequence[Noun], styles: Sequence[str], seed: int, index: i
         along, across = 0.5 * behind + rng.uniform(0.01, 0.49 - side), 0.5 - side / 2 + rng.uniform(-0.12, 0.12)
         x, y = (along, across) if relation in ("left", "right") else (across, along)
         _put(canvas, noun, style, "", (x, y, side))
-    return Render(np.asarray(canvas), facts_from([Mention(first[0].en), Mention(second[0].en)], relation))
+    return Render(np.asarray(canvas), (Mention(first[0].en), Mention(second[0].en)), relation)
 
 
 def _drawn_noun(look: str, nouns: Sequence[Noun], styles: Sequence[str], rng: np.random.Generator) -> tuple[Noun, str]:
@@ -118,9 +125,6 @@ def _put(canvas: Image.Image, noun: Noun, style: str, colour: str, place: tuple[
 @lru_cache(maxsize=20_000)
 def _cut_out(emoji: str, style: str, side: int) -> Image.Image | None:
     return emoji_cut_out(emoji, style, side)
-
-
-INVERSE = {"left": "right", "right": "left", "above": "below", "below": "above"}
 
 
 def near_miss(fact: Fact, facts: Sequence[Fact], nouns: Sequence[Noun], rng: np.random.Generator) -> Fact:

@@ -49,7 +49,7 @@ class Scenes:
 
 
 def draw_scenes(folder: Path, recipe: dict[str, Any], sprites: Sprites, round_trip: RoundTrip | None = None) -> Scenes:
-    """Draws `recipe["scenes"]` scenes of `recipe["seed"]`; the first `recipe["round_trip"]` of them pass `round_trip`."""
+    """Draws scenes by a recipe ("scenes", "seed"); the first of them, a fraction "round_trip", pass `round_trip`."""
     count, seed = recipe["scenes"], recipe["seed"]
     kinds = {
         "image": (np.uint8, (SIDE, SIDE, 3)),

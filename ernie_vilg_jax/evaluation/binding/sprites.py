@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -33,14 +32,6 @@ class Sprites:
     pixels: np.ndarray
     noun: np.ndarray
     plain: np.ndarray
-
-    def save(self, file: Path) -> None:
-        np.savez(file, pixels=self.pixels, noun=self.noun, plain=self.plain)
-
-    @classmethod
-    def load(cls, file: Path) -> Sprites:
-        with np.load(file) as arrays:
-            return cls(arrays["pixels"], arrays["noun"], arrays["plain"])
 
 
 def make_sprites(nouns: Sequence[Noun], styles: Sequence[str], others: bool = True) -> Sprites:

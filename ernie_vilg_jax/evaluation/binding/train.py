@@ -30,7 +30,9 @@ STYLES = ("noto", "fluent-emoji-flat", "fluent-emoji-3d", "twemoji", "fluent-emo
 _DATA = flags.DEFINE_string("data", "data/binding", "folder of the drawn scenes, written if it is empty")
 _OUTPUT = flags.DEFINE_string("output", "checker.safetensors", "where the weights go")
 _SCENES = flags.DEFINE_integer("scenes", 100_000, "number of scenes to draw", lower_bound=1)
-_SECONDS = flags.DEFINE_integer("seconds", 1500, "training time", lower_bound=1)
+_SECONDS = flags.DEFINE_integer("seconds", 2100, "training time", lower_bound=1)
+_START = flags.DEFINE_string("start", None, "go on from these weights")
+_RATE = flags.DEFINE_float("learning_rate", 2e-3, "at its highest; falls to zero along a cosine", 0.0)
 _STEPS = flags.DEFINE_integer("steps", 0, "number of updates, instead of --seconds", lower_bound=0)
 _BATCH = flags.DEFINE_integer("batch_size", 64, "scenes per update", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "seed of scenes and training")
@@ -42,6 +44,7 @@ def main(argv: list[str]) -> None:
     del argv
     import ernie_vilg_jax
     from ernie_vilg_jax.evaluation.binding import weights
+    from ernie_vilg_jax.evaluation.binding.drawn import COMMAND, PARTS
     from ernie_vilg_jax.evaluation.binding.nouns import nouns_named
     from ernie_vilg_jax.evaluation.binding.presence import fit_presence
     from ernie_vilg_jax.evaluation.binding.scene_files import Scenes, draw_scenes
@@ -67,8 +70,13 @@ def main(argv: list[str]) -> None:
         logging.info("%d pieces of art of %d things", len(sprites.noun), len(nouns))
         scenes = draw_scenes(Path(_DATA.value), recipe, sprites, round_trip(demo))
     start = time.monotonic()
-    settings = Settings(_BATCH.value, _STEPS.value, _SECONDS.value, seed=_SEED.value)
-    params = fit(scenes, len(nouns), settings)
+    settings = Settings(_BATCH.value, _STEPS.value, _SECONDS.value, _RATE.value, seed=_SEED.value)
+    first = None
+    if _START.value:
+        first, known, _ = weights.read(Path(_START.value), PARTS, COMMAND)
+        if known != nouns:
+            raise UserError(f"--start={_START.value} knows other things: name the same --things")
+    params = fit(scenes, len(nouns), settings, first)
     params["presence"] = fit_presence(params, scenes)
     size = weights.write(output, params, nouns)
     logging.info("trained for %.0f s; %s has %.1f MB", time.monotonic() - start, output, size / 1e6)

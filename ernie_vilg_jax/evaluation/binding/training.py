@@ -37,6 +37,12 @@ class Settings:
     log_every: int = 50
 
 
+OPTIMIZER = optax.chain(
+    optax.clip_by_global_norm(1.0),
+    optax.inject_hyperparams(optax.adamw)(learning_rate=0.0, b2=0.98, weight_decay=0.02),
+)
+
+
 class Batch(NamedTuple):
     """Scenes on the device; see `scene_files.Scenes`."""
 
@@ -46,14 +52,13 @@ class Batch(NamedTuple):
     colour: jax.Array
 
 
-def fit(scenes: Scenes, nouns: int, settings: Settings) -> Params:
-    """Trains; returns the moving average of the parameters, {"finder", "namer"}."""
+def fit(scenes: Scenes, nouns: int, settings: Settings, first: Params | None = None) -> Params:
+    """Trains, from `first` or from scratch; returns the moving average of the parameters, {"finder", "namer"}."""
     key = jax.random.key(settings.seed)
     params = init(key, nouns)
-    optimizer = optax.inject_hyperparams(optax.adamw)(learning_rate=0.0, b2=0.98, weight_decay=0.02)
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optimizer)
-    state, average = optimizer.init(params), jax.tree.map(jnp.copy, params)
-    update = jax.jit(partial(_update, optimizer=optimizer, nouns=nouns, settings=settings), donate_argnums=(0, 1, 2))
+    if first is not None:
+        params = {name: jax.tree.map(jnp.array, first[name]) for name in params}
+    state, average = OPTIMIZER.init(params), jax.tree.map(jnp.copy, params)
     start, step, order = time.monotonic(), 0, np.zeros(0, np.int64)
     rng = np.random.default_rng(settings.seed)
     logs: list[dict[str, jax.Array]] = []
@@ -66,8 +71,10 @@ def fit(scenes: Scenes, nouns: int, settings: Settings) -> Params:
             order = np.concatenate([order, rng.permutation(len(scenes.noun))])
         chosen, order = np.sort(order[: settings.batch_size]), order[settings.batch_size :]
         batch = Batch(scenes.image[chosen], scenes.boxes[chosen], scenes.noun[chosen], scenes.colour[chosen])  # type: ignore[arg-type]
-        values = jnp.asarray([progress, step], jnp.float32)
-        params, state, average, log = update(params, state, average, batch, values, jax.random.fold_in(key, step))
+        values = jnp.asarray([progress, step, settings.learning_rate, settings.average], jnp.float32)
+        params, state, average, log = _update(
+            params, state, average, batch, values, jax.random.fold_in(key, step), nouns=nouns
+        )
         logs.append(log)
         step += 1
         if step % settings.log_every == 0:
@@ -86,6 +93,7 @@ def init(key: jax.Array, nouns: int) -> Params:
     }
 
 
+@partial(jax.jit, static_argnames="nouns", donate_argnums=(0, 1, 2))
 def _update(
     params: Params,
     state: Any,
@@ -94,18 +102,16 @@ def _update(
     values: jax.Array,
     key: jax.Array,
     *,
-    optimizer: optax.GradientTransformation,
     nouns: int,
-    settings: Settings,
 ) -> tuple[Params, Any, Params, dict[str, jax.Array]]:
-    """One update; `values` are progress in [0, 1] and the number of the step."""
-    progress, step = values
-    rate = settings.learning_rate * jnp.minimum(1, (step + 1) / 100) * 0.5 * (1 + jnp.cos(jnp.pi * progress))
-    state[1].hyperparams["learning_rate"] = jnp.maximum(rate, 1e-6)
+    """One update; `values` are progress in [0, 1], the number of the step, the highest rate and the average's decay."""
+    progress, step, highest, decay = values
+    rate = highest * jnp.minimum(1, (step + 1) / 100) * 0.5 * (1 + jnp.cos(jnp.pi * progress))
+    state[1].hyperparams["learning_rate"] = rate
     gradients, log = jax.grad(partial(loss, nouns=nouns), has_aux=True)(params, batch, key)
-    updates, state = optimizer.update(gradients, state, params)
+    updates, state = OPTIMIZER.update(gradients, state, params)
     params = optax.apply_updates(params, updates)
-    decay = jnp.minimum(settings.average, (step + 1) / (step + 10))
+    decay = jnp.minimum(decay, (step + 1) / (step + 10))
     average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)
     return params, state, average, log
 

@@ -11,15 +11,13 @@ Chance is 1 (5) in the number of candidates.
 import numpy as np
 from absl import app, flags
 
-from ernie_vilg_jax.evaluation.alignment import unit
 from ernie_vilg_jax.evaluation.alignment.network import WEIGHTS, AlignmentNetwork
-from ernie_vilg_jax.evaluation.alignment.recall import emoji_images, recall, word_disjoint
+from ernie_vilg_jax.evaluation.alignment.recall import emoji_images, recall, unit, word_disjoint
 from ernie_vilg_jax.evaluation.binding import drawn
-from ernie_vilg_jax.evaluation.binding.facts import Mention
 from ernie_vilg_jax.evaluation.binding.nouns import Noun
-from ernie_vilg_jax.evaluation.binding.renders import scenes
+from ernie_vilg_jax.evaluation.binding.renders import Render, scenes
 from ernie_vilg_jax.evaluation.binding.sentences import INVERSE, sentences
-from ernie_vilg_jax.evaluation.binding.train import STYLES
+from ernie_vilg_jax.evaluation.binding.sprites import STYLES
 
 HELD_OUT = ("noto-v1", "fxemoji")
 _WEIGHTS = flags.DEFINE_string("weights", str(WEIGHTS), "The scorer.")
@@ -41,36 +39,30 @@ def main(argv: list[str]) -> None:
         images, own = emoji_images(nouns, styles)
         for language, names in (("zh", [noun.zh for noun in nouns]), ("en", [noun.en for noun in nouns])):
             found = recall(network, images, names, own)
-            print(
-                f"{title:34} {language:4} {found.first:6.3f} {found.fifth:6.3f} {found.images:7} {found.candidates:4}"
-            )
+            print(line(title, language, found.first, found.fifth, found.images, found.candidates))
     names = {noun.en: noun for noun in network.nouns}
     pairs = [r for r in scenes("shapes", network.nouns, (), _SEED.value, 4 * _SCENES.value) if len(r.mentions) == 2]
     pairs = pairs[: _SCENES.value]
     vectors = unit(network([render.image for render in pairs]))
     for language in ("zh", "en"):
-        right = [
-            int(
-                (
-                    vectors[k] @ unit(network.texts(wordings(*render.mentions, render.relation, names, language))).T
-                ).argmax()
-                == 0
-            )
-            for k, render in enumerate(pairs)
-        ]
-        print(
-            f"{'two shapes, colours or sides swapped':34} {language:4} {np.mean(right):6.3f} {'':6} {len(pairs):7} {4:4}"
-        )
+        right = []
+        for vector, render in zip(vectors, pairs, strict=True):
+            texts = wordings(render, names, language)
+            right.append((unit(network.texts(texts)) @ vector).argmax() == 0)
+        print(line("two shapes, swapped", language, float(np.mean(right)), float("nan"), len(pairs), 4))
 
 
-def wordings(first: Mention, second: Mention, relation: str, names: dict[str, Noun], language: str) -> list[str]:
+def line(title: str, language: str, first: float, fifth: float, images: int, candidates: int) -> str:
+    """A row of the table."""
+    return f"{title:34} {language:4} {first:6.3f} {fifth:6.3f} {images:7} {candidates:4}"
+
+
+def wordings(render: Render, names: dict[str, Noun], language: str) -> list[str]:
     """The right sentence, then those with swapped colours, inverted relation, and both."""
+    first, second = render.mentions
     swapped = (first._replace(colour=second.colour), second._replace(colour=first.colour))
     cases = [
-        ((first, second), relation),
-        (swapped, relation),
-        ((first, second), INVERSE[relation]),
-        (swapped, INVERSE[relation]),
+        (shown, side) for side in sides for shown in (render.mentions, swapped)
     ]
     return [sentences(mentions, side, names)[language][0] for mentions, side in cases]
 

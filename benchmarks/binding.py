@@ -23,7 +23,7 @@ from ernie_vilg_jax.data.files import file_sha256
 from ernie_vilg_jax.evaluation.binding.drawn import WEIGHTS, DrawnChecker
 from ernie_vilg_jax.evaluation.binding.facts import KINDS, Fact
 from ernie_vilg_jax.evaluation.binding.renders import LOOKS, Render, counted, near_miss, scenes, surely_false
-from ernie_vilg_jax.evaluation.binding.train import STYLES
+from ernie_vilg_jax.evaluation.binding.sprites import STYLES
 
 MEASURES = ("right", "shuffled", "near")
 _OUTPUT = flags.DEFINE_string("output", "binding.json", "Results, kept from run to run.")
@@ -114,7 +114,7 @@ def _through() -> Callable[[Sequence[Render]], list[np.ndarray]]:
     """What the images pass before they are judged."""
     if _THROUGH.value == "autoencoder":
         import ernie_vilg_jax
-        from ernie_vilg_jax.evaluation.binding.train import round_trip
+        from ernie_vilg_jax.evaluation.binding.round_trip import round_trip
 
         passed = round_trip(ernie_vilg_jax.load())
         return lambda renders: list(passed(np.stack([render.image for render in renders])))

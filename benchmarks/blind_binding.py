@@ -11,6 +11,7 @@ What a line of the answers looks like: ernie_vilg_jax/evaluation/binding/blind.p
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,9 @@ from absl import app, flags, logging
 from PIL import Image
 
 import ernie_vilg_jax
-from ernie_vilg_jax.evaluation.binding.blind import Answer, compare, read_answers, write_sheets
+from ernie_vilg_jax.evaluation.binding.blind import Agreement, Answer, compare, read_answers, write_sheets
 from ernie_vilg_jax.evaluation.binding.drawn import WEIGHTS, DrawnChecker
-from ernie_vilg_jax.evaluation.binding.facts import Mention
+from ernie_vilg_jax.evaluation.binding.facts import Fact, Mention
 from ernie_vilg_jax.evaluation.binding.grammar import facts_of
 from ernie_vilg_jax.evaluation.binding.judging import Judgement, Verdict
 from ernie_vilg_jax.evaluation.binding.nouns import Noun
@@ -44,7 +45,7 @@ def main(argv: list[str]) -> None:
     if _WRITE.value:
         pipe = ernie_vilg_jax.load(_CHECKPOINT.value) if _CHECKPOINT.value else ernie_vilg_jax.load()
         prompts = make_prompts(checker.nouns, _COUNT.value, _SEED.value)
-        images = [np.asarray(image) for image in pipe(prompts, seed=_SEED.value)]
+        images = [np.asarray(image) for image in pipe(prompts, seed=_SEED.value, num_images=1)]
         write_sheets(images, prompts, _SEED.value, Path(_WRITE.value), key)
         order = json.loads(key.read_text())["order"]
         for number, place in enumerate(order):
@@ -59,7 +60,8 @@ def main(argv: list[str]) -> None:
     for file, answers in zip(_ANSWERS.value, raters, strict=True):
         report(f"checker and {file}", compare(answers, judgements, facts))
     if len(raters) == 2:
-        report("the two raters", compare(raters[1], [as_judgement(*both) for both in zip(raters[0], facts)], facts))
+        first = [as_judgement(answer, several) for answer, several in zip(raters[0], facts, strict=True)]
+        report("the two raters", compare(raters[1], first, facts))
 
 
 def make_prompts(nouns: tuple[Noun, ...], count: int, seed: int) -> list[str]:
@@ -81,12 +83,12 @@ def make_prompts(nouns: tuple[Noun, ...], count: int, seed: int) -> list[str]:
     return prompts
 
 
-def as_judgement(answer: Answer, facts: tuple) -> Judgement:
+def as_judgement(answer: Answer, facts: Sequence[Fact]) -> Judgement:
     """A rater's answer in the form of a checker's."""
     return Judgement(tuple(Verdict(fact, float(answer.says(fact))) for fact in facts), ())
 
 
-def report(who: str, found: dict) -> None:
+def report(who: str, found: Mapping[str, Agreement]) -> None:
     """One line for each kind of fact."""
     print(who)
     for kind, one in found.items():

@@ -16,6 +16,9 @@ from typing import Protocol
 
 import numpy as np
 
+from ernie_vilg_jax.evaluation.features import TextNetwork
+from ernie_vilg_jax.evaluation.statistics import cosines
+
 
 class Scorer(Protocol):
     """Images uint8 [H, W, 3], any sizes, and the prompt of each -> fp32 [N]; higher is better."""
@@ -23,26 +26,13 @@ class Scorer(Protocol):
     def __call__(self, images: Sequence[np.ndarray], prompts: Sequence[str]) -> np.ndarray: ...
 
 
-class ImagesAndTexts(Protocol):
-    """Images (uint8 [H, W, 3], any sizes) and texts as vectors in one space, each fp32 [N, D]."""
-
-    def __call__(self, images: Sequence[np.ndarray]) -> np.ndarray: ...
-
-    def texts(self, texts: Sequence[str]) -> np.ndarray: ...
-
-
 class CosineScorer:
     """A `Scorer`: the cosine of image and prompt in the space of a network, in [-1, 1]."""
 
-    def __init__(self, network: ImagesAndTexts) -> None:
+    def __init__(self, network: TextNetwork) -> None:
         self.network = network
 
     def __call__(self, images: Sequence[np.ndarray], prompts: Sequence[str]) -> np.ndarray:
         if len(images) != len(prompts):
             raise ValueError(f"{len(images)} images and {len(prompts)} prompts: each image needs its prompt")
-        return np.sum(unit(self.network(images)) * unit(self.network.texts(prompts)), axis=-1)
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Each row [D] scaled to length one."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+        return cosines(self.network(images), self.network.texts(prompts))

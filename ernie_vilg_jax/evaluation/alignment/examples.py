@@ -12,8 +12,9 @@ from ernie_vilg_jax.evaluation.alignment.learning import Pairs
 from ernie_vilg_jax.evaluation.alignment.towers import tokens
 from ernie_vilg_jax.evaluation.binding.drawn import DrawnChecker
 from ernie_vilg_jax.evaluation.binding.renders import Render, counted, scenes
+from ernie_vilg_jax.evaluation.binding.round_trip import round_trip
 from ernie_vilg_jax.evaluation.binding.sentences import sentences
-from ernie_vilg_jax.evaluation.binding.train import STYLES, round_trip
+from ernie_vilg_jax.evaluation.binding.sprites import STYLES
 from ernie_vilg_jax.pipeline import load
 
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ernie_vilg_jax.evaluation.alignment import ImagesAndTexts, unit
 from ernie_vilg_jax.evaluation.binding.nouns import EVERYDAY_NOUNS, Noun
 from ernie_vilg_jax.evaluation.binding.sprites import emoji_cut_out
+from ernie_vilg_jax.evaluation.features import TextNetwork
 from ernie_vilg_jax.preparation.sources.emoji import MISDRAWN
 
 SIDE = 64
@@ -25,7 +25,7 @@ class Recall(NamedTuple):
     candidates: int
 
 
-def recall(network: ImagesAndTexts, images: Sequence[np.ndarray], names: Sequence[str], own: Sequence[int]) -> Recall:
+def recall(network: TextNetwork, images: Sequence[np.ndarray], names: Sequence[str], own: Sequence[int]) -> Recall:
     """Args: images, candidate texts, and the place of each image's own text among them."""
     cosines = unit(network(images)) @ unit(network.texts(names)).T
     rank = (cosines > cosines[np.arange(len(own)), np.asarray(own)][:, None]).sum(1)
@@ -53,3 +53,8 @@ def word_disjoint(nouns: Sequence[Noun]) -> list[Noun]:
     known = {noun.en for noun in nouns}
     outside = [noun for noun in EVERYDAY_NOUNS if noun.en not in known][1::2]  # see sprites.make_sprites
     return [noun for noun in outside if not words & set(noun.en.split()) and not hanzi & set(noun.zh)]
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Each row [D] scaled to length one."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

@@ -9,11 +9,11 @@ sentences about them. The emoji art is fetched from the npm registry. Minutes on
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
-from absl import flags, logging
+from absl import app, flags, logging
 
-from ernie_vilg_jax import cli
 from ernie_vilg_jax.errors import UserError
 
 _OUTPUT = flags.DEFINE_string("output", "alignment.safetensors", "where the weights go")
@@ -48,7 +48,10 @@ def main(argv: list[str]) -> None:
 
 
 def run() -> None:
-    cli.run(main)
+    try:
+        app.run(main)
+    except UserError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

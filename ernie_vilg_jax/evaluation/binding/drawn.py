@@ -70,13 +70,14 @@ class DrawnChecker:
         for part in _batches(images):
             boxes = find(self._params, part)
             names = self._name(part, boxes)
-            noun, colour = iter(_softmax(names.noun)), iter(_softmax(names.colour))
+            noun, colour = (iter(_softmax(np.asarray(logits))) for logits in (names.noun, names.colour))
             for several in boxes:
                 found.append([])
                 for box, score in zip(several.boxes, 1 / (1 + np.exp(-several.logit)), strict=True):
                     nouns = dict(zip(self._place, map(float, next(noun)), strict=False))  # the last one is no noun
                     colours = dict(zip(PALETTE, map(float, next(colour)), strict=True))
-                    found[-1].append(Seen(tuple(map(float, box)), float(score), nouns, colours))
+                    x0, y0, x1, y1 = map(float, box)
+                    found[-1].append(Seen((x0, y0, x1, y1), float(score), nouns, colours))
         return found
 
     def _name(self, images: np.ndarray, boxes: Sequence[Boxes]) -> Names:
@@ -85,7 +86,7 @@ class DrawnChecker:
         every = np.concatenate([several.boxes for several in boxes])
         parts = [slice(start, start + BATCH) for start in range(0, max(len(every), 1), BATCH)]
         named = [self.names(images[owner[part]], every[part]) for part in parts]
-        return Names(*(np.concatenate(values) for values in zip(*named, strict=True)))  # type: ignore[arg-type]
+        return Names(*(np.concatenate(values) for values in zip(*named, strict=True)))
 
     def names(self, images: np.ndarray, boxes: np.ndarray) -> Names:
         """What boxes show: images uint8 [B, SIDE, SIDE, 3], a box in each fp32 [B, 4] -> Names of NumPy arrays."""

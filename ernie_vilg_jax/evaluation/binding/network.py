@@ -11,6 +11,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 SIDE = 64
 """Pixels per side of the images that are judged."""
@@ -80,9 +81,9 @@ class Names(NamedTuple):
     """Of each cut-out, fp32: logits of the nouns, the last of which is "none of them" [B, nouns + 1]; logits of the
     colours [B, colours]; features [B, FEATURES]."""
 
-    noun: jax.Array
-    colour: jax.Array
-    features: jax.Array
+    noun: jax.Array | np.ndarray
+    colour: jax.Array | np.ndarray
+    features: jax.Array | np.ndarray
 
 
 class Namer(nn.Module):

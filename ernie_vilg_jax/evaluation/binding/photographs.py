@@ -10,10 +10,11 @@ from PIL import Image
 
 from ernie_vilg_jax.annotation.detectors import Detection, Detector
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.evaluation.alignment import ImagesAndTexts, unit
 from ernie_vilg_jax.evaluation.binding.facts import Fact, things_of
 from ernie_vilg_jax.evaluation.binding.judging import Judgement, Seen, judge
 from ernie_vilg_jax.evaluation.binding.nouns import COCO_NOUNS, PALETTE, Noun
+from ernie_vilg_jax.evaluation.features import TextNetwork
+from ernie_vilg_jax.evaluation.statistics import cosines
 
 COLOURS = (*PALETTE, "white")
 """GenEval's ten."""
@@ -27,7 +28,7 @@ class PhotoChecker:
     def __init__(
         self,
         detector: Detector,
-        colours: ImagesAndTexts | None = None,
+        colours: TextNetwork | None = None,
         nouns: Sequence[Noun] = COCO_NOUNS,
         text: str = "a photo of a {colour} {noun}",
     ) -> None:
@@ -76,6 +77,6 @@ class PhotoChecker:
         cut = np.ascontiguousarray(image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)])
         seen = self._colours([cut])
         said = self._colours.texts([self._text.format(colour=colour, noun=noun) for colour in COLOURS])
-        cosines = unit(seen) @ unit(said).T
-        exponents = np.exp(SHARPNESS * (cosines[0] - cosines[0].max()))
+        near = cosines(np.repeat(seen, len(said), 0), said)
+        exponents = np.exp(SHARPNESS * (near - near.max()))
         return dict(zip(COLOURS, map(float, exponents / exponents.sum()), strict=True))

@@ -14,6 +14,8 @@ from ernie_vilg_jax.preparation.sources.emoji import MISDRAWN, IconSet, RasterSe
 from ernie_vilg_jax.preparation.sources.scenes import SILHOUETTES, UNSUITED
 from ernie_vilg_jax.preparation.sources.shapes import SHAPES, shape_mask
 
+STYLES = ("noto", "fluent-emoji-flat", "fluent-emoji-3d", "twemoji", "fluent-emoji", "emojione")
+"""Full-colour styles to learn. The other two, noto-v1 and fxemoji, are kept for measuring."""
 SIDE = 64
 NONE = -1
 """The noun of art that shows a thing outside the vocabulary."""

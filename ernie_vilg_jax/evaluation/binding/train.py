@@ -9,23 +9,13 @@ other options need another folder. The committed weights took the default option
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from absl import flags, logging
+from absl import app, flags, logging
 
-from ernie_vilg_jax import cli
 from ernie_vilg_jax.errors import UserError
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from ernie_vilg_jax.pipeline import Pipeline
-
-STYLES = ("noto", "fluent-emoji-flat", "fluent-emoji-3d", "twemoji", "fluent-emoji", "emojione")
-"""Full-colour styles to learn. The other two (noto-v1, fxemoji) are kept for measuring."""
 
 _DATA = flags.DEFINE_string("data", "data/binding", "folder of the drawn scenes, written if it is empty")
 _OUTPUT = flags.DEFINE_string("output", "checker.safetensors", "where the weights go")
@@ -47,8 +37,9 @@ def main(argv: list[str]) -> None:
     from ernie_vilg_jax.evaluation.binding.drawn import COMMAND, PARTS
     from ernie_vilg_jax.evaluation.binding.nouns import nouns_named
     from ernie_vilg_jax.evaluation.binding.presence import fit_presence
+    from ernie_vilg_jax.evaluation.binding.round_trip import round_trip
     from ernie_vilg_jax.evaluation.binding.scene_files import Scenes, draw_scenes
-    from ernie_vilg_jax.evaluation.binding.sprites import make_sprites
+    from ernie_vilg_jax.evaluation.binding.sprites import STYLES, make_sprites
     from ernie_vilg_jax.evaluation.binding.training import Settings, fit
 
     output = Path(_OUTPUT.value)
@@ -82,19 +73,11 @@ def main(argv: list[str]) -> None:
     logging.info("trained for %.0f s; %s has %.1f MB", time.monotonic() - start, output, size / 1e6)
 
 
-def round_trip(demo: Pipeline) -> Callable[[np.ndarray], np.ndarray]:
-    """uint8 [B, 64, 64, 3] -> the same through the demo's autoencoder."""
-    import jax
-
-    from ernie_vilg_jax.images import to_uint8
-
-    model, autoencoder = demo.model, demo.params.autoencoder
-    there_and_back = jax.jit(lambda x: model.decode(autoencoder, model.encode_image(autoencoder, x)))
-    return lambda images: to_uint8(there_and_back(images))
-
-
 def run() -> None:
-    cli.run(main)
+    try:
+        app.run(main)
+    except UserError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

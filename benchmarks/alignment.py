@@ -16,7 +16,7 @@ from ernie_vilg_jax.evaluation.alignment.recall import emoji_images, recall, uni
 from ernie_vilg_jax.evaluation.binding import drawn
 from ernie_vilg_jax.evaluation.binding.nouns import Noun
 from ernie_vilg_jax.evaluation.binding.renders import Render, scenes
-from ernie_vilg_jax.evaluation.binding.sentences import INVERSE, sentences
+from ernie_vilg_jax.evaluation.binding.sentences import sentences
 from ernie_vilg_jax.evaluation.binding.sprites import STYLES
 
 HELD_OUT = ("noto-v1", "fxemoji")
@@ -61,9 +61,8 @@ def wordings(render: Render, names: dict[str, Noun], language: str) -> list[str]
     """The right sentence, then those with swapped colours, inverted relation, and both."""
     first, second = render.mentions
     swapped = (first._replace(colour=second.colour), second._replace(colour=first.colour))
-    cases = [
-        (shown, side) for side in sides for shown in (render.mentions, swapped)
-    ]
+    sides = (render.relation, INVERSE[render.relation])
+    cases = [(shown, side) for side in sides for shown in (render.mentions, swapped)]
     return [sentences(mentions, side, names)[language][0] for mentions, side in cases]
 
 

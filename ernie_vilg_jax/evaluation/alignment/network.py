@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from ernie_vilg_jax.data.files import file_sha256
 from ernie_vilg_jax.errors import UserError
@@ -16,6 +17,7 @@ from ernie_vilg_jax.evaluation.alignment.towers import ImageTower, TextTower, to
 from ernie_vilg_jax.evaluation.binding import weights
 from ernie_vilg_jax.evaluation.binding.drawn import DrawnChecker
 from ernie_vilg_jax.evaluation.binding.network import SIDE
+from ernie_vilg_jax.evaluation.statistics import cosines
 from ernie_vilg_jax.tables import ASSETS
 
 WEIGHTS = ASSETS / "evaluation" / "alignment.safetensors"
@@ -31,17 +33,17 @@ class AlignmentNetwork:
       nouns: the things that it was trained on.
     """
 
-    name = "demo_alignment"
+    name = "alignment"
     size = SIDE
 
-    def __init__(self, file: str | Path = WEIGHTS, checker: DrawnChecker | None = None) -> None:
+    def __init__(self, path: str | Path = WEIGHTS, checker: DrawnChecker | None = None) -> None:
         """Reads weights that `alignment.train` wrote, for the features of `checker` (default: the committed one)."""
         self._checker = checker or DrawnChecker()
-        self._params, self.nouns, stands_on = weights.read(Path(file), ("image", "text"), COMMAND)
+        self._params, self.nouns, stands_on = weights.read(Path(path), ("image", "text"), COMMAND)
         digest = file_sha256(self._checker.file)
         if digest != stands_on:
-            raise UserError(f"{file} belongs to another checker than {self._checker.file}: train it again ({COMMAND})")
-        self.fingerprint = f"{file_sha256(Path(file))}-{digest}"
+            raise UserError(f"{path} belongs to another checker than {self._checker.file}: train it again ({COMMAND})")
+        self.fingerprint = f"{file_sha256(Path(path))}-{digest}"
 
     def __call__(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """uint8 [H, W, 3], any sizes -> unit vectors fp32 [N, WIDTH]."""
@@ -50,6 +52,21 @@ class AlignmentNetwork:
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """Chinese or English -> unit vectors fp32 [N, WIDTH]."""
         return _texts(self._params["text"], tokens(texts))
+
+
+class AlignmentScorer:
+    """The cosine of image and prompt in the space of an AlignmentNetwork."""
+
+    name = "alignment"
+
+    def __init__(self, path: str | Path = WEIGHTS) -> None:
+        self.network = AlignmentNetwork(path)
+
+    def __call__(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
+        """[N] in [-1, 1]; higher is better."""
+        return cosines(
+            self.network([np.asarray(image.convert("RGB")) for image in images]), self.network.texts(prompts)
+        )
 
 
 def _images(params: Any, features: np.ndarray) -> np.ndarray:

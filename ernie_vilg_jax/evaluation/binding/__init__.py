@@ -7,6 +7,7 @@ facts       what a prompt says, as facts
 grammar     prompts in Chinese and English -> facts
 judging     things seen in an image -> probabilities of facts
 drawn       the checker of drawn shapes and emoji art, with the weights in assets
+scorer      the same as a scorer, for re-ranking
 photographs the checker of photographs: a detector, and a network that knows texts for the colours
 train       makes the weights: sprites, drawing, scene_files, network, training, weights
 blind       sheets for people who judge the same images without knowing the prompts
@@ -24,7 +25,7 @@ from ernie_vilg_jax.evaluation.binding.grammar import facts_of
 from ernie_vilg_jax.evaluation.binding.judging import Judgement, Verdict
 from ernie_vilg_jax.evaluation.binding.nouns import Noun
 
-__all__ = ["Checker", "CheckerScorer", "Fact", "Judgement", "Noun", "Verdict", "facts_of", "facts_of_plan"]
+__all__ = ["Checker", "Fact", "Judgement", "Noun", "Verdict", "facts_of", "facts_of_plan"]
 
 
 class Checker(Protocol):
@@ -41,15 +42,3 @@ class Checker(Protocol):
         Raises UserError for a thing or a colour that it does not know.
         """
         ...
-
-
-class CheckerScorer:
-    """A `Scorer` for re-ranking: the probability that an image shows all that its prompt says."""
-
-    def __init__(self, checker: Checker) -> None:
-        self.checker = checker
-
-    def __call__(self, images: Sequence[np.ndarray], prompts: Sequence[str]) -> np.ndarray:
-        """Images uint8 [H, W, 3] and their prompts -> fp32 [N] in [0, 1]; higher is better."""
-        facts = [facts_of(prompt, self.checker.nouns) for prompt in prompts]
-        return np.asarray([judged.probability for judged in self.checker.check(images, facts)], np.float32)

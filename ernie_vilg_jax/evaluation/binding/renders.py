@@ -101,7 +101,7 @@ def _drawn_noun(look: str, nouns: Sequence[Noun], styles: Sequence[str], rng: np
     suited = [noun for noun in nouns if bool(noun.emoji) == (look != "shapes")]
     while True:
         noun = suited[rng.integers(len(suited))]
-        style = SILHOUETTES if look == "silhouettes" else styles[rng.integers(len(styles))]
+        style = "" if look == "shapes" else SILHOUETTES if look == "silhouettes" else str(rng.choice(list(styles)))
         if look == "silhouettes" and not suits_recolouring(noun):
             continue
         if look == "shapes" or ((style, noun.emoji) not in MISDRAWN and _cut_out(noun.emoji, style, 8) is not None):

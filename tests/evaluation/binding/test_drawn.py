@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.evaluation.binding import CheckerScorer
 from ernie_vilg_jax.evaluation.binding.drawn import DrawnChecker
 from ernie_vilg_jax.evaluation.binding.facts import KINDS, Fact
 from ernie_vilg_jax.evaluation.binding.renders import counted, near_miss, scenes, surely_false
+from ernie_vilg_jax.evaluation.binding.scorer import BindingScorer
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +92,10 @@ def test_other_files_are_refused(tmp_path):
 
 def test_the_scorer_prefers_the_image_that_shows_the_prompt(checker, renders):
     pair = [render for render in renders if render.relation and len(render.mentions) == 2][:2]
-    scorer = CheckerScorer(checker)
+    scorer = BindingScorer(checker=checker)
     for own, other in (pair, pair[::-1]):
         first, second = own.mentions
         relation = {"left": "to the left of", "right": "to the right of"}.get(own.relation, own.relation)
         prompt = f"a {first.colour} {first.noun} {relation} a {second.colour} {second.noun}"
-        good, bad = scorer([own.image, other.image], [prompt, prompt])
+        good, bad = scorer([Image.fromarray(one.image) for one in (own, other)], [prompt, prompt])
         assert good > 0.5 > bad

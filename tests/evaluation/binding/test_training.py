@@ -19,11 +19,12 @@ from ernie_vilg_jax.evaluation.binding.training import Batch, Settings, degrade,
 @pytest.fixture(scope="module")
 def scenes():
     sprites = make_sprites(SHAPE_NOUNS, (), others=False)
-    return Scenes(*map(np.stack, zip(*(draw_scene(sprites, 0, index) for index in range(64)), strict=True)))
+    drawn = [draw_scene(sprites, 0, index) for index in range(64)]
+    return Scenes(*(np.stack(values) for values in zip(*drawn, strict=True)))
 
 
 def losses(params, scenes):
-    batch = Batch(*(np.asarray(value[:32]) for value in (scenes.image, scenes.boxes, scenes.noun, scenes.colour)))
+    batch = Batch(*(jnp.asarray(value[:32]) for value in (scenes.image, scenes.boxes, scenes.noun, scenes.colour)))
     return jax.jit(lambda p: loss(p, batch, jax.random.key(5), nouns=len(SHAPE_NOUNS)))(params)
 
 

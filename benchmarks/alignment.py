@@ -16,7 +16,7 @@ from ernie_vilg_jax.evaluation.alignment.recall import emoji_images, recall, uni
 from ernie_vilg_jax.evaluation.binding import drawn
 from ernie_vilg_jax.evaluation.binding.nouns import Noun
 from ernie_vilg_jax.evaluation.binding.renders import Render, scenes
-from ernie_vilg_jax.evaluation.binding.sentences import sentences
+from ernie_vilg_jax.evaluation.binding.sentences import INVERSE, sentences
 from ernie_vilg_jax.evaluation.binding.sprites import STYLES
 
 HELD_OUT = ("noto-v1", "fxemoji")

@@ -35,7 +35,7 @@ class Table:
         self.image, self.text = np.asarray(images, np.float32), np.asarray(texts, np.float32)
 
     def __call__(self, images):
-        return self.image[list(images)]
+        return self.image[[int(image) for image in images]]
 
     def texts(self, texts):
         return self.text[[int(text) for text in texts]]
@@ -44,7 +44,7 @@ class Table:
 def test_recall_counts_ranks():
     texts = np.eye(8)
     images = np.stack([texts[0], texts[1] + 2 * texts[2], texts[3] + 2 * texts[4:].sum(0) + 2 * texts[:3].sum(0)])
-    found = recall(Table(images, texts), [0, 1, 2], [str(k) for k in range(8)], [0, 1, 3])
+    found = recall(Table(images, texts), list(np.arange(3)), [str(k) for k in range(8)], [0, 1, 3])
     assert (found.first, found.fifth) == pytest.approx((1 / 3, 2 / 3))
     assert (found.images, found.candidates) == (3, 8)
 

@@ -73,7 +73,8 @@ def _per_look(look: str, part: str) -> dict[str, int]:
 
 def _scenes(look: str, checker: DrawnChecker) -> list[Render]:
     need = max(_per_look(look, "scenes").values())
-    return scenes(look, checker.nouns, _STYLES.value, _SEED.value, 2 * need)  # half have a relation at least
+    several = scenes(look, checker.nouns, _STYLES.value, _SEED.value + 1, need, least=2)  # with relations
+    return [*scenes(look, checker.nouns, _STYLES.value, _SEED.value, need // 2), *several]
 
 
 def _counted(look: str, checker: DrawnChecker) -> list[Render]:
@@ -113,10 +114,9 @@ def measure(
 def _through() -> Callable[[Sequence[Render]], list[np.ndarray]]:
     """What the images pass before they are judged."""
     if _THROUGH.value == "autoencoder":
-        import ernie_vilg_jax
-        from ernie_vilg_jax.evaluation.binding.round_trip import round_trip
+        from ernie_vilg_jax.evaluation.binding.round_trip import quiet_load, round_trip
 
-        passed = round_trip(ernie_vilg_jax.load())
+        passed = round_trip(quiet_load())
         return lambda renders: list(passed(np.stack([render.image for render in renders])))
     if _THROUGH.value == "blur":
         from PIL import Image, ImageFilter
@@ -130,7 +130,7 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     """95% interval of a proportion."""
     z, p = 1.959964, right / count
     middle, half = p + z * z / (2 * count), z * np.sqrt(p * (1 - p) / count + z * z / (4 * count * count))
-    return float((middle - half) / (1 + z * z / count)), float((middle + half) / (1 + z * z / count))
+    return max(0.0, float((middle - half) / (1 + z * z / count))), float((middle + half) / (1 + z * z / count))
 
 
 def table(parts: dict[str, dict[str, dict[str, list[int]]]]) -> str:

@@ -12,10 +12,9 @@ from ernie_vilg_jax.evaluation.alignment.learning import Pairs
 from ernie_vilg_jax.evaluation.alignment.towers import tokens
 from ernie_vilg_jax.evaluation.binding.drawn import DrawnChecker
 from ernie_vilg_jax.evaluation.binding.renders import Render, counted, scenes
-from ernie_vilg_jax.evaluation.binding.round_trip import round_trip
+from ernie_vilg_jax.evaluation.binding.round_trip import quiet_load, round_trip
 from ernie_vilg_jax.evaluation.binding.sentences import sentences
 from ernie_vilg_jax.evaluation.binding.sprites import STYLES
-from ernie_vilg_jax.pipeline import load
 
 
 def make_examples(checker: DrawnChecker, looks: Sequence[str], count: int, seed: int) -> Pairs:
@@ -38,7 +37,7 @@ def make_examples(checker: DrawnChecker, looks: Sequence[str], count: int, seed:
 def soften(images: Sequence[np.ndarray], seed: int) -> list[np.ndarray]:
     """Uint8 [64, 64, 3]: a third as they are, a third blurred, a third through the demo's autoencoder."""
     rng = np.random.default_rng(seed)
-    passed = round_trip(load())
+    passed = round_trip(quiet_load())
     results: list[np.ndarray] = []
     for start in range(0, len(images), 64):
         part = list(images[start : start + 64])

@@ -91,7 +91,7 @@ class DrawnChecker:
     def names(self, images: np.ndarray, boxes: np.ndarray) -> Names:
         """What boxes show: images uint8 [B, SIDE, SIDE, 3], a box in each fp32 [B, 4] -> Names of NumPy arrays."""
         count = len(boxes)
-        padding = [(0, -count % BATCH)]
+        padding = [(0, -count % BATCH if count else BATCH)]
         padded = np.pad(images, [*padding, (0, 0), (0, 0), (0, 0)])
         out = self._namer(self._params["namer"], padded, np.pad(boxes, [*padding, (0, 0)], constant_values=0.5))
         return Names(*(np.asarray(value)[:count] for value in out))

@@ -40,17 +40,19 @@ class Render:
         return facts_from(self.mentions, self.relation)
 
 
-def scenes(look: str, nouns: Sequence[Noun], styles: Sequence[str], seed: int, count: int) -> list[Render]:
-    """Scenes of one to three different things; those of `art` have no colours and at most two things."""
+def scenes(
+    look: str, nouns: Sequence[Noun], styles: Sequence[str], seed: int, count: int, least: int = 1
+) -> list[Render]:
+    """Scenes of `least` (1 or 2) to three different things; those of "art" have no colours and at most two things."""
     if look == "art":
-        return [_art_scene(nouns, styles, seed, index) for index in range(count)]
+        return [_art_scene(nouns, styles, seed, index, least) for index in range(count)]
     source = SceneSource(SIDE, 1, seed, "shapes" if look == "shapes" else "emoji")
     known = {noun.en for noun in nouns}
     found: list[Render] = []
     index = 0
     while len(found) < count:
         plan = source.plan(index)
-        if all(thing.noun.en in known for thing in plan.things):
+        if len(plan.things) >= least and all(thing.noun.en in known for thing in plan.things):
             image = Image.open(io.BytesIO(source.record(index).image)).convert("RGB")
             mentions = tuple(Mention(thing.noun.en, thing.colour) for thing in plan.things)
             found.append(Render(np.asarray(image), mentions, plan.relation))
@@ -75,11 +77,11 @@ def counted(look: str, nouns: Sequence[Noun], styles: Sequence[str], seed: int, 
     return Render(np.asarray(canvas), (Mention(noun.en, colour, number),))
 
 
-def _art_scene(nouns: Sequence[Noun], styles: Sequence[str], seed: int, index: int) -> Render:
+def _art_scene(nouns: Sequence[Noun], styles: Sequence[str], seed: int, index: int, least: int) -> Render:
     rng = np.random.default_rng((seed, index, 2))
     canvas = Image.new("RGB", (SIDE, SIDE), "white")
     first = _drawn_noun("art", nouns, styles, rng)
-    if rng.random() < 0.4:
+    if least == 1 and rng.random() < 0.4:
         side = rng.uniform(0.5, 1.0)
         _put(canvas, *first, "", (rng.uniform(0, 1 - side), rng.uniform(0, 1 - side), side))
         return Render(np.asarray(canvas), (Mention(first[0].en),))

@@ -32,12 +32,11 @@ _ROUND_TRIP = flags.DEFINE_float("round_trip", 0.25, "fraction of scenes that pa
 
 def main(argv: list[str]) -> None:
     del argv
-    import ernie_vilg_jax
     from ernie_vilg_jax.evaluation.binding import weights
     from ernie_vilg_jax.evaluation.binding.drawn import COMMAND, PARTS
     from ernie_vilg_jax.evaluation.binding.nouns import nouns_named
     from ernie_vilg_jax.evaluation.binding.presence import fit_presence
-    from ernie_vilg_jax.evaluation.binding.round_trip import round_trip
+    from ernie_vilg_jax.evaluation.binding.round_trip import quiet_load, round_trip
     from ernie_vilg_jax.evaluation.binding.scene_files import Scenes, draw_scenes
     from ernie_vilg_jax.evaluation.binding.sprites import STYLES, make_sprites
     from ernie_vilg_jax.evaluation.binding.training import Settings, fit
@@ -45,7 +44,7 @@ def main(argv: list[str]) -> None:
     output = Path(_OUTPUT.value)
     if output.suffix != ".safetensors" or not output.parent.is_dir():
         raise UserError(f"--output={output} must be a .safetensors file in an existing folder")
-    demo = ernie_vilg_jax.load()
+    demo = quiet_load()
     known = next(source.only for source in demo.config.data.sources if source.name == "emoji")
     nouns = nouns_named(known if _THINGS.value is None else _THINGS.value)
     recipe = {

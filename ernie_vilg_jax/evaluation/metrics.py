@@ -8,6 +8,7 @@
 | precision, recall, density, coverage (`neighbourhoods`) | fidelity and diversity, apart | inception |
 | frechet_efficientnet, kid_efficientnet | fidelity and diversity where no other weights are at hand | efficientnet |
 | clip_score, r_precision | whether an image shows its prompt | clip |
+| binding | whether it shows the objects, colours, relations and counts of its prompt | a checker of its own |
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -264,6 +265,23 @@ class RPrecision:
         return per_image(name, right, evidence)
 
 
+@dataclass(frozen=True)
+class Binding:
+    """The share of images that show all that their prompt says, and the share of right facts of each kind.
+
+    Of images whose prompts the binding checker understands (docs/evaluation_binding.md); the others are left out.
+    """
+
+    networks: Sequence[str] = ()
+    compares: bool = False
+
+    def __call__(self, name: str, evidence: Evidence) -> list[Score]:
+        from ernie_vilg_jax.evaluation.binding.shares import shares
+
+        found = shares(evidence.made)
+        return [one for kind in found for one in per_image(f"{name}_{kind}".rstrip("_"), found[kind], evidence)]
+
+
 def per_image(name: str, values: np.ndarray, evidence: Evidence) -> list[Score]:
     """The mean of a value [N] of each image over all images and over each group; NaN where it says nothing."""
     evidence.by_image[name] = values
@@ -285,6 +303,7 @@ METRICS: dict[str, Metric] = {
     "kid_efficientnet": KernelDistance("efficientnet"),
     "clip_score": ClipScore("clip"),
     "r_precision": RPrecision("clip"),
+    "binding": Binding(),
 }
 
 

@@ -15,6 +15,8 @@ from ernie_vilg_jax.pipeline.rerank import Scorer
 
 SCORERS: dict[str, str] = {
     "clip": "ernie_vilg_jax.evaluation.scorers:ClipScorer",
+    "binding": "ernie_vilg_jax.evaluation.binding.scorer:BindingScorer",
+    "alignment": "ernie_vilg_jax.evaluation.alignment.network:AlignmentScorer",
 }
 """Scorer name -> "module:class". A scorer says how well images show their prompts."""
 

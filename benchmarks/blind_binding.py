@@ -1,0 +1,102 @@
+r"""The binding checker against people, on samples of a checkpoint.
+
+    python -m benchmarks.blind_binding --write=raters --key=secret/key.json          # samples, sheets, key
+    (each rater fills in a copy of raters/answers.csv and commits it; only then is the key opened)
+    python -m benchmarks.blind_binding --key=secret/key.json --answers=answers_a.csv,answers_b.csv
+
+The samples are of single things of the demo, of one drawn shape and of two in a relation, half of them in Chinese; they
+are kept beside the key. The sheets show numbers only, in a seeded shuffle. The second form prints, for each rater and
+kind of fact, how often rater and checker agree and how often each says true; and the same for the two raters.
+What a line of the answers looks like: ernie_vilg_jax/evaluation/binding/blind.py.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags, logging
+from PIL import Image
+
+import ernie_vilg_jax
+from ernie_vilg_jax.evaluation.binding.blind import Agreement, Answer, compare, read_answers, write_sheets
+from ernie_vilg_jax.evaluation.binding.drawn import WEIGHTS, DrawnChecker
+from ernie_vilg_jax.evaluation.binding.facts import Fact, Mention
+from ernie_vilg_jax.evaluation.binding.grammar import facts_of
+from ernie_vilg_jax.evaluation.binding.judging import Judgement, Verdict
+from ernie_vilg_jax.evaluation.binding.nouns import Noun
+from ernie_vilg_jax.evaluation.binding.sentences import sentences
+from ernie_vilg_jax.preparation.sources.scenes import SceneSource
+
+_WRITE = flags.DEFINE_string("write", None, "Folder for the raters: sheets and answers.csv.")
+_KEY = flags.DEFINE_string("key", None, "JSON file with order and prompts; the samples go beside it.", required=True)
+_ANSWERS = flags.DEFINE_list("answers", [], "One or two filled-in answers.csv, to compare with the checker.")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "What is sampled. (default: the demo)")
+_WEIGHTS = flags.DEFINE_string("weights", str(WEIGHTS), "The checker.")
+_COUNT = flags.DEFINE_integer("count", 200, "Samples.", lower_bound=1)
+_SEED = flags.DEFINE_integer("seed", 1, "Of prompts, samples and shuffle.")
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    checker, key = DrawnChecker(_WEIGHTS.value), Path(_KEY.value)
+    if bool(_WRITE.value) == bool(_ANSWERS.value):
+        raise app.UsageError("give --write=FOLDER or --answers=FILE,FILE")
+    if _WRITE.value:
+        pipe = ernie_vilg_jax.load(_CHECKPOINT.value) if _CHECKPOINT.value else ernie_vilg_jax.load()
+        prompts = make_prompts(checker.nouns, _COUNT.value, _SEED.value)
+        images = [np.asarray(image) for image in pipe(prompts, seed=_SEED.value, num_images=1)]
+        write_sheets(images, prompts, _SEED.value, Path(_WRITE.value), key)
+        order = json.loads(key.read_text())["order"]
+        for number, place in enumerate(order):
+            Image.fromarray(images[place]).save(key.parent / f"{number + 1:04d}.png")
+        logging.info("%d samples; give %s to the raters", len(images), _WRITE.value)
+        return
+    prompts = json.loads(key.read_text())["prompts"]
+    facts = [facts_of(prompt, checker.nouns) for prompt in prompts]
+    images = [np.asarray(Image.open(key.parent / f"{k + 1:04d}.png").convert("RGB")) for k in range(len(prompts))]
+    judgements = checker.check(images, facts)
+    raters = [read_answers(Path(file), checker.nouns) for file in _ANSWERS.value]
+    for file, answers in zip(_ANSWERS.value, raters, strict=True):
+        report(f"checker and {file}", compare(answers, judgements, facts))
+    if len(raters) == 2:
+        first = [as_judgement(answer, several) for answer, several in zip(raters[0], facts, strict=True)]
+        report("the two raters", compare(raters[1], first, facts))
+
+
+def make_prompts(nouns: tuple[Noun, ...], count: int, seed: int) -> list[str]:
+    """Two fifths single things, then alternately one and two drawn shapes; every second prompt in Chinese."""
+    names = {noun.en: noun for noun in nouns}
+    things = [noun for noun in nouns if noun.emoji]
+    rng = np.random.default_rng(seed)
+    scenes = SceneSource(seed=seed, simple=True, single=0.5)
+    prompts: list[str] = []
+    single = 2 * count // 5 if things else 0
+    for k in range(count):
+        if k < single:
+            mentions, relation = [Mention(things[k % len(things)].en)], ""
+        else:
+            plan = scenes.plan(k)
+            mentions, relation = [Mention(thing.noun.en, thing.colour) for thing in plan.things], plan.relation
+        texts = sentences(mentions, relation, names)["zh" if k % 2 else "en"]
+        prompts.append(texts[rng.integers(len(texts))])
+    return prompts
+
+
+def as_judgement(answer: Answer, facts: Sequence[Fact]) -> Judgement:
+    """A rater's answer in the form of a checker's."""
+    return Judgement(tuple(Verdict(fact, float(answer.says(fact))) for fact in facts), ())
+
+
+def report(who: str, found: Mapping[str, Agreement]) -> None:
+    """One line for each kind of fact."""
+    print(who)
+    for kind, one in found.items():
+        print(
+            f"  {kind:9} agree {100 * one.agree / one.count:5.1f} % of {one.count:4}; "
+            f"true by the first {one.checker_true}, by the second {one.rater_true}"
+        )
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,11 +1,7 @@
 """Feature networks with random weights in their published formats, and the PyTorch modules that wrote them."""
 
 import contextlib
-import importlib
-import importlib.util
 import json
-import sys
-import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,21 +89,12 @@ def change_config(folder: Path, **changes: Any) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 
 
-def torch_fidelity(module: str) -> Any:
-    """A module of torch-fidelity. Its __init__ is left out: that imports torchvision, which only data sets need."""
-    if "torch_fidelity" not in sys.modules:
-        spec = importlib.util.find_spec("torch_fidelity")
-        assert spec is not None and spec.submodule_search_locations, "the extra `test` has torch-fidelity"
-        package = types.ModuleType("torch_fidelity")
-        package.__path__ = list(spec.submodule_search_locations)
-        sys.modules["torch_fidelity"] = package
-    return importlib.import_module(f"torch_fidelity.{module}")
-
-
 def inception() -> Any:
     """torch-fidelity's FeatureExtractorInceptionV3 with random weights, whose features do not fade or grow."""
 
-    class Fresh(torch_fidelity("feature_extractor_inceptionv3").FeatureExtractorInceptionV3):
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    class Fresh(FeatureExtractorInceptionV3):
         def load_state_dict(self, *args: Any, **options: Any) -> None:
             """Nothing is loaded: `torch.load` finds an empty file."""
 

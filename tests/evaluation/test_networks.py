@@ -134,7 +134,7 @@ def test_one_weight_changes_the_fingerprint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("fid", {}, f"feature network 'fid' is not known: choose one of {', '.join(NETWORKS)}"),
+        ("fid", {}, f"feature network 'fid' must be one of {', '.join(NETWORKS)}"),
         ("clip", {}, "feature network 'clip' needs the option 'path'"),
         ("inception", {"path": "a.pth", "resize": "nearest"}, "'nearest' is not one of clean, tensorflow"),
         ("dinov2", {"path": "DINO", "size": 28, "resize": "no"}, "resize='no' is not one of clean, processor"),

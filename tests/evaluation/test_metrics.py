@@ -11,7 +11,7 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.evaluation import metrics, statistics
 from ernie_vilg_jax.evaluation.evaluate import needed
 from ernie_vilg_jax.evaluation.image_sets import Files, OfPrompts
-from ernie_vilg_jax.evaluation.metrics import Evidence, Metric, judge
+from ernie_vilg_jax.evaluation.metrics import Evidence, Metric, Reference, judge
 from ernie_vilg_jax.pipeline.prompts import Prompt
 
 COLOURS = {"red": (200, 10, 10), "green": (10, 200, 10), "blue": (10, 10, 200), "红色": (200, 10, 10)}
@@ -52,7 +52,8 @@ def evidence(tmp_path: Path) -> Evidence:
     made = OfPrompts(draw(tmp_path / "made", shown, 9.0, 0), prompts, own)
     real = draw(tmp_path / "real", ["red", "green", "blue"] * 20, 9.0, 1)
     networks = {name: Colours() for name in ("inception", "clip", "dinov2", "efficientnet")}
-    return Evidence(made, real, networks, tmp_path / "kept")
+    kept = tmp_path / "kept"
+    return Evidence(made, Reference(real, networks, kept), networks, kept)
 
 
 def test_clip_score_is_the_mean_cosine_overall_and_by_group(evidence: Evidence) -> None:
@@ -90,7 +91,8 @@ def test_kernel_metrics_tell_other_colours_from_the_same(evidence: Evidence, tmp
     drawn = [[("red", "green", "blue")[place] for place in rng.integers(3, size=60)] for _ in range(2)]
     made, real = (draw(tmp_path / str(number), colours, 9.0, number) for number, colours in enumerate(drawn))
     prompts = (Prompt("0", "red", "en"),)
-    same = Evidence(OfPrompts(made, prompts, np.zeros(60, int)), real, evidence.networks, evidence.folder)
+    reference = Reference(real, evidence.networks)
+    same = Evidence(OfPrompts(made, prompts, np.zeros(60, int)), reference, evidence.networks)
     (none,) = judge([name], same)
     assert none.low < 0 < none.high
     assert score.value > none.value

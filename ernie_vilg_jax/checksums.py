@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.tree_util import keystr, tree_leaves_with_path
 
 from ernie_vilg_jax.aliases import Tree
 
@@ -43,14 +44,9 @@ def differences(tree: Tree, stated: Mapping[str, str]) -> list[str]:
 
 
 def _leaves(tree: Tree) -> dict[str, Array]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    leaves = [(keystr(path, simple=True, separator="/"), leaf) for path, leaf in tree_leaves_with_path(tree)]
     is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)  # noqa: E731
-    return {path_of(path): jax.random.key_data(leaf) if is_key(leaf) else leaf for path, leaf in leaves}
-
-
-def path_of(path: tuple[Any, ...]) -> str:
-    """ "ema/conv_in/kernel" of a jax key path; list indices, tuple indices and named fields are parts like others."""
-    return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
+    return {path: jax.random.key_data(leaf) if is_key(leaf) else leaf for path, leaf in leaves}
 
 
 def _texts(leaves: list[Array]) -> list[str]:

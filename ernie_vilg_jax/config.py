@@ -211,6 +211,11 @@ def parse_argument(argument: str | None, variants: Mapping[str, Any]) -> tuple[s
     return (phases[0] if phases else None), [word for word in words if word not in PHASES]
 
 
+def as_json(config: ConfigDict) -> dict[str, Any]:
+    """The values of a config as JSON knows them; tuples are lists."""
+    return json.loads(config.to_json_best_effort())
+
+
 def flat(values: Mapping[str, Any] | ConfigDict, prefix: str = "") -> dict[str, Any]:
     """{"data.path": ...} of nested values: one entry for each that is not a non-empty mapping itself."""
     found: dict[str, Any] = {}
@@ -230,7 +235,7 @@ def within(field: str, section: str) -> bool:
 def fields(config: ConfigDict, sections: Iterable[str]) -> dict[str, Any]:
     """The fields in any of the sections, flat, with their values as JSON knows them."""
     sections = tuple(sections)
-    values = flat(json.loads(config.to_json_best_effort()))
+    values = flat(as_json(config))
     return {name: value for name, value in values.items() if any(within(name, section) for section in sections)}
 
 

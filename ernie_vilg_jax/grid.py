@@ -20,8 +20,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.paths import write_atomically
+from ernie_vilg_jax.tables import ASSETS
 
-BUNDLED_FONT = Path(__file__).parent / "assets" / "fonts" / "NotoSansSC-Regular-subset.otf"
+BUNDLED_FONT = ASSETS / "fonts" / "NotoSansSC-Regular-subset.otf"
 SYSTEM_FONT_FOLDERS = (
     "/usr/share/fonts",
     "/usr/local/share/fonts",

@@ -1,6 +1,5 @@
 """The metadata of a checkpoint: its config, phase and checksums, and whether they are those that were saved."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ from ernie_vilg_jax import checksums
 from ernie_vilg_jax.aliases import Tree
 from ernie_vilg_jax.checkpointing.faults import reading
 from ernie_vilg_jax.checkpointing.folders import described, item_names, remedy
-from ernie_vilg_jax.config import OLD_PHASES, overlay, upgraded
+from ernie_vilg_jax.config import OLD_PHASES, as_json, overlay, upgraded
 from ernie_vilg_jax.data import files
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.version import __version__
@@ -25,7 +24,7 @@ _UNSEALED: set[str] = set()
 
 def make_metadata(config: ConfigDict, **more: Any) -> dict[str, Any]:
     """Metadata of a checkpoint of `config`, as plain JSON."""
-    return {"format": FORMAT, "version": __version__, "config": json.loads(config.to_json_best_effort()), **more}
+    return {"format": FORMAT, "version": __version__, "config": as_json(config), **more}
 
 
 def read_metadata(path: epath.Path, item: str = "tokenizer") -> dict[str, Any]:

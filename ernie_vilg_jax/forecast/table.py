@@ -21,7 +21,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from ernie_vilg_jax.config import plain
+from ernie_vilg_jax.config import as_json, plain
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.forecast import programs
 from ernie_vilg_jax.forecast.report import GIB, Forecast, forecast
@@ -48,7 +48,7 @@ class Job:
     @property
     def inputs(self) -> str:
         """A digest of everything that decides the program and its report."""
-        values = json.loads(self.config.to_json_best_effort())
+        values = as_json(self.config)
         return _digest(self.program, plain(values), self.topology, self.batch, self.effort, _source(), *_compiler())
 
 

@@ -24,8 +24,9 @@ from ernie_vilg_jax.sampling.pipelined import stack_experts
 from ernie_vilg_jax.sampling.turns import working
 from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.sharding.mesh import AXES, make_mesh
+from ernie_vilg_jax.tables import ASSETS
 
-DEMO = Path(__file__).parents[1] / "assets" / "demo"
+DEMO = ASSETS / "demo"
 
 
 def load(

@@ -32,7 +32,7 @@ RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
 
 def path_of(key_path: tuple[Any, ...]) -> str:
     """'/params/down_0_res_0/conv_in/kernel' of a jax key path."""
-    return "".join(f"/{getattr(key, 'key', getattr(key, 'name', getattr(key, 'idx', key)))}" for key in key_path)
+    return f"/{jax.tree_util.keystr(key_path, simple=True, separator='/')}"
 
 
 def spec_of(path: str, shape: tuple[int, ...], mesh: Mesh, lead: tuple[str, ...] = ()) -> PartitionSpec:

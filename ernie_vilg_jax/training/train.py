@@ -1,7 +1,6 @@
 """`run(config, workdir)`: everything `python -m ernie_vilg_jax.train` does, for programs and tests."""
 
 import contextlib
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax import checkpointing, paths
-from ernie_vilg_jax.config import flat
+from ernie_vilg_jax.config import as_json, flat
 from ernie_vilg_jax.data.records import read_manifest
 from ernie_vilg_jax.data.tokenizers import Tokenizer, load_tokenizer
 from ernie_vilg_jax.model import build_model
@@ -74,7 +73,7 @@ def run(
 
 def _check_processes(config: ConfigDict, workdir: epath.Path) -> None:
     """Raises UserError if the arguments of processes differ: they would hang, or train wrongly."""
-    values = flat(json.loads(config.to_json_best_effort()), "config.")
+    values = flat(as_json(config), "config.")
     del values["config.data.path"]  # each machine may have its own copy
     processes.agree(
         {"number of processes": processes.count(), "data": read_manifest(config.data.path)["fingerprint"], **values}

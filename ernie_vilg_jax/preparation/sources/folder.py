@@ -19,15 +19,13 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import logging
 
 from ernie_vilg_jax import texts
 from ernie_vilg_jax.data.files import digest, file_sha256
-from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.preparation.sources import Key, pairs
+from ernie_vilg_jax.preparation.sources import pairs
 from ernie_vilg_jax.preparation.sources.pairs import Fields
 from ernie_vilg_jax.preparation.sources.tables import FILE_KEYS, NAMES, read_table
 
@@ -36,16 +34,8 @@ _REPEATED = re.compile(r"(\d{1,3})_(.+)")
 """A folder name as in LoRA training: the number of repeats of its images, and what they show."""
 
 
-@dataclasses.dataclass(frozen=True)
-class _Pair:
-    file: str
-    captions: dict[str, list[str]]
-    concept: str
-    objects: list[dict[str, Any]]
-
-
 @dataclasses.dataclass
-class FolderSource(pairs.Options):
+class FolderSource(pairs.PairSource):
     """Images below the folder `path`."""
 
     name: str = dataclasses.field(default="folder", init=False)
@@ -83,7 +73,7 @@ class FolderSource(pairs.Options):
         return [name for name in self._names if Path(name).suffix.lower() in pairs.OTHER_SUFFIXES]
 
     @functools.cached_property
-    def _pairs(self) -> list[_Pair]:
+    def examples(self) -> list[pairs.Example]:
         fields = dict(self._fields())
         missing = [file for file in fields if file not in self._images]
         unread = [file for file in missing if Path(file).suffix.lower() in pairs.OTHER_SUFFIXES]
@@ -93,18 +83,12 @@ class FolderSource(pairs.Options):
             pairs.NO_CAPTION: [file for file in self._images if file not in fields or not fields[file].captions],
             pairs.UNDECODABLE: self._undecodable() if self.on_mismatch == "skip" else [],
         }
-        pairs.report(str(self._folder), problems, self.on_mismatch, "complete or remove them")
         left_out = {name for names in problems.values() for name in names}
+        examples = [self.example(file, file, fields[file]) for file in self._images if file not in left_out]
+        self.checked(str(self._folder), examples, problems)
         if ignored := sorted(set(self._unread) - left_out):
             logging.warning("%s: %d %s, such as %s", self._folder, len(ignored), pairs.UNREAD, ignored[0])
-        found = []
-        for file in self._images:
-            if file not in left_out:
-                one = fields[file]
-                concept = pairs.concept_of(self.name, one.concept, one.captions)
-                found.append(_Pair(file, one.captions, concept, one.objects))
-        pairs.tell_captions(str(self._folder), [pair.captions for pair in found])
-        return found
+        return examples
 
     def _fields(self) -> Iterator[tuple[str, Fields]]:
         """(image, its fields); if there is no such image, the given name."""
@@ -185,29 +169,15 @@ class FolderSource(pairs.Options):
     def _undecodable(self) -> list[str]:
         return [file for file, path in self._images.items() if not pairs.is_decodable(path.read_bytes())]
 
-    def keys(self) -> Sequence[Key]:
-        return [Key(f"{self.name}/{pair.file}", pair.concept) for pair in self._pairs]
-
-    def record(self, index: int) -> Record:
-        pair = self._pairs[index]
-        path = self._images[pair.file]
-        return pairs.make_record(
-            self.name,
-            f"{self.name}/{pair.file}",
-            str(path),
-            path.read_bytes(),
-            pair.captions,
-            pair.concept,
-            licence=self.licence,
-            short_side=self.short_side,
-            objects=pair.objects,
-        )
+    def image_of(self, place: str) -> tuple[str, bytes]:
+        path = self._images[place]
+        return str(path), path.read_bytes()
 
     def fingerprint(self) -> str:
         content = [
-            [pair.file, file_sha256(self._images[pair.file]), pair.captions, pair.concept] for pair in self._pairs
+            [one.place, file_sha256(self._images[one.place]), one.captions, one.concept] for one in self.examples
         ]
-        objects = [pair.objects for pair in self._pairs]
+        objects = [one.objects for one in self.examples]
         return digest({"content": content, "objects": objects, "options": [self.short_side, self.licence]})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.images import decode_image, encode_png
 from ernie_vilg_jax.knowledge.words import LANGUAGES, language_of
-from ernie_vilg_jax.preparation.sources import Licence
+from ernie_vilg_jax.preparation.sources import Key, Licence
 from ernie_vilg_jax.preparation.sources.tables import CAPTION_KEYS
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -36,9 +37,20 @@ _MANY = 0.05
 """Above this share of captions with accents, they are not just loan words in English."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """An image with its captions; `place` is where its source finds the image."""
+
+    id: str
+    place: Any
+    captions: dict[str, list[str]]
+    concept: str
+    objects: list[dict[str, Any]]
+
+
 @dataclasses.dataclass
-class Options:
-    """The options shared by sources of files.
+class PairSource:
+    """A source of users' images and captions. A subclass has `examples`, `image_of` and `fingerprint`.
 
     Attributes:
       path: where the files are.
@@ -57,6 +69,40 @@ class Options:
     def __post_init__(self) -> None:
         if self.on_mismatch not in ("error", "skip"):
             raise UserError(f"source {self.name!r}: on_mismatch={self.on_mismatch!r} must be 'error' or 'skip'")
+
+    @functools.cached_property
+    def examples(self) -> list[Example]:
+        raise NotImplementedError
+
+    def image_of(self, place: Any) -> tuple[str, bytes]:
+        """What errors call the image at a place, and its bytes."""
+        raise NotImplementedError
+
+    def example(self, id: str, place: Any, fields: Fields) -> Example:
+        concept = concept_of(self.name, fields.concept, fields.captions)
+        return Example(f"{self.name}/{id}", place, fields.captions, concept, fields.objects)
+
+    def checked(self, where: str, examples: list[Example], problems: Mapping[str, Sequence[str]]) -> list[Example]:
+        """The examples; problems are reported first, and probable mistakes in captions."""
+        report(where, problems, self.on_mismatch, "complete or remove them")
+        tell_captions(where, [example.captions for example in examples])
+        return examples
+
+    def keys(self) -> Sequence[Key]:
+        return [Key(example.id, example.concept) for example in self.examples]
+
+    def record(self, index: int) -> Record:
+        example = self.examples[index]
+        return make_record(
+            self.name,
+            example.id,
+            *self.image_of(example.place),
+            example.captions,
+            example.concept,
+            licence=self.licence,
+            short_side=self.short_side,
+            objects=example.objects,
+        )
 
     def licences(self) -> list[Licence]:
         return [Licence(f"images of {Path(self.path).name}", self.licence or "yours to know", "", "")]

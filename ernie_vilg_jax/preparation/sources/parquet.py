@@ -8,31 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ernie_vilg_jax.data.files import digest
-from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError, first_line
-from ernie_vilg_jax.preparation.sources import Key, pairs
+from ernie_vilg_jax.preparation.sources import pairs
 from ernie_vilg_jax.preparation.sources.archives import find_archives, hashes
 from ernie_vilg_jax.preparation.sources.tables import CAPTION_KEYS
 
 _FIELDS = (*CAPTION_KEYS, "concept", "objects")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Example:
-    id: str
-    file: str
-    row: int
-    captions: dict[str, list[str]]
-    concept: str
-    objects: list[dict[str, Any]]
-
-
 @dataclasses.dataclass
-class ParquetSource(pairs.Options):
+class ParquetSource(pairs.PairSource):
     """Images in a column of Parquet files; `path` as `find_archives` takes it. `image` names the column."""
 
     image: str = "image"
@@ -55,7 +44,7 @@ class ParquetSource(pairs.Options):
         return [_bytes(row[self.image], file) for row in _read(self._opened[file], file, group, [self.image])]
 
     @functools.cached_property
-    def _examples(self) -> list[_Example]:
+    def examples(self) -> list[pairs.Example]:
         problems: dict[str, list[str]] = {pairs.NO_IMAGE: [], pairs.NO_CAPTION: [], pairs.UNDECODABLE: []}
         examples = []
         for file, name in self._files.items():
@@ -69,12 +58,8 @@ class ParquetSource(pairs.Options):
                 elif self.on_mismatch == "skip" and not pairs.is_decodable(image):
                     problems[pairs.UNDECODABLE].append(id)
                 else:
-                    concept = pairs.concept_of(self.name, fields.concept, fields.captions)
-                    found = (f"{self.name}/{id}", file, number, fields.captions, concept, fields.objects)
-                    examples.append(_Example(*found))
-        pairs.report(self.path, problems, self.on_mismatch, "complete or remove them")
-        pairs.tell_captions(self.path, [example.captions for example in examples])
-        return examples
+                    examples.append(self.example(id, (file, number), fields))
+        return self.checked(self.path, examples, problems)
 
     def _rows(self, file: str) -> Iterator[tuple[Mapping[str, Any], bytes | None]]:
         """(fields by their names in lower case, image) of each row."""
@@ -94,23 +79,10 @@ class ParquetSource(pairs.Options):
             for row in table:
                 yield {field: row[name] for field, name in columns.items()}, _bytes(row[self.image], file)
 
-    def keys(self) -> Sequence[Key]:
-        return [Key(example.id, example.concept) for example in self._examples]
-
-    def record(self, index: int) -> Record:
-        example = self._examples[index]
-        group, place = _locate(self._opened[example.file].metadata, example.row)
-        return pairs.make_record(
-            self.name,
-            example.id,
-            f"the image of row {example.row + 1} in {example.file}",
-            self._images(example.file, group)[place],
-            example.captions,
-            example.concept,
-            licence=self.licence,
-            short_side=self.short_side,
-            objects=example.objects,
-        )
+    def image_of(self, place: tuple[str, int]) -> tuple[str, bytes]:
+        file, row = place
+        group, index = _locate(self._opened[file].metadata, row)
+        return f"the image of row {row + 1} in {file}", self._images(file, group)[index]
 
     def fingerprint(self) -> str:
         options = [self.image, self.on_mismatch, self.short_side, self.licence]

@@ -14,14 +14,11 @@ import dataclasses
 import functools
 import tarfile
 import unicodedata
-from collections.abc import Sequence
-from typing import Any
 
 from ernie_vilg_jax import texts
 from ernie_vilg_jax.data.files import digest
-from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.preparation.sources import Key, pairs
+from ernie_vilg_jax.preparation.sources import pairs
 from ernie_vilg_jax.preparation.sources.archives import find_archives, hashes
 from ernie_vilg_jax.preparation.sources.pairs import Fields
 
@@ -45,17 +42,8 @@ class _Member:
             return file.read(self.size)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Example:
-    id: str
-    image: _Member
-    captions: dict[str, list[str]]
-    concept: str
-    objects: list[dict[str, Any]]
-
-
 @dataclasses.dataclass
-class TarSource(pairs.Options):
+class TarSource(pairs.PairSource):
     """Examples in tars; `path` as `find_archives` takes it."""
 
     name: str = dataclasses.field(default="tars", init=False)
@@ -65,7 +53,7 @@ class TarSource(pairs.Options):
         return find_archives(self.name, self.path, ".tar")
 
     @functools.cached_property
-    def _examples(self) -> list[_Example]:
+    def examples(self) -> list[pairs.Example]:
         kinds = (pairs.NO_IMAGE, pairs.UNREAD, pairs.NO_CAPTION, pairs.UNDECODABLE)
         problems: dict[str, list[str]] = {kind: [] for kind in kinds}
         examples = []
@@ -86,28 +74,11 @@ class TarSource(pairs.Options):
                 elif self.on_mismatch == "skip" and not pairs.is_decodable(image.read()):
                     problems[pairs.UNDECODABLE].append(id)
                 else:
-                    concept = pairs.concept_of(self.name, fields.concept, fields.captions)
-                    examples.append(_Example(f"{self.name}/{id}", image, fields.captions, concept, fields.objects))
-        pairs.report(self.path, problems, self.on_mismatch, "complete or remove them")
-        pairs.tell_captions(self.path, [example.captions for example in examples])
-        return examples
+                    examples.append(self.example(id, image, fields))
+        return self.checked(self.path, examples, problems)
 
-    def keys(self) -> Sequence[Key]:
-        return [Key(example.id, example.concept) for example in self._examples]
-
-    def record(self, index: int) -> Record:
-        example = self._examples[index]
-        return pairs.make_record(
-            self.name,
-            example.id,
-            f"{example.image.name} in {example.image.tar}",
-            example.image.read(),
-            example.captions,
-            example.concept,
-            licence=self.licence,
-            short_side=self.short_side,
-            objects=example.objects,
-        )
+    def image_of(self, place: _Member) -> tuple[str, bytes]:
+        return f"{place.name} in {place.tar}", place.read()
 
     def fingerprint(self) -> str:
         return digest({"tars": hashes(self._tars), "options": [self.on_mismatch, self.short_side, self.licence]})

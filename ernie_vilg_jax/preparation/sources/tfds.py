@@ -34,7 +34,7 @@ class TfdsSource:
       text: names of the text features, each a string or a sequence of strings; () = whichever of caption, captions,
         text, zh, en exist. Features named zh and en are in that language; others are detected by their characters.
       concept: feature with the unit that is held out together; "" = the first caption.
-      short_side, licence: as in `pairs.Options`.
+      short_side, licence: as in `pairs.PairSource`.
     """
 
     dataset: str = ""

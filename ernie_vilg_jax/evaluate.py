@@ -75,7 +75,7 @@ def main(argv: list[str]) -> None:
     import jax
 
     from ernie_vilg_jax.evaluation import card, evaluate, image_sets, making, report, scorers
-    from ernie_vilg_jax.evaluation.on_mesh import OnMesh
+    from ernie_vilg_jax.evaluation.on_mesh import on_mesh
     from ernie_vilg_jax.pipeline.prompts import by_language
     from ernie_vilg_jax.sharding import processes
     from ernie_vilg_jax.sharding.mesh import make_mesh
@@ -92,7 +92,7 @@ def main(argv: list[str]) -> None:
     output = local(_OUTPUT.value, "output")
     with processes.together(*shared_flags.peers()):
         mesh = make_mesh({"data": -1}, jax.local_devices())
-        networks = {name: OnMesh(scorers.network(name, paths), mesh) for name in names}
+        networks = {name: on_mesh(scorers.network(name, paths), mesh) for name in names}
         if _IMAGES.value is not None:
             settings = [evaluate.Setting("", {}, partial(image_sets.of_prompts, _IMAGES.value, prompts))]
         else:

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.evaluation import evaluate, image_sets, metrics, scorers
-from ernie_vilg_jax.evaluation.on_mesh import OnMesh
+from ernie_vilg_jax.evaluation.on_mesh import on_mesh
 from ernie_vilg_jax.knowledge.words import language_of
 from ernie_vilg_jax.pipeline.prompts import Prompt, read_prompts
 
@@ -30,7 +30,7 @@ class Evaluator:
         self.higher_is_better = metrics.higher_is_better(self._names)
         needed = evaluate.needed(self._names, with_reference=True)
         paths = scorers.paths_of(settings.weights)
-        self._networks = {name: OnMesh(scorers.network(name, paths), mesh) for name in needed}
+        self._networks = {name: on_mesh(scorers.network(name, paths), mesh) for name in needed}
         self._reference = None
         if any(metric.compares for metric in metrics.chosen(self._names).values()):
             real = image_sets.reference_of(settings.reference or config.data.path, "holdout")

@@ -8,6 +8,7 @@
 | precision, recall, density, coverage (`neighbourhoods`) | fidelity and diversity, apart | inception |
 | frechet_efficientnet, kid_efficientnet | fidelity and diversity where no other weights are at hand | efficientnet |
 | clip_score, r_precision | whether an image shows its prompt | clip |
+| alignment | whether an image shows its prompt, in the domain of the demo; it is not CLIP | a network of its own |
 | binding | whether it shows the objects, colours, relations and counts of its prompt | a checker of its own |
 """
 
@@ -226,7 +227,10 @@ class Neighbourhoods:
 
 @dataclass(frozen=True)
 class ClipScore:
-    """100 times the cosine between an image and its prompt, at least 0 (https://arxiv.org/abs/2104.08718)."""
+    """100 times the cosine between an image and its prompt, at least 0 (https://arxiv.org/abs/2104.08718).
+
+    With another network than CLIP it has another name, because its values mean something else.
+    """
 
     network: str
     compares: bool = False
@@ -304,6 +308,7 @@ METRICS: dict[str, Metric] = {
     "clip_score": ClipScore("clip"),
     "r_precision": RPrecision("clip"),
     "binding": Binding(),
+    "alignment": ClipScore("alignment"),
 }
 
 

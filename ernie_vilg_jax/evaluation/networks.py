@@ -34,6 +34,7 @@ NETWORKS: dict[str, str] = {
     "clip": "ernie_vilg_jax.evaluation.networks:Clip",
     "dinov2": "ernie_vilg_jax.evaluation.networks:Dino",
     "efficientnet": "ernie_vilg_jax.evaluation.networks:EfficientNetLite0",
+    "alignment": "ernie_vilg_jax.evaluation.alignment.network:AlignmentNetwork",
 }
 """Network name -> "module:class"."""
 CHINESE_TOKENS = 52

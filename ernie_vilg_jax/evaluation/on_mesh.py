@@ -7,8 +7,14 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from ernie_vilg_jax.evaluation.features import Network
 from ernie_vilg_jax.evaluation.networks import FeatureNetwork
 from ernie_vilg_jax.sharding import processes, rules
+
+
+def on_mesh(network: Network, mesh: Mesh) -> Network:
+    """The network on all devices of a mesh, or as it is if it has no forward function of pixels alone."""
+    return OnMesh(network, mesh) if isinstance(network, FeatureNetwork) else network
 
 
 class OnMesh:

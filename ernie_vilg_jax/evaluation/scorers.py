@@ -10,7 +10,8 @@ from PIL import Image
 from ernie_vilg_jax import registry
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.evaluation import statistics
-from ernie_vilg_jax.evaluation.networks import NETWORKS, FeatureNetwork, make_network
+from ernie_vilg_jax.evaluation.features import Network
+from ernie_vilg_jax.evaluation.networks import NETWORKS, make_network
 from ernie_vilg_jax.pipeline.rerank import Scorer
 
 SCORERS: dict[str, str] = {
@@ -32,7 +33,7 @@ def paths_of(values: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def network(name: str, paths: Mapping[str, str]) -> FeatureNetwork:
+def network(name: str, paths: Mapping[str, str]) -> Network:
     """The network `name`. Raises UserError if it needs a file that `paths` does not have, or that cannot be read."""
     return make_network(name, **_options("feature network", NETWORKS, name, paths))
 

@@ -37,6 +37,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections.config_flags import config_flags
 
+from ernie_vilg_jax.chips import without_tpu
 from ernie_vilg_jax.config import OLD_PHASES, flat, upgraded_override
 from ernie_vilg_jax.errors import UserError, file_error
 
@@ -61,6 +62,7 @@ def run(main: Main, argv: Sequence[str] | None = None, positional: bool = False)
     """
     for name, value in QUIET_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    without_tpu()
     arguments = list(sys.argv if argv is None else argv)
     app.run(partial(_guard, main), argv=arguments, flags_parser=partial(_parse, main, positional))
 

@@ -8,7 +8,8 @@
   python -m ernie_vilg_jax.sample --mode=streamed           # one expert in memory at a time
   python -m ernie_vilg_jax.sample --mode=pipelined --mesh=expert=4,data=2
 
-Writes one PNG per picture (its prompt, seed and settings are inside) and grid.png with all of them, labelled. Without
+Writes one PNG per picture (its prompt, seed and settings are inside) and grid.png with all of them, labelled (with the
+prompts and the settings of all). Without
 --prompt it takes the example prompts of the checkpoint; without --checkpoint, the demo model in the package.
 """
 
@@ -79,7 +80,8 @@ def main(argv: list[str]) -> None:
     for number, image in enumerate(images):
         save_png(image, folder / f"{number:03d}.png", {**image.info, **files})
     labels = [prompt for prompt in prompts for _ in range(len(images) // len(prompts))]
-    save_png(labelled_grid(images, labels), folder / "grid.png", {"seed": images[0].info["seed"]})
+    shared = {name: value for name, value in images[0].info.items() if all(i.info.get(name) == value for i in images)}
+    save_png(labelled_grid(images, labels), folder / "grid.png", {**shared, "prompts": prompts, **files})
     logging.info("%d pictures in %.1f s, compiling included; see %s", len(images), seconds, folder / "grid.png")
 
 

@@ -103,7 +103,7 @@ class FolderSource(pairs.Options):
                 one = fields[file]
                 concept = pairs.concept_of(self.name, one.concept, one.captions)
                 found.append(_Pair(file, one.captions, concept, one.objects))
-        pairs.tell_captions(str(self._folder), [pair.captions for pair in found])
+        pairs.check_captions(str(self._folder), [pair.captions for pair in found])
         return found
 
     def _fields(self) -> Iterator[tuple[str, Fields]]:

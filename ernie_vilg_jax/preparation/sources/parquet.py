@@ -73,7 +73,7 @@ class ParquetSource(pairs.Options):
                     found = (f"{self.name}/{id}", file, number, fields.captions, concept, fields.objects)
                     examples.append(_Example(*found))
         pairs.report(self.path, problems, self.on_mismatch, "complete or remove them")
-        pairs.tell_captions(self.path, [example.captions for example in examples])
+        pairs.check_captions(self.path, [example.captions for example in examples])
         return examples
 
     def _rows(self, file: str) -> Iterator[tuple[Mapping[str, Any], bytes | None]]:

@@ -89,7 +89,7 @@ class TarSource(pairs.Options):
                     concept = pairs.concept_of(self.name, fields.concept, fields.captions)
                     examples.append(_Example(f"{self.name}/{id}", image, fields.captions, concept, fields.objects))
         pairs.report(self.path, problems, self.on_mismatch, "complete or remove them")
-        pairs.tell_captions(self.path, [example.captions for example in examples])
+        pairs.check_captions(self.path, [example.captions for example in examples])
         return examples
 
     def keys(self) -> Sequence[Key]:

@@ -16,6 +16,8 @@ SAMPLERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m", "unipc")
 """Names in `diffusion.samplers.SAMPLERS`; here, where they can be read without importing jax."""
 GRIDS = ("", "trailing", "leading", "uniform", "power", "quadratic", "karras")
 """Names in `diffusion.samplers.GRIDS`; "" is the sampler's own."""
+OF_SAMPLER = {"eta": "ddim", "variance": "ddpm", "order": "unipc"}
+"""Field -> the one sampler that has this option."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +105,7 @@ class SamplingParams:
     @property
     def of_sampler(self) -> dict[str, Any]:
         """Options that only some samplers have, if not the default."""
-        every = {name: getattr(self, name) for name in ("eta", "variance", "order")}
+        every = {name: getattr(self, name) for name in OF_SAMPLER}
         return {name: value for name, value in every.items() if value != DEFAULTS[name]}
 
     def told(self) -> dict[str, Any]:
@@ -122,6 +124,8 @@ DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in dataclasse
 def make_params(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> SamplingParams:
     """`settings`, the section `sample` of a config, with `changes` where they are not None.
 
+    If `changes` name a sampler, the options of another sampler in `settings` do not count.
+
     Raises UserError naming the field and what it takes, and TypeError for a field that does not exist.
     """
     for name in changes:
@@ -131,7 +135,10 @@ def make_params(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> Samp
             raise TypeError(f"there is no option {name!r}; {hint}")
     given = {name: value for name, value in changes.items() if value is not None}
     # Configs of old checkpoints lack some fields.
-    values = {name: given.get(name, settings.get(name, default)) for name, default in DEFAULTS.items()}
+    values = {name: settings.get(name, default) for name, default in DEFAULTS.items()}
+    if "sampler" in given:
+        values |= {name: DEFAULTS[name] for name, sampler in OF_SAMPLER.items() if sampler != given["sampler"]}
+    values |= given
     return SamplingParams(**{name: check(name, value) for name, value in values.items()})
 
 

@@ -11,9 +11,9 @@
   python -m ernie_vilg_jax.sample --prompt="红色的圆形在蓝色的正方形的右边" --candidates=4 --rerank=binding
   python -m ernie_vilg_jax.sample --prompts=prompts.csv --num_images=4 --output=many   # ID_0.png, ID_1.png, ...
 
-Writes one PNG per picture (its prompt, seed and settings are inside) and grid.png with all of them, labelled, with the prompts and
-the settings of all. Without
---prompt it takes the example prompts of the checkpoint; without --checkpoint, the demo model in the package.
+Writes one PNG per picture (its prompt, seed and settings are inside) and grid.png with all of them, labelled (prompts
+and the settings of all are inside). Without --prompt it takes the example prompts of the checkpoint; without
+--checkpoint, the demo model in the package.
 
 The images of --prompts, a file of prompts (.txt, .csv, .tsv, .jsonl), are named after their ids. The same command goes
 on where it was interrupted.

@@ -27,7 +27,7 @@ class Accepts:
       example: of numbers with commas, in the flag's syntax.
       label: on the web page, English and Chinese; "" leaves the field out there.
       always: whether the metadata of an image include it even if it is the default.
-      of_sampler: the one sampler that has it as a field, and gets it if it is not the default; "" if it is of no sampler.
+      of_sampler: the one sampler that has it as a field, and gets it if it is not the default; "" if none has.
     """
 
     help: str

@@ -26,7 +26,7 @@ def test_names_are_those_of_the_registries() -> None:
 
 
 def test_the_config_and_the_flags_have_every_field() -> None:
-    assert sample.ACCEPTS is ACCEPTS, "its flags are defined"
+    assert sample.shared_flags.ACCEPTS is ACCEPTS, "its flags are defined"
     assert dict(default_config().sample) == dict(DEFAULTS)
     for name, accepts in ACCEPTS.items():
         flag = flags.FLAGS[name]

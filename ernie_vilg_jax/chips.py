@@ -1,6 +1,8 @@
-"""Known accelerators: memory, peak and clock of TPU chips, by the name of their version."""
+"""Known accelerators: memory, peak and clock of TPU chips, by the name of their version; libtpu without a TPU."""
 
 import dataclasses
+import os
+from pathlib import Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,3 +41,21 @@ KINDS = {
     "TPU7x": CHIPS["tpu7x"],
 }
 """jax's name for a device (`device_kind`) -> its chip."""
+
+ABSENT = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5p-8",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
+"""What libtpu asks the machine for; on one without a TPU it prints errors to stderr unless the environment says it."""
+
+
+def without_tpu(devices: Path = Path("/dev")) -> None:
+    """Keeps an installed libtpu quiet on a machine without a TPU. Call it before jax opens devices.
+
+    jax looks for a TPU whenever libtpu is installed. Variables that are set stay; with a TPU, nothing is changed.
+    """
+    if not [*devices.glob("accel*"), *devices.glob("vfio/[0-9]*")]:
+        for name, value in ABSENT.items():
+            os.environ.setdefault(name, value)

@@ -11,7 +11,8 @@
   python -m ernie_vilg_jax.sample --prompt="红色的圆形在蓝色的正方形的右边" --candidates=4 --rerank=binding
   python -m ernie_vilg_jax.sample --prompts=prompts.csv --num_images=4 --output=many   # ID_0.png, ID_1.png, ...
 
-Writes one PNG per picture (its prompt, seed and settings are inside) and grid.png with all of them, labelled. Without
+Writes one PNG per picture (its prompt, seed and settings are inside) and grid.png with all of them, labelled (with the
+prompts and the settings of all). Without
 --prompt it takes the example prompts of the checkpoint; without --checkpoint, the demo model in the package.
 
 The images of --prompts, a file of prompts (.txt, .csv, .tsv, .jsonl), are named after their ids. The same command goes
@@ -83,7 +84,8 @@ def main(argv: list[str]) -> None:
     for number, image in enumerate(images):
         save_png(image, folder / f"{number:03d}.png", {**image.info, **files})
     labels = [prompt for prompt in prompts for _ in range(len(images) // len(prompts))]
-    save_png(labelled_grid(images, labels), folder / "grid.png", {"seed": images[0].info["seed"]})
+    shared = {name: value for name, value in images[0].info.items() if all(i.info.get(name) == value for i in images)}
+    save_png(labelled_grid(images, labels), folder / "grid.png", {**shared, "prompts": prompts, **files})
     logging.info("%d pictures in %.1f s, compiling included; see %s", len(images), seconds, folder / "grid.png")
 
 

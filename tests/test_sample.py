@@ -64,13 +64,26 @@ def test_all_settings_reach_the_images_and_their_metadata(command: Any, pipe: Pi
     }  # fmt: skip
     images = pipe(["一只猫", "a dog"], num_images=2, negative_prompt="red", **expected)
     assert all(same(folder / f"{number:03d}.png", image) for number, image in enumerate(images))
-    written = Image.open(folder / "002.png").info
-    assert written == {
-        "prompt": "a dog", "negative_prompt": "red", "seed": "5", "number": "2", "steps": "4", "sampler": "unipc",
+    settings = {
+        "negative_prompt": "red", "seed": "5", "steps": "4", "sampler": "unipc",
         "grid": "karras", "guidance_scale": "2.5", "guidance_rescale": "0.5", "guidance_interval": "[100, 900]",
         "dynamic_threshold": "99.0", "stage_scales": "[2.0, 3.0]",
     }  # fmt: skip
-    assert Image.open(folder / "grid.png").info == {"seed": "5"}
+    assert text_of(folder / "002.png") == {"prompt": "a dog", "number": "2", **settings}
+    assert text_of(folder / "grid.png") == {"prompts": '["一只猫", "a dog"]', **settings}
+
+
+def text_of(path: Path) -> dict[str, str]:
+    """The text chunks of a PNG."""
+    with Image.open(path) as image:
+        image.load()
+        return dict(getattr(image, "text"))  # noqa: B009 (only PNGs have it)
+
+
+@pytest.mark.parametrize("prompt", ["a\tcat\nand a dog", "é", "🐼", "x" * 3000, 'key=value; \\ "quoted"'])
+def test_any_prompt_is_read_back_from_the_images(prompt: str, command: Any) -> None:
+    folder = command(f"--prompt={prompt}", "--steps=1")
+    assert text_of(folder / "000.png")["prompt"] == text_of(folder / "grid.png")["prompt"] == prompt
 
 
 def test_without_flags_it_takes_the_prompts_and_settings_of_the_checkpoint(command: Any, pipe: Pipeline) -> None:
@@ -84,7 +97,8 @@ def test_from_an_image_with_and_without_a_mask(command: Any, pipe: Pipeline, pic
     image, mask = Image.open(picture), Image.open(picture.with_name("mask.png"))
     made = command("--prompt=一只猫", f"--image={picture}", "--strength=0.4") / "000.png"
     assert same(made, pipe.image_to_image("一只猫", image, strength=0.4)[0])
-    assert Image.open(made).info["image"] == "cat.png" and Image.open(made).info["strength"] == "0.4"
+    for file in (made, made.with_name("grid.png")):
+        assert text_of(file)["image"] == "cat.png" and text_of(file)["strength"] == "0.4"
     made = command("--prompt=一只猫", f"--image={picture}", f"--mask={mask.filename}") / "000.png"
     assert same(made, pipe.inpaint("一只猫", image, mask)[0])
     assert Image.open(made).info["mask"] == "mask.png" and "strength" not in Image.open(made).info

@@ -14,6 +14,7 @@ from typing import Any
 from absl import app, flags
 from ml_collections.config_flags import config_flags
 
+from ernie_vilg_jax.chips import without_tpu
 from ernie_vilg_jax.cli.configs import check_configs, todays_names
 from ernie_vilg_jax.cli.environment import QUIET_ENVIRONMENT
 from ernie_vilg_jax.cli.logs import quiet_logging
@@ -34,6 +35,7 @@ def run(main: Main, argv: Sequence[str] | None = None, positional: bool = False)
     """
     for name, value in QUIET_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    without_tpu()
     arguments = list(sys.argv if argv is None else argv)
     app.run(partial(_guard, main), argv=arguments, flags_parser=partial(_parse, main, positional))
 

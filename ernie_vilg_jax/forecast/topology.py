@@ -13,16 +13,8 @@ from math import prod
 from typing import NamedTuple
 
 from ernie_vilg_jax.aliases import Device
-from ernie_vilg_jax.chips import CHIPS, Chip
+from ernie_vilg_jax.chips import ABSENT, CHIPS, Chip
 from ernie_vilg_jax.errors import UserError, first_line
-
-# What the compiler needs on a machine without a TPU.
-_ENVIRONMENT = {
-    "TPU_SKIP_MDS_QUERY": "1",
-    "TPU_ACCELERATOR_TYPE": "v5p-8",
-    "TPU_WORKER_HOSTNAMES": "localhost",
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-}
 
 
 class Slice(NamedTuple):
@@ -59,7 +51,7 @@ def describe(topology: str) -> tuple[Sequence[Device], Chip]:
 
 def devices_of(topology: str) -> Sequence[Device]:
     """The devices of a slice, for any chip that the installed libtpu knows."""
-    for variable, value in _ENVIRONMENT.items():
+    for variable, value in ABSENT.items():
         os.environ.setdefault(variable, value)
     from jax.experimental import topologies
 

@@ -1,6 +1,6 @@
 """How the web demo copes with many visitors: clients that request images at once, and one that sends nonsense.
 
-    python -m ernie_vilg_jax.demo --port=7861 &
+    python -m ernie_vilg_jax.demo --port=7861 --client_queue_size=0 &      # all its clients have one address
     python benchmarks/load_demo.py --port=7861 --seconds=180 --clients=10
 
 Each client requests images with the page's settings, one request after the other, over plain HTTP. If the demo is busy,
@@ -52,6 +52,7 @@ HOSTILE: dict[str, tuple[str, bytes]] = {
     "a billion steps": ("call/generate", request(6, 10**9)),
     "guidance not a number": ("call/generate", request(8, float("nan"))),
     "no values": ("call/generate", b'{"data": []}'),
+    "too few values": ("call/generate", b'{"data": ["a cat"]}'),
     "too many values": ("call/generate", b'{"data": [1,2,3,4,5,6,7,8,9,10,11,12,13]}'),
     "no JSON": ("call/generate", b"\xff\xfe not json"),
     "JSON nested 30,000 deep": ("call/generate", b'{"data": ' + b"[" * 30_000 + b"]" * 30_000 + b"}"),

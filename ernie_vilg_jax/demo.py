@@ -5,8 +5,8 @@
   python -m ernie_vilg_jax.demo --host=0.0.0.0              # for everybody who reaches this machine
   python -m ernie_vilg_jax.demo --translate=Helsinki-NLP/opus-mt-mul-en  # other languages, too; needs '.[models]'
 
-Requests are made one at a time; --queue_size more may wait, and the next is told that the demo is busy. The page loads
-nothing from elsewhere, and needs gradio: pip install 'ernie_vilg_jax[demo]'.
+Requests are made one at a time; --queue_size more may wait, of them --client_queue_size from one address, and the next
+is told to try again. The page loads nothing from elsewhere, and needs gradio: pip install 'ernie_vilg_jax[demo]'.
 """
 
 import errno
@@ -22,6 +22,9 @@ _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoint folder, or the
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen at; 0.0.0.0 is open to the network.")
 _PORT = flags.DEFINE_integer("port", 7860, "Port to listen at.", lower_bound=1, upper_bound=65535)
 _QUEUE_SIZE = flags.DEFINE_integer("queue_size", 20, "Requests that may wait.", lower_bound=1)
+_CLIENT_QUEUE_SIZE = flags.DEFINE_integer(
+    "client_queue_size", 4, "Requests from one address that may wait; 0 is no such limit.", lower_bound=0
+)
 _SHARE = flags.DEFINE_bool("share", False, "Also a public address, through gradio's servers.")
 _MODE = flags.DEFINE_enum("mode", "resident", ["resident", "streamed"], "Where the experts are; see docs/sampling.md.")
 _TRANSLATE = flags.DEFINE_string(
@@ -48,7 +51,7 @@ def main(argv: list[str]) -> None:
     cli.enable_compilation_cache()
     translate = Languages(_TRANSLATE.value) if _TRANSLATE.value else str
     worker = Worker(load(_CHECKPOINT.value, mode=_MODE.value))
-    page = Page(worker, _QUEUE_SIZE.value, translate)
+    page = Page(worker, _QUEUE_SIZE.value, translate, client_queue_size=_CLIENT_QUEUE_SIZE.value)
     worker.warm_up(FIRST_IMAGES)
     address = page.launch(_HOST.value, _PORT.value, share=_SHARE.value)
     log.info("open %s in a browser; Ctrl-C ends the demo", address)

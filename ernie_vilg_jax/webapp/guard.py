@@ -1,8 +1,10 @@
-"""Refuses large bodies and files before gradio reads them. An ASGI middleware (https://asgi.readthedocs.io)."""
+"""Refuses requests that gradio would accept or answer with a traceback: large bodies, files, values of other types, and
+one client's requests beyond its share of the queue. An ASGI middleware (https://asgi.readthedocs.io)."""
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 BODY_LIMIT = 64 * 1024
@@ -10,6 +12,7 @@ BODY_LIMIT = 64 * 1024
 DRAIN_LIMIT = 64 * 1024 * 1024
 """Bytes that are read and discarded so that the sender gets an answer; a larger body is cut off."""
 BUSY = "The demo is busy: too many people are waiting. Please try again in a minute."
+SHARE = "{} of your requests are waiting already. Please wait for one of them, or stop it."
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -20,27 +23,80 @@ log = logging.getLogger(__name__)
 
 
 class Guard:
-    """Answers 413 to bodies above `BODY_LIMIT` and 403 to uploads, and rewords gradio's 503 (queue full).
+    """Answers 413 to bodies above `BODY_LIMIT`, 403 to uploads, 422 to values that are not those of the page, and 429 to
+    a client with too many waiting requests; rewords gradio's 503 (queue full).
 
     Failures inside gradio are also answered with a sentence.
     """
 
-    def __init__(self, app: App) -> None:
-        self.app = app
+    def __init__(
+        self,
+        app: App,
+        *,
+        values: Mapping[str | int, int],
+        waiting: Callable[[str], int] = lambda client: 0,
+        share: int = 0,
+    ) -> None:
+        """Guards an app.
+
+        Args:
+          values: a function's number or API name -> number of its values.
+          waiting: a client's address -> number of its requests in the queue.
+          share: most requests of one client that may wait; 0 is no limit.
+        """
+        self.app, self.values, self.waiting, self.share = app, values, waiting, share
+        self._joining: Counter[str] = Counter()
+        """Requests of each client that are about to enter the queue."""
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
-            body, size = await _read(receive)
-            if size > BODY_LIMIT:
-                await _answer(send, 413, f"The request is larger than {BODY_LIMIT // 1024} KiB.")
-                return
-            if scope["path"].rstrip("/").endswith("/upload"):
-                await _answer(send, 403, "This page takes no files.")
-                return
-            receive = _replay(body, receive)
+        if scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            await self._pass_on(scope, receive, send)
+            return
+        body, size = await _read(receive)
+        if size > BODY_LIMIT:
+            await _answer(send, 413, f"The request is larger than {BODY_LIMIT // 1024} KiB.")
+            return
+        if scope["path"].rstrip("/").endswith("/upload"):
+            await _answer(send, 403, "This page takes no files.")
+            return
+        if fault := self._fault(scope["path"], body):
+            await _answer(send, 422, fault)
+            return
+        client = (scope.get("client") or ("",))[0]
+        if not self.share or not _joins(scope["path"]):
+            await self._pass_on(scope, _replay(body, receive), send)
+        elif self.waiting(client) + self._joining[client] >= self.share:
+            await _answer(send, 429, SHARE.format(self.share))
+        else:
+            self._joining[client] += 1
+            try:
+                await self._pass_on(scope, _replay(body, receive), send)
+            finally:
+                self._joining[client] -= 1
+                self._joining += Counter()  # drops zeros
+
+    def _fault(self, path: str, body: bytes) -> str:
+        """What is wrong with the values in a request; "" if nothing, or if gradio refuses it by itself."""
+        try:
+            content = json.loads(body)
+        except (ValueError, RecursionError):
+            return ""
+        data = content.get("data") if isinstance(content, dict) else None
+        if not isinstance(data, list):
+            return ""
+        if not all(value is None or isinstance(value, str | int | float) for value in data):
+            return "Values must be text, numbers, true or false; this page takes no lists, objects or files."
+        name = path.rstrip("/").rpartition("/")[2]
+        key = content.get("fn_index") if name == "join" else name
+        wanted = self.values.get(key) if isinstance(key, str | int) else None
+        if wanted is not None and len(data) != wanted:
+            return f"The page sends {wanted} values, and this request has {len(data)}."
+        return ""
+
+    async def _pass_on(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         started = False
 
         async def noted(message: Message) -> None:
@@ -55,6 +111,11 @@ class Guard:
             log.warning("no answer to %s %s: %r", scope["method"], scope["path"][:200], error)
             if not started:
                 await _answer(send, 500, "The server cannot answer this request; is its address right?")
+
+
+def _joins(path: str) -> bool:
+    """Whether a POST to the path enters the queue."""
+    return path.rstrip("/").endswith("/queue/join") or "/call/" in path
 
 
 async def _read(receive: Receive) -> tuple[bytes, int]:
@@ -100,7 +161,7 @@ def _polite(send: Send) -> Send:
 async def _answer(send: Send, status: int, detail: str) -> None:
     body = json.dumps({"detail": detail}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if status == 503:
+    if status in (429, 503):
         headers.append((b"retry-after", b"30"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -55,10 +55,16 @@ log = logging.getLogger(__name__)
 class Page:
     """A page for a worker."""
 
-    def __init__(self, worker: Worker, queue_size: int, translate: Callable[[str], str] = str) -> None:
-        """Builds the page; `queue_size` requests may wait, and `translate` is applied to prompts first."""
+    def __init__(
+        self, worker: Worker, queue_size: int, translate: Callable[[str], str] = str, *, client_queue_size: int = 0
+    ) -> None:
+        """Builds the page; `translate` is applied to prompts first.
+
+        `queue_size` requests may wait, `client_queue_size` of one client (0: as many as of all).
+        """
         self.worker = worker
         self.translate = translate
+        self.client_queue_size = client_queue_size
         self.blocks = self._lay_out()
         # Closed: an address that skips the queue would let anyone start any number of requests at once.
         self.blocks.queue(max_size=queue_size, api_open=False, default_concurrency_limit=1)
@@ -66,6 +72,9 @@ class Page:
     def launch(self, host: str, port: int, *, share: bool = False) -> str:
         """Serves the page from its own threads, and returns its address. UserError if the port is taken."""
         fonts = [*FONTS]
+        functions = {number: len(function.inputs) for number, function in self.blocks.fns.items()}
+        names = {str(function.api_name): len(function.inputs) for function in self.blocks.fns.values()}
+        guard = Middleware(Guard, values={**functions, **names}, waiting=self._waiting, share=self.client_queue_size)
         try:
             _, address, public = self.blocks.launch(
                 server_name=host,
@@ -75,7 +84,7 @@ class Page:
                 quiet=True,
                 show_error=True,
                 max_file_size=BODY_LIMIT,
-                app_kwargs={"middleware": [Middleware(Guard)], "docs_url": None, "redoc_url": None},
+                app_kwargs={"middleware": [guard], "docs_url": None, "redoc_url": None},
                 ssr_mode=False,
                 mcp_server=False,
                 enable_monitoring=False,
@@ -90,6 +99,12 @@ class Page:
             ) from error
         return public or address
 
+    def _waiting(self, client: str) -> int:
+        """Requests in the queue from an address."""
+        queues = self.blocks._queue.event_queue_per_concurrency_id.values()  # gradio has no public way
+        events = [event for queue in queues for event in queue.queue]
+        return sum(event.request.client is not None and event.request.client.host == client for event in events)
+
     def generate(
         self,
         prompt: Any = None,
@@ -102,8 +117,6 @@ class Page:
     ) -> Iterator[tuple[Any, str, Any]]:
         """Yields the values of the gallery, the note and the seed field. Every failure is one sentence."""
         try:
-            if len(fields) > len(FIELDS):
-                raise UserError("More values were sent than the page has")
             request = read_request(
                 self.worker.choices, prompt, style, num_images, random_seed, seed, negative_prompt,
                 translate=self.translate, **dict(zip(FIELDS, fields, strict=False)),

@@ -29,7 +29,7 @@ def ask(path: str, parts: list[bytes], status: int = 200) -> tuple[int, bytes, l
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(Guard(app)({"type": "http", "method": "POST", "path": path}, receive, send))
+    asyncio.run(Guard(app, values={})({"type": "http", "method": "POST", "path": path}, receive, send))
     return sent[0]["status"], b"".join(message["body"] for message in sent[1:]), passed
 
 
@@ -67,5 +67,5 @@ def test_a_failure_is_a_sentence_without_traceback():
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(Guard(app)({"type": "http", "method": "POST", "path": "/call/nothing"}, receive, send))
+    asyncio.run(Guard(app, values={})({"type": "http", "method": "POST", "path": "/call/nothing"}, receive, send))
     assert sent[0]["status"] == 500 and b"cannot answer" in sent[1]["body"] and b"secret" not in sent[1]["body"]

@@ -3,6 +3,12 @@
     python -m benchmarks.damage --work=/tmp/damage                       # 300 cases, about ten minutes on two cores
     python -m benchmarks.damage --work=/tmp/damage --only=tokenizer --cases=50 --seed=1
     python -m benchmarks.damage --work=/tmp/damage --case=17             # one again; its files stay in DIR/rooms/17
+    python -m benchmarks.damage --work=/tmp/damage --group=inputs        # what users bring: four minutes
+
+`--group=inputs` needs no run. Its cases are tables, images, archives, folders, vocabularies, flags and requests in odd
+forms, each with the outcome that it has to have; the seed is for what is random in them. Valid input has to be read as
+by a reference without our readers, else it is `silent`, or `needless` if it was refused. Other input has to be refused
+by a sentence that names it, else it is `silent` or `unclear`. The rest of this text is about the group `files`.
 
 The first start makes a tiny run (a minute or two). Each case is a fresh copy, one seeded damage and one command:
 `train`, `sample`, `checkpoint show` and `export`, `prepare`, `annotate`, `inspect_data`, or the loader over all
@@ -28,16 +34,24 @@ from typing import Any
 
 from benchmarks.damage import forks, world
 from benchmarks.damage.cases import FAMILIES, cases
+from benchmarks.damage.inputs import run as inputs
 from benchmarks.damage.kinds import GOOD, OUTCOMES, Case
 from benchmarks.damage.room import BROKEN, UNFIT, Room, play, verdict
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The outcome of a case."""
+    """The outcome of a case.
 
-    case: Case
-    damage: str
+    Attributes:
+      kind, command: its rows in the tables.
+      done: what was done, in words.
+    """
+
+    number: int
+    kind: str
+    command: str
+    done: str
     outcome: str
     why: str
     processor: float
@@ -49,13 +63,18 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the forks, too
     forks.prepare_imports(work / "xla")
     start = time.monotonic()
-    home = world.make_world(work, arguments.workers)
-    wanted = list(islice(chosen(arguments), 1 if arguments.case is not None else arguments.cases))
-    expected = world.expected_results(work, home, [case.use for case in wanted], arguments.workers)
+    if arguments.group == "inputs":
+        forks.import_all(inputs.LIBRARIES)
+        run = input_findings(work, arguments)
+    else:
+        home = world.make_world(work, arguments.workers)
+        wanted = list(islice(chosen(arguments), 1 if arguments.case is not None else arguments.cases or 300))
+        expected = world.expected_results(work, home, [case.use for case in wanted], arguments.workers)
+        run = findings(wanted, expected, work, home, arguments)
     made = time.monotonic() - start
     start = time.monotonic()
     found = []
-    for finding in findings(wanted, expected, work, home, arguments):
+    for finding in run:
         found.append(finding)
         if finding.outcome not in GOOD or arguments.case is not None:
             print(line_of(finding), flush=True)
@@ -77,9 +96,10 @@ def parse() -> argparse.Namespace:
         "benchmarks.damage", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--work", required=True, help="folder for everything, 100 MB")
-    parser.add_argument("--cases", type=int, default=300, help="how many")
+    parser.add_argument("--group", choices=("files", "inputs"), default="files", help="damaged files, or odd inputs")
+    parser.add_argument("--cases", type=int, help="how many; 300 of files and all inputs by default")
     parser.add_argument("--seed", type=int, default=0, help="decides which cases are drawn")
-    parser.add_argument("--only", choices=FAMILIES, help="damage to these files only")
+    parser.add_argument("--only", choices=(*FAMILIES, *inputs.FAMILIES), help="these files, or inputs, only")
     parser.add_argument("--commands", help="only commands whose names begin so: sample,read,train")
     parser.add_argument("--case", type=int, help="run this one case again; --only and --cases do not matter")
     parser.add_argument("--real", type=int, default=10, help="number of cases that run as separate processes")
@@ -118,15 +138,37 @@ def findings(
         if ended.status == BROKEN:
             raise SystemExit(f"case {case.number} broke the benchmark:\n{(room.path / 'broken.txt').read_text()}")
         outcome, why = verdict(room, case.use, ended.status, ended.hung, expected[case.use.name])
-        yield Finding(case, room.read("damage.json") or "", outcome, why, ended.processor)
+        done = f"{case.use.name} after {case.damage.name} ({room.read('damage.json') or ''})"
+        yield Finding(case.number, case.damage.name, case.use.name, done, outcome, why, ended.processor)
+        if outcome in GOOD and arguments.case is None:
+            shutil.rmtree(room.path, ignore_errors=True)
+
+
+def input_findings(work: Path, arguments: argparse.Namespace) -> Iterator[Finding]:
+    """The same for inputs."""
+    wanted = [
+        (number, given)
+        for number, given in enumerate(inputs.INPUTS)
+        if arguments.case in (None, number) and arguments.only in (None, given.family)
+    ]
+    rooms = {number: Room(work / "rooms" / str(number)) for number, _ in wanted}
+    jobs = [
+        ((number, given), partial(inputs.play, rooms[number], given, Random(f"{arguments.seed}/{number}")))
+        for number, given in wanted[: arguments.cases]
+    ]
+    for (number, given), ended in forks.all_of(jobs, arguments.workers, arguments.limit):
+        room = rooms[number]
+        if ended.status == BROKEN:
+            raise SystemExit(f"case {number} broke the benchmark:\n{(room.path / 'broken.txt').read_text()}")
+        outcome, why = inputs.verdict(room, ended.status, ended.hung)
+        done = f"{given.family}: {given.name}"
+        yield Finding(number, given.family, inputs.command(room), done, outcome, why, ended.processor)
         if outcome in GOOD and arguments.case is None:
             shutil.rmtree(room.path, ignore_errors=True)
 
 
 def line_of(finding: Finding) -> str:
-    case = finding.case
-    done = f"{case.use.name} after {case.damage.name} ({finding.damage})"
-    return f"--case={case.number}: {done}: {finding.outcome}: {finding.why}"
+    return f"--case={finding.number}: {finding.done}: {finding.outcome}: {finding.why}"
 
 
 def report(found: list[Finding], seconds: float, made: float, arguments: argparse.Namespace) -> str:
@@ -134,23 +176,39 @@ def report(found: list[Finding], seconds: float, made: float, arguments: argpars
     outcomes = Counter(finding.outcome for finding in found)
     faults = [finding for finding in found if finding.outcome not in GOOD]
     processor = sum(finding.processor for finding in found)
-    head = ", ".join(f"{outcomes[outcome]} {outcome}" for outcome in OUTCOMES)
+    head = ", ".join(f"{outcomes[outcome]} {outcome}" for outcome in shown_outcomes(outcomes))
     lines = [
         f"{len(found)} cases of seed {arguments.seed}: {head}.",
-        f"{seconds:.0f} s ({processor:.0f} s of the processor), {made:.0f} s before that for the undamaged files.",
+        f"{seconds:.0f} s ({processor:.0f} s of the processor), {made:.0f} s before that to get ready.",
     ]
-    lines += ["", *table("damage", [(finding.case.damage.name, finding.outcome) for finding in found])]
-    lines += ["", *table("command", [(finding.case.use.name, finding.outcome) for finding in found])]
+    lines += [
+        "",
+        *table(
+            "inputs" if arguments.group == "inputs" else "damage",
+            [(finding.kind, finding.outcome) for finding in found],
+        ),
+    ]
+    lines += ["", *table("command", [(finding.command, finding.outcome) for finding in found])]
     if faults:
-        lines += ["", f"To run one of these again, use --seed={arguments.seed} and its --case:", ""]
-        lines += [f"- {line_of(finding)}" for finding in sorted(faults, key=lambda finding: finding.case.number)]
+        lines += [
+            "",
+            f"To run one of these again, use --group={arguments.group} --seed={arguments.seed} and its --case:",
+            "",
+        ]
+        lines += [f"- {line_of(finding)}" for finding in sorted(faults, key=lambda finding: finding.number)]
     return "\n".join(lines) + "\n"
+
+
+def shown_outcomes(outcomes: Mapping[str, int]) -> list[str]:
+    """All outcomes of a kind; those of one group alone only if they occurred."""
+    return [*OUTCOMES, *(outcome for outcome in inputs.OUTCOMES if outcome in outcomes)]
 
 
 def table(title: str, rows: list[tuple[str, str]]) -> list[str]:
     """A table of names by outcomes, in alphabetical order."""
     counts = Counter(rows)
-    shown = [outcome for outcome in OUTCOMES if outcome in GOOD or any(row[1] == outcome for row in rows)]
+    every = Counter(outcome for _, outcome in rows)
+    shown = [outcome for outcome in shown_outcomes(every) if outcome in GOOD or every[outcome]]
     lines = [f"| {title} | {' | '.join(shown)} |", "| --- |" + " --- |" * len(shown)]
     for name in sorted({name for name, _ in rows}):
         lines.append(f"| {name} | " + " | ".join(str(counts[name, outcome] or "") for outcome in shown) + " |")

@@ -3,6 +3,7 @@
 jax must not touch a device before a fork, so the parent imports and never computes.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -35,10 +36,14 @@ def prepare_imports(cache: Path) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import_all(LIBRARIES)
+
+
+def import_all(names: Iterable[str]) -> None:
     import importlib
 
-    for library in LIBRARIES:
-        importlib.import_module(library)
+    for name in names:
+        importlib.import_module(name)
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,9 @@ def all_of(jobs: Iterable[tuple[T, Callable[[], int]]], workers: int, limit: flo
             time.sleep(0.01)
     finally:
         for pid in running:
-            os.killpg(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it may not have begun its group
+                os.killpg(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
 
 

@@ -55,7 +55,7 @@ class Room:
         return json.loads(file.read_text()) if file.is_file() else None
 
     def write(self, name: str, value: Any) -> None:
-        (self.path / name).write_text(json.dumps(value, ensure_ascii=False))
+        (self.path / name).write_text(json.dumps(value))  # file names need not be UTF-8
 
     def log(self, name: str) -> str:
         file = self.out / name

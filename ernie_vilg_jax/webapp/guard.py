@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 
 class Guard:
-    """Answers 413 to bodies above `BODY_LIMIT`, 403 to uploads, 422 to values that are not those of the page, and 429 to
-    a client with too many waiting requests; rewords gradio's 503 (queue full).
+    """Answers 413 to bodies above `BODY_LIMIT`, 403 to uploads, 422 to values that are not those of the page, 429 to a
+    client with too many waiting requests; rewords gradio's 503 (queue full).
 
     Failures inside gradio are also answered with a sentence.
     """

@@ -1,4 +1,4 @@
-"""The damage benchmark: its damage is seeded and real, its verdicts are correct, and twenty cases pass."""
+"""The damage benchmark: its damage is seeded and real, its verdicts are correct, and some cases of both groups pass."""
 
 import json
 import re
@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks.damage import world
 from benchmarks.damage.cases import PARTS, cases
+from benchmarks.damage.inputs import run as inputs
 from benchmarks.damage.kinds import Damage, Part, Place
 from benchmarks.damage.room import Room, furnish, no_sentence, snapshot, verdict
 from benchmarks.damage.uses import Prepare, Read
@@ -133,3 +134,58 @@ def test_twenty_cases_end_well(small_world: Path, whole_run: Path, tmp_path: Pat
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.match(r"20 cases of seed 1: \d+ correct, \d+ refused, 0 silent, 0 traceback, 0 hang", report.read_text())
     assert json.loads((home / "expected.json").read_text())
+
+
+@pytest.mark.parametrize("family", inputs.FAMILIES)
+def test_inputs_are_written_and_repeat(family: str, tmp_path: Path) -> None:
+    given = [one for one in inputs.INPUTS if one.family == family]
+    assert len({one.name for one in given}) == len(given) >= 30
+    refused = 0
+    for number, one in enumerate(given):
+        after = []
+        for name in ("first", "again"):
+            room = Room(tmp_path / name / str(number))
+            furnish(room, tmp_path, ())
+            trial = one.make(room.copy, room.out, Random("0/7"))
+            after.append(snapshot(room.copy))
+            refused += trial.check is None
+        assert after[0] == after[1] or family == "parquet", one.name
+    assert 0 < refused < 2 * len(given), "each family has valid and invalid ones"
+
+
+@pytest.mark.parametrize(
+    ("status", "stderr", "refuse", "result", "expected"),
+    [
+        (0, "", False, "", "correct"),
+        (0, "", False, "another caption", "silent"),
+        (0, "", True, "it was accepted", "silent"),
+        (0, "Traceback (most recent call last):", False, "", "traceback"),
+        (1, "error: a.txt, line 3: it is wrong", True, None, "refused"),
+        (1, "error: a.txt: it is wrong", True, None, "unclear"),
+        (1, "error: a.txt, line 3: it is wrong", False, None, "needless"),
+        (1, "Traceback (most recent call last):\nKeyError: 1", True, None, "traceback"),
+    ],
+)
+def test_verdict_on_inputs(
+    status: int, stderr: str, refuse: bool, result: str | None, expected: str, tmp_path: Path
+) -> None:
+    room = Room(tmp_path / "room")
+    furnish(room, tmp_path, ())
+    room.write("trial.json", {"refuse": refuse, "says": ["a.txt", "line "], "line": ["prepare"]})
+    room.write("before.json", {"room": snapshot(room.path, ("out",))})
+    (room.out / "stderr").write_text(stderr)
+    if result is not None:
+        room.write("result.json", result)
+    assert inputs.verdict(room, status, False)[0] == expected
+    (room.copy / "new").write_text("x")
+    assert inputs.verdict(room, status, False)[0] == "partial"
+
+
+@pytest.mark.slow
+def test_some_inputs_of_each_family_end_well(tmp_path: Path) -> None:
+    for family in inputs.FAMILIES:
+        line = ["--group=inputs", f"--work={tmp_path}", f"--only={family}", "--cases=4", "--seed=1"]
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.damage", *line], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0 and done.stdout.startswith("4 cases of seed 1: "), done.stdout + done.stderr

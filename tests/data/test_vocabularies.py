@@ -184,6 +184,11 @@ REFUSED: list[tuple[Callable[[dict[str, Any]], None], str]] = [
     (change(model__vocab__red=10**9), "'red' has the id 1000000000"),
     (change(model__vocab__red="7"), "'red' has the id '7'"),
     (change(model__vocab=["red"]), "has no vocabulary with ids"),
+    *(
+        (change(added_tokens=[one]), "among its added_tokens has no content and id")
+        for one in (3, None, [], {}, {"content": "x"}, {"id": 3}, {"content": ["x"], "id": 3})
+    ),
+    (change(added_tokens={"content": "x", "id": 3}), "its added_tokens are not a list"),
     (change(added_tokens=[CAT]), "'cat' was added to its vocabulary as a word"),
 ]
 

@@ -2,49 +2,22 @@
 
 import json
 import shutil
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import portpicker
 import pytest
-from PIL import Image
 
+from benchmarks.damage.inputs.serve import Painter
 from benchmarks.load_demo import GOOD, HOSTILE, request, send
-from configs.demo import get_config
 from ernie_vilg_jax.webapp.guard import BUSY, SHARE
-from ernie_vilg_jax.webapp.options import choices_for
-from ernie_vilg_jax.webapp.request import Request
-from ernie_vilg_jax.webapp.worker import Update
 
 pytest.importorskip("gradio", reason="the page needs the extra `demo`")
 FILE = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
-
-
-class Painter:
-    """Paints white; waits while `free` is clear."""
-
-    choices = choices_for(get_config())
-
-    def __init__(self) -> None:
-        self.free, self.begun = threading.Event(), threading.Event()
-        self.free.set()
-
-    def is_new(self, request: Request) -> bool:
-        return False
-
-    def unseen(self, request: Request) -> str:
-        return ""
-
-    def make(self, request: Request) -> Iterator[Update]:
-        self.begun.set()
-        self.free.wait(60)
-        yield Update(1, 1, [Image.new("RGB", (8, 8), "white")] * request.params.num_images, done=True)
 
 
 painter = Painter()
@@ -69,7 +42,7 @@ def quiet(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -
 
 
 def join(address: str, client: str = "") -> tuple[int, str]:
-    """Status and body of the answer to a request that is not waited for. Like a proxy, it tells the client's address."""
+    """Status and body of the answer to a request that is not waited for; `client` as a proxy would tell it."""
     headers = {"Content-Type": "application/json", **({"X-Forwarded-For": client} if client else {})}
     post = urllib.request.Request(f"{address}/gradio_api/call/generate", request(count=1), headers)
     try:

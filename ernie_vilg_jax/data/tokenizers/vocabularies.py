@@ -183,7 +183,7 @@ def _from_json(content: Mapping[str, Any], stated: Mapping[str, Any] | None, whe
                 "the vocabulary of a BERT or ERNIE"
             )
     ids = dict(model["vocab"])
-    for added in content.get("added_tokens") or ():
+    for added in _added(content, where):
         if not added.get("special") and added["content"] not in ids:
             raise UserError(
                 f"{where}: {added['content']!r:.80} was added to its vocabulary as a word, which WordPiece would cut: "
@@ -198,6 +198,16 @@ def _from_json(content: Mapping[str, Any], stated: Mapping[str, Any] | None, whe
     found = Vocabulary.with_ids(ids.items(), theirs if stated is None else stated, where)
     if normalizer and found.options() != theirs:
         logging.warning("%s: %s has other options, %s; those of %s count", where, SETTINGS, theirs, CONFIG)
+    return found
+
+
+def _added(content: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
+    found = content.get("added_tokens") or []
+    if not isinstance(found, list):
+        raise UserError(f"{where}: its added_tokens are not a list: get the file again")
+    for added in found:
+        if not isinstance(added, dict) or not isinstance(added.get("content"), str) or "id" not in added:
+            raise UserError(f"{where}: {added!r:.80} among its added_tokens has no content and id: get the file again")
     return found
 
 

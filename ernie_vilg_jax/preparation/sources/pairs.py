@@ -85,7 +85,7 @@ class PairSource:
     def checked(self, where: str, examples: list[Example], problems: Mapping[str, Sequence[str]]) -> list[Example]:
         """The examples; problems are reported first, and probable mistakes in captions."""
         report(where, problems, self.on_mismatch, "complete or remove them")
-        tell_captions(where, [example.captions for example in examples])
+        check_captions(where, [example.captions for example in examples])
         return examples
 
     def keys(self) -> Sequence[Key]:
@@ -205,8 +205,13 @@ def check_name(name: str, where: str) -> None:
         raise UserError(f"{where}: the name {name!a} is not UTF-8; rename the file")
 
 
-def tell_captions(source: str, captions: Sequence[Mapping[str, Sequence[str]]]) -> None:
-    """Logs probable mistakes that training accepts: other languages, one caption for all images."""
+def check_captions(source: str, captions: Sequence[Mapping[str, Sequence[str]]]) -> None:
+    """Logs probable mistakes that training accepts: other languages, one caption for all images.
+
+    Raises UserError if there are no captions at all.
+    """
+    if not captions:
+        raise UserError(f"{source} holds no image with a caption: check what is in it")
     english = [text for one in captions for text in one.get("en", ())]
     other = [text for text in english if 2 * len(_OTHER_LETTERS.findall(text)) > len("".join(text.split()))]
     accented = [text for text in english if _ACCENTED.search(text)]

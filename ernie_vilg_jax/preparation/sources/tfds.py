@@ -117,7 +117,7 @@ class TfdsSource:
                 raise UserError(f"example {index} of {self.dataset} has no caption in {', '.join(self._texts)}")
             given = "+".join(_strings(_nested(example, self.concept))) if self.concept else ""
             rows.append((captions, pairs.concept_of(self.name, given, captions)))
-        pairs.tell_captions(self.dataset, [captions for captions, _ in rows])
+        pairs.check_captions(self.dataset, [captions for captions, _ in rows])
         return rows
 
     def _id(self, index: int) -> str:

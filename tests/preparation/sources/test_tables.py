@@ -5,7 +5,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.preparation.sources import Source, make_source, pairs, tables
@@ -184,7 +186,7 @@ def test_names_of_objects_are_by_language(tmp_path: Path):
 )
 def test_captions_of_other_languages_warn(captions: list[str], told: str | None, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.WARNING)
-    pairs.tell_captions("here", [pairs.sort_captions({"caption": captions}), {"en": ["another"]}])
+    pairs.check_captions("here", [pairs.sort_captions({"caption": captions}), {"en": ["another"]}])
     assert (told in caplog.text) if told else not caplog.text
 
 
@@ -213,3 +215,16 @@ def test_a_concept_may_be_a_number():
 def test_urls_in_a_config_are_refused_by_name(name: str, option: str):
     with pytest.raises(UserError, match=rf"config\.data\.sources\.{name}\.{option}=gs://b/x is a URL"):
         make_source({"name": name, option: "gs://b/x"}, size=16)
+
+
+@pytest.mark.parametrize("kind", ["folder", "tars", "parquet"])
+def test_data_of_which_nothing_is_left_are_named(kind: str, tmp_path: Path):
+    if kind == "tars":
+        write_tar(tmp_path / "0.tar", {"1.txt": "x"})
+    elif kind == "parquet":
+        parquet.write_table(pyarrow.table({"image": [], "text": []}), tmp_path / "0.parquet")
+    else:
+        put(tmp_path, **{"1_txt": "x", "2_png": picture()})
+    source = make_source({"name": kind, "path": str(tmp_path), "on_mismatch": "skip"}, size=16)
+    with pytest.raises(UserError, match=f"{tmp_path} holds no image with a caption"):
+        source.keys()

@@ -101,7 +101,8 @@ class Page:
 
     def _waiting(self, client: str) -> int:
         """Requests in the queue from an address."""
-        queues = self.blocks._queue.event_queue_per_concurrency_id.values()  # gradio has no public way
+        # gradio has no public way to its queue.
+        queues = self.blocks._queue.event_queue_per_concurrency_id.values()  # pyright: ignore[reportPrivateUsage]
         events = [event for queue in queues for event in queue.queue]
         return sum(event.request.client is not None and event.request.client.host == client for event in events)
 

@@ -1,4 +1,4 @@
-"""Tars and parquet files, as packers and hubs write them."""
+"""Tars, as packers write them."""
 
 import gzip
 import io
@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.damage.inputs.kinds import Input, Records, Trial, Wanted, png, prepare, write
 
-TARS, PARQUET = "tars", "parquet"
+FAMILY = "tars"
 Member = tuple[str, bytes | str | tarfile.TarInfo]
 
 
@@ -83,11 +83,11 @@ def one(
         image = png(rng)
         return {"0.tar": tar(members(image), **how) + more}, of(**{id: (image, captions)})
 
-    return given(TARS, name, "--tars={}/0.tar", make)
+    return given(FAMILY, name, "--tars={}/0.tar", make)
 
 
 def bad(name: str, content: Callable[[Random], bytes], says: str = "0.tar") -> Input:
-    return given(TARS, name, "--tars={}/0.tar", lambda rng: ({"0.tar": content(rng)}, None), says)
+    return given(FAMILY, name, "--tars={}/0.tar", lambda rng: ({"0.tar": content(rng)}, None), says)
 
 
 def cut(rng: Random) -> bytes:
@@ -126,7 +126,7 @@ def sparse(rng: Random) -> bytes:
 
 
 LONG = "x" * 120
-TAR_INPUTS = (
+INPUTS = (
     one("plain", lambda image: pair("a", image)),
     one("./ before names", lambda image: pair("./a", image)),
     one("./ before some names", lambda image: [("./a.png", image), ("a.txt", "a cat")]),
@@ -218,7 +218,7 @@ TAR_INPUTS = (
     bad("folders alone", lambda rng: tar([], folder="f"), "0.tar"),
     bad("image cut off", lambda rng: tar(pair("a", png(rng)[:60])), "a.png"),
     given(
-        TARS,
+        FAMILY,
         "two tars of a name",
         "--tars={}/**/0.tar",
         lambda rng: (
@@ -227,7 +227,7 @@ TAR_INPUTS = (
         ),
     ),
     given(
-        TARS,
+        FAMILY,
         "a folder of tars, with hidden ones",
         "--tars={}",
         lambda rng: (
@@ -236,7 +236,7 @@ TAR_INPUTS = (
         ),
     ),
     given(
-        TARS,
+        FAMILY,
         "a pattern of numbers",
         "--tars={}/s-{{00..02}}.tar",
         lambda rng: (
@@ -245,127 +245,17 @@ TAR_INPUTS = (
         ),
     ),
     given(
-        TARS,
+        FAMILY,
         "brackets in the folder's name",
         "--tars={}/[x]/0.tar",
         lambda rng: ({"[x]/0.tar": tar(pair("a", x := png(rng)))}, of(**{"tars/0/a": (x, CAT)})),
     ),
     given(
-        TARS, "a pattern that matches nothing", "--tars={}/*.tar", lambda rng: ({"0.zip": b""}, None), "matches no file"
+        FAMILY,
+        "a pattern that matches nothing",
+        "--tars={}/*.tar",
+        lambda rng: ({"0.zip": b""}, None),
+        "matches no file",
     ),
-    given(TARS, "a URL", "--tars=gs://bucket/0.tar", lambda rng: ({}, None), "--tars=gs://bucket/0.tar"),
+    given(FAMILY, "a URL", "--tars=gs://bucket/0.tar", lambda rng: ({}, None), "--tars=gs://bucket/0.tar"),
 )
-
-
-def table(columns: dict[str, Any], **how: Any) -> bytes:
-    import pyarrow
-    from pyarrow import parquet
-
-    buffer = io.BytesIO()
-    parquet.write_table(pyarrow.table(columns), buffer, **how)
-    return buffer.getvalue()
-
-
-def rows(
-    name: str,
-    columns: Callable[[list[bytes]], dict[str, Any]],
-    captions: Sequence[Any] = ({"en": ["x"]}, {"zh": ["猫"]}),
-    flag: str = "--parquet={}/0.parquet",
-    **how: Any,
-) -> Input:
-    """A parquet file of which two records have to come."""
-
-    def make(rng: Random) -> tuple[dict[str, bytes | str], Records]:
-        images = [png(rng), png(rng)]
-        wanted = {f"parquet/0/{n:08d}": (image, captions[n]) for n, image in enumerate(images)}
-        return {"0.parquet": table(columns(images), **how)}, of(**wanted)
-
-    return given(PARQUET, name, flag, make)
-
-
-def bad_rows(
-    name: str,
-    columns: Callable[[list[bytes]], dict[str, Any]],
-    says: str = "0.parquet",
-    change: Callable[[bytes, Random], bytes] = lambda content, rng: content,
-) -> Input:
-    def make(rng: Random) -> tuple[dict[str, bytes | str], None]:
-        return {"0.parquet": change(table(columns([png(rng), png(rng)])), rng)}, None
-
-    return given(PARQUET, name, "--parquet={}/0.parquet", make, says)
-
-
-def typed(values: Sequence[Any], kind: str) -> Any:
-    import pyarrow
-
-    return pyarrow.array(values, getattr(pyarrow, kind)())
-
-
-def plain(images: list[bytes]) -> dict[str, Any]:
-    return {"image": images, "text": ["x", "猫"]}
-
-
-def flip(content: bytes, rng: Random) -> bytes:
-    """Destroys the pages of the images."""
-    damaged = bytearray(content)
-    for place in range(30, 100):
-        damaged[place] = rng.randrange(256)
-    return bytes(damaged)
-
-
-PARQUET_INPUTS = (
-    rows("bytes", plain),
-    rows(
-        "bytes and path",
-        lambda images: {"image": [{"bytes": one, "path": "x.png"} for one in images], "text": ["x", "猫"]},
-    ),
-    rows(
-        "large binary",
-        lambda images: {"image": typed(images, "large_binary"), "text": typed(["x", "猫"], "large_string")},
-    ),
-    rows("a row group for each row", plain, row_group_size=1),
-    rows("compressed with zstd", plain, compression="zstd"),
-    rows("capitals in names", lambda images: {"Text": ["x", "猫"], "image": images}),
-    rows(
-        "lists of captions",
-        lambda images: {"image": images, "caption": [["x", "y"], ["猫"]]},
-        ({"en": ["x", "y"]}, {"zh": ["猫"]}),
-    ),
-    rows("captions by language, some null", lambda images: {"image": images, "zh": [None, "猫"], "en": ["x", None]}),
-    rows(
-        "more columns",
-        lambda images: {**plain(images), "url": ["", None], "score": [1.5, float("nan")], "label": [{"a": 1}, None]},
-    ),
-    rows(
-        "line separators in captions",
-        lambda images: {"image": images, "text": ["a\u2028b", "猫"]},
-        ({"en": ["a\u2028b"]}, {"zh": ["猫"]}),
-    ),
-    rows("objects", lambda images: {**plain(images), "objects": [[{"name": "cat", "box": [0.0, 0.0, 1.0, 1.0]}], []]}),
-    bad_rows(
-        "paths without bytes", lambda images: {"image": [{"bytes": None, "path": "x.png"}] * 2, "text": ["x", "y"]}
-    ),
-    bad_rows("images as text", lambda images: {"image": ["x.png", "y.png"], "text": ["x", "y"]}),
-    bad_rows("images as numbers", lambda images: {"image": [[1, 2], [3]], "text": ["x", "y"]}),
-    bad_rows("no images", lambda images: {"text": ["x", "y"]}, "image"),
-    bad_rows("no captions", lambda images: {"image": images, "words": ["x", "y"]}, "caption"),
-    bad_rows("captions that are numbers", lambda images: {"image": images, "text": [1, 2]}, "row 1"),
-    bad_rows("captions that are structures", lambda images: {"image": images, "text": [{"en": "x"}] * 2}, "row 1"),
-    bad_rows("a caption that is null", lambda images: {"image": images, "text": ["x", None]}, "without a caption"),
-    bad_rows(
-        "an image that is null", lambda images: {"image": [images[0], None], "text": ["x", "y"]}, "without an image"
-    ),
-    bad_rows(
-        "an image that is cut off", lambda images: {"image": [images[0], images[1][:60]], "text": ["x", "y"]}, "row 2"
-    ),
-    bad_rows("names that differ in capitals", lambda images: {**plain(images), "Text": ["a", "b"]}, "Text"),
-    bad_rows("a box in pixels", lambda images: {**plain(images), "objects": [[{"box": [0, 0, 50, 50]}], []]}, "row 1"),
-    bad_rows("NUL in a caption", lambda images: {"image": images, "text": ["x", "a\0b"]}, "row 2"),
-    bad_rows("captions that are not UTF-8", lambda images: {"image": images, "text": [b"x", b"\xe8"]}),
-    bad_rows("no rows", lambda images: {"image": typed([], "binary"), "text": typed([], "string")}, "0.parquet"),
-    bad_rows("cut off", plain, change=lambda content, rng: content[: rng.randrange(1, len(content))]),
-    bad_rows("pages destroyed", plain, change=flip),
-    bad_rows("CSV of that name", plain, change=lambda content, rng: b"image,text\n1,x\n"),
-    bad_rows("empty file", plain, change=lambda content, rng: b""),
-)
-INPUTS = (*TAR_INPUTS, *PARQUET_INPUTS)

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.damage.inputs.kinds import Input, Trial, encoded, png, write
-from benchmarks.damage.inputs.pictures import deep, grey, palette_alpha, profiled, rgba, turned
+from benchmarks.damage.inputs.made_pictures import deep, grey, palette_alpha, profiled, rgba, turned
 
 FAMILY = "flags"
 QUICK = ("--steps=1", "--sampler=ddim")

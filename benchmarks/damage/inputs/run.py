@@ -4,13 +4,23 @@ import traceback
 from collections.abc import Sequence
 from random import Random
 
-from benchmarks.damage.inputs import archives, flags, folders, pictures, tables, vocabularies, web
+from benchmarks.damage.inputs import (
+    archives,
+    flags,
+    folders,
+    parquet,
+    pictures,
+    tables,
+    vocabularies,
+    web,
+    wrong_tables,
+)
 from benchmarks.damage.inputs.kinds import Input
 from benchmarks.damage.room import BROKEN, Room, changes, furnish, no_sentence, run, snapshot, speak_into
 
 INPUTS: Sequence[Input] = (
-    *(*tables.INPUTS, *pictures.INPUTS, *archives.INPUTS, *folders.INPUTS, *vocabularies.INPUTS),
-    *(*flags.INPUTS, *web.INPUTS),
+    *(*tables.INPUTS, *wrong_tables.INPUTS, *pictures.INPUTS, *archives.INPUTS, *parquet.INPUTS, *folders.INPUTS),
+    *(*vocabularies.INPUTS, *flags.INPUTS, *web.INPUTS),
 )
 FAMILIES = tuple(dict.fromkeys(one.family for one in INPUTS))
 OUTCOMES = ("needless", "unclear")

@@ -100,7 +100,7 @@ def lines(*tokens: str, end: str = "\n") -> str:
     return "".join(f"{token}{end}" for token in tokens)
 
 
-def as_json(ids: Mapping[str, int], **changes: Any) -> str:
+def as_json(ids: Mapping[str, Any], **changes: Any) -> str:
     model = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "vocab": dict(ids)}
     normalizer = {"type": "BertNormalizer", "lowercase": True, "strip_accents": None, "handle_chinese_chars": True}
     return json.dumps({"model": model, "normalizer": normalizer, "added_tokens": [], **changes})
@@ -220,7 +220,7 @@ INPUTS = (
         "tokenizer.json with ids as text",
         lambda rng: {"tokenizer.json": as_json({t: str(n) for t, n in IDS.items()})},
         "tokenizer.json",
-    ),  # type: ignore[arg-type]
+    ),
     refused(
         "tokenizer.json with added tokens of another form",
         lambda rng: {"tokenizer.json": as_json(IDS, added_tokens=[3])},

@@ -27,7 +27,7 @@ class Accepts:
       example: of numbers with commas, in the flag's syntax.
       label: on the web page, English and Chinese; "" leaves the field out there.
       always: whether the metadata of an image include it even if it is the default.
-      of_sampler: whether it is a field of some samplers, which get it if it is not the default.
+      of_sampler: the one sampler that has this option, and gets it if it is not the default; "" if it is of all.
     """
 
     help: str
@@ -37,7 +37,7 @@ class Accepts:
     example: str = ""
     label: str = ""
     always: bool = False
-    of_sampler: bool = False
+    of_sampler: str = ""
 
 
 def _field(default: Any, help: str, **accepts: Any) -> Any:
@@ -74,15 +74,15 @@ class SamplingParams:
         "Of ddim: how much fresh noise a step adds; 0 is deterministic, 1 as in DDPM.",
         least=0,
         most=1,
-        of_sampler=True,
+        of_sampler="ddim",
     )
     variance: str = _field(
         "small",
         "Of ddpm: the variance of fresh noise, exact for data at one point (small) or for unit-variance data (large).",
         choices=("small", "large"),
-        of_sampler=True,
+        of_sampler="ddpm",
     )
-    order: int = _field(2, "Of unipc: the order of the solver.", least=1, most=3, of_sampler=True)
+    order: int = _field(2, "Of unipc: the order of the solver.", least=1, most=3, of_sampler="unipc")
     guidance_scale: float = _field(  # best for FID [N]
         2.1,
         "How closely images follow the prompt. 1 is the plain conditional model, and takes half the time.",
@@ -132,6 +132,8 @@ DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in dataclasse
 def make_params(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> SamplingParams:
     """`settings`, the section `sample` of a config, with `changes` where they are not None.
 
+    If `changes` name a sampler, the options of another sampler in `settings` do not count.
+
     Raises UserError naming the field and what it takes, and TypeError for a field that does not exist.
     """
     for name in changes:
@@ -141,7 +143,11 @@ def make_params(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> Samp
             raise TypeError(f"there is no option {name!r}; {hint}")
     given = {name: value for name, value in changes.items() if value is not None}
     # Configs of old checkpoints lack some fields.
-    values = {name: given.get(name, settings.get(name, default)) for name, default in DEFAULTS.items()}
+    values = {name: settings.get(name, default) for name, default in DEFAULTS.items()}
+    if "sampler" in given:
+        others = [name for name, accepts in ACCEPTS.items() if accepts.of_sampler not in ("", given["sampler"])]
+        values |= {name: DEFAULTS[name] for name in others}
+    values |= given
     return SamplingParams(**{name: check(name, value) for name, value in values.items()})
 
 

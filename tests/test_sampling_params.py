@@ -1,7 +1,9 @@
 """One declaration: the config, the flags, the API and the page follow it."""
 
+import dataclasses
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +12,11 @@ from absl import flags
 from ernie_vilg_jax import sample, sampling_params
 from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.diffusion.samplers import GRIDS, SAMPLERS
+from ernie_vilg_jax.diffusion.schedule import make_schedule
+from ernie_vilg_jax.diffusion.stages import make_stages
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.pipeline import Pipeline
+from ernie_vilg_jax.pipeline.request import Request, make_request
 from ernie_vilg_jax.sampling_params import ACCEPTS, DEFAULTS, SamplingParams, make_params, parse
 
 
@@ -51,6 +56,42 @@ def test_changes_count_before_settings_before_defaults() -> None:
     assert params.told() == {
         "seed": 0, "steps": 30, "sampler": "ddim", "eta": 0.5, "guidance_scale": 2.1, "guidance_interval": (100, 900),
     }  # fmt: skip
+
+
+OF_SAMPLER = {name: accepts.of_sampler for name, accepts in ACCEPTS.items() if accepts.of_sampler}
+OTHER = {"eta": 0.5, "variance": "large", "order": 3}
+
+
+def test_each_option_is_of_the_sampler_that_has_it() -> None:
+    own = {name: {field.name for field in dataclasses.fields(made)} & set(OTHER) for name, made in SAMPLERS.items()}
+    assert own == {name: {one for one, of in OF_SAMPLER.items() if of == name} for name in SAMPLERS}
+    assert OF_SAMPLER.keys() == OTHER.keys()
+
+
+@pytest.mark.parametrize("option", OTHER)
+@pytest.mark.parametrize("chosen", SAMPLERS)
+@pytest.mark.parametrize("own", SAMPLERS)
+def test_a_checkpoints_options_do_not_hinder_another_sampler(option: str, chosen: str, own: str) -> None:
+    """Its option counts for a sampler that has it; one that is given with a sampler that lacks it is refused."""
+
+    def made(settings: dict[str, Any], **changes: Any) -> Request:
+        return make_request(settings, schedule, stages, "a cat", changes)
+
+    schedule = make_schedule("linear", 100, 1e-3, 2e-1)
+    stages = make_stages("uniform", 1, schedule)
+    has = OF_SAMPLER[option] == chosen
+    settings = {"steps": 4, "sampler": own, option: OTHER[option]}
+    request = made(settings, sampler=chosen)
+    assert request.params.of_sampler == ({option: OTHER[option]} if has else {})
+    assert getattr(request.sampler, option, OTHER[option]) == OTHER[option]
+    given = {"sampler": chosen, option: OTHER[option]}
+    for changes in (given, {option: OTHER[option]}):
+        before = {"steps": 4, "sampler": own if changes is given else chosen}
+        if has:
+            assert made(before, **changes).params.of_sampler == {option: OTHER[option]}
+        else:
+            with pytest.raises(UserError, match=f"sampler '{chosen}' has no option '{option}'"):
+                made(before, **changes)
 
 
 @pytest.mark.parametrize(

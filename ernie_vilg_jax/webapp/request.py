@@ -11,7 +11,7 @@ from typing import Any
 
 from ernie_vilg_jax import checks
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.sampling_params import ACCEPTS, DEFAULTS, SamplingParams
+from ernie_vilg_jax.sampling_params import ACCEPTS, DEFAULTS, SamplingParams, make_params
 from ernie_vilg_jax.webapp.options import Choices
 
 PROMPT_LIMIT = 2000
@@ -66,7 +66,7 @@ def read_request(
     number = 0 if seed is None or random_seed else checks.whole("The seed", seed, 0, SEEDS - 1)
     negative = _text("The negative prompt", negative_prompt)
     values = {name: _field(choices, name, value) for name, value in fields.items() if value is not None}
-    params = dataclasses.replace(choices.params, **values)
+    params = make_params(dataclasses.asdict(choices.params), values)
     text, negative = translate(text), translate(negative) if negative else ""
     return Request(
         prompt=choices.styles[look].after(text) if look else text,

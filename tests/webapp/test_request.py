@@ -1,5 +1,6 @@
 """Any input becomes a valid request or one sentence."""
 
+import dataclasses
 import json
 import math
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from configs.demo import get_config
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.sampling_params import ACCEPTS, SamplingParams
+from ernie_vilg_jax.sampling_params import ACCEPTS, SAMPLERS, SamplingParams
 from ernie_vilg_jax.webapp.languages import Languages, is_foreign
 from ernie_vilg_jax.webapp.options import ART_STYLES, choices_for
 from ernie_vilg_jax.webapp.request import FIELDS, MOST_IMAGES, PROMPT_LIMIT, SEEDS, Request, limits, read_request
@@ -29,6 +30,13 @@ def test_a_whole_order():
                  negative_prompt="红色", sampler="unipc")  # fmt: skip
     params = {"negative_prompt": ("红色",), "num_images": 8, "seed": 7, "steps": 25, "guidance_scale": 5.0}
     assert made == Request("一只猫，立体风格", SamplingParams(**params, sampler="unipc"))
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_options_of_the_checkpoints_sampler_do_not_hinder_another(sampler: str):
+    choices = dataclasses.replace(CHOICES, params=SamplingParams(sampler="ddim", eta=0.5))
+    params = read_request(choices, "一只猫", sampler=sampler).params
+    assert params == SamplingParams(sampler=sampler, eta=0.5 if sampler == "ddim" else 0.0)
 
 
 def test_styles_are_added_in_the_language_of_the_prompt():

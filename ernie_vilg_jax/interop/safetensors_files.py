@@ -3,12 +3,14 @@
     config.json                                 sizes of the network
     diffusion_pytorch_model.safetensors         its tensors; transformers calls it model.safetensors
     ….safetensors.index.json                    if they are in several files: tensor -> file
+    ….fp16.safetensors, ….index.fp16.json       a variant, such as one in half precision
 
 Format: https://github.com/huggingface/safetensors
 """
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +23,8 @@ from safetensors.numpy import save
 from ernie_vilg_jax.errors import UserError, file_error, file_errors, first_line
 from ernie_vilg_jax.paths import local, plain_name, replacing
 
+_INDEX = re.compile(r"(?P<name>.+)\.safetensors\.index(?P<variant>\.\w+)?\.json")
+_SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
 FILES = ("diffusion_pytorch_model.safetensors", "model.safetensors")
 READABLE = ("F64", "F32", "F16", "BF16")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
@@ -83,28 +87,50 @@ def open_tensors(source: str | Path) -> Tensors:
 
 
 def _files(source: Path) -> list[Path]:
+    """The files of a file, an index, or the one set of weights in a folder; of several, that without a variant."""
     if source.is_file():
+        if _INDEX.fullmatch(source.name):
+            return _whole(source)
         if source.suffix != ".safetensors":
             raise UserError(f"{source} is not a .safetensors file; {_convert(source)}")
         return [source]
     if not source.is_dir():
         raise UserError(f"{source}: there is no such file or folder")
-    for name in FILES:
-        index = source / f"{name}.index.json"
-        if index.is_file():
-            return _files_of_index(index)
-        if (source / name).is_file():
-            return [source / name]
-    found = sorted(source.glob("*.safetensors"))
-    if len(found) == 1:
-        return found
+    found = _sets(source)
+    usual = [name for name in FILES if name in found]
+    if usual or len(found) == 1:
+        return _whole(found[usual[0] if usual else next(iter(found))])
     if found:
-        names = ", ".join(file.name for file in found)
+        names = ", ".join(one.name if isinstance(one, Path) else one[0].name for one in found.values())
         raise UserError(f"{source} holds {names}: name one file, with --config_json={source}/config.json")
-    inner = sorted(folder.name for folder in source.iterdir() if any(folder.glob("*.safetensors")))
-    if inner:
+    if inner := _parts(source):
         raise UserError(f"{source} has no safetensors file, but its folders {', '.join(inner)} do: name one of them")
     raise UserError(f"{source} has no safetensors file; {_convert(source)}")
+
+
+def _sets(folder: Path) -> dict[str, Path | list[Path]]:
+    """The sets of weights in a folder: name of the one file that it is, or would be -> its index, or its files."""
+    shards: dict[str, list[Path]] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        found = _SHARD.fullmatch(file.name)
+        name = f"{found['name']}.safetensors" if found else file.name
+        shards.setdefault(name, []).append(file)
+    sets: dict[str, Path | list[Path]] = {**shards}
+    for file in sorted(folder.iterdir()):
+        if found := _INDEX.fullmatch(file.name):
+            sets[f"{found['name']}{found['variant'] or ''}.safetensors"] = file
+    return sets
+
+
+def _whole(files: Path | list[Path]) -> list[Path]:
+    """The files of an index, or of a set without one. Raises UserError if any is missing."""
+    if isinstance(files, Path):
+        return _files_of_index(files)
+    if found := _SHARD.fullmatch(files[0].name):
+        count = int(found["count"])
+        names = [f"{found['name']}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
+        _check_there(files[0].parent, names, "")
+    return files
 
 
 def _files_of_index(index: Path) -> list[Path]:
@@ -112,10 +138,21 @@ def _files_of_index(index: Path) -> list[Path]:
         names = sorted({plain_name(name, str(index)) for name in json.loads(index.read_text())["weight_map"].values()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{index} is not an index of safetensors files; get another copy of it") from error
-    missing = [name for name in names if not (index.parent / name).is_file()]
-    if missing:
-        raise UserError(f"{index.parent} lacks {', '.join(missing)}, which {index.name} lists: get the missing files")
+    _check_there(index.parent, names, f", which {index.name} lists")
     return [index.parent / name for name in names]
+
+
+def _check_there(folder: Path, names: Sequence[str], why: str) -> None:
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise UserError(f"{folder} lacks {', '.join(missing[:3])}{more}{why}: get the missing files")
+
+
+def _parts(folder: Path) -> list[str]:
+    """The folders of the parts, if it is that of a whole pipeline of diffusers."""
+    inner = sorted(one for one in folder.iterdir() if one.is_dir())
+    return [one.name for one in inner if any(one.glob("*.safetensors"))]
 
 
 def _convert(source: Path) -> str:
@@ -133,6 +170,11 @@ def read_config(source: str | Path, config_json: str | Path | None = None) -> di
     source = local(source, "source")
     file = Path(config_json) if config_json else (source if source.is_dir() else source.parent) / "config.json"
     if not file.is_file():
+        if not config_json and source.is_dir() and (parts := _parts(source)):
+            raise UserError(
+                f"{source} is a whole pipeline, and its parts have folders of their own: name one of "
+                f"{', '.join(str(source / part) for part in parts)}"
+            )
         raise UserError(f"{file} is missing, which says how the network was built: name it with --config_json=FILE")
     try:
         config = json.loads(file.read_text(encoding="utf-8"))

@@ -68,6 +68,81 @@ def test_weights_cut_into_several_files(tmp_path: Path) -> None:
         open_tensors(tmp_path)
 
 
+INDEXES = ("{}.fp16.safetensors.index.json", "{}.safetensors.index.fp16.json")
+"""Names of an index of a variant, which stands before or after "index"."""
+
+
+def cut_variant(folder: Path, stem: str, index: str | None, variant: str = ".fp16") -> None:
+    places = {name: f"{stem}{variant}-{i:05d}-of-00002.safetensors" for i, name in enumerate(ARRAYS, start=1)}
+    for name, file in places.items():
+        save_file({name: ARRAYS[name].astype(np.float16 if variant else np.float32)}, folder / file)
+    if index:
+        (folder / index.format(stem)).write_text(json.dumps({"weight_map": places}))
+
+
+@pytest.mark.parametrize("index", [*INDEXES, None])
+@pytest.mark.parametrize("stem", ["model", "diffusion_pytorch_model"])
+def test_variants_cut_into_several_files(stem: str, index: str | None, tmp_path: Path) -> None:
+    cut_variant(tmp_path, stem, index)
+    sources = [tmp_path, *([tmp_path / index.format(stem)] if index else [])]
+    for source in sources:
+        tensors = open_tensors(source)
+        for name, array in ARRAYS.items():
+            np.testing.assert_array_equal(tensors.read(name), array.astype(np.float16).astype(np.float32))
+    (tmp_path / f"{stem}.fp16-00001-of-00002.safetensors").unlink()
+    lists = f", which {index.format(stem)} lists" if index else ""
+    with pytest.raises(UserError, match=rf"lacks {stem}\.fp16-00001-of-00002\.safetensors{lists}: get the missing"):
+        open_tensors(tmp_path)
+
+
+@pytest.mark.parametrize("index", [*INDEXES, None])
+@pytest.mark.parametrize("whole", [True, False])
+def test_full_precision_is_read_rather_than_a_variant(whole: bool, index: str | None, tmp_path: Path) -> None:
+    cut_variant(tmp_path, "model", index)
+    if whole:
+        save_file(ARRAYS, tmp_path / "model.safetensors")
+    else:
+        cut_variant(tmp_path, "model", "{}.safetensors.index.json", variant="")
+    np.testing.assert_array_equal(open_tensors(tmp_path).read("a.weight"), ARRAYS["a.weight"])
+
+
+def test_of_several_variants_one_must_be_named(tmp_path: Path) -> None:
+    cut_variant(tmp_path, "model", INDEXES[1])
+    save_file(ARRAYS, tmp_path / "model.bf16.safetensors")
+    with pytest.raises(
+        UserError, match=r"holds model\.bf16\.safetensors, model\.safetensors\.index\.fp16\.json: name one"
+    ):
+        open_tensors(tmp_path)
+    assert set(open_tensors(tmp_path / "model.safetensors.index.fp16.json").shapes) == set(ARRAYS)
+
+
+@pytest.mark.parametrize("size", ["10GB", "2KB"], ids=["one file", "several"])
+@pytest.mark.parametrize("variant", [None, "fp16"])
+def test_what_diffusers_writes_is_read(variant: str | None, size: str, tmp_path: Path) -> None:
+    diffusers = pytest.importorskip("diffusers")
+    model = diffusers.AutoencoderKL(block_out_channels=(4,), norm_num_groups=2, latent_channels=2, sample_size=8)
+    model.save_pretrained(tmp_path, variant=variant, max_shard_size=size)
+    tensors = open_tensors(tmp_path)
+    assert (len(list(tmp_path.glob("*.safetensors"))) > 1) == (size == "2KB")
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(tensors.read(name), value.numpy())
+
+
+@pytest.mark.parametrize("parts", [("vae",), ("text_encoder", "unet", "vae")])
+def test_the_folder_of_a_pipeline_names_its_parts(parts: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "scheduler").mkdir()
+    (tmp_path / "model_index.json").write_text("{}")
+    for part in parts:
+        (tmp_path / part).mkdir()
+        cut_variant(tmp_path / part, "diffusion_pytorch_model", INDEXES[0])
+        (tmp_path / part / "config.json").write_text("{}")
+    named = ", ".join(str(tmp_path / part) for part in parts)
+    with pytest.raises(UserError, match=f"{tmp_path} is a whole pipeline, .*: name one of {named}$"):
+        read_config(tmp_path)
+    with pytest.raises(UserError, match=f"but its folders {', '.join(parts)} do: name one of them"):
+        open_tensors(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["/etc/passwd", "../x.safetensors", "a/b.safetensors", "a\\b", "..", "", 3, None])
 def test_an_index_names_files_beside_it_only(name: Any, tmp_path: Path) -> None:
     cut_in_two(tmp_path / "in")

@@ -12,6 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from configs.demo import VARIANTS
+from ernie_vilg_jax.pipeline import DEMO
 from tests.commands import Result, run_all
 from tests.preparation.sources.test_own_images import write_tar
 from tests.small_data import picture
@@ -45,13 +46,15 @@ def place(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
 
 def documented(command: str) -> list[list[str]]:
     text = (ROOT / "docs/data.md").read_text(encoding="utf-8").split("## Your own images")[1].split("\n## ")[0]
+    text = re.sub(r"\\\n\s*", " ", text)
     lines = re.findall(rf"^python -m ernie_vilg_jax\.({command} .*)$", text, re.M)
     return [shlex.split(line, comments=True) for line in lines]
 
 
 @pytest.fixture(scope="module")
 def prepared_as_documented(place: Path) -> dict[str, Result]:
-    commands = {re.findall(r"--(folder|tars|parquet|tfds)=", " ".join(c))[0]: c for c in documented("prepare")}
+    plain = [command for command in documented("prepare") if "data/mine" in " ".join(command)]
+    commands = {re.findall(r"--(folder|tars|parquet|tfds)=", " ".join(command))[0]: command for command in plain}
     assert commands.keys() == {"folder", "tars", "parquet", "tfds"}
     lines = [[word.replace("data/mine", f"data/{kind}") for word in words] for kind, words in commands.items()]
     return dict(zip(commands, run_all(lines, cwd=place), strict=True))
@@ -67,7 +70,7 @@ def test_each_kind_is_prepared_as_documented(kind: str, place: Path, prepared_as
 
 
 def test_and_trained_with_each_variant_of_the_config(place: Path, prepared_as_documented: dict[str, Result]):
-    (train,) = documented("train")
+    train, _ = documented("train")
     assert all(done.status == 0 for done in prepared_as_documented.values())
     lines = [[word.replace("data/mine", f"data/{kind}") for word in train] for kind in ("folder", "tars", "parquet")]
     variants = [variant for variant in VARIANTS if variant != "knowledge"]  # which needs annotated records
@@ -75,6 +78,15 @@ def test_and_trained_with_each_variant_of_the_config(place: Path, prepared_as_do
         lines.append([word.replace(":autoencoder", f":autoencoder,{variant}") for word in lines[0]])
     for line, done in zip(lines, run_all([[*line, "--dry_run"] for line in lines], cwd=place), strict=True):
         assert done.status == 0 and "verdict: it would start" in done.stdout, (line, done.stderr)
+
+
+def test_a_model_is_tuned_on_them_as_documented(place: Path):
+    lines = [documented("prepare")[-1], [*documented("train")[-1], "--dry_run"]]
+    assert all(any("runs/first" in word for word in line) for line in lines)
+    lines = [[word.replace("runs/first", str(DEMO)) for word in line] for line in lines]
+    for line, said in zip(lines, ("", "verdict: it would start"), strict=True):
+        (done,) = run_all([line], cwd=place)
+        assert done.status == 0 and said in done.stdout, (line, done.stderr)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,9 @@ A shard depends only on the sources' fingerprints and the split settings. Each f
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +24,16 @@ from ernie_vilg_jax.data import records
 from ernie_vilg_jax.data.files import digest, file_sha256, seal, sealed_json
 from ernie_vilg_jax.data.manifests import MANIFEST, SCHEMA, read_manifest
 from ernie_vilg_jax.data.records import Record
-from ernie_vilg_jax.data.tokenizers import (
-    Tokenizer,
-    given_tokenizer,
-    tokenizer_files,
-    tokenizer_sha256,
-    train_sentencepiece,
-)
+from ernie_vilg_jax.data.tokenizers import tokenizer_files, tokenizer_sha256
 from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.grid import labelled_grid
 from ernie_vilg_jax.images import cut_square, decode_image, draw_crop, encode_png
-from ernie_vilg_jax.knowledge.words import LANGUAGES
 from ernie_vilg_jax.paths import local, write_atomically
 from ernie_vilg_jax.preparation.progress import PROGRESS, split_summaries, whole_note
 from ernie_vilg_jax.preparation.sources import Licence, Source, make_source
 from ernie_vilg_jax.preparation.splits import Slot, plan_shards
+from ernie_vilg_jax.preparation.vocabulary import chosen_tokenizer, prepare_tokenizer
 from ernie_vilg_jax.progress import Progress
-
-_SAMPLE = 2000
-"""Number of captions for checking a vocabulary."""
-_MANY_UNKNOWN = 0.2
 
 
 def source_settings(config: Any) -> dict[str, Any]:
@@ -119,11 +108,11 @@ def prepare(config: Any, output: str | Path, *, own_data: bool = False) -> dict[
     if before is not None and before["settings"] == settings and _complete(directory, before, fingerprint, config):
         logging.info("%s is complete already; nothing to do", directory)
         return before
-    given = given_tokenizer(config.tokenizer)  # before hours of work, if its path is wrong
+    given = chosen_tokenizer(config.tokenizer)  # before hours of work, if its path is wrong
     (directory / PROGRESS).mkdir(exist_ok=True)
     shards, held = plan_shards(sources, settings["holdout_fraction"], config.data.num_shards)
     entries = _write_shards(directory, sources, shards, fingerprint, before)
-    tokenizer = _prepare_tokenizer(config, directory, entries, given)
+    tokenizer = prepare_tokenizer(config, directory, entries, given)
     _write_licences(directory, sources)
     _write_preview(directory, entries)
     manifest = {
@@ -222,39 +211,6 @@ def _make(sources: Sequence[Source], slots: Sequence[Slot], progress: Progress) 
             raise UserError(f"record {record.id!r} has no caption in zh or en")
         progress.made()
         yield record
-
-
-def _prepare_tokenizer(
-    config: Any, directory: Path, entries: Mapping[str, dict[str, Any]], given: Tokenizer | None
-) -> dict[str, Any]:
-    shards = [directory / name for name, entry in entries.items() if name.startswith("train-") and entry["records"]]
-    captions = (text for shard in shards for record in records.read_shard(shard) for text in _texts(record))
-    if given is not None:
-        _tell_unknown(given, itertools.islice(captions, _SAMPLE), config.tokenizer.path)
-    tokenizer = given or train_sentencepiece(captions, config.tokenizer.vocab_size, config.tokenizer.max_length)
-    tokenizer.save(directory / "tokenizer")
-    return {
-        "settings": plain(config.tokenizer),
-        "vocab_size": tokenizer.vocab_size,
-        "fingerprint": tokenizer_sha256(tokenizer_files(directory / "tokenizer")),
-    }
-
-
-def _tell_unknown(tokenizer: Tokenizer, captions: Iterable[str], path: str) -> None:
-    """Logs if a vocabulary lacks much of the captions: the languages probably differ."""
-    ids = [number for text in captions for number in tokenizer.pieces(text)[0]]
-    unknown = sum(map(tokenizer.is_unknown, ids))
-    if unknown > _MANY_UNKNOWN * len(ids):
-        logging.warning(
-            "the vocabulary of %s does not know %.0f%% of the words in the captions: take one of their language",
-            *(path, 100 * unknown / len(ids)),
-        )
-
-
-def _texts(record: Record) -> Iterator[str]:
-    for language in LANGUAGES:
-        yield from record.captions.get(language, ())
-        yield from record.keywords.get(language, ())
 
 
 def _write_licences(directory: Path, sources: Sequence[Source]) -> None:

@@ -149,7 +149,7 @@ def _check_branch(path: epath.Path, tokenizer: Tokenizer) -> None:
     if not checkpointing.same_tokenizer(checkpointing.read_tokenizer(path), tokenizer):
         raise UserError(
             f"checkpoint {path} has another tokenizer than the data; prepare the data with "
-            "--config.tokenizer.path=FOLDER, the tokenizer/ folder of the data that the checkpoint was trained on"
+            f"--config.tokenizer.path={path}"
         )
 
 
@@ -227,5 +227,5 @@ def _check_tokenizer(path: epath.Path, given: str, tokenizer: Tokenizer) -> None
     if not checkpointing.same_tokenizer(checkpointing.read_tokenizer(path), tokenizer):
         raise UserError(
             f"--config.phases.base.text_encoder_from={given} reads with another vocabulary than the data were prepared "
-            "with; prepare them again with --config.tokenizer.path=FOLDER, the folder that the text encoder came from"
+            f"with; prepare them again with --config.tokenizer.path={path}"
         )

@@ -68,7 +68,7 @@ def load_tokenizer(where: Any) -> Tokenizer:
     else:
         read_manifest(where.data.path)  # raises a better error if the folder is not a prepared one
         folder, max_length = local(where.data.path, "config.data.path") / "tokenizer", int(where.tokenizer.max_length)
-    fix = "run the command that made it again, or take the tokenizer directory of a checkpoint"
+    fix = "run the command that made it again"
     try:
         settings = json.loads((folder / SETTINGS).read_bytes())
         kind, length = settings["kind"], max_length or settings["max_length"]

@@ -152,7 +152,7 @@ def test_a_shard_whose_note_was_changed_is_made_again(
         raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr("ernie_vilg_jax.preparation.prepare._prepare_tokenizer", stop)
+        patch.setattr("ernie_vilg_jax.preparation.prepare.prepare_tokenizer", stop)
         with pytest.raises(Stop):
             prepare(config, tmp_path)
     note = tmp_path / ".progress" / "train-00001-of-00003.array_record.json"

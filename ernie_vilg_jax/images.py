@@ -93,11 +93,10 @@ def _in_8_bits(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 def _in_srgb(image: Image.Image) -> Image.Image:
     """The colours of an image as RGB, by its profile if it has a readable one."""
-    # Pillow cannot convert LAB by itself.
-    profile = b"" if image.mode == "LAB" else image.info.get("icc_profile")
-    plain = image.convert({"LA": "L", "P": "RGB", "PA": "RGB", "RGBA": "RGB", "1": "L"}.get(image.mode, image.mode))
+    profile = image.info.get("icc_profile")
+    plain = image.convert({"LA": "L", "P": "RGB", "PA": "RGB", "RGBA": "RGB"}.get(image.mode, image.mode))
     if profile is not None:
-        with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):
             changed = ImageCms.applyTransform(plain, _transform(profile, plain.mode))
             return plain if changed is None else changed
     return plain.convert("RGB")
@@ -105,8 +104,8 @@ def _in_srgb(image: Image.Image) -> Image.Image:
 
 @functools.lru_cache(maxsize=32)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform:
-    """From a profile, or LAB's own, to sRGB. Cached: most images have one of few, and it takes longer than decoding."""
-    source = ImageCms.createProfile("LAB") if mode == "LAB" else ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    """From a profile to sRGB. Cached: most images have one of few, and it takes longer than decoding."""
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
 
 
@@ -123,7 +122,7 @@ def _told() -> Iterator[None]:
     except OSError as error:
         raise ValueError(error.strerror or f"it is damaged ({error})") from error
     except Exception as error:  # Pillow raises many types on damaged files
-        raise ValueError(f"it is damaged ({error or type(error).__name__})") from error
+        raise ValueError(f"it is damaged ({str(error) or type(error).__name__})") from error
 
 
 def encode_png(image: Image.Image, *, optimize: bool = False) -> bytes:

@@ -1,6 +1,7 @@
 """One boundary for images: for any file, the model sees the same as a viewer."""
 
 import io
+import struct
 from typing import Any
 
 import numpy as np
@@ -48,10 +49,28 @@ def test_grey_is_the_same_grey_in_every_mode(image: Image.Image, kind: str) -> N
     assert np.abs(pixels(encoded(image, kind)) - GREY[..., None]).max() <= 1
 
 
+@pytest.mark.parametrize(
+    ("values", "dtype", "shown"),
+    [
+        ([0, 128, 300, 32896, 60000, 65535], np.uint16, [0, 0, 1, 128, 233, 255]),
+        ([200, 250], np.uint16, [1, 1]),  # dark, though it would fit into 8 bits
+        ([2770, 2699], np.uint16, [11, 11]),  # 10.8 and 10.5
+        ([0, 1], np.int32, [0, 1]),
+        ([0, 255], np.int32, [0, 255]),
+        ([257, 65535, 100_000, -5], np.int32, [1, 255, 255, 0]),
+        ([0, 0.5, 1, -0.1], np.float32, [0, 128, 255, 0]),
+        ([np.nan, 255, 7.5, -5], np.float32, [0, 255, 8, 0]),
+        ([np.nan, 1, np.nan, 0], np.float32, [0, 255, 0, 0]),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_numbers_beyond_8_bits_are_scaled(values: list[float], dtype: type, shown: list[int]) -> None:
+    image = Image.fromarray(np.array([values], dtype))
+    assert np.asarray(to_rgb(image)).tolist() == [[[value] * 3 for value in shown]]
+
+
 def test_16_bits_are_not_cut_off_at_255() -> None:
-    dark = Image.fromarray(np.full((8, 8), 300, np.uint16))
-    assert pixels(encoded(dark)).max() == 1
-    assert square_mask_is_empty(dark)
+    assert square_mask_is_empty(Image.fromarray(np.full((8, 8), 300, np.uint16)))
 
 
 def square_mask_is_empty(mask: Image.Image) -> bool:
@@ -74,6 +93,20 @@ def square_mask_is_empty(mask: Image.Image) -> bool:
 def test_transparency_is_laid_on_white_and_of_masks_on_black(image: Image.Image) -> None:
     assert (np.asarray(to_rgb(image)) == 255).all()
     assert (np.asarray(to_rgb(image, "black")) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("image", "shown"),
+    [
+        (Image.new("RGBA", (8, 8), (100, 0, 200, 128)), (177, 127, 227)),
+        (Image.new("RGBa", (8, 8), (50, 0, 100, 128)), (177, 127, 227)),
+        (Image.new("LA", (8, 8), (100, 128)), (177, 177, 177)),
+        (Image.new("La", (8, 8), (50, 128)), (177, 177, 177)),
+    ],
+    ids=lambda value: getattr(value, "mode", ""),
+)
+def test_half_transparent_colours_are_mixed_with_white(image: Image.Image, shown: tuple[int, ...]) -> None:
+    assert np.abs(np.asarray(to_rgb(image)).astype(int) - shown).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -103,6 +136,7 @@ def test_cmyk_lab_and_bits() -> None:
         colour((200, 30, 40)), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
     )
     assert lab is not None and lab.mode == "LAB"
+    lab.info.clear()  # a LAB image needs no profile
     assert np.abs(np.asarray(to_rgb(lab)).astype(int) - [200, 30, 40]).max() <= 6
     assert (pixels(encoded(Image.new("1", (8, 8), 1))) == 255).all()
 
@@ -118,6 +152,48 @@ def test_profiles_are_applied_and_damaged_ones_left_alone() -> None:
     wide = wide_profile()
     changed = pixels(encoded(plain, icc_profile=wide))
     assert changed[0, 0, 0] > 215 and abs(changed[0, 0, 1] - 30) > 3
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "RGBa", "P", "PA"])
+def test_a_profile_is_applied_in_every_mode_of_colours(mode: str) -> None:
+    plain = colour((120, 60, 70))
+    image = plain.quantize(2) if mode[0] == "P" else plain.convert("RGBA") if mode == "RGBa" else plain
+    image = image.convert(mode)
+    expected = np.asarray(to_rgb(image)).astype(int)
+    image.info["icc_profile"] = wide_profile()
+    difference = np.asarray(to_rgb(image)) - expected
+    assert image.mode == mode and (difference[..., 0] > 4).all() and (difference[..., 1] < -2).all()
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "1"])
+def test_a_profile_of_grey_is_applied(mode: str) -> None:
+    value = 255 if mode == "1" else 64
+    image = Image.new("L", (8, 8), value).convert(mode)
+    image.info["icc_profile"] = linear_grey()
+    light = value / 255
+    shown = round(255 * (1.055 * light ** (1 / 2.4) - 0.055))
+    assert np.abs(np.asarray(to_rgb(image)).astype(int) - shown).max() <= 1
+
+
+def linear_grey() -> bytes:
+    """The profile of a grey proportional to light: a header, a table of tags, the white point and the curve."""
+    white = b"XYZ " + bytes(4) + b"".join(round(65536 * one).to_bytes(4, "big") for one in (0.9642, 1, 0.8249))
+    curve = b"curv" + bytes(8)  # no entries: the identity
+    places = {b"wtpt": (156, white), b"kTRC": (156 + len(white), curve)}
+    table = b"".join(tag + at.to_bytes(4, "big") + len(data).to_bytes(4, "big") for tag, (at, data) in places.items())
+    body = len(places).to_bytes(4, "big") + table + white + curve
+    header = (128 + len(body)).to_bytes(4, "big") + b"lcms\2\x10\0\0mntrGRAYXYZ " + bytes(12) + b"acsp" + bytes(28)
+    return header + white[8:] + bytes(128 - len(header) - 12) + body
+
+
+def test_a_profile_is_read_once_for_many_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    build = ImageCms.buildTransform
+    monkeypatch.setattr(ImageCms, "buildTransform", lambda *how: made.append(how) or build(*how))
+    profile = wide_profile()[:-1] + b"\1"  # not that of another test
+    for red in range(5):
+        decode_image(encoded(colour((red, 30, 40)), icc_profile=profile))
+    assert len(made) == 1
 
 
 def wide_profile() -> bytes:
@@ -158,6 +234,49 @@ def test_unreadable_images_are_explained(data: bytes, reason: str, tmp_path: Any
     (tmp_path / "x.png").write_bytes(data)
     with pytest.raises(ValueError, match=reason):
         open_image(tmp_path / "x.png")
+
+
+def test_all_errors_of_decoding_have_a_reason(tmp_path: Any) -> None:
+    for error in (SyntaxError("broken PNG file"), struct.error("too short"), IndexError(), MemoryError()):
+
+        def fail(file: Any, error: Exception = error) -> None:
+            raise error
+
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(ValueError, match=r"^it is damaged \(\w+.*\)$"):
+            patch.setattr(Image, "open", fail)  # Pillow raises these on damaged files
+            decode_image(b"")
+    with pytest.raises(ValueError, match=r"^No such file or directory"):
+        open_image(tmp_path / "nowhere.png")
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((8, 8, 3), np.uint8), "the image must be a PIL image, but is a ndarray; open files with"),
+        ("a.png", "the image must be a PIL image, but is a str"),
+        (None, "the image must be a PIL image, but is a NoneType"),
+        (Image.new("RGB", (0, 8)), r"the image has no pixels \(0x8\)"),
+        (encoded(Image.effect_noise((64, 64), 50))[:1000], "the image cannot be read: it is damaged"),
+    ],
+)
+def test_images_given_in_python_are_checked(image: Any, message: str) -> None:
+    given = Image.open(io.BytesIO(image)) if isinstance(image, bytes) else image  # not read before it is used
+    with pytest.raises(UserError, match=f"^{message}"):
+        square(given, 8)
+    with pytest.raises(UserError, match=f"^{message.replace('the image', 'the mask')}"):
+        square_mask(given, colour((0, 0, 0)), 8)
+
+
+def test_a_mask_is_black_where_it_is_transparent_and_as_the_image_is_shown() -> None:
+    mask = Image.new("RGBA", (12, 8), (255, 255, 255, 0))
+    mask.paste((255, 255, 255, 255), (2, 0, 6, 8))
+    turned = Image.new("RGB", (8, 12))
+    turned.getexif()[0x0112] = 6
+    expected = np.zeros((8, 8), np.float32)
+    expected[:, :4] = 1  # of the central square, which begins at 2
+    np.testing.assert_array_equal(square_mask(mask, turned, 8), expected)
+    with pytest.raises(UserError, match="the mask is 12x8 pixels and the image 8x12: they must be of one size"):
+        square_mask(mask, Image.new("RGB", (8, 12)), 8)
 
 
 def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
     python -m benchmarks.damage --work=/tmp/damage                       # 300 cases, about ten minutes on two cores
     python -m benchmarks.damage --work=/tmp/damage --only=tokenizer --cases=50 --seed=1
     python -m benchmarks.damage --work=/tmp/damage --case=17             # one again; its files stay in DIR/rooms/17
-    python -m benchmarks.damage --work=/tmp/damage --group=inputs        # what users bring: four minutes
+    python -m benchmarks.damage --work=/tmp/damage --group=inputs        # what users bring; four minutes
 
 `--group=inputs` needs no run. Its cases are tables, images, archives, folders, vocabularies, flags and requests in odd
 forms, each with the outcome that it has to have; the seed is for what is random in them. Valid input has to be read as

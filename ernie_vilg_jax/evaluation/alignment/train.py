@@ -18,7 +18,7 @@ from ernie_vilg_jax.errors import UserError
 
 _OUTPUT = flags.DEFINE_string("output", "alignment.safetensors", "where the weights go")
 _CHECKER = flags.DEFINE_string("checker", None, "weights of the binding checker (default: those of the package)")
-_IMAGES = flags.DEFINE_integer("images", 6000, "renders of each look", lower_bound=8)
+_IMAGES = flags.DEFINE_integer("images", 4000, "renders of each look", lower_bound=8)
 _STEPS = flags.DEFINE_integer("steps", 1500, "updates", lower_bound=1)
 _LOOKS = flags.DEFINE_list("looks", ["shapes", "silhouettes", "art"], "which looks; shapes need no registry")
 _SEED = flags.DEFINE_integer("seed", 0, "seed of renders and training")

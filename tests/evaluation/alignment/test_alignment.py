@@ -44,7 +44,7 @@ class Table:
 def test_recall_counts_ranks():
     texts = np.eye(8)
     images = np.stack([texts[0], texts[1] + 2 * texts[2], texts[3] + 2 * texts[4:].sum(0) + 2 * texts[:3].sum(0)])
-    found = recall(Table(images, texts), list(np.arange(3)), [str(k) for k in range(8)], [0, 1, 3])
+    found = recall(Table(images, texts), [np.asarray(k) for k in range(3)], [str(k) for k in range(8)], [0, 1, 3])
     assert (found.first, found.fifth) == pytest.approx((1 / 3, 2 / 3))
     assert (found.images, found.candidates) == (3, 8)
 

@@ -81,7 +81,7 @@ def made_centres(boxes):
 
 
 def test_the_finding_loss_is_least_at_the_right_answer():
-    boxes = np.array([[0.1, 0.1, 0.42, 0.45], [0.55, 0.6, 0.95, 0.8]], np.float32)
+    boxes = np.array([[0.1, 0.1, 0.42, 0.45], [0.55, 0.6, 0.97, 0.8]], np.float32)
     labels = jnp.asarray(np.concatenate([boxes, np.zeros((MOST - 2, 4), np.float32)])[None])
     used = jnp.asarray([[True, True, False, False]])
     right = made_centres(boxes)

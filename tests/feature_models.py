@@ -94,12 +94,16 @@ def change_config(folder: Path, **changes: Any) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 
 
+PARTS = ("", ".datasets", ".models", ".transforms", ".transforms.functional")
+"""Of torchvision, that torch-fidelity imports."""
+
+
 def torch_fidelity(module: str) -> Any:
-    """A module of torch-fidelity, without torchvision: only its data sets need that, and a build of it for another torch
-    breaks `transformers`. So torch-fidelity is installed with --no-deps; without it the test is skipped."""
+    """A module of torch-fidelity, without torchvision: only its data sets need it, and a build for another torch breaks
+    `transformers`. So torch-fidelity is installed with --no-deps; without it the test is skipped."""
     if importlib.util.find_spec("torch_fidelity") is None:
         pytest.skip("needs torch-fidelity: pip install --no-deps torch-fidelity")
-    absent = {f"torchvision{part}": mock.MagicMock() for part in ("", ".transforms", ".transforms.functional")}
+    absent = {f"torchvision{part}": mock.MagicMock() for part in PARTS}
     with mock.patch.dict(sys.modules):  # what it imports goes again, so that nothing else finds these
         sys.modules.update(absent)
         return importlib.import_module(f"torch_fidelity.{module}")

@@ -11,12 +11,14 @@ from ml_collections import ConfigDict
 
 from ernie_vilg_jax.data.loader import fixed_examples
 from ernie_vilg_jax.data.tokenizers import Tokenizer
+from ernie_vilg_jax.diffusion.loop import sample
 from ernie_vilg_jax.diffusion.loss import loss_per_sample
 from ernie_vilg_jax.diffusion.samplers import make_sampler
+from ernie_vilg_jax.diffusion.schedule import Denoised
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.images import to_uint8
-from ernie_vilg_jax.model import Model, ModelParams
-from ernie_vilg_jax.sampling.generator import generate
+from ernie_vilg_jax.model import Model, ModelParams, Params
+from ernie_vilg_jax.sampling.generator import generate, guided_prediction
 from ernie_vilg_jax.sharding import processes, rules
 from ernie_vilg_jax.training.latents import piece_of, pieces_of
 from ernie_vilg_jax.training.task import Batch, State
@@ -143,9 +145,16 @@ class Validator:
     def sample(self) -> Any:
         """Jitted (state, prompts) -> images of them [n, H, W, 3] in [-1, 1]."""
 
+        sampler = make_sampler("ddim", self.model.schedule, PREVIEW_STEPS, grid="trailing")
+
         def run(state: State, prompts: Batch) -> jax.Array:
-            noise = jax.random.normal(jax.random.key(_SEED), (len(prompts["tokens"]), *self.model.latent_shape))
-            return self._generate(state, prompts, noise, PREVIEW_STEPS)
+            key = jax.random.key(_SEED)
+            params = ModelParams(state["autoencoder"], state["text_encoder"]["ema"], self._experts(state))
+            words = prompts["tokens"], prompts["mask"]
+            null = prompts["null_tokens"], prompts["null_mask"]
+            noise = jax.random.normal(key, (words[0].shape[0], *self.model.latent_shape))
+            scale = self.config.sample.guidance_scale
+            return generate(self.model, params, self.stages, sampler, *words, null, noise, scale, key)
 
         return jax.jit(run, out_shardings=rules.replicated(self.mesh))
 
@@ -156,20 +165,28 @@ class Validator:
         Tokens and masks of the prompts are sharded as a batch; the noise of an image depends on its number alone.
         """
 
+        model, mesh, dtype = self.model, self.mesh, self.config.dtype
+        sampler = make_sampler("ddim", model.schedule, self.config.evaluation.steps, grid="trailing")
+
         def run(state: State, prompts: Batch, numbers: jax.Array) -> jax.Array:
             keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(_SEED)))(numbers)
-            noise = rules.spread(jax.vmap(lambda key: jax.random.normal(key, self.model.latent_shape))(keys))
-            return self._generate(state, prompts, noise, self.config.evaluation.steps)
+            noise = rules.spread(jax.vmap(lambda key: jax.random.normal(key, model.latent_shape))(keys))
+            text_encoder = rules.gather(state["text_encoder"]["ema"], mesh, dtype)
+            text = rules.spread(model.encode_text(text_encoder, prompts["tokens"], prompts["mask"]))
+            null = model.encode_text(text_encoder, prompts["null_tokens"], prompts["null_mask"])
+
+            def apply(unet: Params, x: jax.Array, t: jax.Array) -> Denoised:
+                shared = null, self.config.sample.guidance_scale
+                # Each device keeps its images, and gets the whole expert that is in charge.
+                return guided_prediction(model, rules.gather(unet, mesh, dtype), rules.spread(x), t, text, shared)
+
+            latents = sample(self._experts(state), apply, self.stages, sampler, noise, jax.random.key(_SEED))
+            # Decoded where they are, and only then copied to all devices.
+            return rules.spread(model.decode(state["autoencoder"], rules.spread(latents)))
 
         return jax.jit(run, out_shardings=rules.replicated(self.mesh))
 
-    def _generate(self, state: State, prompts: Batch, noise: jax.Array, steps: int) -> jax.Array:
-        """Images [b, H, W, 3] in [-1, 1] by the averages of a whole bank."""
-        sampler = make_sampler("ddim", self.model.schedule, steps, grid="trailing")
+    def _experts(self, state: State) -> list[Params]:
+        """The averages of a whole bank, in the order of the stages."""
         bank = state["experts"]["ema"]
-        experts = [jax.tree.map(lambda leaf, k=k: leaf[k], bank) for k in range(len(self.trained))]
-        params = ModelParams(state["autoencoder"], state["text_encoder"]["ema"], experts)
-        words = prompts["tokens"], prompts["mask"]
-        null = prompts["null_tokens"], prompts["null_mask"]
-        scale = self.config.sample.guidance_scale
-        return generate(self.model, params, self.stages, sampler, *words, null, noise, scale, jax.random.key(_SEED))
+        return [jax.tree.map(lambda leaf, k=k: leaf[k], bank) for k in range(len(self.trained))]

@@ -6,6 +6,7 @@ the sentences back, but for those with a trait or a rider.
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Sequence
 
@@ -51,6 +52,17 @@ def captions(plan: Plan, draw: random.Random, count: int) -> dict[str, list[str]
     for language, sentence in (("zh", _chinese), ("en", _english)):
         found[language] = list(dict.fromkeys(sentence(plan, draw) for _ in range(count)))
     return found
+
+
+def plain_caption(plan: Plan, language: str, *, style: bool) -> str:
+    """One caption that says neither size nor ground, and the look only if `style`; the same each time."""
+    parts = tuple(dataclasses.replace(part, size="") for part in plan.parts)
+    bare, draw = dataclasses.replace(plan, parts=parts), random.Random(str(plan))
+    if language == "zh":
+        sentence, _ = _chinese_core(bare, draw, "", counted=True)
+        return f"{sentence}，{LOOKS[plan.look].zh_styles[0]}" if style else sentence
+    sentence, _ = _english_core(bare, draw, "")
+    return f"{sentence}, {LOOKS[plan.look].en_styles[0]}" if style else sentence
 
 
 def _said_look(plan: Plan, draw: random.Random) -> bool:

@@ -1,6 +1,6 @@
 """Plans of composed scenes: what stands where, in which colour, number, size and look. No pixels.
 
-A plan is drawn from a random generator alone; its units say which combinations it shows, so that whole combinations can be
+A plan is drawn from a random generator and from which style has which art; its units say which combinations it shows, so that whole combinations can be
 held out of training.
 """
 
@@ -11,6 +11,7 @@ import random
 from collections.abc import Sequence
 
 from ernie_vilg_jax.preparation.sources.composed.layout import Place, place_groups
+from ernie_vilg_jax.preparation.sources.composed.sprites import has_art
 from ernie_vilg_jax.preparation.sources.composed.vocabulary import (
     ART,
     EFFECTS,
@@ -32,8 +33,6 @@ single: one thing, perhaps with a trait. count: two to four equal ones. related:
 nothing is said. groups: the same with more than one of a kind. ordered, list: three in an order, or of which none is said.
 ride: one on top of another.
 """
-PLAIN = "plain"
-"""The look of drawn shapes and of scenes with art of which no style is said."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,8 +123,6 @@ class Planner:
         kind = draw.choices(list(KINDS), list(KINDS.values()))[0]
         if kind == "ride" and not (self._with["r"] and self._with["m"]):
             kind = "related"
-        art = draw.choice(self._art)
-        look = draw.choice(self._effects) if self._effects and draw.random() < 0.3 else art
         relation = ""
         if kind == "ride":
             parts, relation = self._ride(draw), "on"
@@ -144,6 +141,11 @@ class Planner:
                 relation = draw.choice(("left", "above"))
             elif kind == "related" or (kind == "groups" and draw.random() < 0.5):
                 relation = draw.choice(tuple(RELATIONS))
+        emoji = [noun.emoji for part in parts if (noun := THINGS[part.thing].noun).emoji]
+        art = draw.choice([style for style in self._art if all(has_art(each, style) for each in emoji)] or [""])
+        if not art:  # no style has all of them
+            return self.plan(draw)
+        look = draw.choice(self._effects) if self._effects and draw.random() < 0.3 else art
         if kind != "ride":
             parts = self._sized(parts, kind, draw)
         ground = self._ground(parts, look, draw)

@@ -16,6 +16,7 @@ SIDE = 96
 """Pixels at which emoji are rendered before they are scaled to their place."""
 
 
+@functools.cache
 def has_art(emoji: str, style: str) -> bool:
     """Whether a style draws this emoji, and as its name says."""
     return (style, emoji) not in MISDRAWN and icon_set(style).find(emoji) is not None

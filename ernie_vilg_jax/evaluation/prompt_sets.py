@@ -67,9 +67,7 @@ def _composed(config: ConfigDict | None) -> list[Prompt]:
     options = next((dict(source) for source in sources if source["name"] == "composed"), {"name": "composed"})
     fraction = 0.02 if config is None else float(config.data.holdout_fraction)
     seed = int(options.get("seed", 0)) + 1
-    source = ComposedSource(
-        seed=seed, things=tuple(options.get("things", ())), looks=tuple(options.get("looks", ()))
-    )
+    source = ComposedSource(seed=seed, things=tuple(options.get("things", ())), looks=tuple(options.get("looks", ())))
     found: dict[str, list[Prompt]] = {category: [] for category in HELD_OUT}
     for index in range(SEARCHED):
         plan = source.plan(index)

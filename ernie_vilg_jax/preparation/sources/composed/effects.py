@@ -25,7 +25,7 @@ def watercolour(image: Image.Image, variant: int) -> Image.Image:
     side = image.width
     y, x = np.mgrid[0:side, 0:side]
     warped = np.asarray(image)[np.clip(y + shift[0], 0, side - 1), np.clip(x + shift[1], 0, side - 1)]
-    soft = np.asarray(Image.fromarray(warped).filter(ImageFilter.GaussianBlur(side / 90)), np.float32)
+    soft = np.asarray(Image.fromarray(warped).filter(ImageFilter.GaussianBlur(side / 120)), np.float32)
     paper = 252.0 - (252.0 - soft) * pigment[..., None] + grain[..., None]
     return Image.fromarray(np.clip(paper, 0, 255).astype(np.uint8), "RGB")
 
@@ -34,9 +34,9 @@ def watercolour(image: Image.Image, variant: int) -> Image.Image:
 def _paper(variant: int, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Shift of each pixel int [2, side, side], share of pigment and grain, fp32 [side, side]."""
     rng = np.random.default_rng(variant)
-    shift = np.stack([_noise(rng, 10, side) * side / 26 for _ in range(2)]).round().astype(np.int64)
-    pigment = 0.74 + 0.26 * _noise(rng, 7, side)
-    return shift, np.clip(pigment, 0.4, 1.0), 3.0 * _noise(rng, side, side)
+    shift = np.stack([_noise(rng, 10, side) * side / 48 for _ in range(2)]).round().astype(np.int64)
+    pigment = 0.8 + 0.2 * _noise(rng, 7, side)
+    return shift, np.clip(pigment, 0.55, 1.0), 3.0 * _noise(rng, side, side)
 
 
 def _noise(rng: np.random.Generator, cells: int, side: int) -> np.ndarray:

@@ -13,9 +13,7 @@ Box = tuple[float, float, float, float]
 MARGIN = 0.02
 
 
-def place_groups(
-    draw: random.Random, groups: Sequence[tuple[int, str]], relation: str
-) -> list[tuple[Place, ...]]:
+def place_groups(draw: random.Random, groups: Sequence[tuple[int, str]], relation: str) -> list[tuple[Place, ...]]:
     """Places of each group.
 
     Args:
@@ -28,7 +26,9 @@ def place_groups(
         number, size = groups[0]
         return [_alone(draw, size) if number == 1 else _within(draw, (0.0, 0.0, 1.0, 1.0), number, size)]
     axis = relation or draw.choice(("left", "above", "right", "below"))
-    cells = _cells([(2.0 if number > 1 or size == "big" else 1.0 if size != "small" else 0.9) for number, size in groups])
+    cells = _cells(
+        [(2.0 if number > 1 or size == "big" else 1.0 if size != "small" else 0.9) for number, size in groups]
+    )
     if axis in ("right", "below"):
         cells = [(1 - start - length, length) for start, length in cells]
     found = []

@@ -111,7 +111,9 @@ def _face(side: int, ink: tuple[int, int, int]) -> Image.Image:
     pen = ImageDraw.Draw(image)
     for x in (0.24, 0.76):
         pen.ellipse([(x - 0.11) * large, 0.12 * large, (x + 0.11) * large, 0.4 * large], fill=255)
-    pen.arc([0.12 * large, 0.16 * large, 0.88 * large, 0.9 * large], 20, 160, fill=255, width=max(1, round(0.11 * large)))
+    pen.arc(
+        [0.12 * large, 0.16 * large, 0.88 * large, 0.9 * large], 20, 160, fill=255, width=max(1, round(0.11 * large))
+    )
     face = Image.new("RGBA", (side, side), ink)
     face.putalpha(image.resize((side, side), _LANCZOS))
     return face

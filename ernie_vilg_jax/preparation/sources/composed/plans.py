@@ -7,6 +7,7 @@ held out of training.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 from collections.abc import Sequence
 
@@ -91,7 +92,7 @@ class Plan:
                 found[f"look/{self.look}-{part.thing}"] = None
             if part.trait:
                 found[f"trait/{part.trait}-{part.thing}"] = None
-        for first, second in zip(self.parts, self.parts[1:], strict=False):
+        for first, second in itertools.pairwise(self.parts):
             found[pair_unit(first.thing, self.relation, second.thing)] = None
         return list(found)
 

@@ -1,5 +1,7 @@
 """Composed scenes, of drawn shapes alone: nothing is fetched."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -44,7 +46,7 @@ def test_things_stand_in_the_stated_relation_and_colour(source: ComposedSource):
             centres.append([((x0 + x1) / 2, (y0 + y1) / 2) for x0, y0, x1, y1 in mine])
         if plan.relation in ("left", "right", "above", "below"):
             axis, sign = {"left": (0, 1), "right": (0, -1), "above": (1, 1), "below": (1, -1)}[plan.relation]
-            for first, second in zip(centres, centres[1:], strict=False):
+            for first, second in itertools.pairwise(centres):
                 assert max(sign * c[axis] for c in first) < min(sign * c[axis] for c in second), (index, plan)
 
 

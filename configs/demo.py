@@ -151,7 +151,7 @@ def wide(c: ConfigDict) -> None:
 
 
 def composed(c: ConfigDict) -> None:
-    """Scenes of 228 things (216 emoji, 12 drawn shapes), with colours, numbers, sizes, relations, looks and grounds: for a training of hours."""
+    """Scenes of 228 things in many colours, numbers, relations and styles: for a training of hours."""
     c.name = "demo, composed"
     c.data.sources = (ConfigDict({"name": "composed", "count": 100_000}),)
     c.data.weights, c.data.holdout_fraction = ConfigDict(), 0.02

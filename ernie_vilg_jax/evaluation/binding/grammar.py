@@ -171,7 +171,8 @@ def _grammar(nouns: tuple[Noun, ...]) -> _Grammar:
     noun = f"(?P<noun>{choice(tuple(names))})"
     return _Grammar(
         re.compile(
-            rf"(?P<exactly>{exactly})?(?:(?P<number>{numbers}) )?(?:(?:{english}) )??(?:(?P<colour>{choice(tuple(EN_COLOURS))}) )??{noun}"
+            rf"(?P<exactly>{exactly})?(?:(?P<number>{numbers}) )?(?:(?:{english})"
+            rf")??(?:(?P<colour>{choice(tuple(EN_COLOURS))}) )??{noun}"
         ),
         re.compile(
             rf"(?P<exactly>{exactly})?(?:(?P<number>{numbers})\s?(?:{measures}))?(?:(?:{chinese})的)??"

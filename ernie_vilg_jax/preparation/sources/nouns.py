@@ -64,6 +64,7 @@ def english(noun: Noun, words: Sequence[str] = (), number: int = 0) -> str:
 
 
 def chinese(noun: Noun, words: str = "", number: int = 0) -> str:
-    """红色的圆形, 三个红色的圆形; `words` stand before the noun as they are; number 0 gives neither number nor measure."""
+    """红色的圆形, 三个红色的圆形; `words` stand before the noun as they are; number 0 gives neither number nor
+    measure."""
     counted = f"{ZH_NUMBERS[number]}{noun.measure or '个'}" if number else ""
     return f"{counted}{words}{noun.zh}"

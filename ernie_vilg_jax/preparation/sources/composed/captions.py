@@ -1,6 +1,7 @@
 """Captions of composed scenes: sentences in both languages that are true of a plan, varied in words, order and length.
 
-Colours, numbers, traits and relations are always said; size, look and ground only sometimes. `evaluation.binding.grammar` reads
+Colours, numbers, traits and relations are always said; size, look and ground only sometimes.
+`evaluation.binding.grammar` reads
 the sentences back, but for those with a trait or a rider.
 """
 
@@ -223,7 +224,8 @@ def _chinese_core(plan: Plan, draw: random.Random, inner: str, counted: bool | N
 
 
 def _chinese_part(part: Part, draw: random.Random, one: bool, short: float, inner: str) -> str:
-    """`one`: with number and measure also for a single thing; `short` < 0.4, 0.6: the colour in two characters, in one."""
+    """`one`: with number and measure also for a single thing; `short` < 0.4, 0.6: the colour in two characters,
+    in one."""
     noun = THINGS[part.thing].noun
     size = f"{draw.choice(ZH_SIZES[part.size])}的" if part.size and draw.random() < 0.85 else ""
     trait = ""

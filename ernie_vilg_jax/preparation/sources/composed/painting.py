@@ -24,7 +24,8 @@ INK = (30, 30, 34)
 def paint(plan: Plan, size: int, draw: random.Random) -> tuple[Image.Image, list[list[Box]]]:
     """RGB [size, size], and for each part the boxes (left, top, right, bottom in [0, 1]) of its things.
 
-    Boxes are those of the visible pixels before an effect; "pixel" and "watercolour" move edges by up to a 22nd of the side.
+    Boxes are those of the visible pixels before an effect; "pixel" and "watercolour" move edges by up to a 22nd
+    of the side.
     """
     canvas = ground(plan.ground, draw.randrange(GROUND_VARIANTS), size).copy()
     boxes: list[list[Box]] = []

@@ -1,6 +1,7 @@
 """Plans of composed scenes: what stands where, in which colour, number, size and look. No pixels.
 
-A plan is drawn from a random generator and from which style has which art; its units say which combinations it shows, so that whole combinations can be
+A plan is drawn from a random generator and from which style has which art; its units say which combinations it
+shows, so that whole combinations can be
 held out of training.
 """
 
@@ -30,8 +31,10 @@ KINDS: dict[str, float] = {
 }
 """Kind of scene -> its share.
 
-single: one thing, perhaps with a trait. count: two to four equal ones. related: two with a relation. beside: two, of which
-nothing is said. groups: the same with more than one of a kind. ordered, list: three in an order, or of which none is said.
+single: one thing, perhaps with a trait. count: two to four equal ones. related: two with a relation. beside:
+two, of which
+nothing is said. groups: the same with more than one of a kind. ordered, list: three in an order, or of which
+none is said.
 ride: one on top of another.
 """
 
@@ -80,7 +83,8 @@ class Plan:
 
     @property
     def units(self) -> list[str]:
-        """The combinations that it shows, for the split: (colour, thing), (number, thing), (look, thing), (trait, thing),
+        """The combinations that it shows, for the split: (colour, thing), (number, thing), (look, thing),
+        (trait, thing),
         and two things with their relation."""
         found: dict[str, None] = {}
         for part in self.parts:

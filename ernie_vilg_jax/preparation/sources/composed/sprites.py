@@ -57,7 +57,8 @@ def shape_sprite(shape: str, colour: str, side: int) -> Image.Image:
 
 
 def tinted(image: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
-    """Art in shades of one colour: its median brightness becomes the colour, lighter parts go towards white and darker ones
+    """Art in shades of one colour: its median brightness becomes the colour, lighter parts go towards white and
+    darker ones
     towards black, so that lines and shading stay."""
     pixels = np.asarray(image).astype(np.float32)
     grey = pixels[..., :3] @ np.asarray([0.299, 0.587, 0.114], np.float32) / 255

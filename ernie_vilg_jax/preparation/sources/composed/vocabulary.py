@@ -48,7 +48,7 @@ THINGS: dict[str, Thing] = {
         for key, (name, _) in SHAPES.items()
     },
     **{
-        (noun := Noun(*own, emoji) if own else _everyday(emoji)).en: Thing(noun, traits)
+        (noun := Noun(own[0], own[1], own[2], emoji) if own else _everyday(emoji)).en: Thing(noun, traits)
         for emoji, traits, *own in rows("scenes/things.tsv")
     },
 }

@@ -8,7 +8,7 @@ import pytest
 from ernie_vilg_jax import tables
 
 PACKAGE = tables.ASSETS.parent
-PATHS = [*tables.ASSETS.glob("*.tsv"), *tables.ASSETS.glob("lexicons/**/*.*")]
+PATHS = [*tables.ASSETS.glob("*.tsv"), *tables.ASSETS.glob("scenes/*.tsv"), *tables.ASSETS.glob("lexicons/**/*.*")]
 FILES = sorted(path.relative_to(tables.ASSETS).as_posix() for path in PATHS)
 
 

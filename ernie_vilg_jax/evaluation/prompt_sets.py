@@ -5,6 +5,8 @@
 | things | each everyday thing that the model was trained on, in both languages |
 | shapes | drawn shapes: each colour and shape alone, and pairs with a relation, drawn by a fixed seed |
 | demo | both |
+| composed | combinations that a model of the composed source never saw: colour, two things, relation, count, style |
+| free | 14 prompts that people might type, four times each |
 """
 
 import random
@@ -12,12 +14,34 @@ from collections.abc import Container
 
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax.knowledge.words import language_of
 from ernie_vilg_jax.pipeline.prompts import Prompt
+from ernie_vilg_jax.preparation.sources.composed.captions import plain_caption
+from ernie_vilg_jax.preparation.sources.composed.source import ComposedSource
 from ernie_vilg_jax.preparation.sources.everyday import EVERYDAY, with_article
 from ernie_vilg_jax.preparation.sources.scenes import COLOURS, RELATIONS, Plan, Thing, captions
 from ernie_vilg_jax.preparation.sources.shapes import SHAPES
+from ernie_vilg_jax.preparation.splits import is_held_out
 
-SETS = ("things", "shapes", "demo")
+SETS = ("things", "shapes", "demo", "composed", "free")
+EACH = 48
+"""Prompts of a category of "composed", at most."""
+SEARCHED = 40_000
+"""Scenes searched for them."""
+HELD_OUT: dict[str, tuple[tuple[str, ...], str]] = {
+    "colour": (("single", "related", "beside"), "colour/"),
+    "two things": (("beside",), "pair/"),
+    "relation": (("related",), "pair/"),
+    "count": (("count",), "count/"),
+    "style": (("single",), "look/"),
+}
+"""Category -> kinds of scenes, and what the held-out unit begins with."""
+FREE = (
+    *("a panda with a red hat", "a blue apple and a red banana", "three yellow birds", "a square above a circle"),
+    *("a green heart to the left of a purple star", "two red cars", "a smiling sun", "a house on fire"),
+    *("a pixel dragon", "an astronaut on a horse", "a watercolour apple", "a cat", "一只猫"),
+    "a red circle to the right of a blue square",
+)
 PAIRS = 64
 """Scenes of two shapes."""
 
@@ -29,7 +53,33 @@ def prompt_set(name: str, config: ConfigDict | None) -> list[Prompt]:
       name: one of SETS.
       config: of the model, which says which things it was trained on; None takes all everyday things.
     """
+    if name == "free":
+        texts = enumerate(FREE)
+        return [Prompt(f"free_{n:02d}_{k}", text, language_of(text), "free") for n, text in texts for k in range(4)]
+    if name == "composed":
+        return _composed(config)
     return [*(_things(_only(config)) if name != "shapes" else ()), *(_shapes() if name != "things" else ())]
+
+
+def _composed(config: ConfigDict | None) -> list[Prompt]:
+    """Scenes of the source, drawn by another seed, that show a held-out combination of their category's kind."""
+    sources = () if config is None else config.data.sources
+    options = next((dict(source) for source in sources if source["name"] == "composed"), {"name": "composed"})
+    fraction = 0.02 if config is None else float(config.data.holdout_fraction)
+    seed = int(options.get("seed", 0)) + 1
+    source = ComposedSource(seed=seed, things=tuple(options.get("things", ())), looks=tuple(options.get("looks", ())))
+    found: dict[str, list[Prompt]] = {category: [] for category in HELD_OUT}
+    for index in range(SEARCHED):
+        plan = source.plan(index)
+        held = [unit for unit in plan.units if is_held_out(unit, fraction)]
+        for category, (kinds, start) in HELD_OUT.items():
+            mine = found[category]
+            if len(mine) == EACH or plan.kind not in kinds or not any(unit.startswith(start) for unit in held):
+                continue
+            language = ("zh", "en")[len(mine) % 2]
+            text = plain_caption(plan, language, style=category == "style")
+            mine.append(Prompt(f"{category.replace(' ', '_')}_{len(mine):02d}", text, language, category))
+    return [prompt for prompts in found.values() for prompt in prompts]
 
 
 def _only(config: ConfigDict | None) -> Container[str]:

@@ -25,6 +25,11 @@ def units(concept: str) -> list[str]:
     return concept.split("+")
 
 
+def is_held_out(unit: str, fraction: float) -> bool:
+    """Whether a unit's hash is below the holdout fraction."""
+    return _fraction(f"split:{unit}") < fraction
+
+
 def held_out_units(per_source: Sequence[Sequence[str]], fraction: float) -> set[str]:
     """The units whose hash is below `fraction`; at least one of each source with two or more units.
 
@@ -35,7 +40,7 @@ def held_out_units(per_source: Sequence[Sequence[str]], fraction: float) -> set[
         return held
     for concepts in per_source:
         mine = sorted({unit for concept in concepts for unit in units(concept)}, key=lambda u: _fraction(f"split:{u}"))
-        chosen = [unit for unit in mine if _fraction(f"split:{unit}") < fraction]
+        chosen = [unit for unit in mine if is_held_out(unit, fraction)]
         if not chosen and not held.intersection(mine) and len(mine) > 1:
             chosen = mine[:1]
         held.update(chosen)

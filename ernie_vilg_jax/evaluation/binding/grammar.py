@@ -1,7 +1,8 @@
 """Prompts of composed scenes, in Chinese and English, read as facts.
 
 "a red circle to the right of a blue square", 两个红色的圆形, "three yellow ducks", 红色的猫在狗的左边,
-从左到右是红色的圆形、蓝色的星星和绿色的爱心. "a" and 一个 state no number; "one", "exactly two", 只有一个 do.
+从左到右是红色的圆形、蓝色的星星和绿色的爱心. "a" and 一个 state no number; "one", "exactly two", 只有一个 do. Sizes,
+styles and grounds of composed scenes are read over: no fact speaks of them.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import NamedTuple
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.evaluation.binding.facts import Fact, Mention, facts_from
 from ernie_vilg_jax.evaluation.binding.nouns import COCO_NOUNS, EVERYDAY_NOUNS, SHAPE_NOUNS, Noun
+from ernie_vilg_jax.preparation.sources.composed.vocabulary import EN_SIZES, GROUNDS, LOOKS, ZH_SIZES
 from ernie_vilg_jax.preparation.sources.scenes import COLOURS
-from ernie_vilg_jax.preparation.sources.styles import STYLES
 
 ZH_COLOURS = {zh: en for en, (zh, _) in COLOURS.items()} | {
     **{"白色": "white", "橘色": "orange", "橘黄色": "orange", "粉红色": "pink", "褐色": "brown", "咖啡色": "brown"},
@@ -70,9 +71,7 @@ def facts_of(prompt: str, nouns: Sequence[Noun] = (*SHAPE_NOUNS, *EVERYDAY_NOUNS
     grammar = _grammar(tuple(nouns))
     text = unicodedata.normalize("NFKC", prompt).lower().strip().rstrip(".。!！").strip()
     text = re.sub(r"\s+", " ", text)
-    for style in STYLES.values():
-        for look in (style.en.lower(), style.zh):
-            text = re.sub(rf"\s*,\s*{re.escape(look)}$", "", text)
+    text = _undecorated(text)
     for frame in FRAMES:
         if match := re.fullmatch(frame, text):
             text = match[1]
@@ -84,6 +83,25 @@ def facts_of(prompt: str, nouns: Sequence[Noun] = (*SHAPE_NOUNS, *EVERYDAY_NOUNS
     return facts_from(_list(text, grammar, prompt))
 
 
+def _undecorated(text: str) -> str:
+    """Without what no fact speaks of: the style, the medium and the ground of a composed scene."""
+    for look in LOOKS.values():
+        for name in (*look.en_styles, *look.zh_styles):
+            text = re.sub(rf"\s*,\s*{re.escape(name.lower())}$", "", text)
+        for name in look.en_media:
+            text = re.sub(rf"^an? {re.escape(name.lower())} of ", "", text)
+        for name in look.zh_media:
+            text = re.sub(rf"^(?:一幅)?(.+)的{re.escape(name)}$", r"\1", text)
+    for ground in GROUNDS.values():
+        for name in ground.en:
+            text = re.sub(rf",? {re.escape(name)}$", "", text)
+        for name in ground.zh_places:
+            text = re.sub(rf"^{re.escape(name)}[有,]", "", text)
+        for name in ground.zh_names:
+            text = re.sub(rf",背景是{re.escape(name)}$", "", text)
+    return text
+
+
 def _related(text: str, grammar: _Grammar, prompt: str) -> tuple[Fact, ...]:
     """The facts of "A above B", A在B的上方 or B的上方是A, or ()."""
     words = "|".join(sorted(map(re.escape, EN_RELATIONS), key=len, reverse=True))
@@ -93,6 +111,13 @@ def _related(text: str, grammar: _Grammar, prompt: str) -> tuple[Fact, ...]:
         first, second, relation = match[1], match[2], ZH_RELATIONS[match[3]]
     elif match := re.fullmatch(rf"(?:在)?(.+?)的({'|'.join(ZH_RELATIONS)})[是有](.+)", text):
         second, relation, first = match[1], ZH_RELATIONS[match[2]], match[3]
+    elif match := re.fullmatch(r"(.+) (?:on the left|at the top) and (.+) (?:on the right|at the bottom)", text):
+        first, second, relation = match[1], match[2], "left" if text.endswith("right") else "above"
+    elif match := re.fullmatch(
+        r"(左|上)[边面]是(.+),(?:右|下)[边面]是(.+)|(.+)在(左|上)[边面],(.+)在(?:右|下)[边面]", text
+    ):
+        first, second = match[2] or match[4], match[3] or match[6]
+        relation = "left" if (match[1] or match[5]) == "左" else "above"
     else:
         return ()
     return facts_from([_mention(first, grammar, prompt), _mention(second, grammar, prompt)], relation)
@@ -134,14 +159,23 @@ def _grammar(nouns: tuple[Noun, ...]) -> _Grammar:
 
     exactly, numbers = choice(EXACTLY), choice((*NUMBERS, *ARTICLES))
     measures = choice(tuple({noun.measure for noun in nouns if noun.measure} | {"个", "只"}))
+    english = choice(
+        [word for words in (*EN_SIZES.values(), *(look.en_adjectives for look in LOOKS.values())) for word in words]
+    )
+    english = english.lower()
+    chinese = choice(
+        [word for words in (*ZH_SIZES.values(), *(look.zh_styles for look in LOOKS.values())) for word in words]
+    )
+    chinese = chinese.lower()
     # The colour is lazy (??): a red apple is one name, where there is such a name.
     noun = f"(?P<noun>{choice(tuple(names))})"
     return _Grammar(
         re.compile(
-            rf"(?P<exactly>{exactly})?(?:(?P<number>{numbers}) )?(?:(?P<colour>{choice(tuple(EN_COLOURS))}) )??{noun}"
+            rf"(?P<exactly>{exactly})?(?:(?P<number>{numbers}) )?(?:(?:{english})"
+            rf")??(?:(?P<colour>{choice(tuple(EN_COLOURS))}) )??{noun}"
         ),
         re.compile(
-            rf"(?P<exactly>{exactly})?(?:(?P<number>{numbers})\s?(?:{measures}))?"
+            rf"(?P<exactly>{exactly})?(?:(?P<number>{numbers})\s?(?:{measures}))?(?:(?:{chinese})的)??"
             rf"(?:(?P<colour>{choice(tuple(ZH_COLOURS))})的?)??{noun}"
         ),
         names,

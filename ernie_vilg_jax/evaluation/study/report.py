@@ -189,7 +189,7 @@ def _agreement(answers: Sequence[Answer], models: Sequence[str]) -> Iterator[Agr
     for aspect in ASPECTS:
         mine = [answer for answer in answers if answer.aspect == aspect]
         pairs = [(f"{first}, {second}", compared) for first, second, compared in _pairs(mine, models)]
-        for name, compared in ([("all", mine)] if len(pairs) != 1 else []) + pairs:
+        for name, compared in ([("all", mine)] if len(pairs) > 1 else []) + pairs:
             yield Agreement(aspect, name, alpha(compared), alpha(compared, ordered=True))
 
 

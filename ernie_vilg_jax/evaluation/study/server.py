@@ -69,11 +69,11 @@ def _whole(form: Form, name: str) -> int | None:
     return int(value) if re.fullmatch("-?[0-9]{1,9}", value) else None
 
 
-class SecurityHeaders:
-    """Adds `HEADERS` to every response that does not have its own of that name."""
+class Gate:
+    """Adds `HEADERS` to every response that does not have its own of that name, and knows the prefix of a proxy."""
 
-    def __init__(self, app: Any) -> None:
-        self._app = app
+    def __init__(self, app: Any, base: str) -> None:
+        self._app, self._base = app, base
 
     async def __call__(
         self,
@@ -90,7 +90,7 @@ class SecurityHeaders:
                 message["headers"] = [*message["headers"], *(pair for pair in new if pair[0] not in there)]
             await send(message)
 
-        await self._app(scope, receive, protected)
+        await self._app({**scope, "root_path": self._base}, receive, protected)
 
 
 def make_app(database: Database, public_url: str) -> FastAPI:
@@ -102,8 +102,8 @@ def make_app(database: Database, public_url: str) -> FastAPI:
     """
     raters = Raters(database)
     site = Site(raters.settings, public_url)
-    app = FastAPI(root_path=site.base, docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(SecurityHeaders)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app.add_middleware(Gate, base=site.base)
     _add_errors(app, site)
     _add_raters(app, site, raters)
     _add_admin(app, site, raters, database)

@@ -125,9 +125,11 @@ def krippendorff_alpha(ratings: np.ndarray, *, ordered: bool = False) -> float:
       ordered: whether values are ordinal, so that neighbours disagree less; else any two values differ alike.
     """
     values = np.unique(ratings[~np.isnan(ratings)])
+    if len(values) < 2:
+        return float("nan")
     counts = np.stack([(ratings == value).sum(0) for value in values], 1).astype(float)  # [units, values]
     counts = counts[counts.sum(1) > 1]
-    if len(values) < 2 or not len(counts):
+    if not len(counts):
         return float("nan")
     judged = counts.sum(1)[:, None, None]
     pairs = counts[:, :, None] * counts[:, None, :] - np.eye(len(values)) * counts[:, :, None]

@@ -67,9 +67,7 @@ def test_an_order_says_nothing_of_sides():
 def test_checks_show_one_side_of_another_category_and_are_spread():
     trials = design(check_every=10).trials(1)
     places = [place for place, one in enumerate(trials) if one.kind == "check"]
-    assert len(places) == 7 and all(
-        5 <= after - before <= 17 for before, after in pairwise(places)
-    )
+    assert len(places) == 7 and all(5 <= after - before <= 17 for before, after in pairwise(places))
     sides = Counter()
     for rater in range(30):
         for one in design(check_every=10).trials(rater):

@@ -157,6 +157,6 @@ def test_alpha_of_two_raters_without_gaps_is_scotts_pi_corrected():
 
 
 def test_alpha_without_anything_to_compare_is_undefined():
-    assert np.isnan(krippendorff_alpha(np.ones((3, 5))))
+    assert np.isnan(krippendorff_alpha(np.ones((3, 5)))) and np.isnan(krippendorff_alpha(np.zeros((0, 0))))
     assert np.isnan(krippendorff_alpha(np.array([[1.0, np.nan], [np.nan, 0.0]])))
     assert krippendorff_alpha(np.array([[1.0, 0.0], [1.0, 0.0]])) == 1

@@ -92,7 +92,8 @@ def tables(answers: Sequence[Answer], models: Sequence[str]) -> Tables:
     left_out = _inattentive(answers)
     kept = [answer for answer in answers if answer.kind == "study" and answer.rater not in left_out]
     if not kept:
-        raise UserError("no rater has judged anything yet, so there is nothing to report")
+        more = f"; raters who failed checks of attention are left out: {len(left_out)}" if left_out else ""
+        raise UserError(f"no rater has judged anything yet, so there is nothing to report{more}")
     times = [answer.milliseconds for answer in kept if answer.milliseconds is not None]
     passed = checks(answers)
     facts = {
@@ -232,17 +233,19 @@ def page(report: Tables, title: str) -> str:
 
 
 def _error(one: Strength) -> tuple[str]:
+    if one.error == 0:
+        return ("compared with",)
     if np.isnan(one.error):
         return ("no finite value: it always won, or always lost",)
     return (f"{one.strength - 1.96 * one.error:+.2f} to {one.strength + 1.96 * one.error:+.2f}",)
 
 
 def _shown(one: Preference) -> tuple[str, ...]:
-    shares = (f"{value:.1%}" for value in (one.first_share, one.same_share, one.second_share))
+    shares = " / ".join(f"{100 * value:.1f}" for value in (one.first_share, one.same_share, one.second_share))
     return (
-        one.group, one.aspect, f"{one.first} / {one.second}",
-        str(one.votes), str(one.prompts), str(one.raters), *shares,
-        f"{one.preference:.1%}", f"{one.low:.1%} to {one.high:.1%}", f"{one.wide_low:.1%} to {one.wide_high:.1%}",
+        one.group, one.aspect, f"{one.first} / {one.second}", str(one.votes), str(one.prompts), str(one.raters),
+        f"{shares} %", f"{one.preference:.1%}", *(f"{100 * low:.1f} to {high:.1%}" for low, high in (
+            (one.low, one.high), (one.wide_low, one.wide_high))),
     )  # fmt: skip
 
 

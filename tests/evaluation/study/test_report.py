@@ -119,3 +119,5 @@ def test_files(tmp_path: Path):
 def test_nothing_to_report_is_one_sentence():
     with pytest.raises(UserError, match="no rater has judged anything yet"):
         report.tables([answer(kind="practice")], MODELS)
+    with pytest.raises(UserError, match="raters who failed checks of attention are left out: 1"):
+        report.tables([answer(), *checks(0, 0, 3)], MODELS)

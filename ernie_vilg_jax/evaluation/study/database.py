@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
+from sqlalchemy import event, exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ernie_vilg_jax.errors import UserError, first_line
@@ -110,15 +111,15 @@ class Database:
             engine = sql.create_engine(
                 sql.URL.create("sqlite", database=str(file)), connect_args={"timeout": 30, "isolation_level": None}
             )
-            sql.event.listen(engine, "connect", _prepare_sqlite)
-            sql.event.listen(engine, "begin", _begin_sqlite)
+            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
             return engine
         scheme, _, rest = self.place.partition("://")
         if scheme not in ("postgres", "postgresql", "postgresql+psycopg"):
             raise UserError(f"{scheme}://: a study is a file for SQLite, or postgresql://USER:PASSWORD@HOST/DATABASE")
         try:
             return sql.create_engine(f"postgresql+psycopg://{rest}", pool_size=20, max_overflow=20, pool_pre_ping=True)
-        except (ModuleNotFoundError, ValueError, sql.exc.ArgumentError) as error:
+        except (ModuleNotFoundError, ValueError, exc.ArgumentError) as error:
             raise UserError(
                 f"{scheme}://... cannot be used ({first_line(error)}); Postgres needs pip install 'psycopg[binary]'"
             ) from error
@@ -127,7 +128,7 @@ class Database:
     def _reached(self) -> Iterator[None]:
         try:
             yield
-        except sql.exc.DBAPIError as error:
+        except exc.DBAPIError as error:
             shown = self.place.rpartition("@")[2]  # no password
             raise UserError(f"{shown}: not a database that can be used ({first_line(error.orig or error)})") from error
 

@@ -41,7 +41,7 @@ def _spoiled(image: Image.Image) -> Image.Image:
     """The same drawing, blurred and noisy."""
     pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(SIDE / 40)), np.float64)
     noise = np.random.default_rng(0).normal(0, 45, pixels.shape)
-    return Image.fromarray(np.uint8(np.clip(pixels + noise, 0, 255)))
+    return Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8))
 
 
 EXAMPLES = (

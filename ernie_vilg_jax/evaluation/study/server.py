@@ -63,6 +63,17 @@ async def read_form(request: Request) -> Form:
 Sent = Annotated[Form, Depends(read_form)]
 
 
+def find(token: str, request: Request) -> Rater:
+    """The rater of the personal link that is asked for."""
+    rater = request.app.state.raters.find(token) if not texts.fault(token) else None
+    if rater is None:
+        raise HTTPException(404)
+    return rater
+
+
+Who = Annotated[Rater, Depends(find)]
+
+
 def _whole(form: Form, name: str) -> int | None:
     """A whole number of a form that fits a database; None for anything else."""
     value = form.get(name, "")
@@ -103,6 +114,7 @@ def make_app(database: Database, public_url: str) -> FastAPI:
     raters = Raters(database)
     site = Site(raters.settings, public_url)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app.state.raters = raters
     app.add_middleware(Gate, base=site.base)
     _add_errors(app, site)
     _add_raters(app, site, raters)
@@ -148,14 +160,6 @@ def _add_errors(app: FastAPI, site: Site) -> None:
 
 
 def _add_raters(app: FastAPI, site: Site, raters: Raters) -> None:
-    def find(token: str) -> Rater:
-        rater = raters.find(token) if not texts.fault(token) else None
-        if rater is None:
-            raise HTTPException(404)
-        return rater
-
-    Who = Annotated[Rater, Depends(find)]
-
     def after(rater: Rater) -> Response:
         return site.to(f"/r/{rater.token}" + (f"/{rater.answered}" if rater.answered < rater.questions else ""))
 
@@ -273,7 +277,12 @@ def _add_admin(app: FastAPI, site: Site, raters: Raters, database: Database) -> 
 def serve(database: Database, host: str, port: int, public_url: str) -> None:
     """Serves a study until it is interrupted."""
     logging.info("open %s/admin in a browser; Ctrl-C ends the server, and loses nothing", public_url.rstrip("/"))
-    # No access log: it would hold the personal links.
     uvicorn.run(
-        make_app(database, public_url), host=host, port=port, log_level="warning", access_log=False, server_header=False
+        make_app(database, public_url),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,  # it would hold the personal links
+        server_header=False,
+        timeout_keep_alive=75,  # seconds; people look longer than the default of five before they answer
     )

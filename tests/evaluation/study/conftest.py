@@ -55,7 +55,7 @@ def make_study(tmp_path: Path) -> Callable[..., Database]:
         folders = {model: write_images(tmp_path / model, names, 90 * place, size) for place, model in enumerate(models)}
         database = Database(place or str(tmp_path / "study.db"), create=True)
         prompts = read_prompts(write_prompts(tmp_path / "prompts.csv", count))
-        create(database, prompts, folders, Options(**{"check_every": 3, **options}))  # pyright: ignore[reportArgumentType]
+        create(database, prompts, folders, Options(**{"check_every": 3, **options}))
         return database
 
     return make

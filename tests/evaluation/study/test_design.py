@@ -52,7 +52,7 @@ def test_comparisons_are_shared_out_evenly(each: int):
     for rater in range(0, 40, 2):
         found = judged(design(each=each).trials(rater))
         assert len(found) == len(set(found)) == min(each, 72)
-        counts.update(found)
+        counts.update(Counter(found))
         assert max(counts.values()) - min(counts.values()) <= 1
 
 

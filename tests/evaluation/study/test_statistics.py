@@ -13,6 +13,9 @@ from ernie_vilg_jax.evaluation.study.statistics import (
 )
 
 
+NORMAL = float(stats.norm.ppf(0.975))
+
+
 def simulated(rng: np.random.Generator, prompts: int, raters: int, preference: float, spread: float, rater_spread=0.0):
     """Votes of all raters on all prompts: a prompt has a preference of its own, and so may a rater; a fifth are ties.
 
@@ -45,9 +48,9 @@ def test_wilson_is_that_of_statsmodels():
     proportion = pytest.importorskip("statsmodels.stats.proportion")
     for count, total in ((0, 10), (3, 10), (170, 300), (300, 300)):
         low, high = proportion.proportion_confint(count, total, method="wilson")
-        assert wilson(count / total, total, stats.norm.ppf(0.975))[1:] == pytest.approx((low, high), abs=1e-12)
+        assert wilson(count / total, total, NORMAL)[1:] == pytest.approx((low, high), abs=1e-12)
         reference = stats.binomtest(count, total).proportion_ci(method="wilson")
-        assert wilson(count / total, total, stats.norm.ppf(0.975))[1:] == pytest.approx(tuple(reference), abs=1e-12)
+        assert wilson(count / total, total, NORMAL)[1:] == pytest.approx(tuple(reference), abs=1e-12)
 
 
 def test_one_vote_a_prompt_is_a_binomial():

@@ -242,11 +242,10 @@ def _error(one: Strength) -> tuple[str]:
 
 def _shown(one: Preference) -> tuple[str, ...]:
     shares = " / ".join(f"{100 * value:.1f}" for value in (one.first_share, one.same_share, one.second_share))
-    return (
-        one.group, one.aspect, f"{one.first} / {one.second}", str(one.votes), str(one.prompts), str(one.raters),
-        f"{shares} %", f"{one.preference:.1%}", *(f"{100 * low:.1f} to {high:.1%}" for low, high in (
-            (one.low, one.high), (one.wide_low, one.wide_high))),
-    )  # fmt: skip
+    intervals = (f"{100 * low:.1f} to {high:.1%}" for low, high in ((one.low, one.high), (one.wide_low, one.wide_high)))
+    votes = f"{one.votes} ({one.prompts}, {one.raters})"
+    pair = f"{one.first} / {one.second}"
+    return one.group, one.aspect, pair, votes, f"{shares} %", f"{one.preference:.1%}", *intervals
 
 
 def _bar(one: Preference) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from ernie_vilg_jax.evaluation.study.statistics import (
     wilson,
 )
 
-
 NORMAL = float(stats.norm.ppf(0.975))
 
 

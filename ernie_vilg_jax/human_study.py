@@ -15,6 +15,9 @@ that raters type: --public_url=https://lab.example/study. docs/human_study.md ha
 Needs pip install 'ernie_vilg_jax[study]'.
 """
 
+import re
+from dataclasses import fields
+
 from absl import flags
 
 from ernie_vilg_jax import cli
@@ -24,18 +27,18 @@ from ernie_vilg_jax.paths import check_writable, local, write_atomically
 _PROMPTS = flags.DEFINE_string("prompts", None, "With `create`: file of prompts: .txt, .csv, .tsv, .jsonl.")
 _IMAGES = flags.DEFINE_list("images", [], "With `create`: NAME=FOLDER of each model; names are shown to no rater.")
 _RATERS = flags.DEFINE_integer("raters", 0, "With `create` and `invite`: how many personal links.", lower_bound=0)
-_OPEN = flags.DEFINE_integer(
+flags.DEFINE_integer(
     "most_raters", 0, "With `create`: an open link, until there are so many raters in all.", lower_bound=0
 )
-_TITLE = flags.DEFINE_string("title", "", "With `create`: shown to raters; do not name the models.")
-_EACH = flags.DEFINE_integer("each", 0, "With `create`: comparisons per rater; 0 is all of them.", lower_bound=0)
-_CHECK_EVERY = flags.DEFINE_integer(
+flags.DEFINE_string("title", "", "With `create`: shown to raters; do not name the models.")
+flags.DEFINE_integer("each", 0, "With `create`: comparisons per rater; 0 is all of them.", lower_bound=0)
+flags.DEFINE_integer(
     "check_every", 25, "With `create`: a check of attention about every so many comparisons; 0 is none.", lower_bound=0
 )
-_PRACTICE = flags.DEFINE_bool("practice", True, "With `create`: raters begin with three examples.")
-_PICTURES = flags.DEFINE_integer("pictures", 0, "With `create`: the first so many per prompt; 0 is all.", lower_bound=0)
-_SPLIT = flags.DEFINE_bool("split_languages", False, "With `create`: judge a prompt in each language on its own.")
-_SEED = flags.DEFINE_integer("seed", 0, "With `create`: of orders, sides and checks.", lower_bound=0)
+flags.DEFINE_bool("practice", True, "With `create`: raters begin with three examples.")
+flags.DEFINE_integer("pictures", 0, "With `create`: the first so many per prompt; 0 is all.", lower_bound=0)
+flags.DEFINE_bool("split_languages", False, "With `create`: judge a prompt in each language on its own.")
+flags.DEFINE_integer("seed", 0, "With `create`: of orders, sides and checks.", lower_bound=0)
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "With `serve`: address to listen at; 0.0.0.0 is open to the network.")
 _PORT = flags.DEFINE_integer("port", 8000, "With `serve`: port to listen at.", lower_bound=1, upper_bound=65535)
 _PUBLIC_URL = flags.DEFINE_string("public_url", None, "The address that raters type; its path may be a proxy's prefix.")
@@ -84,7 +87,10 @@ def main(argv: list[str]) -> None:
 
 
 def _address() -> str:
-    return _PUBLIC_URL.value or f"http://{_HOST.value}:{_PORT.value}"
+    address = _PUBLIC_URL.value or f"http://{_HOST.value}:{_PORT.value}"
+    if not re.fullmatch(r"https?://[^/\s?#]+(/[\w./~-]*)?", address):
+        raise UserError(f"--public_url={address} must be an address such as https://lab.example/study")
+    return address
 
 
 def _create(place: str) -> None:
@@ -95,16 +101,13 @@ def _create(place: str) -> None:
 
     if _PROMPTS.value is None:
         raise UserError("--prompts is missing: name the file of prompts that the images were made of")
-    options = creation.Options(
-        title=_TITLE.value, each=_EACH.value, check_every=_CHECK_EVERY.value, practice=_PRACTICE.value,
-        pictures=_PICTURES.value, split_languages=_SPLIT.value, most_raters=_OPEN.value, seed=_SEED.value,
-    )  # fmt: skip
-    folders = creation.folders_of(_IMAGES.value)
+    options = creation.Options(**{field.name: flags.FLAGS[field.name].value for field in fields(creation.Options)})
+    address, folders = _address(), creation.folders_of(_IMAGES.value)
     database = Database(place, create=True)
     creation.create(database, read_prompts(_PROMPTS.value), folders, options)
     raters = Raters(database)
     raters.invite(_RATERS.value)
-    print(overview.links(raters, _address()))
+    print(overview.links(raters, address))
 
 
 def _serve(place: str) -> None:

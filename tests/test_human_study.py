@@ -17,7 +17,7 @@ def test_from_images_to_a_report(tmp_path: Path):
     images = ",".join(f"{name}={write_images(tmp_path / name, names, n)}" for n, name in enumerate(("ours", "theirs")))
     prompts, study = f"--prompts={write_prompts(tmp_path / 'v.csv')}", str(tmp_path / "study.db")
     public = "--public_url=https://lab.example/s/"
-    made, again, links, invited, early, unnamed, two, alone, kind = run_all(
+    made, again, links, invited, early, unnamed, two, alone, kind, address = run_all(
         [
             ["human_study", "create", study, prompts, f"--images={images}", "--raters=2", public],
             ["human_study", "create", study, prompts, f"--images={images}"],
@@ -28,6 +28,7 @@ def test_from_images_to_a_report(tmp_path: Path):
             ["human_study", "serve", str(tmp_path / "none.db")],
             ["human_study", "watch", study],
             ["human_study", "export", study, "answers.xlsx"],
+            ["human_study", "links", study, "--public_url=lab.example/s"],
         ]
     )
     assert made.status == 0, made.stderr
@@ -36,6 +37,7 @@ def test_from_images_to_a_report(tmp_path: Path):
     for result, message in [
         (again, "holds a study already"), (early, "no rater has judged anything yet"), (unnamed, "NAME=FOLDER"),
         (two, "there is no such study"), (alone, "say `create STUDY`"), (kind, "written as .csv or .jsonl"),
+        (address, "must be an address such as https://"),
     ]:  # fmt: skip
         assert result.status == 1 and message in result.stderr and result.stderr.count("\n") == 1, result
     raters = Raters(Database(study))

@@ -173,7 +173,7 @@ def _row(item: int, model: int, place: int, data: bytes) -> dict[str, Any]:
 def _encoded(images: OfPrompts, number: int) -> bytes:
     try:
         return _webp(decode_image(images.images.read(number)))
-    except ValueError as error:
+    except (ValueError, OSError) as error:  # of WebP, for more than 16,383 pixels a side
         raise UserError(f"{images.images.name(number)} cannot be read: {error}") from error
 
 

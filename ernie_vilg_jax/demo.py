@@ -9,9 +9,7 @@ Requests are made one at a time; --queue_size more may wait, of them --client_qu
 is told to try again. The page loads nothing from elsewhere, and needs gradio: pip install 'ernie_vilg_jax[demo]'.
 """
 
-import errno
 import logging
-import socket
 
 from absl import flags
 
@@ -36,7 +34,7 @@ log = logging.getLogger(__name__)
 
 def main(argv: list[str]) -> None:
     del argv
-    check_free(_HOST.value, _PORT.value)
+    cli.check_free(_HOST.value, _PORT.value)
     from ernie_vilg_jax.pipeline import load
 
     try:
@@ -56,21 +54,6 @@ def main(argv: list[str]) -> None:
     address = page.launch(_HOST.value, _PORT.value, share=_SHARE.value)
     log.info("open %s in a browser; Ctrl-C ends the demo", address)
     page.blocks.block_thread()
-
-
-def check_free(host: str, port: int) -> None:
-    """Raises UserError if the port cannot be used: before the minute of compiling, not after it."""
-    try:
-        with socket.create_server((host, port)):
-            pass
-    except OSError as error:
-        code = error.errno or 0
-        if code < 0 or code == errno.EADDRNOTAVAIL:  # not a name or address of this machine
-            other = "--host=127.0.0.1"
-        else:  # ports below 1024 need root
-            other = "a --port from 1024 up" if code == errno.EACCES else f"--port={port % 65535 + 1}"
-        reason = str(error.strerror).split(" (while")[0]
-        raise UserError(f"--port={port} on --host={host} cannot be used ({reason}); try {other}") from error
 
 
 def run() -> None:

@@ -19,5 +19,6 @@ fix, wherever they occur.
 
 from ernie_vilg_jax.cli.command import run
 from ernie_vilg_jax.cli.environment import enable_compilation_cache, silence_runtime
+from ernie_vilg_jax.cli.ports import check_free
 
-__all__ = ["enable_compilation_cache", "run", "silence_runtime"]
+__all__ = ["check_free", "enable_compilation_cache", "run", "silence_runtime"]

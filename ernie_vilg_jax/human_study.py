@@ -17,6 +17,7 @@ Needs pip install 'ernie_vilg_jax[study]'.
 
 import re
 from dataclasses import fields
+from typing import Any
 
 from absl import flags
 
@@ -101,10 +102,10 @@ def _create(place: str) -> None:
 
     if _PROMPTS.value is None:
         raise UserError("--prompts is missing: name the file of prompts that the images were made of")
-    options = creation.Options(**{field.name: flags.FLAGS[field.name].value for field in fields(creation.Options)})
+    chosen: dict[str, Any] = {field.name: flags.FLAGS[field.name].value for field in fields(creation.Options)}
     address, folders = _address(), creation.folders_of(_IMAGES.value)
     database = Database(place, create=True)
-    creation.create(database, read_prompts(_PROMPTS.value), folders, options)
+    creation.create(database, read_prompts(_PROMPTS.value), folders, creation.Options(**chosen))
     raters = Raters(database)
     raters.invite(_RATERS.value)
     print(overview.links(raters, address))

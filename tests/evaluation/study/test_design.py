@@ -48,7 +48,8 @@ def test_orders_and_sides_differ_between_raters_and_seeds_and_are_reproducible()
 
 @pytest.mark.parametrize("each", [1, 5, 17, 50, 71, 72, 100])
 def test_comparisons_are_shared_out_evenly(each: int):
-    counts = Counter({(item, frozenset(pair)): 0 for item in range(10, 34) for pair in combinations((1, 2, 3), 2)})
+    counts: Counter[tuple[int, frozenset[int]]] = Counter()
+    counts.update({(item, frozenset(pair)): 0 for item in range(10, 34) for pair in combinations((1, 2, 3), 2)})
     for rater in range(0, 40, 2):
         found = judged(design(each=each).trials(rater))
         assert len(found) == len(set(found)) == min(each, 72)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoint folder, --workdir of a training run, or demo.")
 _IMAGES = flags.DEFINE_string("images", None, "In place of --checkpoint: a folder of images of the prompts.")
 _PROMPTS = flags.DEFINE_string(
-    "prompts", None, "File of prompts: .txt, .csv, .tsv, .jsonl, COCO's .json; or the set things, shapes or demo."
+    "prompts", None, "File of prompts: .txt, .csv, .tsv, .jsonl, COCO's .json; or the set things, shapes, demo, ..."
 )
 _LANGUAGE = flags.DEFINE_enum("language", "", ["", "en", "zh"], "Only prompts in this language.")
 _COUNT = flags.DEFINE_integer("count", 0, "Draw so many prompts; 0 takes all.", lower_bound=0)

@@ -120,7 +120,7 @@ def _prompts(config: ConfigDict | None, seed: int) -> list[Prompt]:
 
     given = _PROMPTS.value or ""
     named = given in prompt_sets.SETS
-    prompts = prompt_sets.prompt_set(given, config) if named else read_prompts(given)
+    prompts = prompt_sets.prompt_set(given, config) if named else read_prompts(given, seed=seed)
     return choose(prompts, f"--prompts={given}", _LANGUAGE.value, _COUNT.value, seed)
 
 

@@ -39,7 +39,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 def address() -> Iterator[str]:
     """A demo of the checkpoint in the package, with three places in the queue."""
     port = portpicker.pick_unused_port()
-    process = start(f"--port={port}", "--queue_size=3")
+    process = start(f"--port={port}", "--queue_size=3", "--client_queue_size=20")
     assert process.stderr is not None
     lines: list[str] = []
     for line in process.stderr:

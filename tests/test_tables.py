@@ -8,7 +8,8 @@ import pytest
 from ernie_vilg_jax import tables
 
 PACKAGE = tables.ASSETS.parent
-PATHS = [*tables.ASSETS.glob("*.tsv"), *tables.ASSETS.glob("scenes/*.tsv"), *tables.ASSETS.glob("lexicons/**/*.*")]
+PATTERNS = ("*.tsv", "scenes/*.tsv", "study/*.tsv", "lexicons/**/*.*")
+PATHS = [path for pattern in PATTERNS for path in tables.ASSETS.glob(pattern)]
 FILES = sorted(path.relative_to(tables.ASSETS).as_posix() for path in PATHS)
 
 

@@ -19,7 +19,7 @@ from ernie_vilg_jax.evaluation.study import answers
 from ernie_vilg_jax.evaluation.study.database import Database
 from ernie_vilg_jax.evaluation.study.raters import Rater, Raters
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.hosts
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]

@@ -63,8 +63,10 @@ def _conv(
         for part, (low, high) in ranges.items():
             state[f"{name}.bn.{part}"] = low + (high - low) * torch.rand(width, generator=generator)
     x = F.conv2d(x, state[f"{name}.conv.weight"], stride=stride, padding=padding)
-    moments = [state[f"{name}.bn.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
-    return F.relu(F.batch_norm(x, *moments, eps=1e-3))
+    mean, variance, scale, bias = (
+        state[f"{name}.bn.{part}"] for part in ("running_mean", "running_var", "weight", "bias")
+    )
+    return F.relu(F.batch_norm(x, mean, variance, scale, bias, eps=1e-3))
 
 
 def _a(conv: Conv, x: Tensor, pooled: int) -> Tensor:

@@ -134,7 +134,7 @@ def test_wrong_flags_get_one_sentence(
 @pytest.fixture(scope="module")
 def results(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Every wrong command, run by one process that imports the libraries once."""
-    (mark,) = [one for one in test_wrong_flags_get_one_sentence.pytestmark if one.name == "parametrize"]  # type: ignore[attr-defined]
+    (mark,) = [one for one in test_wrong_flags_get_one_sentence.pytestmark if one.name == "parametrize"]
     changes = [case[0] for case in mark.args[1]]
     out = tmp_path_factory.mktemp("wrong") / "out"
     base = dict(part.removeprefix("--").split("=", 1) for part in flags(inputs, out)[1:])

@@ -42,7 +42,8 @@ class Evaluate(Protocol):
       higher_is_better: names of the scores of which this is true.
     """
 
-    higher_is_better: Container[str]
+    @property
+    def higher_is_better(self) -> Container[str]: ...
 
     def __call__(self, task: Any, state: State, step: int) -> dict[str, float]: ...
 

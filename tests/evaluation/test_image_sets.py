@@ -32,7 +32,8 @@ def draw(folder: Path, *names: str) -> Path:
 def test_files_are_matched_with_prompts_by_their_names(tmp_path: Path, names: list[str]) -> None:
     made = of_prompts(draw(tmp_path, *names), PROMPTS)
     kept = [name for name in names if name not in ("grid.png", ".hidden/x.png")]
-    assert [file.relative_to(tmp_path).as_posix() for file in made.images.files] == sorted(kept)
+    found = [Path(made.images.name(number)) for number in range(len(made.images))]
+    assert [file.relative_to(tmp_path).as_posix() for file in found] == sorted(kept)
     assert [made.prompts[own].id for own in made.own] == [
         "cat" if name.startswith("cat") else "dog_1" for name in sorted(kept)
     ]

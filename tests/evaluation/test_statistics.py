@@ -72,7 +72,7 @@ def test_kernel_distance_equals_its_definition(kernel: statistics.Kernel, monkey
     def brute(x: np.ndarray, y: np.ndarray) -> float:
         one = lambda a, b: float(kernel(a[None], b[None])[0, 0])  # noqa: E731
         within = lambda z: np.mean([one(z[i], z[j]) for i in range(len(z)) for j in range(len(z)) if i != j])  # noqa: E731
-        return within(x) + within(y) - 2 * np.mean([one(a, b) for a in x for b in y])
+        return float(within(x) + within(y) - 2 * np.mean([one(a, b) for a in x for b in y]))
 
     value, error = statistics.kernel_distance(x, y, kernel)
     assert value == pytest.approx(brute(x, y))

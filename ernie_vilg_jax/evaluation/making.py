@@ -121,11 +121,12 @@ def _same_settings(folder: Path, settings: Mapping[str, Any], prompts: Sequence[
             old = json.loads(file.read_bytes())
         except ValueError:
             old = {}
-        for name, value in json.loads(json.dumps(told)).items():
-            if old.get(name) != value:
+        now = json.loads(json.dumps(told))
+        for name in (*now, *old):  # an option at its default is in neither
+            if old.get(name) != now.get(name):
                 raise UserError(
-                    f"{folder} has images of another evaluation: {name} was {old.get(name)!r} and is {value!r} now; "
-                    "give another --output, or delete that folder"
+                    f"{folder} has images of another evaluation: {name} was {old.get(name)!r} and is "
+                    f"{now.get(name)!r} now; give another --output, or delete that folder"
                 )
     elif processes.index() == 0:
         with file_errors(folder):

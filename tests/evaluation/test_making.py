@@ -83,6 +83,7 @@ def test_processes_share_the_calls_and_make_the_same_images(
         ({"seed": 1}, "seed was 0 and is 1 now"),
         ({"each": 2}, "num_images was 1 and is 2 now"),
         ({"options": {"steps": 3}}, "steps was 2 and is 3 now"),
+        ({"options": {"steps": 2, "guidance_rescale": 0.7}}, "guidance_rescale was None and is 0.7 now"),
         ({"prompts": PROMPTS[:2]}, "prompts was"),
     ],
 )
@@ -95,6 +96,15 @@ def test_images_of_other_settings_are_not_mixed(
     make(**arguments)
     with pytest.raises(UserError, match=told):
         make(**{**arguments, **change})
+
+
+@pytest.mark.parametrize(
+    "option", [{"guidance_rescale": 0.7}, {"eta": 0.5}, {"grid": "leading"}, {"negative_prompt": "a"}]
+)
+def test_an_option_that_is_left_out_later_is_noticed(subject: Subject, tmp_path: Path, option: dict[str, Any]) -> None:
+    subject.make(PROMPTS[:1], tmp_path, {**OPTIONS, **option})
+    with pytest.raises(UserError, match=f"{next(iter(option))} was .* and is None now"):
+        subject.make(PROMPTS[:1], tmp_path, OPTIONS)
 
 
 def test_candidates_share_a_call(subject: Subject, calls: list[int], tmp_path: Path) -> None:

@@ -45,7 +45,10 @@ class Best:
         logging.info("step %d has the best %s so far: %.4f", step, self.metric, value)
         if self.writes:
             note = {"step": step, "metric": self.metric, "value": value, "lower_is_better": self.lower}
-            (self.directory / BEST_NOTE).write_text(json.dumps(note))
+            # A run that is killed here must find the whole note, or its best checkpoint would be forgotten.
+            fresh = self.directory / f".{BEST_NOTE}.partial"
+            fresh.write_text(json.dumps(note))
+            fresh.replace(self.directory / BEST_NOTE)
 
     def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
         """For Orbax: whether each checkpoint is to be kept."""

@@ -160,7 +160,8 @@ def _run(
                 if values:
                     writer.scalars(step, values)
                     plain = {name.partition("/")[2]: value for name, value in values.items()}
-                    if not settings.keep_best or settings.keep_best in plain or (validates and evaluates):
+                    # The other one of validation and evaluation, if there are both, may measure it at another step.
+                    if evaluate is None or settings.keep_best in plain or (validates and evaluates):
                         saved.best.consider(step, plain)
                 if shown(settings.preview_every):
                     writer.images(step, *task.preview(state))

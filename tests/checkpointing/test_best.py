@@ -69,6 +69,23 @@ def test_a_damaged_note_is_no_note(tmp_path: Path, note: str) -> None:
         checkpointing.find(tmp_path / "best")
 
 
+def test_a_run_that_is_killed_while_it_notes_its_best_keeps_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "checkpoints", {1: 2.0})
+    best = Best(epath.Path(tmp_path / "checkpoints"), "loss")
+    write = type(epath.Path(tmp_path)).write_text
+
+    def half(self: epath.Path, data: str, *arguments: object) -> int:
+        write(self, data[:5])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(epath.Path(tmp_path)), "write_text", half)
+    with pytest.raises(KeyboardInterrupt):
+        best.consider(1, {"loss": 1.0})
+    assert Best(epath.Path(tmp_path / "checkpoints"), "loss").value == 2.0
+
+
 def test_a_metric_that_is_not_measured_is_told(tmp_path: Path) -> None:
     best = Best(epath.Path(tmp_path), "fid")
     with pytest.raises(UserError, match="keep_best=fid is not measured: choose from loss, loss_stage_00"):

@@ -91,10 +91,13 @@ def main(argv: list[str]) -> None:
 
 def scorer(options: dict[str, Any]) -> Scorer | None:
     """The scorer of --rerank, if the flag is set."""
-    from ernie_vilg_jax.evaluation.scorers import make_scorer
     from ernie_vilg_jax.pipeline.rerank import check_scorer
 
-    rerank = None if RERANK.value is None else make_scorer(RERANK.value)
+    rerank = None
+    if RERANK.value is not None:
+        from ernie_vilg_jax.evaluation.scorers import make_scorer
+
+        rerank = make_scorer(RERANK.value)
     with shared_flags.naming_flags():
         check_scorer(options.get("candidates", 1), rerank)
     return rerank

@@ -77,7 +77,6 @@ def main(argv: list[str]) -> None:
     if shared_flags.have_peers():
         cli.silence_runtime()
 
-    from ernie_vilg_jax.evaluation.in_training import evaluator
     from ernie_vilg_jax.sharding import processes
     from ernie_vilg_jax.training.loop import Stopped
     from ernie_vilg_jax.training.train import run as train
@@ -87,6 +86,9 @@ def main(argv: list[str]) -> None:
             print_plan(config)
         return
     cli.enable_compilation_cache()
+    evaluator = None
+    if config.evaluation.every:
+        from ernie_vilg_jax.evaluation.in_training import Evaluator as evaluator
     saved = None
     with processes.together(*peers):
         try:

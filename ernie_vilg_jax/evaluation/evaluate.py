@@ -120,13 +120,13 @@ def _by_image(results: Sequence[Result]) -> str:
     return file.getvalue()
 
 
-def needed(names: Sequence[str], with_reference: bool) -> list[str]:
+def needed(names: Sequence[str], with_reference: bool, flag: str = "metrics") -> list[str]:
     """The networks that metrics need. Raises UserError for an unknown metric, and for one that lacks real images."""
-    chosen = metrics.chosen(names)
+    chosen = metrics.chosen(names, flag)
     for name, metric in chosen.items():
         if metric.compares and not with_reference:
             raise UserError(
-                f"--metrics: {name} compares with real images; give a folder of them, or prepared data, with "
+                f"--{flag}: {name} compares with real images; give a folder of them, or prepared data, with "
                 "--reference="
             )
     return list(dict.fromkeys(network for metric in chosen.values() for network in metric.networks))

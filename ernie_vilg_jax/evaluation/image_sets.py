@@ -1,7 +1,5 @@
 """Sets of images: those of prompts, and real ones to compare them with."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.images import decode_image, encode_png, to_rgb
 from ernie_vilg_jax.paths import local
 from ernie_vilg_jax.pipeline.prompts import Prompt
+from ernie_vilg_jax.rows import separated_rows
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 NAMES = "images.csv"
@@ -147,11 +146,14 @@ def _named(root: Path, by_id: dict[str, int]) -> dict[str, int]:
     file = root / NAMES
     if not file.is_file():
         return {}
-    rows = csv.DictReader(io.StringIO(texts.decode(file.read_bytes(), str(file))))
-    if not {"file", "id"} <= set(rows.fieldnames or ()):
-        raise UserError(f"{file}: the first line must be file,id")
+
+    def check(names: set[str]) -> None:
+        if not {"file", "id"} <= names:
+            raise UserError(f"{file}: the first line must be file,id")
+
     unknown = -1
-    return {row["file"]: by_id.get(row["id"], unknown) for row in rows}
+    rows = separated_rows(texts.decode(file.read_bytes(), str(file)), str(file), check)
+    return {row["file"]: by_id.get(row.get("id", ""), unknown) for _, row in rows}
 
 
 class Prepared:
@@ -170,9 +172,9 @@ class Prepared:
         return self._records[number].image
 
 
-def reference_of(path: str | Path, split: str) -> ImageSet:
+def reference_of(path: str | Path, split: str, flag: str = "reference") -> ImageSet:
     """Real images: a folder of files, or a split of prepared data."""
-    root = local(path, "reference")
+    root = local(path, flag)
     if (root / MANIFEST).is_file():
         return Prepared(root, split)
-    return Files(tuple(image_files(root, "reference")))
+    return Files(tuple(image_files(root, flag)))

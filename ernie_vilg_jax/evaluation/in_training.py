@@ -7,7 +7,9 @@ from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax import checks
 from ernie_vilg_jax.data.tokenizers import Tokenizer
+from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.evaluation import evaluate, image_sets, metrics, scorers
 from ernie_vilg_jax.evaluation.on_mesh import on_mesh
 from ernie_vilg_jax.knowledge.words import language_of
@@ -25,15 +27,17 @@ class Evaluator:
     """
 
     def __init__(self, config: ConfigDict, tokenizer: Tokenizer, mesh: Mesh) -> None:
-        settings = config.evaluation
+        settings, flag = config.evaluation, "config.evaluation"
+        for name in ("num_images", "steps"):
+            checks.whole(f"--{flag}.{name}={settings[name]}", settings[name], 1)
         self._names = tuple(settings.metrics)
+        needed = evaluate.needed(self._names, True, f"{flag}.metrics")
         self.higher_is_better = metrics.higher_is_better(self._names)
-        needed = evaluate.needed(self._names, with_reference=True)
-        paths = scorers.paths_of(settings.weights)
+        paths = scorers.paths_of(settings.weights, f"{flag}.weights")
         self._networks = {name: on_mesh(scorers.network(name, paths), mesh) for name in needed}
         self._reference = None
         if any(metric.compares for metric in metrics.chosen(self._names).values()):
-            real = image_sets.reference_of(settings.reference or config.data.path, "holdout")
+            real = image_sets.reference_of(settings.reference or config.data.path, "holdout", f"{flag}.reference")
             self._reference = metrics.Reference(real, self._networks)
         self._prompts = _prompts(config)
         self._own = np.repeat(np.arange(len(self._prompts)), settings.num_images)
@@ -58,13 +62,13 @@ class Evaluator:
         return {score.metric: score.value for score in scores}
 
 
-def evaluator(config: ConfigDict, tokenizer: Tokenizer, mesh: Mesh) -> Evaluator:
-    """What `training.train.run` takes."""
-    return Evaluator(config, tokenizer, mesh)
-
-
 def _prompts(config: ConfigDict) -> tuple[Prompt, ...]:
     if config.evaluation.prompts:
         return tuple(read_prompts(config.evaluation.prompts, flag="config.evaluation.prompts"))
     texts = config.train.preview_prompts
+    if not texts:
+        raise UserError(
+            "--config.evaluation.prompts: there are no prompts to evaluate; name a file of them, or prompts in "
+            "--config.train.preview_prompts"
+        )
     return tuple(Prompt(f"{number:05d}", text, language_of(text)) for number, text in enumerate(texts))

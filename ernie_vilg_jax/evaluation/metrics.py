@@ -162,15 +162,31 @@ def _score(name: str, interval: Interval, count: int, group: str = "") -> Score:
 
 
 @dataclass(frozen=True)
-class Frechet:
-    """The Frechet distance of features to those of the real images."""
+class ByNetwork:
+    """What metrics that look at the features of one network have in common."""
 
     network: str
-    compares: bool = True
 
     @property
     def networks(self) -> Sequence[str]:
         return (self.network,)
+
+    @property
+    def compares(self) -> bool:
+        return False
+
+
+class Compared(ByNetwork):
+    """The same of metrics that compare with real images."""
+
+    @property
+    def compares(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Frechet(Compared):
+    """The Frechet distance of features to those of the real images."""
 
     def __call__(self, name: str, evidence: Evidence) -> list[Score]:
         features = np.asarray(evidence.features(self.network), np.float64)
@@ -180,18 +196,12 @@ class Frechet:
 
 
 @dataclass(frozen=True)
-class KernelDistance:
+class KernelDistance(Compared):
     """The unbiased kernel distance of features to those of the real images."""
 
-    network: str
     kernel: statistics.Kernel = statistics.polynomial_kernel
     normalised: bool = False
     factor: float = 1.0
-    compares: bool = True
-
-    @property
-    def networks(self) -> Sequence[str]:
-        return (self.network,)
 
     def __call__(self, name: str, evidence: Evidence) -> list[Score]:
         made, real = evidence.features(self.network), evidence.real(self.network)
@@ -202,16 +212,10 @@ class KernelDistance:
 
 
 @dataclass(frozen=True)
-class Neighbourhoods:
+class Neighbourhoods(Compared):
     """Precision, recall, density and coverage."""
 
-    network: str
     nearest: int = 5
-    compares: bool = True
-
-    @property
-    def networks(self) -> Sequence[str]:
-        return (self.network,)
 
     def __call__(self, name: str, evidence: Evidence) -> list[Score]:
         made, real = evidence.features(self.network), evidence.real(self.network)
@@ -226,18 +230,11 @@ class Neighbourhoods:
 
 
 @dataclass(frozen=True)
-class ClipScore:
+class ClipScore(ByNetwork):
     """100 times the cosine between an image and its prompt, at least 0 (https://arxiv.org/abs/2104.08718).
 
     With another network than CLIP it has another name, because its values mean something else.
     """
-
-    network: str
-    compares: bool = False
-
-    @property
-    def networks(self) -> Sequence[str]:
-        return (self.network,)
 
     def __call__(self, name: str, evidence: Evidence) -> list[Score]:
         own = evidence.made.own
@@ -246,16 +243,10 @@ class ClipScore:
 
 
 @dataclass(frozen=True)
-class RPrecision:
+class RPrecision(ByNetwork):
     """The share of images that are nearer to their prompt than to 99 others (https://arxiv.org/abs/1711.10485)."""
 
-    network: str
     candidates: int = 100
-    compares: bool = False
-
-    @property
-    def networks(self) -> Sequence[str]:
-        return (self.network,)
 
     def __call__(self, name: str, evidence: Evidence) -> list[Score]:
         texts, own = evidence.texts(self.network), evidence.made.own
@@ -315,11 +306,11 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def chosen(names: Sequence[str]) -> dict[str, Metric]:
-    """The metrics of names. Raises UserError for an unknown one."""
+def chosen(names: Sequence[str], flag: str = "metrics") -> dict[str, Metric]:
+    """The metrics of names. Raises UserError, naming the flag, for an unknown one."""
     for name in names:
         if name not in METRICS:
-            raise UserError(f"--metrics: {name!r} is not known: choose from {', '.join(METRICS)}")
+            raise UserError(f"--{flag}: {name!r} is not known: choose from {', '.join(METRICS)}")
     return {name: METRICS[name] for name in names}
 
 

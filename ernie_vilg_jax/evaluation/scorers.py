@@ -22,13 +22,13 @@ SCORERS: dict[str, str] = {
 """Scorer name -> "module:class". A scorer says how well images show their prompts."""
 
 
-def paths_of(values: Sequence[str]) -> dict[str, str]:
-    """{"clip": "FOLDER"} of ["clip=FOLDER"], the value of --weights. Raises UserError for anything else."""
+def paths_of(values: Sequence[str], flag: str = "weights") -> dict[str, str]:
+    """{"clip": "FOLDER"} of ["clip=FOLDER"], the value of a flag. Raises UserError for anything else."""
     found = {}
     for value in values:
         name, _, path = value.partition("=")
         if not path or name not in NETWORKS:
-            raise UserError(f"--weights={value} must be NAME=PATH, where NAME is one of {', '.join(NETWORKS)}")
+            raise UserError(f"--{flag}={value} must be NAME=PATH, where NAME is one of {', '.join(NETWORKS)}")
         found[name] = path
     return found
 

@@ -62,7 +62,7 @@ def test_a_run_is_scored_on_schedule_and_its_best_checkpoint_kept(
         "phases.base.steps": 6,
         "phases.base.autoencoder_from": str(whole_run),
     }
-    train(make_config("base", **settings), tmp_path, evaluator=in_training.evaluator)
+    train(make_config("base", **settings), tmp_path, evaluator=in_training.Evaluator)
     rows = [json.loads(line) for line in (tmp_path / "base" / "metrics.jsonl").read_text().splitlines()]
     scores = {
         row["step"]: row["evaluation/frechet_efficientnet"] for row in rows if "evaluation/frechet_efficientnet" in row
@@ -74,12 +74,16 @@ def test_a_run_is_scored_on_schedule_and_its_best_checkpoint_kept(
 
 def test_metrics_and_files_are_checked_at_the_start(make_config: MakeConfig, tmp_path: Path) -> None:
     for changes, told in (
-        ({"evaluation.metrics": ("fidd",)}, "'fidd' is not known"),
+        ({"evaluation.metrics": ("fidd",)}, "--config.evaluation.metrics: 'fidd' is not known"),
+        ({"evaluation.metrics": ("alignment",), "evaluation.num_images": 0}, "--config.evaluation.num_images=0"),
+        ({"evaluation.metrics": ("alignment",), "evaluation.steps": 0}, "--config.evaluation.steps=0"),
+        ({"evaluation.metrics": ("alignment",), "train.preview_prompts": ()}, "there are no prompts to evaluate"),
+        ({"evaluation.weights": ("clip",)}, "--config.evaluation.weights=clip must be NAME=PATH"),
         ({"evaluation.metrics": ("fid",)}, "needs the file or folder of its weights"),
         ({"evaluation.metrics": ("clip_score",), "evaluation.weights": ("clip=/none",)}, "/none"),
     ):
         with pytest.raises(UserError, match=told):
-            in_training.evaluator(make_config("base", **changes), None, None)  # type: ignore[arg-type]
+            in_training.Evaluator(make_config("base", **changes), None, None)  # type: ignore[arg-type]
 
 
 def test_distances_are_better_if_lower() -> None:

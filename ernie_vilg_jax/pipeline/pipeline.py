@@ -185,13 +185,6 @@ class Pipeline:
         """An image as the model sees it: its central square, RGB, at the model's size."""
         return images.square(image, self.model.image_size)
 
-    def settings(self, **options: Any) -> dict[str, Any]:
-        """The settings that a call with these options would have, the checkpoint's own included.
-
-        Raises UserError for an option out of range.
-        """
-        return self._request("a", options).params.told()
-
     def _request(self, prompts: str | Sequence[str], options: dict[str, Any], strength: float = 1.0) -> Request:
         schedule = self.model.schedule
         return make_request(self.config.sample, schedule, self.stages, prompts, options, strength=strength)

@@ -163,10 +163,15 @@ def _add_raters(app: FastAPI, site: Site, raters: Raters) -> None:
     def after(rater: Rater) -> Response:
         return site.to(f"/r/{rater.token}" + (f"/{rater.answered}" if rater.answered < rater.questions else ""))
 
+    def known_by(request: Request) -> Rater | None:
+        """The rater of this browser's cookie."""
+        token = request.cookies.get(RATER, "")
+        return None if texts.fault(token) else raters.find(token)
+
     @app.get("/join/{code}")
     def invitation(code: str, request: Request) -> Response:
         check(code)
-        known = raters.find(request.cookies.get(RATER, "")) if not texts.fault(request.cookies.get(RATER, "")) else None
+        known = known_by(request)
         if known is not None:
             return site.to(f"/r/{known.token}")
         words = WORDS[language_of(request)]
@@ -176,7 +181,7 @@ def _add_raters(app: FastAPI, site: Site, raters: Raters) -> None:
     @app.post("/join/{code}")
     def join(code: str, request: Request) -> Response:
         check(code)
-        known = raters.find(request.cookies.get(RATER, "")) if not texts.fault(request.cookies.get(RATER, "")) else None
+        known = known_by(request)
         rater = known or raters.join()
         if rater is None:
             return site.message(language_of(request), WORDS[language_of(request)]["full"], status=403)

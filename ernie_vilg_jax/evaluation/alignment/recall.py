@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ernie_vilg_jax.evaluation.binding.nouns import EVERYDAY_NOUNS, Noun
-from ernie_vilg_jax.evaluation.binding.sprites import emoji_cut_out
+from ernie_vilg_jax.evaluation.binding.nouns import Noun
+from ernie_vilg_jax.evaluation.binding.sprites import emoji_cut_out, outside
 from ernie_vilg_jax.evaluation.features import TextNetwork
 from ernie_vilg_jax.preparation.sources.emoji import MISDRAWN
 
@@ -50,9 +50,8 @@ def word_disjoint(nouns: Sequence[Noun]) -> list[Noun]:
     """Everyday things that share no word or hanzi with `nouns`, and were not shown to the checker as unknown things."""
     words = {word for noun in nouns for word in noun.en.split()}
     hanzi = {character for noun in nouns for character in noun.zh}
-    known = {noun.en for noun in nouns}
-    outside = [noun for noun in EVERYDAY_NOUNS if noun.en not in known][1::2]  # see sprites.make_sprites
-    return [noun for noun in outside if not words & set(noun.en.split()) and not hanzi & set(noun.zh)]
+    unseen = outside(nouns)[1::2]  # see sprites.make_sprites
+    return [noun for noun in unseen if not words & set(noun.en.split()) and not hanzi & set(noun.zh)]
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -12,8 +12,7 @@ import numpy as np
 from absl import logging
 
 from ernie_vilg_jax.errors import UserError, file_errors
-from ernie_vilg_jax.evaluation.binding.drawing import MOST, SIDE, draw_scene
-from ernie_vilg_jax.evaluation.binding.sprites import Sprites
+from ernie_vilg_jax.evaluation.binding.drawing import MOST, SIDE, Scene
 from ernie_vilg_jax.paths import write_atomically
 
 RECIPE = "recipe.json"
@@ -48,9 +47,11 @@ class Scenes:
         return cls(*(np.load(folder / f"{field.name}.npy", mmap_mode="r") for field in dataclasses.fields(cls)))
 
 
-def draw_scenes(folder: Path, recipe: dict[str, Any], sprites: Sprites, round_trip: RoundTrip | None = None) -> Scenes:
-    """Draws scenes by a recipe ("scenes", "seed"); the first of them, a fraction "round_trip", pass `round_trip`."""
-    count, seed = recipe["scenes"], recipe["seed"]
+def draw_scenes(
+    folder: Path, recipe: dict[str, Any], draw: Callable[[int], Scene], round_trip: RoundTrip | None = None
+) -> Scenes:
+    """Draws `recipe["scenes"]` scenes, by their number; the first, a fraction "round_trip", pass `round_trip`."""
+    count = recipe["scenes"]
     kinds = {
         "image": (np.uint8, (SIDE, SIDE, 3)),
         "boxes": (np.float32, (MOST, 4)),
@@ -64,7 +65,7 @@ def draw_scenes(folder: Path, recipe: dict[str, Any], sprites: Sprites, round_tr
             for name, (dtype, shape) in kinds.items()
         }
         for index in range(count):
-            for name, value in draw_scene(sprites, seed, index)._asdict().items():
+            for name, value in draw(index)._asdict().items():
                 files[name][index] = value
             if (index + 1) % 5000 == 0:
                 logging.info("%d of %d scenes drawn", index + 1, count)

@@ -48,11 +48,15 @@ def make_sprites(nouns: Sequence[Noun], styles: Sequence[str], others: bool = Tr
     for place, noun in enumerate(nouns):
         found += [(pixels, place, plain) for pixels, plain in _art(noun, styles)]
     if others:
-        known = {noun.en for noun in nouns}
-        outside = [noun for noun in EVERYDAY_NOUNS if noun.en not in known][::2]
-        found += [(pixels, NONE, plain) for noun in outside for pixels, plain in _art(noun, styles[:2])]
+        found += [(pixels, NONE, plain) for noun in outside(nouns)[::2] for pixels, plain in _art(noun, styles[:2])]
     pixels, places, plain = zip(*found, strict=True)
     return Sprites(np.stack(pixels), np.asarray(places, np.int16), np.asarray(plain, bool))
+
+
+def outside(nouns: Sequence[Noun]) -> list[Noun]:
+    """The everyday things that are none of `nouns`: neither these emoji nor kinds of them ("a green apple")."""
+    names, emoji = {noun.en for noun in nouns}, {noun.emoji for noun in nouns}
+    return [noun for noun in EVERYDAY_NOUNS if noun.emoji not in emoji and not names & {noun.en, noun.en.split()[-1]}]
 
 
 def suits_recolouring(noun: Noun) -> bool:

@@ -57,6 +57,7 @@ class Source(Protocol):
 REGISTRY: dict[str, str] = {
     "emoji": "ernie_vilg_jax.preparation.sources.emoji:EmojiSource",
     "scenes": "ernie_vilg_jax.preparation.sources.scenes:SceneSource",
+    "distracted": "ernie_vilg_jax.preparation.sources.distracted:DistractedSource",
     "composed": "ernie_vilg_jax.preparation.sources.composed.source:ComposedSource",
     "folder": "ernie_vilg_jax.preparation.sources.folder:FolderSource",
     "tars": "ernie_vilg_jax.preparation.sources.tars:TarSource",

@@ -143,13 +143,15 @@ class SceneSource:
         return [self._key(index, self.plan(index)) for index in range(self.count)]
 
     def _key(self, index: int, plan: Plan) -> Key:
-        if self.objects == "shapes":
-            units = [f"shape/{thing.colour}-{thing.key}" for thing in plan.things]
-        else:
-            from ernie_vilg_jax.preparation.sources.emoji import code_points
+        return Key(f"{self.name}/{self.seed}-{index:07d}", "+".join(self.units(plan)))
 
-            units = [f"emoji/{code_points(thing.key)}" for thing in plan.things]
-        return Key(f"scenes/{self.seed}-{index:07d}", "+".join(units))
+    def units(self, plan: Plan) -> list[str]:
+        """What the split holds out: a scene goes where one of its units does."""
+        if self.objects == "shapes":
+            return [f"shape/{thing.colour}-{thing.key}" for thing in plan.things]
+        from ernie_vilg_jax.preparation.sources.emoji import code_points
+
+        return [f"emoji/{code_points(thing.key)}" for thing in plan.things]
 
     def record(self, index: int) -> Record:
         plan = self.plan(index)

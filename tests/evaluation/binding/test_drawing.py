@@ -68,7 +68,7 @@ def test_scenes_have_all_that_has_to_be_learnt(scenes):
 def test_files_hold_the_same_scenes_and_refuse_another_recipe(sprites, scenes, tmp_path):
     recipe = {"scenes": 40, "seed": 0, "round_trip": 0.5}
     assert Scenes.open(tmp_path, recipe) is None
-    written = draw_scenes(tmp_path, recipe, sprites, lambda images: 255 - images)
+    written = draw_scenes(tmp_path, recipe, lambda index: draw_scene(sprites, 0, index), lambda images: 255 - images)
     np.testing.assert_array_equal(written.image[30], scenes[30].image)
     np.testing.assert_array_equal(written.image[3], 255 - scenes[3].image)
     np.testing.assert_array_equal(written.boxes[3], scenes[3].boxes)

@@ -1,0 +1,129 @@
+r"""The paper's ablations on a small model: do knowledge and experts help, by binding scores with intervals?
+
+    python -m benchmarks.ablations --work=ablations                     # everything; goes on where it stopped
+    python -m benchmarks.ablations --work=ablations --seeds=0 --cells=none    # the pilot: is the baseline at 30 to 80%?
+    python -m benchmarks.ablations --work=ablations --report=docs       # docs/ablations.md, ablations.json, plots
+
+By the documented commands, on configs/small_ablation.py: prepare, annotate, one autoencoder for all, then for each
+cell and seed `train` and `evaluate` (a sweep of guidance scales). Two of them may run side by side if they have
+different --seeds and the first has made data and autoencoder. Needs `pip install 'ernie_vilg_jax[annotate]'`.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.ablations.cells import BASELINE, EXPERTS_SAMPLES, SEEDS, Cell, chosen
+
+ROOT = Path(__file__).parents[2]
+CONFIG = "configs/small_ablation.py"
+SCALES = "1,2,3,5,8"
+PROMPTS = 96
+
+
+def command(work: Path, name: str, module: str, *arguments: str) -> None:
+    """Runs `python -m ernie_vilg_jax.<module>` unless it ended well before; its output goes to logs/<name>.log."""
+    done, log = work / "done" / name, work / "logs" / f"{name}.log"
+    if done.exists():
+        return
+    for path in (done, log):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    line = [sys.executable, "-m", f"ernie_vilg_jax.{module}", *arguments]
+    started = time.monotonic()
+    with log.open("a") as file:
+        status = subprocess.run(line, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, env=_environment()).returncode
+    if status:
+        end = "\n".join(log.read_text().splitlines()[-15:])
+        raise SystemExit(f"{' '.join(line)}\nended with status {status}; {log} ends with\n{end}")
+    done.write_text(f"{time.monotonic() - started:.0f} s\n")
+    print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS", "cpu")}
+
+
+def common(work: Path) -> None:
+    """Data, their annotation, prompts and the autoencoder, which all cells share."""
+    command(work, "prepare", "prepare", f"--config={CONFIG}", f"--output={work / 'data'}")
+    command(work, "annotate", "annotate", f"--input={work / 'data'}", f"--output={work / 'annotated'}")
+    write_prompts(work)
+    settings = [f"--config={CONFIG}:autoencoder", f"--config.data.path={work / 'data'}"]
+    command(work, "autoencoder", "train", *settings, f"--workdir={work / 'autoencoder'}")
+
+
+def write_prompts(work: Path) -> None:
+    """Two things and their relation, in combinations of colour and shape that were held out; half in Chinese."""
+    from ernie_vilg_jax.preparation.sources.distracted import DistractedSource
+    from ernie_vilg_jax.preparation.sources.scenes import captions
+    from ernie_vilg_jax.preparation.splits import is_held_out
+
+    source, lines, images, index = DistractedSource(size=32, seed=1), [], work / "real", 0
+    images.mkdir(parents=True, exist_ok=True)
+    while len(lines) < PROMPTS:
+        plan = source.plan(index)
+        units = source.units(plan)
+        if len(plan.things) == 2 and any(is_held_out(unit, 0.1) for unit in units):
+            language = ("zh", "en")[len(lines) % 2]
+            prompt = {"id": f"pair_{len(lines):03d}", "prompt": captions(plan)[language][0], "category": "pair"}
+            (images / f"{prompt['id']}.png").write_bytes(source.record(index).image)
+            lines.append(json.dumps(prompt, ensure_ascii=False))
+        index += 1
+    (work / "prompts.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def ceiling(work: Path) -> None:
+    """The score of real images of the prompts: what the checker makes of 32 pixels."""
+    inputs = [f"--images={work / 'real'}", f"--prompts={work / 'prompts.jsonl'}", "--metrics=binding"]
+    command(work, "ceiling", "evaluate", *inputs, f"--output={work / 'ceiling'}")
+
+
+def run(work: Path, cell: Cell, seed: int) -> None:
+    """Trains and scores a cell; `none` of the seed must be there if it has experts."""
+    name = f"{cell.folder}/{seed}"
+    folder = work / "runs" / name
+    phase = "experts" if cell.experts else "base"
+    data = work / ("annotated" if cell.variants else "data")
+    settings = [f"--config={CONFIG}:{','.join((phase, *cell.variants))}", f"--config.data.path={data}"]
+    settings += [f"--config.seed={seed}", *(f"--config.{field}={value}" for field, value in cell.settings)]
+    if cell.experts:
+        steps = EXPERTS_SAMPLES // cell.batch_size
+        settings += [f"--config.experts.n={cell.experts}", f"--config.phases.experts.batch_size={cell.batch_size}"]
+        settings += [f"--config.phases.experts.steps={steps}"]
+        if not (folder / "base").exists():
+            shutil.copytree(work / "runs" / BASELINE / str(seed) / "base", folder / "base")
+    else:
+        settings += [f"--config.phases.base.autoencoder_from={work / 'autoencoder'}"]
+    command(work, f"{name}/train", "train", *settings, f"--workdir={folder}")
+    sampling = ["--metrics=binding", f"--guidance_scales={SCALES}", "--steps=25", f"--seed={seed}", "--num_images=2"]
+    inputs = [f"--checkpoint={folder}", f"--prompts={work / 'prompts.jsonl'}"]
+    command(work, f"{name}/scores", "evaluate", *inputs, *sampling, f"--output={folder / 'scores'}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.ablations", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--work", type=Path, required=True, help="folder of data, runs and scores (some 3 GB)")
+    parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), help="some of 0,1,2,3,4")
+    parser.add_argument("--cells", default="", help="names of some cells, separated by ;")
+    parser.add_argument("--report", type=Path, help="only write the report from what is there, to this folder")
+    arguments = parser.parse_args()
+    work = arguments.work.resolve()
+    if arguments.report:
+        from benchmarks.ablations.report import write
+
+        write(work, arguments.report)
+        return
+    common(work)
+    ceiling(work)
+    names = [name.strip() for name in arguments.cells.split(";") if name.strip()]
+    for cell, seed in chosen(names, [int(seed) for seed in arguments.seeds.split(",")]):
+        run(work, cell, seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""docs/ablations.md from the scores of the runs: tables with intervals, plots, and a sentence for each claim."""
+
+# The environment of the tests has no matplotlib.
+# pyright: reportMissingImports=false
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from benchmarks.ablations.cells import BASELINE, CELLS, SEEDS, Cell
+
+SCALE = "3"
+"""The guidance scale of the tables, chosen before any cell was scored: the default of the config."""
+METRICS = {
+    "binding": "all right",
+    "binding_object": "objects",
+    "binding_colour": "colours",
+    "binding_relation": "relation",
+}
+CLAIMS = (
+    ("Textual knowledge helps.", "textual", BASELINE),
+    ("Visual knowledge helps.", "visual", BASELINE),
+    ("Both together help.", "both", BASELINE),
+    ("Four experts are better than the model that they start from.", "4 experts", BASELINE),
+    ("Four experts are better than one model trained on for the same samples.", "4 experts", "trained on"),
+)
+Scores = Mapping[tuple[str, int], Mapping[str, Mapping[str, float]]]
+"""(cell, seed) -> guidance scale -> metric -> mean over images."""
+
+
+class Interval(NamedTuple):
+    """A mean over seeds and its 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{100 * self.mean:.1f} ({100 * self.low:.1f} to {100 * self.high:.1f})"
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Student's t; without bounds for a single value."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return Interval(mean, float("-inf"), float("inf"))
+    half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
+    return Interval(mean, mean - half, mean + half)
+
+
+def read_scores(work: Path) -> Scores:
+    found = {}
+    for cell in CELLS:
+        for seed in SEEDS:
+            file = work / "runs" / cell.folder / str(seed) / "scores" / "results.json"
+            if file.exists():
+                found[cell.name, seed] = _by_scale(json.loads(file.read_text()))
+    return found
+
+
+def _by_scale(results: Mapping[str, object]) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for result in results["results"]:  # type: ignore[attr-defined]
+        scale = f"{float(str(result['setting']).rsplit(' ', 1)[-1].rsplit('=', 1)[-1]):g}"
+        found[scale] = {score["metric"]: score["value"] for score in result["scores"] if not score["group"]}
+    return found
+
+
+def difference(scores: Scores, cell: str, against: str, metric: str = "binding") -> Interval | None:
+    """Of the seeds that have both cells, pair by pair; None if there is none."""
+    pairs = [
+        scores[cell, seed][SCALE][metric] - scores[against, seed][SCALE][metric]
+        for seed in SEEDS
+        if (cell, seed) in scores and (against, seed) in scores
+    ]
+    return interval(pairs) if pairs else None
+
+
+def verdict(gain: Interval | None) -> str:
+    if gain is None or not np.isfinite(gain.low):
+        return "not measured"
+    return "reproduced" if gain.low > 0 else "not reproduced: it hurts" if gain.high < 0 else "undecided"
+
+
+def _row(scores: Scores, cell: Cell) -> str:
+    seeds = [seed for seed in SEEDS if (cell.name, seed) in scores]
+    if not seeds:
+        return f"| {cell.name} | 0 |" + " |" * (len(METRICS) + 1)
+    values = []
+    for metric in METRICS:
+        value = interval([scores[cell.name, seed][SCALE][metric] for seed in seeds])
+        values.append(str(value) if len(seeds) > 1 else f"{100 * value.mean:.1f}")
+    gain = difference(scores, cell.name, BASELINE) if cell.name != BASELINE else None
+    shown = "" if gain is None else str(gain) if np.isfinite(gain.low) else f"{100 * gain.mean:+.1f}"
+    return f"| {cell.name} | {len(seeds)} | " + " | ".join([*values, shown]) + " |"
+
+
+def tables(scores: Scores) -> str:
+    """The main table, and the exploratory one."""
+    head = f"| cell | seeds | {' | '.join(METRICS.values())} | all right, against `{BASELINE}` |\n|" + " --- |" * 7
+    main = [_row(scores, cell) for cell in CELLS if not cell.exploratory]
+    more = [_row(scores, cell) for cell in CELLS if cell.exploratory]
+    return "\n".join([head, *main, "", "One seed each, exploratory:", "", head, *more])
+
+
+def claims(scores: Scores) -> str:
+    lines = []
+    for claim, cell, against in CLAIMS:
+        gain = difference(scores, cell, against)
+        shown = f" Gain {gain} points." if gain is not None and np.isfinite(gain.low) else ""
+        lines.append(f"- {claim} **{verdict(gain)[0].upper()}{verdict(gain)[1:]}.**{shown}")
+    return "\n".join(lines)
+
+
+def stage_losses(work: Path) -> dict[str, dict[str, float]]:
+    """Cell -> the last validation losses of its first seed, by name."""
+    found = {}
+    for cell in CELLS:
+        phase = "experts" if cell.experts else "base"
+        file = work / "runs" / cell.folder / str(SEEDS[0]) / phase / "metrics.jsonl"
+        lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        last = [line for line in lines if any(name.startswith("validation/") for name in line)][-1:]
+        for line in last:
+            found[cell.name] = {k[11:]: v for k, v in line.items() if k.startswith("validation/")}
+    return found
+
+
+def plot_guidance(scores: Scores, file: Path) -> None:
+    """Share of images with all right over guidance scales, the mean over seeds and its interval."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for cell in CELLS:
+        seeds = [seed for seed in SEEDS if (cell.name, seed) in scores]
+        if cell.exploratory or not seeds:
+            continue
+        scales = sorted(scores[cell.name, seeds[0]], key=float)
+        points = [interval([scores[cell.name, seed][scale]["binding"] for seed in seeds]) for scale in scales]
+        half = [0.0 if len(seeds) < 2 else 100 * (p.high - p.mean) for p in points]
+        axes.errorbar(
+            [float(s) for s in scales], [100 * p.mean for p in points], half, label=cell.name, capsize=2, marker="o"
+        )
+    axes.set_xlabel("guidance scale")
+    axes.set_ylabel("images with all right, %")
+    axes.legend(fontsize=8)
+    figure.savefig(file, dpi=120)
+
+
+def write(work: Path, folder: Path) -> None:
+    """ablations.json and images/ablations_guidance.png, and the tables between the marks of ablations.md."""
+    scores = read_scores(work)
+    if not scores:
+        raise SystemExit(f"{work} has no scores yet: run python -m benchmarks.ablations --work={work}")
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    plot_guidance(scores, folder / "images" / "ablations_guidance.png")
+    ceiling = json.loads((work / "ceiling" / "results.json").read_text())["results"][0]["scores"]
+    content = {
+        "scores": {f"{cell}/{seed}": by_scale for (cell, seed), by_scale in scores.items()},
+        "ceiling": {score["metric"]: score["value"] for score in ceiling if not score["group"]},
+        "validation": stage_losses(work),
+    }
+    (folder / "ablations.json").write_text(json.dumps(content, indent=1) + "\n")
+    page = folder / "ablations.md"
+    for name, text in (("claims", claims(scores)), ("tables", tables(scores)), ("losses", _losses(content))):
+        page.write_text(_between(page.read_text(), name, text))
+    print(f"{page}, {folder / 'ablations.json'}: {len(scores)} of {len(SEEDS) * 6 + 9} runs")
+
+
+def _losses(content: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    losses = content["validation"]
+    names = sorted({name for row in losses.values() for name in row})
+    rows = [
+        f"| {cell} | " + " | ".join(f"{row[n]:.4f}" if n in row else "" for n in names) + " |"
+        for cell, row in losses.items()
+    ]
+    head = f"| cell | {' | '.join(name.replace('_', ' ') for name in names)} |\n|" + " --- |" * (len(names) + 1)
+    return "\n".join([head, *rows])
+
+
+def _between(page: str, name: str, text: str) -> str:
+    """`page` with `text` between <!-- name --> and <!-- /name -->."""
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, _, rest = page.partition(start)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise SystemExit(f"the page has no {start} ... {end}")
+    return f"{before}{start}\n{text}\n{end}{after}"

@@ -28,7 +28,7 @@ _STEPS = flags.DEFINE_integer("steps", 0, "number of updates, instead of --secon
 _BATCH = flags.DEFINE_integer("batch_size", 64, "scenes per update", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "seed of scenes and training")
 _THINGS = flags.DEFINE_list(
-    "things", None, "everyday things to know beside the drawn shapes; default: all of the composed source, and its scenes"
+    "things", None, "everyday things to know beside the drawn shapes; default: all of the composed source"
 )
 _ROUND_TRIP = flags.DEFINE_float("round_trip", 0.25, "fraction of scenes that passes the autoencoder", 0.0, 1.0)
 

@@ -156,14 +156,15 @@ def composed(c: ConfigDict) -> None:
     c.data.sources = (ConfigDict({"name": "composed", "count": 100_000}),)
     c.data.weights, c.data.holdout_fraction = ConfigDict(), 0.02
     c.tokenizer.max_length = 40
-    c.model.text_encoder.width, c.model.text_encoder.num_layers, c.model.text_encoder.num_heads = 192, 4, 6
+    c.model.text_encoder.num_layers = 4
     c.model.unet.attention_downsamplings = (1, 2)
     # Samples are what two cores lack: both learn more from each (docs/demo.md).
     c.optimizer.name = "muon"
     c.diffusion.min_snr_gamma = 5.0
     c.phases.autoencoder.steps, c.phases.autoencoder.decay_steps = 2200, 900
-    c.phases.base.steps, c.phases.base.decay_steps = 30_000, 6000
-    c.phases.experts.steps, c.phases.experts.decay_steps = 4000, 1600
+    c.phases.base.batch_size = c.phases.experts.batch_size = 128  # Muon takes as long for any batch
+    c.phases.base.steps, c.phases.base.decay_steps = 15_000, 3000
+    c.phases.experts.steps, c.phases.experts.decay_steps = 2000, 800
     c.phases.base.ema_decay = c.phases.experts.ema_decay = 0.9995
     c.train.validate_every, c.train.validation_samples, c.train.preview_every = 1000, 256, 2000
     c.train.preview_prompts = (

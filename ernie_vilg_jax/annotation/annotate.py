@@ -38,7 +38,7 @@ from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.paths import inside
 from ernie_vilg_jax.preparation.folders import SCRATCH, Folder, intact, open_folder, path_sha256
 from ernie_vilg_jax.preparation.progress import PROGRESS, split_summaries, whole_note
-from ernie_vilg_jax.preparation.work import run
+from ernie_vilg_jax.preparation.runners import run
 from ernie_vilg_jax.progress import Progress
 
 REJECTED = "rejected.jsonl"

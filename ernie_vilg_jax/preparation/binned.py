@@ -3,7 +3,7 @@
     places [bins + 1] x 2 uint64 | rows, bin by bin, each msgpack | bytes of the rows, in the same order
 
 So an exchange between many writers (a file each) and many readers (a bin each) needs no memory for all of it, on disks
-and in buckets. A row is a short list; its last two items are the length and the checksum of its bytes, if there are any.
+and in buckets. A row is a short list; its last two items are the length and the checksum of its bytes, if any.
 """
 
 from __future__ import annotations

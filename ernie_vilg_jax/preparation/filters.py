@@ -32,7 +32,8 @@ class Filters:
       min_characters, max_characters: of a caption; 0 = any. Captions outside are dropped.
       forbidden: regular expressions; captions with a match are dropped. A pair without any caption left is dropped.
       near_duplicates: drop a pair whose image is nearly that of another (a perceptual hash of 64 bits, at most
-        `DISTANCE` of them different): of two, the one that comes later in the order of sources and, in a source, of a hash of ids.
+        `DISTANCE` of them different): of two, the one that comes later in the order of
+        sources and, in a source, of a hash of ids.
     """
 
     min_side: int = 0
@@ -116,7 +117,7 @@ def perceptual_hash(image: bytes) -> int:
     from scipy import fft
 
     grey = decode_image(image).convert("L").resize((32, 32), Image.Resampling.LANCZOS)
-    low = fft.dctn(np.asarray(grey, np.float64), type=2, norm="ortho")[:8, :8].round(6)
+    low = np.asarray(fft.dctn(np.asarray(grey, np.float64), type=2, norm="ortho"))[:8, :8].round(6)
     bits = (low > np.median(low)).ravel()
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 

@@ -5,8 +5,9 @@
                                                                                 manifest.json (written last)
 
 The passes (passes.py) are cut into parts and shards, which this process, worker processes or Apache Beam do, with the
-same bytes each way. A shard depends only on the sources' fingerprints and the settings. Each finished unit leaves a note in
-`.progress/`; a later run with the same fingerprint keeps it, so a killed run resumes and ends with the same bytes.
+same bytes each way. A shard depends only on the sources' fingerprints and the settings. Each finished unit leaves a
+note in `.progress/`; a later run with the same fingerprint keeps it, so a killed run resumes and ends with the same
+bytes.
 """
 
 from __future__ import annotations

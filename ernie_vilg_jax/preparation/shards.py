@@ -16,10 +16,11 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.preparation.folders import SCRATCH, Folder, intact
 from ernie_vilg_jax.preparation.passes import HELD_LISTED, PARTS, Gather, Job, Match, Scatter, id_and_concept
 from ernie_vilg_jax.preparation.progress import PROGRESS, sealed_note, whole_note
+from ernie_vilg_jax.preparation.runners import run
 from ernie_vilg_jax.preparation.sources import Source
 from ernie_vilg_jax.preparation.sources.findings import Findings
 from ernie_vilg_jax.preparation.splits import Summary, decide
-from ernie_vilg_jax.preparation.work import Work, run
+from ernie_vilg_jax.preparation.work import Work
 from ernie_vilg_jax.progress import Progress
 
 

@@ -77,8 +77,8 @@ class Findings:
             _count(self.mismatches.setdefault(kind, [0, []]), count, names, _SHOWN)
         self.images += other["images"]
         self.english += other["english"]
-        _count(self.other, *other["other"], 1)
-        _count(self.accented, *other["accented"], 1)
+        _count(self.other, other["other"][0], other["other"][1], 1)
+        _count(self.accented, other["accented"][0], other["accented"][1], 1)
         self._tell_apart(other["distinct"])
 
     def _mismatches(self) -> str:

@@ -168,6 +168,7 @@ def default_config() -> ConfigDict:
     c.train = ConfigDict()
     c.train.caption_dropout = 0.1  # share of captions replaced by the empty one, for guidance [?]
     c.train.log_every = 100
+    c.train.logs = ("tensorboard",)  # besides metrics.jsonl; "wandb" too, with the extra `wandb`
     c.train.checkpoint_every = 1000  # and at the end
     c.train.keep_checkpoints = 3
     # Also keeps the best by this value of validation ("loss") or evaluation ("alignment"); "" is off. Then a checkpoint

@@ -105,7 +105,7 @@ def test_records_are_read_in_place_or_from_copies(copied: bool, uploaded: Any, p
     assert records_of(reader, order) == [here[int(position)] for position in order]
     assert len(list(tmp_path.glob("*.array_record"))) == (len(shards) if copied else 0)
     assert records_of(pickle.loads(pickle.dumps(reader)), [3]) == [here[3]]
-    assert records_of(ShardReader(str(prepared), shards), [3]) == [here[3]]
+    assert records_of(remote.open_shards(str(prepared), shards), [3]) == [here[3]]
     for position in (-1, len(here)):
         with pytest.raises(IndexError):
             reader[position]
@@ -130,7 +130,7 @@ def test_copies_keep_to_their_room_and_those_used_last_stay(uploaded: Any, tmp_p
     assert {file.name.split("-", 1)[1] for file in tmp_path.glob("*.array_record")} == {
         shards[number]["file"] for number in (0, 2)
     }
-    with pytest.raises(UserError, match=r"copies_gb=1e-08 has no room for gs://bucket/data/train"):
+    with pytest.raises(UserError, match=r"COPIES_GB=1e-08 has no room for gs://bucket/data/train"):
         Copies(10, tmp_path).fetch(f"{DATA}/{shards[0]['file']}", shards[0])
 
 
@@ -158,3 +158,14 @@ def test_a_reader_of_other_records_than_stated_is_named(prepared: Path):
     shards = [{**shard, "records": shard["records"] + 1} for shard in check_shards(prepared, "train")]
     with pytest.raises(UserError, match=r"holds \d+ records, but the manifest says"):
         remote.ShardReader(str(prepared), shards)[0]
+
+
+@pytest.mark.parametrize(("room", "limit"), [("", None), ("0", None), ("2.5", 2_500_000_000)])
+def test_the_room_for_copies_is_a_setting_of_the_machine(room: str, limit: int | None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(remote.ROOM, room)
+    found = remote.copies_here()
+    assert (found and found._limit) == limit
+    for wrong in ("much", "-1", "nan"):
+        monkeypatch.setenv(remote.ROOM, wrong)
+        with pytest.raises(UserError, match=f"COPIES_GB={wrong} is not a number of gigabytes"):
+            remote.copies_here()

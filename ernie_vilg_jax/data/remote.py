@@ -29,6 +29,29 @@ from ernie_vilg_jax.errors import UserError, file_error, file_errors, first_line
 from ernie_vilg_jax.paths import cache_folder, discard, is_url, url_file_system
 
 GIGABYTE = 10**9
+ROOM = "ERNIE_VILG_JAX_COPIES_GB"
+"""Environment variable: gigabytes of this machine's disk for copies of shards, in `paths.cache_folder`; unset: none."""
+
+
+def open_shards(folder: str, shards: Sequence[Mapping[str, Any]]) -> Any:
+    """The records of shards by position, as bytes; see `ShardReader` for those behind a URL."""
+    if not is_url(folder):
+        from grain import sources
+
+        return sources.ArrayRecordDataSource([f"{folder}/{shard['file']}" for shard in shards])
+    return ShardReader(folder, shards, copies_here())
+
+
+def copies_here() -> Copies | None:
+    """The copies that ROOM allows."""
+    room = os.environ.get(ROOM, "")
+    try:
+        limit = float(room or 0)
+    except ValueError:
+        limit = -1.0
+    if not 0 <= limit < 1e9:
+        raise UserError(f"{ROOM}={room} is not a number of gigabytes")
+    return Copies(int(limit * GIGABYTE)) if limit else None
 
 
 class ShardReader:
@@ -47,7 +70,7 @@ class ShardReader:
         if is_url(folder) and copies is None and not folder.startswith("gs://"):
             raise UserError(
                 f"config.data.path={folder}: only gs:// is read in place; give the room for copies on this machine, "
-                "e.g. --config.data.copies_gb=500"
+                f"e.g. {ROOM}=500"
             )
         self._folder, self._shards, self._copies = folder.rstrip("/"), list(shards), copies
         self._ends = list(itertools.accumulate(shard["records"] for shard in shards))
@@ -93,7 +116,7 @@ def _open(file: str, shard: Mapping[str, Any]) -> Any:
         if not reader.ok():
             raise OSError("no such object, or no right to read it")
     except Exception as error:  # the reader's C++ errors surface as several types
-        remedy = "check the URL and this machine's rights to it; `--config.data.copies_gb` reads copies instead"
+        remedy = f"check the URL and this machine's rights to it; with {ROOM} copies are read instead"
         raise file_error(error, file) or UserError(
             f"the shard {file} cannot be read ({first_line(error)}): {remedy if is_url(file) else 'make it again'}"
         ) from error
@@ -123,8 +146,7 @@ class Copies:
         file = self._folder / name
         if entry["bytes"] > self._limit:
             raise UserError(
-                f"--config.data.copies_gb={self._limit / GIGABYTE:g} has no room for {url} ({entry['bytes']} bytes): "
-                "give more"
+                f"{ROOM}={self._limit / GIGABYTE:g} has no room for {url} ({entry['bytes']} bytes): give more"
             )
         with file_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -165,9 +187,9 @@ class Copies:
             logging.log_first_n(
                 logging.WARNING,
                 "copies of shards do not fit %.0f GB, so that they are copied again and again: give more room with "
-                "--config.data.copies_gb, or read gs:// in place (0)",
+                "%s, or unset it to read gs:// in place",
                 1,
-                self._limit / GIGABYTE,
+                *(self._limit / GIGABYTE, ROOM),
             )
             discard(file)
             used -= size

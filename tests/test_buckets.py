@@ -4,10 +4,12 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax import pipeline
 from ernie_vilg_jax.data import remote
 from ernie_vilg_jax.data.manifests import check_shards, read_manifest
 from ernie_vilg_jax.data.records import Record, open_split
@@ -169,3 +171,12 @@ def test_the_room_for_copies_is_a_setting_of_the_machine(room: str, limit: int |
         monkeypatch.setenv(remote.ROOM, wrong)
         with pytest.raises(UserError, match=f"COPIES_GB={wrong} is not a number of gigabytes"):
             remote.copies_here()
+
+
+@pytest.mark.hosts
+def test_a_checkpoint_is_loaded_from_a_bucket(gcs: Any):
+    """As `sample --checkpoint=gs://...` does: metadata by gcsfs, arrays by tensorstore's own client."""
+    upload(gcs, Path(pipeline.DEMO), "gs://bucket/demo")
+    here, there = (jax.tree.leaves(pipeline.load(place).params) for place in (None, "gs://bucket/demo"))
+    assert len(here) == len(there) > 100
+    assert all(np.array_equal(a, b) for a, b in zip(here, there, strict=True))

@@ -42,6 +42,12 @@ REQUIRES = [
 EXTRAS = {
     # Taggers of both languages, and Apache Beam for the annotation of large data on a cluster.
     "annotate": ["rjieba>=0.2.2", "textblob>=0.20", "apache-beam>=2.70"],
+    # Preparation of large data on a cluster.
+    "beam": ["apache-beam>=2.70"],
+    # Data, checkpoints and logs in a bucket: gs://
+    "gcs": ["gcsfs>=2024.6"],
+    # Logs in Weights & Biases: config.train.logs = ("tensorboard", "wandb").
+    "wandb": ["wandb>=0.22"],
     # What runs detectors, captioners and translators of `transformers`.
     "models": ["torch>=2.8"],
     # Weights of a small feature network, where those of FID's Inception are not at hand; plots of a sweep.
@@ -65,6 +71,8 @@ EXTRAS = {
         *("nbclient>=0.10", "ipykernel>=6.29", "jupytext>=1.17"),  # the notebooks
         # References of the statistics of human studies, and what drives their pages.
         *("statsmodels>=0.14", "fastapi>=0.115", "httpx2>=2", "sqlalchemy>=2.0.30", "psycopg[binary]>=3.2"),
+        *("gcsfs>=2024.6", "gcp-storage-emulator>=2024.8"),  # a bucket on this machine
+        "wandb>=0.22",
         "pyyaml>=6",  # the forms, the workflow and CITATION.cff are read by a test
     ],
     "dev": [

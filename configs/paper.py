@@ -1,18 +1,19 @@
 """ERNIE-ViLG 2.0 as published: 24B parameters (arXiv 2210.15257).
 
-  python -m ernie_vilg_jax.prepare --config=configs/paper.py --tars='/mnt/pairs/*.tar' --output=/mnt/data
+  python -m ernie_vilg_jax.prepare --config=configs/paper.py --tars='gs://bucket/pairs/*.tar' \\
+    --output=gs://bucket/data --workers=16
 
 Then, on every machine of a slice of 128 chips of v5p (type v5p-256, topology v5p:4x4x8), one after the other:
 
-  python -m ernie_vilg_jax.train --config=configs/paper.py:autoencoder,v5p_256 --config.data.path=/mnt/data \\
+  python -m ernie_vilg_jax.train --config=configs/paper.py:autoencoder,v5p_256 --config.data.path=gs://bucket/data \\
     --workdir=gs://bucket/run --distributed
-  python -m ernie_vilg_jax.train --config=configs/paper.py:base,v5p_256 --config.data.path=/mnt/data \\
+  python -m ernie_vilg_jax.train --config=configs/paper.py:base,v5p_256 --config.data.path=gs://bucket/data \\
     --workdir=gs://bucket/run --distributed
-  python -m ernie_vilg_jax.train --config=configs/paper.py:experts,v5p_256 --config.data.path=/mnt/data \\
+  python -m ernie_vilg_jax.train --config=configs/paper.py:experts,v5p_256 --config.data.path=gs://bucket/data \\
     --workdir=gs://bucket/run --distributed
 
-/mnt/data is a disk, or a bucket mounted by gcsfuse: records are not read from gs:// URLs (launch/README.md has scripts
-that copy them). Check a command on any machine before you pay for a slice: --dry_run --topology=v5p:4x4x8.
+Records are read from the bucket where they lie (launch/README.md). Check a command on any machine before you pay for a
+slice: --dry_run --topology=v5p:4x4x8.
 
 Variants, after the phase: the slice, which sets its mesh and a batch divisible by ten experts and the mesh; and `256`,
 the size in pixels at which FID is measured, or `mini`, all sizes reduced (`python -m benchmarks.mini`).

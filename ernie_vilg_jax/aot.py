@@ -12,6 +12,8 @@ compiler's own estimate of the time. --quick lets the compiler optimize less: it
 memory, and its estimate is not worth reading. --search looks quickly for the largest multiple of the batch that fits,
 and then compiles that in full, unless --quick is given, too.
 
+--plan=docs/reports/paper writes the plan of a whole run from such reports, without compiling (docs/scale.md).
+
 --program=all compiles every program that a run executes, and prints a row for each; reports and what is needed to go on
 after a kill are in the folder --output. Exit status 1: something does not fit.
 """
@@ -33,9 +35,7 @@ if TYPE_CHECKING:
     from ernie_vilg_jax.forecast.report import Forecast
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What would be trained: configs/NAME.py:base or :experts.")
-_TOPOLOGY = flags.DEFINE_string(
-    "topology", None, "The slice: v5e:4x8, v5p:4x4x8, v6e:16x16, tpu7x:4x4x4, ...", required=True
-)
+_TOPOLOGY = flags.DEFINE_string("topology", None, "The slice: v5e:4x8, v5p:4x4x8, v6e:16x16, tpu7x:4x4x4, ...")
 _OUTPUT = flags.DEFINE_string("output", "", "Also write the report to this file; with --program=all, a folder.")
 _PROGRAM = flags.DEFINE_enum(
     "program",
@@ -46,15 +46,45 @@ _PROGRAM = flags.DEFINE_enum(
 _BATCH = flags.DEFINE_integer("batch", 0, "Of sampling: images at once; one a chip by default.")
 _QUICK = flags.DEFINE_boolean("quick", False, "Compile with fewer optimizations: for the memory only.")
 _SEARCH = flags.DEFINE_boolean("search", False, "Look for the largest multiple of the batch that fits.")
+_PLAN = flags.DEFINE_string(
+    "plan", "", "Compile nothing: plan the whole run from the reports of slices in this folder."
+)
+_ALSO = flags.DEFINE_multi_string("also", [], "With --plan: a slice without reports, scaled from one of its kind.")
+_ASSUME = flags.DEFINE_multi_string("assume", [], "With --plan: NAME=VALUE, as the plan lists them.")
 flags.mark_flag_as_required("config")
 
 
 def main(argv: list[str]) -> None:
     del argv
+    if _PLAN.value:
+        _plan()
+        return
+    if not _TOPOLOGY.value:
+        raise UserError("--topology is missing: give the slice to compile for, such as v5p:4x4x8")
     if _PROGRAM.value == "all":
         _all()
     else:
         _one(_PROGRAM.value)
+
+
+def _plan() -> None:
+    """The page of a whole run."""
+    from ernie_vilg_jax.forecast.plan import Assumptions, read_slices, scaled
+    from ernie_vilg_jax.forecast.plan_page import page
+
+    if _OUTPUT.value:
+        check_writable(_OUTPUT.value, "output")
+    given = Assumptions.of({name: value for name, _, value in (pair.partition("=") for pair in _ASSUME.value)})
+    slices = read_slices(Path(_PLAN.value))
+    slices += [scaled(slices, name) for name in _ALSO.value]
+    flags_given = [f"--also={name}" for name in _ALSO.value] + [f"--assume={pair}" for pair in _ASSUME.value]
+    config = f"--config={config_flags.get_config_filename(flags.FLAGS['config'])}"
+    words = [config, f"--plan={_PLAN.value}", *flags_given, f"--output={_OUTPUT.value}"]
+    line = f"python -m ernie_vilg_jax.aot {' '.join(words)}"
+    text = page(_CONFIG.value, slices, given, line)
+    print(text)
+    if _OUTPUT.value:
+        write_atomically(Path(_OUTPUT.value), text.encode())
 
 
 def _one(program: str) -> None:

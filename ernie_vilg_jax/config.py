@@ -93,7 +93,16 @@ def default_config() -> ConfigDict:
     c.data.path = ""  # folder that `prepare` wrote
     c.data.sources = ()  # the input of `prepare`: a tuple of ConfigDicts with a `name` and that source's options
     c.data.holdout_fraction = 0.02  # of the concepts
-    c.data.num_shards = 8
+    c.data.num_shards = 8  # of the train split; some 100 MB to 1 GB each
+    c.data.holdout_shards = 1
+    # What `prepare` leaves out; 0 keeps all (preparation/filters.py says more).
+    c.data.filters = ConfigDict()
+    c.data.filters.min_side = 0  # pixels
+    c.data.filters.max_aspect = 0.0  # longer side over shorter side
+    c.data.filters.min_characters = 0  # of a caption
+    c.data.filters.max_characters = 0
+    c.data.filters.forbidden = ()  # regular expressions; captions that match are dropped
+    c.data.filters.near_duplicates = False  # drop images that are nearly another one, by a perceptual hash
     c.data.verify_shards = True  # compare all shards with the manifest's sha256 at start, at over 1 GB/s a process
     c.data.workers = 0  # processes that decode images; 0 does it in threads of this one
     c.data.cache_latents = False  # encode the images once, at start, into each process's memory; for small data
@@ -159,6 +168,7 @@ def default_config() -> ConfigDict:
     c.train = ConfigDict()
     c.train.caption_dropout = 0.1  # share of captions replaced by the empty one, for guidance [?]
     c.train.log_every = 100
+    c.train.logs = ("tensorboard",)  # besides metrics.jsonl; "wandb" too, with the extra `wandb`
     c.train.checkpoint_every = 1000  # and at the end
     c.train.keep_checkpoints = 3
     # Also keeps the best by this value of validation ("loss") or evaluation ("alignment"); "" is off. Then a checkpoint

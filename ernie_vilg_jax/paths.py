@@ -63,6 +63,24 @@ def reach(path: epath.PathLike, flag: str) -> epath.Path:
     return found
 
 
+def url_file_system(url: str, what: str) -> Any:
+    """The fsspec file system of a URL, without its cache of listings, which would hide what other machines write.
+
+    Raises UserError, whose message begins with `what`, for an unknown scheme or a missing package.
+    """
+    import fsspec
+
+    scheme = url.split("://", 1)[0]
+    try:
+        return fsspec.filesystem(scheme, use_listings_cache=False)
+    except ImportError as error:
+        package = INSTALL.get(scheme, f"for {scheme}://")
+        raise UserError(f"{what}{url} needs the package {package}: pip install {package}") from error
+    except ValueError as error:
+        known = " or ".join(f"{name}://" for name in INSTALL)
+        raise UserError(f"{what}{url}: URLs of {scheme}:// are not known; give {known} or a local folder") from error
+
+
 def local(path: epath.PathLike, flag: str) -> Path:
     """A path that must be on this machine. Raises UserError, naming `flag`, for a URL."""
     if is_url(path):

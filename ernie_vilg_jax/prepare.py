@@ -4,6 +4,8 @@
   python -m ernie_vilg_jax.prepare --config=configs/demo.py --folder=my_images --output=data/mine
 
 The second takes your own images (docs/data.md says how captions are given) instead of the config's sources.
+Large data: --tars=gs://bucket/pairs/*.tar --output=gs://bucket/data --workers=16, or by Apache Beam, in this process
+or on a cluster: --beam="--runner=DirectRunner". The bytes are the same each way.
 Run the same command again after an interruption: finished shards are kept, and the result is the same, byte for byte.
 """
 
@@ -14,17 +16,19 @@ from ml_collections import ConfigDict, config_flags
 
 from ernie_vilg_jax import cli
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.paths import local
+from ernie_vilg_jax.paths import is_url, local
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to prepare: configs/NAME.py, optionally :argument.")
-_OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder or URL (gs://bucket/data) to write.", required=True)
 _FOLDER = flags.DEFINE_string("folder", None, "Take this folder of captioned images instead of config.data.sources.")
-_TARS = flags.DEFINE_multi_string("tars", None, "Take these webdataset tars (a path or a quoted pattern) instead.")
-_PARQUET = flags.DEFINE_string("parquet", None, "Take these parquet files (a path or a quoted pattern) instead.")
+_TARS = flags.DEFINE_multi_string("tars", None, "Take these webdataset tars (a path, URL or quoted pattern) instead.")
+_PARQUET = flags.DEFINE_string("parquet", None, "Take these parquet files (a path, URL or quoted pattern) instead.")
 _TFDS = flags.DEFINE_string("tfds", None, "Take this TFDS name, or the folder of a prepared TFDS dataset, instead.")
 _ON_MISMATCH = flags.DEFINE_enum(
     "on_mismatch", "error", ["error", "skip"], "With own images: what to do about unpaired or unreadable files."
 )
+_WORKERS = flags.DEFINE_integer("workers", 1, "Processes on this machine.")
+_BEAM = flags.DEFINE_string("beam", None, "Run as an Apache Beam pipeline with these flags, instead of --workers.")
 flags.mark_flag_as_required("config")
 FLAGS = {"folder": _FOLDER, "tars": _TARS, "parquet": _PARQUET, "tfds": _TFDS}
 """Each names a source of the user's own data, instead of the config's."""
@@ -34,12 +38,14 @@ def main(argv: list[str]) -> None:
     del argv
     from ernie_vilg_jax.preparation.prepare import prepare
 
+    if _BEAM.value is not None and flags.FLAGS["workers"].present:
+        raise UserError("--beam and --workers exclude each other: the runner has its own flag for workers")
     config = _CONFIG.value
     own = own_sources()
     if own:
         with config.unlocked():
             config.data.sources = own
-    prepare(config, _OUTPUT.value, own_data=bool(own))
+    prepare(config, _OUTPUT.value, own_data=bool(own), workers=_WORKERS.value, beam=_BEAM.value)
     logging.info("Look at %s/preview.png, then train with --config.data.path=%s", _OUTPUT.value, _OUTPUT.value)
 
 
@@ -59,12 +65,16 @@ def own_sources() -> tuple[ConfigDict, ...]:
             raise UserError(
                 f"--tars was given {len(_TARS.value)} times: put the pattern in quotes, --tars='s-{{0..3}}.tar'"
             )
-        return (ConfigDict({"name": "tars", "path": str(local(_TARS.value[0], "tars")), **options}),)
+        return (ConfigDict({"name": "tars", "path": _place(_TARS.value[0]), **options}),)
     if _PARQUET.value:
-        return (ConfigDict({"name": "parquet", "path": str(local(_PARQUET.value, "parquet")), **options}),)
+        return (ConfigDict({"name": "parquet", "path": _place(_PARQUET.value), **options}),)
     if _TFDS.value:
         return (ConfigDict({"name": "tfds", "dataset": str(local(_TFDS.value, "tfds"))}),)
     return ()
+
+
+def _place(path: str) -> str:
+    return path if is_url(path) else str(local(path, ""))
 
 
 def run() -> None:

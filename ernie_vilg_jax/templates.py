@@ -1,4 +1,4 @@
-"""The HTML of pages and notes: jinja2 templates in `assets/templates`. Values are text, never markup."""
+"""Pages and notes: jinja2 templates in `assets/templates`. In HTML, values are text, never markup."""
 
 from functools import cache
 from typing import Any
@@ -9,7 +9,7 @@ from ernie_vilg_jax.tables import ASSETS
 
 
 def render(name: str, /, **values: Any) -> str:
-    """The HTML of a template; characters of HTML in the values are escaped. A value that is missing is an error."""
+    """A template with its values, in .html with characters of HTML escaped. A value that is missing is an error."""
     return _environment().get_template(name).render(**values)
 
 
@@ -17,7 +17,7 @@ def render(name: str, /, **values: Any) -> str:
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(ASSETS / "templates"),
-        autoescape=True,
+        autoescape=jinja2.select_autoescape(["html"]),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -88,10 +88,3 @@ training_command() {
 archive() {
   run git -C "$(dirname "$0")/.." archive --format=tar.gz --output="$1" HEAD
 }
-
-# copy_data URL FOLDER: the line that makes FOLDER on a worker a copy of a gs:// URL.
-copy_data() {
-  local line
-  printf -v line '%q ' gcloud storage rsync --recursive --delete-unmatched-destination-objects "$1" "$2"
-  printf 'mkdir -p %q && %s' "$2" "${line% }"
-}

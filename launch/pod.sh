@@ -11,8 +11,8 @@
 #   --type=TYPE        accelerator type of a slice, such as v5litepod-64, v5p-128, v6e-256         required
 #   --config=CONFIG    what to train                                                               required
 #   --config.KEY=VALUE any setting of the config, as in training
-#   --data=DATA        prepared records: a gs:// URL that is copied to every worker, or a folder
-#                      that every worker has at this path (a mount)                                required
+#   --data=DATA        prepared records: a gs:// URL, of which every worker reads the records of its rows, or a
+#                      folder that every worker has at this path (a mount)                         required
 #   --workdir=URL      checkpoints and logs, gs://: all workers write there, and it must outlive them   required
 #   --slices=N         number of slices, as one multislice job                                     default: 1
 #   --version=VERSION  runtime of the workers                               default: the one for the type
@@ -131,16 +131,11 @@ line again, or let --watch do both."
 
 # Every step waits for all workers, and can be repeated. Joined by && because it is called in a condition.
 set_up() {
-  local folder=$data
   run gcloud compute tpus queued-resources scp "$code" "$name:ernie_vilg_jax.tar.gz" --zone="$zone" \
     --node=all --worker=all &&
     everywhere 'mkdir -p ernie_vilg_jax && tar -xzf ernie_vilg_jax.tar.gz -C ernie_vilg_jax' &&
     everywhere "$worker install" || return
-  if [[ $data == gs://* ]]; then
-    folder=data_copy
-    everywhere "cd ernie_vilg_jax && $(copy_data "$data" $folder)" || return
-  fi
-  everywhere "cd ernie_vilg_jax && launch/worker.sh start $(training_command .venv/bin/python "$config" "$folder" \
+  everywhere "cd ernie_vilg_jax && launch/worker.sh start $(training_command .venv/bin/python "$config" "$data" \
     "$workdir" --distributed)"
 }
 

@@ -11,7 +11,7 @@
 #   --version=VERSION  runtime of the VM                              default: the one for the type
 #   --config=CONFIG    what to train                                  default: configs/demo.py:autoencoder
 #   --config.KEY=VALUE any setting of the config, as in training
-#   --data=DIR         prepared records: prepared there on the VM, or copied to it when a gs:// URL   default: data
+#   --data=DIR         prepared records: prepared there on the VM, or read from a gs:// URL           default: data
 #   --workdir=DIR      checkpoints and logs, on the VM or gs://       default: runs/train
 #   --spot             a spot VM: cheaper, may be taken away; training saves when that happens
 #   --dry_run          print every command, run none
@@ -61,12 +61,9 @@ on_vm 'mkdir -p ernie_vilg_jax && tar -xzf ernie_vilg_jax.tar.gz -C ernie_vilg_j
 on_vm 'ernie_vilg_jax/launch/worker.sh install'
 on_vm 'cd ernie_vilg_jax && .venv/bin/python -c "import jax; print(jax.devices())"'
 
-# 4. The data: copied, or prepared there, with npm for the emoji art. An interrupted preparation resumes, and a finished
-# one is kept.
-if [[ $data == gs://* ]]; then
-  on_vm "cd ernie_vilg_jax && $(copy_data "$data" data_copy)"
-  data=data_copy
-else
+# 4. The data: read from a bucket, or prepared there, with npm for the emoji art. An interrupted preparation resumes, and a
+# finished one is kept.
+if [[ $data != gs://* ]]; then
   on_vm 'command -v npm >/dev/null || { sudo apt-get -qq update && sudo apt-get -qq install -y npm; }'
   printf -v prepare '.venv/bin/python -m ernie_vilg_jax.prepare --config=%q --output=%q' "$config" "$data"
   on_vm "cd ernie_vilg_jax && $prepare"

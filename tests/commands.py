@@ -70,6 +70,7 @@ def _fork(command: Sequence[str]) -> list[Any]:
 
 
 if __name__ == "__main__":
+    sys.modules["gcsfs"] = None  # type: ignore[assignment]  # as if not installed: no test waits for Google
     # Only imported: a device that was opened here would be shared by all, and flags belong to commands.
     for name in ("ernie_vilg_jax.pipeline", "ernie_vilg_jax.training.plan"):
         importlib.import_module(name)

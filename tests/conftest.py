@@ -26,7 +26,7 @@ _define = flags.Flag.__init__
 flags.Flag.__init__ = lambda self, *args, **options: _define(self, *args, **{**options, "allow_override": True})
 # Grain's worker processes read an absl flag, which fails until a command has parsed its flags.
 flags.FLAGS.mark_as_parsed()
-pytest_plugins = ["tests.disks", "tests.random_model", "tests.small_data", "tests.tiny_run"]
+pytest_plugins = ["tests.buckets", "tests.disks", "tests.random_model", "tests.small_data", "tests.tiny_run"]
 
 ON_REQUEST = ("network", "hosts")
 """Marks of tests that run only with -m."""

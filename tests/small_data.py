@@ -15,6 +15,7 @@ from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.preparation.prepare import prepare
 from ernie_vilg_jax.preparation.sources import Source
+from ernie_vilg_jax.preparation.sources.findings import Findings
 
 
 def make_config(**data: Any) -> ConfigDict:
@@ -47,7 +48,12 @@ def picture(colour: str = "red", size: tuple[int, int] = (20, 12), kind: str = "
 
 
 def records_of(source: Source) -> list[Record]:
-    return [source.record(index) for index in range(len(source.keys()))]
+    """All records, read as `prepare` does."""
+    findings = Findings()
+    records = [record for part in source.parts() for record in source.read(part, findings)]
+    if place := source.place():
+        findings.report(place)
+    return records
 
 
 @pytest.fixture

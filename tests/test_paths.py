@@ -43,15 +43,16 @@ LOCAL_ONLY = "is a URL, and has to be a path on this machine"
 NEEDS_CLIENT = "needs the package gcsfs"
 # Each command with a URL for every path that it takes, and whether it refuses the URL or uses it.
 URLS = [
-    (["prepare", SMOKE, f"--output={URL}"], f"--output={URL} {LOCAL_ONLY}"),
+    (["prepare", SMOKE, f"--output={URL}"], NEEDS_CLIENT),
     *(
         (["prepare", SMOKE, f"--{name}={URL}", "--output=x"], f"--{name}={URL} {LOCAL_ONLY}")
-        for name in ("folder", "tars", "parquet", "tfds")
+        for name in ("folder", "tfds")
     ),
-    (["annotate", f"--input={URL}", "--output=x"], "Apache Beam cannot open"),
-    (["inspect_data", SMOKE, f"--config.data.path={URL}", "--output=x"], f"--config.data.path={URL} {LOCAL_ONLY}"),
+    *((["prepare", SMOKE, f"--{name}={URL}", "--output=x"], NEEDS_CLIENT) for name in ("tars", "parquet")),
+    (["annotate", f"--input={URL}", "--output=x"], NEEDS_CLIENT),
+    (["inspect_data", SMOKE, f"--config.data.path={URL}", "--output=x"], NEEDS_CLIENT),
     (["inspect_data", SMOKE, "--config.data.path=x", f"--output={URL}"], f"--output={URL} {LOCAL_ONLY}"),
-    (["train", SMOKE, f"--config.data.path={URL}", "--workdir=x"], f"--config.data.path={URL} {LOCAL_ONLY}"),
+    (["train", SMOKE, f"--config.data.path={URL}", "--workdir=x"], NEEDS_CLIENT),
     (["train", SMOKE, "--config.data.path=x", f"--workdir={URL}"], NEEDS_CLIENT),
     (["sample", f"--output={URL}"], f"--output={URL} {LOCAL_ONLY}"),
     (["sample", "--output=x", f"--image={URL}"], f"--image={URL} {LOCAL_ONLY}"),

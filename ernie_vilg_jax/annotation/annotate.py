@@ -5,7 +5,7 @@
 
 Shards are independent: this process, worker processes or Apache Beam annotate them, with the same bytes each way. A
 shard whose note has the fingerprint of this run (of input, settings and tools) is kept, so that a killed run resumes
-and ends with the same bytes. Input and output may be URLs that Apache Beam reads (gs://bucket/data).
+and ends with the same bytes. Input and output may be URLs (gs://bucket/data).
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from typing import Any
 from absl import logging
 
 from ernie_vilg_jax import checks
-from ernie_vilg_jax.annotation.folders import SCRATCH, Folder, intact, open_folder, path_sha256
-from ernie_vilg_jax.annotation.run_local import run_local
 from ernie_vilg_jax.annotation.shard import (
     KEEP,
     Job,
@@ -38,7 +36,9 @@ from ernie_vilg_jax.data.files import digest, seal, sealed_json
 from ernie_vilg_jax.data.manifests import MANIFEST, parse_manifest
 from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.paths import inside
+from ernie_vilg_jax.preparation.folders import SCRATCH, Folder, intact, open_folder, path_sha256
 from ernie_vilg_jax.preparation.progress import PROGRESS, split_summaries, whole_note
+from ernie_vilg_jax.preparation.runners import run
 from ernie_vilg_jax.progress import Progress
 
 REJECTED = "rejected.jsonl"
@@ -83,12 +83,7 @@ def annotate(
     for name in notes:
         progress.kept(job.shards[name]["records"])
     missing = [name for name in job.shards if name not in notes]
-    if beam is None or not missing:
-        notes |= run_local(job, missing, workers, progress)
-    else:
-        from ernie_vilg_jax.annotation.run_beam import run_beam
-
-        notes |= run_beam(job, missing, beam, progress)
+    notes |= run(job, missing, workers, beam, progress)
     logging.info("%s; %d of %d shards were there already", progress.summary(), len(notes) - len(missing), len(notes))
     return _finish(target, job, manifest, {name: notes[name] for name in job.shards})
 

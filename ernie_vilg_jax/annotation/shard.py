@@ -10,18 +10,19 @@ import dataclasses
 import functools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ernie_vilg_jax.annotation.batch import Item, Tools, annotate_batch
-from ernie_vilg_jax.annotation.folders import open_folder
 from ernie_vilg_jax.data import records
 from ernie_vilg_jax.data.files import digest, file_sha256, sealed_json
 from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError, file_errors
+from ernie_vilg_jax.preparation.folders import open_folder
 from ernie_vilg_jax.preparation.progress import PROGRESS
+from ernie_vilg_jax.preparation.work import Report
 
 RECIPE = 1
 """Increased when annotation itself (not the taggers, see `tool_versions`) gives other records."""
@@ -38,9 +39,6 @@ BATCH = 16
 
 KEEP = "records"
 """Not a detector: the existing objects of the records stay."""
-
-Report = Callable[[Mapping[str, int]], None]
-"""Called with the counts of each finished batch."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +72,7 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """The inputs of a worker; small and picklable.
+    """The inputs of a worker, and how it does its work (see `Work`); small and picklable.
 
     Attributes:
       input, output: folders.
@@ -91,6 +89,20 @@ class Job:
     versions: Mapping[str, str]
     shards: Mapping[str, Mapping[str, Any]]
     on_error: str = "reject"
+    counters: ClassVar[tuple[str, ...]] = ("records", "rejected", "words", "objects")
+    progress: ClassVar[tuple[str, ...]] = ("records", "rejected")
+
+    def load(self) -> None:
+        load_tools(self.settings)
+
+    def do(self, name: str, report: Report) -> dict[str, Any]:
+        return annotate_shard(self, name, report)
+
+    def size(self, name: str) -> int:
+        return self.shards[name]["records"]
+
+    def note(self, name: str) -> str:
+        return note_name(name)
 
 
 def tool_versions(settings: Settings) -> dict[str, str]:

@@ -17,7 +17,7 @@ from absl import logging
 
 from ernie_vilg_jax.data.files import file_sha256, sealed
 from ernie_vilg_jax.errors import UserError, file_errors
-from ernie_vilg_jax.paths import local, plain_name
+from ernie_vilg_jax.paths import is_url, local, plain_name, reach, url_file_system
 from ernie_vilg_jax.version import __version__
 
 SCHEMA = 1
@@ -70,7 +70,7 @@ def _check_manifest(manifest: Mapping[str, Any], where: str) -> None:
 
 def read_manifest(path: str | Path) -> dict[str, Any]:
     """Reads and checks `manifest.json` of a prepared directory."""
-    directory = local(path, "config.data.path")
+    directory = reach(path, "config.data.path")
     file = directory / MANIFEST
     fix = f"run `python -m ernie_vilg_jax.prepare --config=... --output={directory}` first"
     with file_errors(file):
@@ -91,7 +91,10 @@ def check_shards(path: str | Path, split: str, *, verify: bool = True) -> list[d
       verify: also compare sha256, which reads every byte; this process does not read an unchanged shard twice. Without
         it, a shard of the right size is accepted.
     """
-    directory, manifest = local(path, "config.data.path"), read_manifest(path)
+    manifest = read_manifest(path)
+    if is_url(path):
+        return _shards_behind(str(path), manifest, split)
+    directory = local(path, "config.data.path")
     if split not in manifest["splits"]:
         raise UserError(f"{directory} has no split {split!r}, only {sorted(manifest['splits'])}")
     shards = manifest["splits"][split]["shards"]
@@ -122,6 +125,20 @@ def check_shards(path: str | Path, split: str, *, verify: bool = True) -> list[d
     return shards
 
 
+def _shards_behind(url: str, manifest: Mapping[str, Any], split: str) -> list[dict[str, Any]]:
+    """The same for a URL, by one listing: sizes are compared; copies (data/remote.py) are compared by their sha256."""
+    if split not in manifest["splits"]:
+        raise UserError(f"{url} has no split {split!r}, only {sorted(manifest['splits'])}")
+    system = url_file_system(url, "the data ")
+    found = {Path(file).name: info["size"] for file, info in system.find(url, maxdepth=1, detail=True).items()}
+    shards = manifest["splits"][split]["shards"]
+    for shard in shards:
+        if (size := found.get(shard["file"])) != shard["bytes"]:
+            what = "is missing" if size is None else f"has {size} bytes where the manifest says {shard['bytes']}"
+            raise UserError(f"shard {url}/{shard['file']} {what}: {redo(url, manifest)}")
+    return shards
+
+
 @functools.cache
 def _verified_sha256(file: Path, size: int, modified: int) -> str:
     """The file's sha256; `size` and `modified` are part of the cache's key, so a changed file is read again."""
@@ -130,7 +147,7 @@ def _verified_sha256(file: Path, size: int, modified: int) -> str:
         return file_sha256(file)
 
 
-def redo(directory: Path, manifest: Mapping[str, Any]) -> str:
+def redo(directory: str | Path, manifest: Mapping[str, Any]) -> str:
     """The remedy for a damaged directory: the command that made it."""
     command = "annotate" if "annotation" in manifest else "prepare"
     return f"run `python -m ernie_vilg_jax.{command}` with --output={directory} again, it redoes damaged shards only"

@@ -13,12 +13,21 @@ PROGRESS = ".progress"
 """Folder inside the output with one note per finished shard; gone once the manifest is written."""
 
 
-def whole_note(data: bytes) -> dict[str, Any] | None:
-    """The note of a finished shard in the bytes of its file; None for a damaged one, whose shard is made again."""
+def sealed_note(data: bytes) -> dict[str, Any] | None:
+    """The note of a finished unit in the bytes of its file; None for a damaged one, whose unit is done again."""
     try:
         note = json.loads(data)
-        return note if "digest" in note and sealed(note) and note["entry"]["file"] else None
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return note if "digest" in note and sealed(note) else None
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def whole_note(data: bytes) -> dict[str, Any] | None:
+    """The same for a finished shard."""
+    note = sealed_note(data)
+    try:
+        return note if note and note["entry"]["file"] else None
+    except (KeyError, TypeError):
         return None
 
 

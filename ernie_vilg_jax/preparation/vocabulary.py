@@ -25,10 +25,13 @@ from ernie_vilg_jax.data.tokenizers import (
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.knowledge.words import LANGUAGES
 from ernie_vilg_jax.paths import is_url
+from ernie_vilg_jax.preparation.folders import Folder
 
 _SAMPLE = 2000
 """Number of captions for checking a vocabulary."""
 _MANY_UNKNOWN = 0.2
+ENOUGH = 5_000_000
+"""Captions that a vocabulary is trained on, at most about: the trainer holds them in memory."""
 
 
 def chosen_tokenizer(settings: Any) -> Tokenizer | None:
@@ -56,20 +59,41 @@ def chosen_tokenizer(settings: Any) -> Tokenizer | None:
 
 
 def prepare_tokenizer(
-    config: Any, directory: Path, entries: Mapping[str, dict[str, Any]], given: Tokenizer | None
+    config: Any, target: Folder, entries: Mapping[str, dict[str, Any]], given: Tokenizer | None
 ) -> dict[str, Any]:
     """Writes tokenizer/: the given one, or one trained on the captions. Returns its entry of the manifest."""
-    shards = [directory / name for name, entry in entries.items() if name.startswith("train-") and entry["records"]]
-    captions = (text for shard in shards for record in records.read_shard(shard) for text in _texts(record))
     if given is not None:
-        _tell_unknown(given, itertools.islice(captions, _SAMPLE), config.tokenizer.path)
-    tokenizer = given or train_sentencepiece(captions, config.tokenizer.vocab_size, config.tokenizer.max_length)
-    tokenizer.save(directory / "tokenizer")
+        _tell_unknown(given, itertools.islice(_captions(target, entries), _SAMPLE), config.tokenizer.path)
+    tokenizer = given or train_sentencepiece(
+        _captions(target, entries), config.tokenizer.vocab_size, config.tokenizer.max_length
+    )
+    with target.scratch() as scratch:
+        tokenizer.save(scratch / "tokenizer")
+        files = tokenizer_files(scratch / "tokenizer")
+    for name in FILES:
+        if name not in files:
+            target.delete(f"tokenizer/{name}")
+    for name, data in files.items():
+        target.write(f"tokenizer/{name}", data)
     return {
         "settings": plain(config.tokenizer),
         "vocab_size": tokenizer.vocab_size,
-        "fingerprint": tokenizer_sha256(tokenizer_files(directory / "tokenizer")),
+        "fingerprint": tokenizer_sha256(files),
     }
+
+
+def _captions(target: Folder, entries: Mapping[str, dict[str, Any]]) -> Iterator[str]:
+    """Captions and key words of train shards, whole shards until there are `ENOUGH` captions.
+
+    Records are in a shard by the hash of their id, so that a shard is a sample of all.
+    """
+    count = 0
+    for name, entry in entries.items():
+        if name.startswith("train-") and entry["records"] and count < ENOUGH:
+            count += sum(entry["captions"].values())
+            with target.local(name) as file:
+                for record in records.read_shard(file):
+                    yield from _texts(record)
 
 
 def _tell_unknown(tokenizer: Tokenizer, captions: Iterable[str], path: str) -> None:

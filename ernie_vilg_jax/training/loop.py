@@ -115,10 +115,11 @@ def _run(
 
     with (
         closing(data),  # ends its worker processes
-        MetricWriter(directory, enabled=processes.index() == 0) as writer,
+        MetricWriter(directory, processes.index() == 0, settings.logs) as writer,
         stop_requests() as asked_to_stop,
         ExitStack() as ending,
     ):
+        writer.settings(config)
         meter = Meter(task, config, step)
         profile = Profile(profile_steps, directory / "profile", step, task.steps)
         ending.callback(profile.close)

@@ -1,4 +1,4 @@
-"""Writers of metrics and images: metrics.jsonl, TensorBoard and PNG files."""
+"""Writers of metrics and images: metrics.jsonl, PNG files, and what `config.train.logs` names (writers.py)."""
 
 import json
 import shutil
@@ -15,28 +15,29 @@ from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from PIL import Image
-from tensorboardX import SummaryWriter
 
 from ernie_vilg_jax import paths
+from ernie_vilg_jax.config import flat, plain
 from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.grid import labelled_grid
 from ernie_vilg_jax.sharding import processes
 from ernie_vilg_jax.training import flops
 from ernie_vilg_jax.training.optimizer import learning_rate
 from ernie_vilg_jax.training.task import Batch, Task
+from ernie_vilg_jax.training.writers import Several
 
 UPLOAD_EVERY = 60.0
 """Seconds between copies to a URL: storage buckets cannot append, so each copy is of the whole files."""
 
 
 class MetricWriter:
-    """Writes to `<directory>/metrics.jsonl`, `<directory>/tensorboard/` and `<directory>/previews/`.
+    """Writes to `<directory>/metrics.jsonl`, `<directory>/previews/` and the writers of `logs` (tensorboard, wandb).
 
     If the directory is a URL, they are written to a temporary folder and copied there about every minute, and at
     the end. With enabled=False (every process but the first) it writes nothing.
     """
 
-    def __init__(self, directory: epath.PathLike, enabled: bool = True) -> None:
+    def __init__(self, directory: epath.PathLike, enabled: bool = True, logs: Sequence[str] = ("tensorboard",)) -> None:
         self.enabled = enabled
         if not enabled:
             return
@@ -44,6 +45,12 @@ class MetricWriter:
         self.directory = Path(directory) if self._url is None else Path(tempfile.mkdtemp(prefix="ernie_vilg_jax_"))
         with file_errors(self.directory):
             self._open()
+            self._others = Several(logs, self.directory, paths.absolute(directory))
+
+    def settings(self, config: ConfigDict) -> None:
+        """The config of the run, for the writers of `logs`."""
+        if self.enabled:
+            self._others.write_hparams(flat(plain(config)))
 
     def _open(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -51,7 +58,6 @@ class MetricWriter:
             (self.directory / "metrics.jsonl").write_bytes((self._url / "metrics.jsonl").read_bytes())
         self._copied = time.monotonic()
         self._lines = (self.directory / "metrics.jsonl").open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(self.directory / "tensorboard"))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         if not self.enabled:
@@ -60,8 +66,7 @@ class MetricWriter:
         with file_errors(self.directory):
             self._lines.write(json.dumps(line) + "\n")
             self._lines.flush()
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+            self._others.write_scalars(step, {name: float(value) for name, value in values.items()})
             if time.monotonic() - self._copied > UPLOAD_EVERY:
                 self._copy()
 
@@ -74,14 +79,14 @@ class MetricWriter:
         with file_errors(folder):
             folder.mkdir(exist_ok=True)
             grid.save(folder / f"{step:08d}.png")
-        self._board.add_image("preview", np.asarray(grid.convert("RGB")), step, dataformats="HWC")
+            self._others.write_images(step, {"preview": np.asarray(grid.convert("RGB"))})
 
     def close(self) -> None:
         if not self.enabled:
             return
         with file_errors(self.directory):
             self._lines.close()
-            self._board.close()
+            self._others.close()
             self._copy()
         if self._url is not None:
             shutil.rmtree(self.directory, ignore_errors=True)

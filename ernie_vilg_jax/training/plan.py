@@ -109,7 +109,14 @@ def _look_at_data(plan: Plan, config: ConfigDict, here: bool) -> Tokenizer | Non
     if not path:
         plan.unchecked.append("the data and their tokenizer: --config.data.path is not given")
         return None
-    if not paths.local(path, "config.data.path").is_dir() and not here:
+    try:
+        found = paths.reach(path, "config.data.path").is_dir()
+    except UserError as error:
+        if here:
+            raise
+        plan.unchecked.append(f"the data and their tokenizer: {error}")
+        return None
+    if not found and not here:
         plan.unchecked.append(f"the data and their tokenizer: {path} is not on this machine")
         return None
     tokenizer = load_tokenizer(config)

@@ -12,7 +12,6 @@ import pytest
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax.annotation import annotate as annotation
-from ernie_vilg_jax.annotation import run_local as annotation_local
 from ernie_vilg_jax.annotation import shard as annotation_shard
 from ernie_vilg_jax.annotation.annotate import Settings, annotate
 from ernie_vilg_jax.data.files import file_sha256, sealed_json
@@ -77,20 +76,21 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(
     prepared: Path, annotated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     made: list[str] = []
+    original = annotation_shard.annotate_shard
 
     def count(job: Any, name: str, *rest: Any) -> Any:
         if len(made) == 2:
             raise Stop
         made.append(name)
-        return annotation_shard.annotate_shard(job, name, *rest)
+        return original(job, name, *rest)
 
-    monkeypatch.setattr(annotation_local, "annotate_shard", count)
+    monkeypatch.setattr(annotation_shard, "annotate_shard", count)
     with pytest.raises(Stop):
         annotate(str(prepared), str(tmp_path))
     with pytest.raises(UserError, match="did not finish"):
         open_split(tmp_path, "train")
     (tmp_path / ".progress" / "work" / "of a killed worker").mkdir()
-    monkeypatch.setattr(annotation_local, "annotate_shard", annotation_shard.annotate_shard)
+    monkeypatch.setattr(annotation_shard, "annotate_shard", original)
     times = {name: (tmp_path / name).stat().st_mtime_ns for name in made}
     annotate(str(prepared), str(tmp_path))
     assert contents(tmp_path) == contents(annotated)

@@ -13,42 +13,39 @@ from ernie_vilg_jax.annotation import shard as annotation_shard
 from ernie_vilg_jax.annotation.annotate import Settings, annotate
 from ernie_vilg_jax.data.manifests import read_manifest
 from ernie_vilg_jax.errors import UserError
-from tests.annotation.annotation_fakes import url_file_system
 from tests.annotation.shards import SHARD
+from tests.buckets import contents_of, upload
 from tests.disks import Disk, as_nobody
 from tests.preparation.folders import contents
 
 
-def test_folders_behind_urls(prepared: Path, annotated: Path, tmp_path: Path):
-    file_system = url_file_system(tmp_path)
-    assert file_system.scheme() == "test"
-    shutil.copytree(prepared, tmp_path / "bucket" / "in")
-    annotate("test://bucket/in", "test://bucket/out")
-    assert contents(tmp_path / "bucket" / "out") == contents(annotated)
-    (tmp_path / "bucket" / "out" / SHARD).unlink()
-    annotate("test://bucket/in", "test://bucket/out/", beam="--runner=DirectRunner --direct_running_mode=in_memory")
-    assert contents(tmp_path / "bucket" / "out") == contents(annotated)
+def test_folders_behind_urls(prepared: Path, annotated: Path, memory: Any):
+    upload(memory, prepared, "memory://bucket/in")
+    annotate("memory://bucket/in", "memory://bucket/out")
+    assert contents_of(memory, "memory://bucket/out") == contents(annotated)
+    memory.rm_file(f"memory://bucket/out/{SHARD}")
+    annotate("memory://bucket/in", "memory://bucket/out/", beam="--runner=DirectRunner --direct_running_mode=in_memory")
+    assert contents_of(memory, "memory://bucket/out") == contents(annotated)
     with pytest.raises(UserError, match="lies inside it"):
-        annotate("test://bucket/in", "test://bucket/in/out")
-    with pytest.raises(UserError, match="cannot open nowhere://bucket/in"):
-        annotate("nowhere://bucket/in", "test://bucket/new")
+        annotate("memory://bucket/in", "memory://bucket/in/out")
+    with pytest.raises(UserError, match="nowhere://bucket/in: URLs of nowhere:// are not known; give gs:// or s3://"):
+        annotate("nowhere://bucket/in", "memory://bucket/new")
 
 
 def test_storage_that_refuses_is_one_sentence(
-    prepared: Path, annotated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: Path, annotated: Path, memory: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    file_system = url_file_system(tmp_path, "shut")
-    shutil.copytree(prepared, tmp_path / "bucket" / "in")
-    shutil.copytree(annotated, tmp_path / "bucket" / "out")
+    upload(memory, prepared, "memory://bucket/in")
+    upload(memory, annotated, "memory://bucket/out")
 
     def refuse(*arguments: Any, **options: Any) -> Any:
         raise RuntimeError("403 the service account lacks storage.objects.get\nand more")
 
-    for method in ("_list", "open", "create", "delete"):
+    for method in ("info", "find", "cat_file", "pipe_file", "rm_file"):
         with monkeypatch.context() as patch:
-            patch.setattr(file_system, method, refuse)
-            with pytest.raises(UserError, match=r"^shut://bucket/\S+ cannot be reached \(.*403.*\): check the URL and"):
-                annotate("shut://bucket/in", "shut://bucket/out", Settings(tagger="zh"))
+            patch.setattr(type(memory), method, refuse)
+            with pytest.raises(UserError, match=r"^memory://bucket/\S+ cannot be reached \(.*403.*\): check the URL"):
+                annotate("memory://bucket/in", "memory://bucket/out", Settings(tagger="zh"))
 
 
 @pytest.mark.parametrize(

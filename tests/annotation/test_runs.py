@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ernie_vilg_jax.annotation import annotate as annotation
-from ernie_vilg_jax.annotation import run_local as annotation_local
+from ernie_vilg_jax.annotation import shard as annotation_shard
 from ernie_vilg_jax.annotation.annotate import annotate
 from ernie_vilg_jax.errors import UserError
 from tests.preparation.folders import Stop, contents
@@ -67,21 +67,18 @@ def test_a_run_killed_before_the_manifest_has_only_that_to_do(
 
 
 def test_a_missing_beam_is_one_sentence(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    for module in ("run_beam", "url_folder"):
-        monkeypatch.delitem(sys.modules, f"ernie_vilg_jax.annotation.{module}", raising=False)
+    monkeypatch.delitem(sys.modules, "ernie_vilg_jax.preparation.run_beam", raising=False)
     monkeypatch.setitem(sys.modules, "apache_beam", None)
-    with pytest.raises(UserError, match="need the package apache-beam: pip install"):
+    with pytest.raises(UserError, match="needs the package apache-beam: pip install"):
         annotate(str(prepared), str(tmp_path), beam=BEAM)
-    with pytest.raises(UserError, match="need the package apache-beam: pip install"):
-        annotate("gs://bucket/in", str(tmp_path))
 
 
 def test_a_worker_with_other_rules_refuses(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    shard = annotation_local.annotate_shard
+    shard = annotation_shard.annotate_shard
 
     def elsewhere(job: Any, *rest: Any) -> Any:
         return shard(dataclasses.replace(job, versions={**job.versions, "rjieba": "0"}), *rest)
 
-    monkeypatch.setattr(annotation_local, "annotate_shard", elsewhere)
+    monkeypatch.setattr(annotation_shard, "annotate_shard", elsewhere)
     with pytest.raises(UserError, match="other versions of the taggers"):
         annotate(str(prepared), str(tmp_path))

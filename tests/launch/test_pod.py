@@ -27,7 +27,6 @@ case "$program $*" in
   gcloud*'worker.sh install') echo install >> events; next installs; exit ;;
   gcloud*'worker.sh start '*) echo start >> events ;;
   gcloud*'worker.sh stop') echo stop >> events ;;
-  gcloud*' rsync '*) echo data >> events ;;
   gcloud*'tar -xzf'*) echo unpack >> events ;;
   gcloud*'tail -n '*) echo log >> events ;;
   gcloud*' create '*) echo create >> events; next creations; exit ;;
@@ -37,7 +36,7 @@ case "$program $*" in
 esac
 """
 
-SET_UP = "scp unpack install data start"
+SET_UP = "scp unpack install start"
 
 
 class Cloud:
@@ -212,4 +211,4 @@ def test_tpu_vm_is_used_replaced_or_created(cloud: Cloud, state: str):
     done = launch("tpu_vm", *PLACE, *RUN, PATH=f"{cloud.folder / 'bin'}:{os.environ['PATH']}")
     assert done.returncode == 0, done.stderr
     first = {"READY": "", "PREEMPTED": "delete create ", "NONE": "create "}[state]
-    assert cloud.events == f"{first}archive scp unpack install ssh data start"
+    assert cloud.events == f"{first}archive scp unpack install ssh start"

@@ -16,6 +16,7 @@ from ernie_vilg_jax.data.files import sealed_json
 from ernie_vilg_jax.data.manifests import read_manifest
 from ernie_vilg_jax.data.records import open_split
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.preparation import sources
 from ernie_vilg_jax.preparation.prepare import prepare
 from ernie_vilg_jax.preparation.sources import scenes
 from tests.disks import Disk
@@ -26,6 +27,7 @@ from tests.small_data import make_config
 def test_an_interrupted_run_resumes_to_the_same_bytes(
     prepared: Path, config: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(sources, "PART", 16)
     made: list[str] = []
     original = scenes.SceneSource.record
 
@@ -43,7 +45,7 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(
         open_split(tmp_path, "train")
     before = len(made)
     prepare(config, tmp_path)
-    assert len(made) - before < 100  # at least one shard was kept
+    assert len(made) - before < 100  # finished parts were kept
     assert contents(tmp_path) == contents(prepared)
 
 
@@ -59,7 +61,7 @@ def test_a_killed_process_resumes_to_the_same_bytes(tmp_path: Path):
     command = [sys.executable, "-c", code, str(Path(__file__).parents[2])]
     process = subprocess.Popen([*command, str(tmp_path / "killed")])
     deadline = time.monotonic() + 300
-    while not list((tmp_path / "killed").glob(".progress/*.json")) and time.monotonic() < deadline:
+    while not list((tmp_path / "killed").glob(".progress/parts/*.json")) and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -110,10 +112,11 @@ def test_a_full_disk_keeps_finished_shards_and_the_same_command_resumes(
     prepared: Path, config: ConfigDict, disk: Callable[[int], Disk]
 ):
     whole = sum(file.stat().st_size for file in prepared.rglob("*") if file.is_file())
-    small = disk(5 * (prepared / "train-00000-of-00003.array_record").stat().st_size // 1024 // 2)
+    # The records in parts, one shard, and not the work on a second.
+    small = disk(11 * (prepared / "train-00000-of-00003.array_record").stat().st_size // 1024 // 2)
     output = small.path / "out"
     for _ in range(2):
-        with pytest.raises(UserError, match=r"out/train-\d+-of-00003\.array_record: no space left on device; free"):
+        with pytest.raises(UserError, match=r"out/\.progress/.*: no space left on device; free"):
             prepare(config, output)
     finished = {file: file.stat().st_mtime_ns for file in output.glob("*.array_record")}
     assert finished and not list(output.glob("**/*.partial"))

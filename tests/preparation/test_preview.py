@@ -7,7 +7,8 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from ernie_vilg_jax.preparation import prepare
+from ernie_vilg_jax.preparation import companions
+from ernie_vilg_jax.preparation.prepare import prepare
 
 
 def test_images_of_all_shards_upright_on_white_and_not_stretched(
@@ -21,15 +22,15 @@ def test_images_of_all_shards_upright_on_white_and_not_stretched(
         image.save(folder / f"{number}.png")
         (folder / f"{number}.txt").write_text(f"{'red' if number % 2 else 'nothing'} {number}")
     seen: list[tuple[list[Image.Image], list[str]]] = []
-    grid = prepare.labelled_grid
+    grid = companions.labelled_grid
     monkeypatch.setattr(
-        prepare,
+        companions,
         "labelled_grid",
         lambda images, labels, **how: (seen.append((images, labels)), grid(images, labels, **how))[1],
     )
     config.data.sources = (ConfigDict({"name": "folder", "path": str(folder)}),)
     config.data.num_shards, config.data.holdout_fraction = 3, 0.0
-    prepare.prepare(config, tmp_path / "out")
+    prepare(config, tmp_path / "out")
     ((images, labels),) = seen
     assert sorted(labels, key=lambda label: int(label.split()[1])) == [
         f"{'red' if number % 2 else 'nothing'} {number}" for number in range(12)

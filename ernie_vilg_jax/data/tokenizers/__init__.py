@@ -24,7 +24,7 @@ from ernie_vilg_jax.data.tokenizers.sentencepieces import SentencePieceTokenizer
 from ernie_vilg_jax.data.tokenizers.vocabularies import Vocabulary, read_vocabulary
 from ernie_vilg_jax.data.tokenizers.wordpiece import BertTokenizer
 from ernie_vilg_jax.errors import UserError, file_error
-from ernie_vilg_jax.paths import local
+from ernie_vilg_jax.paths import local, reach
 
 __all__ = [
     "FILES",
@@ -67,7 +67,7 @@ def load_tokenizer(where: Any) -> Tokenizer:
         folder, max_length = local(where, "config.tokenizer.path"), None
     else:
         read_manifest(where.data.path)  # raises a better error if the folder is not a prepared one
-        folder, max_length = local(where.data.path, "config.data.path") / "tokenizer", int(where.tokenizer.max_length)
+        folder, max_length = reach(where.data.path, "config.data.path") / "tokenizer", int(where.tokenizer.max_length)
     fix = "run the command that made it again"
     try:
         settings = json.loads((folder / SETTINGS).read_bytes())
@@ -83,7 +83,8 @@ def load_tokenizer(where: Any) -> Tokenizer:
             return SentencePieceTokenizer(content, length)
         return BertTokenizer(Vocabulary.of(content.decode(), settings, str(folder / SETTINGS)), length)
     except FileNotFoundError as error:
-        raise UserError(f"no tokenizer in {folder} ({Path(error.filename).name} is missing): {fix}") from error
+        missing = Path(error.filename or str(error)).name
+        raise UserError(f"no tokenizer in {folder} ({missing} is missing): {fix}") from error
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise file_error(error) or UserError(
             f"the tokenizer in {folder} is damaged ({str(error)[:200]}): {fix}"

@@ -1,26 +1,24 @@
-"""Sources of examples. A source lists its records cheaply (`keys`) and makes each on demand (`record`).
+"""Sources of examples. A source is cut into parts (a tar, some thousand records), and makes the records of a part.
 
-So preparation can decide split and shard of every record before any image is rendered, build each shard independently,
-and redo only unfinished ones after a kill.
+Preparation goes through the parts in any order and in any process, and knows only what it reads: no list of all records
+is ever made.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from ernie_vilg_jax import registry
 from ernie_vilg_jax.data.records import Record
-from ernie_vilg_jax.paths import local
+from ernie_vilg_jax.paths import is_url, local
+from ernie_vilg_jax.preparation.sources.findings import Findings
 
-
-@dataclasses.dataclass(frozen=True)
-class Key:
-    """The part of a record known before it is made: its id, and the concept that decides its split (see `Record`)."""
-
-    id: str
-    concept: str
+PART = 4096
+"""Records of a part, where the source has no natural ones."""
+BUCKETS = ("tars", "parquet")
+"""Sources that read files behind URLs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +37,16 @@ class Source(Protocol):
 
     name: str
 
-    def keys(self) -> Sequence[Key]:
-        """Every record's id and concept, in a fixed order, without making images."""
+    def parts(self) -> Sequence[str]:
+        """Names of the parts, in a fixed order."""
         ...
 
-    def record(self, index: int) -> Record:
-        """The record of `keys()[index]`."""
+    def read(self, part: str, findings: Findings) -> Iterator[Record]:
+        """The records of a part, in a fixed order; what is left out or probably a mistake goes into `findings`."""
+        ...
+
+    def place(self) -> str:
+        """Where the records come from, if `findings` are to be reported with it; "" for a source that draws them."""
         ...
 
     def fingerprint(self) -> str:
@@ -79,5 +81,37 @@ def make_source(options: Mapping[str, Any], *, size: int) -> Source:
     }
     name = settings.pop("name", None)
     for option in {"path", "dataset"} & settings.keys():  # other options may be the URL of a licence
-        local(settings[option], f"config.data.sources.{name}.{option}")
+        if not (name in BUCKETS and is_url(settings[option])):
+            local(settings[option], f"config.data.sources.{name}.{option}")
     return registry.build("config.data.sources: source", REGISTRY, name, settings, {"size": size})
+
+
+class Drawn:
+    """A source of `count` records, each drawn from its index alone by `record`."""
+
+    @property
+    def total(self) -> int:
+        raise NotImplementedError
+
+    def record(self, index: int) -> Record:
+        raise NotImplementedError
+
+    def parts(self) -> Sequence[str]:
+        return ranges(self.total)
+
+    def read(self, part: str, findings: Findings) -> Iterator[Record]:
+        del findings
+        return map(self.record, indices(part))
+
+    def place(self) -> str:
+        return ""
+
+
+def ranges(count: int) -> list[str]:
+    """Names of parts of `PART` records: "0-4096", ..."""
+    return [f"{start}-{min(start + PART, count)}" for start in range(0, count, PART)]
+
+
+def indices(part: str) -> range:
+    start, stop = part.split("-")
+    return range(int(start), int(stop))

@@ -12,7 +12,6 @@ import io
 import json
 import re
 import unicodedata
-from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
@@ -20,7 +19,7 @@ from ernie_vilg_jax.data.files import digest
 from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.images import encode_png
-from ernie_vilg_jax.preparation.sources import Key, Licence
+from ernie_vilg_jax.preparation.sources import Drawn, Licence
 from ernie_vilg_jax.preparation.sources.everyday import EVERYDAY, Everyday
 from ernie_vilg_jax.preparation.sources.npm import Tarball
 from ernie_vilg_jax.preparation.sources.styles import CLDR, CLDR_DERIVED, CLDR_LICENCE, RASTER, STYLES, Style
@@ -152,7 +151,7 @@ def _on_white(data: bytes, size: int) -> bytes:
 
 
 @dataclasses.dataclass
-class EmojiSource:
+class EmojiSource(Drawn):
     """Options of the emoji source.
 
     Attributes:
@@ -207,8 +206,9 @@ class EmojiSource:
                 break
         return entries
 
-    def keys(self) -> Sequence[Key]:
-        return [_key(emoji, style) for emoji, style, _ in self._entries]
+    @property
+    def total(self) -> int:
+        return len(self._entries)
 
     def record(self, index: int) -> Record:
         emoji, style, icon = self._entries[index]
@@ -224,12 +224,11 @@ class EmojiSource:
         else:
             en, zh = plain_name(english["tts"][0]), plain_name(chinese["tts"][0])
             captions = {"zh": [zh, f"{zh}，{look.zh}"], "en": [en, f"{en}, {look.en}"]}
-        key = _key(emoji, style)
         return Record(
-            id=key.id,
+            id=f"emoji/{style}/{code_points(emoji)}",
             image=image,
             captions=captions,
-            concept=key.concept,
+            concept=f"emoji/{code_points(emoji)}",
             source=self.name,
             keywords={"zh": list(chinese.get("default", [])), "en": list(english.get("default", []))},
             style={"zh": look.zh, "en": look.en},
@@ -269,10 +268,6 @@ def plain_name(name: str) -> str:
     return {"flag": f"flag of {what}", "旗": f"{what}的旗帜"}.get(
         kind, f"{kind}, {what}" if kind.isascii() else f"{kind}，{what}"
     )
-
-
-def _key(emoji: str, style: str) -> Key:
-    return Key(f"emoji/{style}/{code_points(emoji)}", f"emoji/{code_points(emoji)}")
 
 
 def everyday_captions(concept: Everyday, look: Style) -> dict[str, list[str]]:

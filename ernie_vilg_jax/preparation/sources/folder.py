@@ -25,7 +25,8 @@ from absl import logging
 from ernie_vilg_jax import texts
 from ernie_vilg_jax.data.files import digest, file_sha256
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.preparation.sources import pairs
+from ernie_vilg_jax.preparation.sources import indices, pairs, ranges
+from ernie_vilg_jax.preparation.sources.findings import NO_CAPTION, NO_IMAGE, UNDECODABLE, UNREAD, Findings
 from ernie_vilg_jax.preparation.sources.pairs import Fields
 from ernie_vilg_jax.preparation.sources.tables import FILE_KEYS, NAMES, read_table
 
@@ -73,22 +74,39 @@ class FolderSource(pairs.PairSource):
         return [name for name in self._names if Path(name).suffix.lower() in pairs.OTHER_SUFFIXES]
 
     @functools.cached_property
-    def examples(self) -> list[pairs.Example]:
+    def _listed(self) -> tuple[list[pairs.Example], Findings]:
+        """All examples, without their images: the list of a folder is held as a whole."""
+        findings, left_out = Findings(), set()
         fields = dict(self._fields())
         missing = [file for file in fields if file not in self._images]
         unread = [file for file in missing if Path(file).suffix.lower() in pairs.OTHER_SUFFIXES]
-        problems = {
-            pairs.NO_IMAGE: [file for file in missing if file not in unread],
-            pairs.UNREAD: unread,
-            pairs.NO_CAPTION: [file for file in self._images if file not in fields or not fields[file].captions],
-            pairs.UNDECODABLE: self._undecodable() if self.on_mismatch == "skip" else [],
+        mismatches = {
+            NO_IMAGE: [file for file in missing if file not in unread],
+            UNREAD: unread,
+            NO_CAPTION: [file for file in self._images if file not in fields or not fields[file].captions],
+            UNDECODABLE: self._undecodable() if self.on_mismatch == "skip" else [],
         }
-        left_out = {name for names in problems.values() for name in names}
+        for kind, names in mismatches.items():
+            findings.mismatch(kind, *names)
+            left_out.update(names)
+        findings.refuse(self.place(), self.on_mismatch)
         examples = [self.example(file, file, fields[file]) for file in self._images if file not in left_out]
-        self.checked(str(self._folder), examples, problems)
         if ignored := sorted(set(self._unread) - left_out):
-            logging.warning("%s: %d %s, such as %s", self._folder, len(ignored), pairs.UNREAD, ignored[0])
-        return examples
+            logging.warning("%s: %d %s, such as %s", self._folder, len(ignored), UNREAD, ignored[0])
+        return examples, findings
+
+    def parts(self) -> Sequence[str]:
+        return ranges(len(self._listed[0])) or ["0-0"]
+
+    def examples(self, part: str, opened: None, findings: Findings) -> Sequence[pairs.Example]:
+        examples, mismatches = self._listed
+        within = indices(part)
+        if within.start == 0:
+            findings.join(mismatches.plain())
+        return examples[within.start : within.stop]
+
+    def place(self) -> str:
+        return str(self._folder)
 
     def _fields(self) -> Iterator[tuple[str, Fields]]:
         """(image, its fields); if there is no such image, the given name."""
@@ -167,7 +185,14 @@ class FolderSource(pairs.PairSource):
         return found[0]
 
     def _undecodable(self) -> list[str]:
-        return [file for file, path in self._images.items() if not pairs.is_decodable(path.read_bytes())]
+        def fails(path: Path) -> bool:
+            try:
+                pairs.image_size(path.read_bytes())
+            except ValueError:
+                return True
+            return False
+
+        return [file for file, path in self._images.items() if fails(path)]
 
     def image_of(self, place: str) -> tuple[str, bytes]:
         path = self._images[place]
@@ -175,9 +200,9 @@ class FolderSource(pairs.PairSource):
 
     def fingerprint(self) -> str:
         content = [
-            [one.place, file_sha256(self._images[one.place]), one.captions, one.concept] for one in self.examples
+            [one.place, file_sha256(self._images[one.place]), one.captions, one.concept] for one in self._listed[0]
         ]
-        objects = [one.objects for one in self.examples]
+        objects = [one.objects for one in self._listed[0]]
         return digest({"content": content, "objects": objects, "options": [self.short_side, self.licence]})
 
 

@@ -1,22 +1,20 @@
-"""Code shared by sources of users' images: captions in either language, checks of images, reports of mismatches."""
+"""Code shared by sources of users' images: captions in either language, checks of images."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import functools
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from absl import logging
 
 from ernie_vilg_jax import texts
 from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.images import decode_image, encode_png
 from ernie_vilg_jax.knowledge.words import LANGUAGES, language_of
-from ernie_vilg_jax.preparation.sources import Key, Licence
+from ernie_vilg_jax.preparation.sources import Licence
+from ernie_vilg_jax.preparation.sources.findings import UNDECODABLE, Findings
 from ernie_vilg_jax.preparation.sources.tables import CAPTION_KEYS
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -25,16 +23,6 @@ OTHER_SUFFIXES = (
     *(".raw", ".dng", ".cr2", ".nef", ".exr", ".hdr", ".jfif", ".apng"),
 )
 """Suffixes of unsupported image formats, for a clear message."""
-UNREAD = "images that are not PNG, JPEG or WebP and have to be converted"
-NO_IMAGE, NO_CAPTION = "captions without an image", "images without a caption"
-UNDECODABLE = "images that cannot be decoded"
-_OTHER_LETTERS = re.compile(
-    r"[\u0370-\u1dff\u2c00-\u2dff\u3040-\u30ff\u3130-\u318f\ua490-\uabff\uac00-\ud7af\ufb1d-\ufdff\ufe70-\ufefc]"
-)
-"""Letters that are neither Latin nor Han: Greek to Georgian, kana, Hangul."""
-_ACCENTED = re.compile(r"[À-ÖØ-öø-ɏḀ-ỿ]")
-_MANY = 0.05
-"""Above this share of captions with accents, they are not just loan words in English."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +58,12 @@ class PairSource:
         if self.on_mismatch not in ("error", "skip"):
             raise UserError(f"source {self.name!r}: on_mismatch={self.on_mismatch!r} must be 'error' or 'skip'")
 
-    @functools.cached_property
-    def examples(self) -> list[Example]:
+    def opened(self, part: str) -> contextlib.AbstractContextManager[Any]:
+        """What `examples` reads a part from, while its images are read, too."""
+        return contextlib.nullcontext()
+
+    def examples(self, part: str, opened: Any, findings: Findings) -> Iterable[Example]:
+        """Lists a part before any of its images is decoded; mismatches go into `findings`."""
         raise NotImplementedError
 
     def image_of(self, place: Any) -> tuple[str, bytes]:
@@ -82,17 +74,22 @@ class PairSource:
         concept = concept_of(self.name, fields.concept, fields.captions)
         return Example(f"{self.name}/{id}", place, fields.captions, concept, fields.objects)
 
-    def checked(self, where: str, examples: list[Example], problems: Mapping[str, Sequence[str]]) -> list[Example]:
-        """The examples; problems are reported first, and probable mistakes in captions."""
-        report(where, problems, self.on_mismatch, "complete or remove them")
-        check_captions(where, [example.captions for example in examples])
-        return examples
+    def read(self, part: str, findings: Findings) -> Iterator[Record]:
+        with self.opened(part) as opened:
+            examples = list(self.examples(part, opened, findings))
+            findings.refuse(self.place(), self.on_mismatch)
+            for example in examples:
+                try:
+                    record = self._record(example)
+                except UndecodableImage:
+                    if self.on_mismatch != "skip":
+                        raise
+                    findings.mismatch(UNDECODABLE, example.id.removeprefix(f"{self.name}/"))
+                    continue
+                findings.captions(example.captions)
+                yield record
 
-    def keys(self) -> Sequence[Key]:
-        return [Key(example.id, example.concept) for example in self.examples]
-
-    def record(self, index: int) -> Record:
-        example = self.examples[index]
+    def _record(self, example: Example) -> Record:
         return make_record(
             self.name,
             example.id,
@@ -103,6 +100,9 @@ class PairSource:
             short_side=self.short_side,
             objects=example.objects,
         )
+
+    def place(self) -> str:
+        return self.path
 
     def licences(self) -> list[Licence]:
         return [Licence(f"images of {Path(self.path).name}", self.licence or "yours to know", "", "")]
@@ -205,56 +205,9 @@ def check_name(name: str, where: str) -> None:
         raise UserError(f"{where}: the name {name!a} is not UTF-8; rename the file")
 
 
-def check_captions(source: str, captions: Sequence[Mapping[str, Sequence[str]]]) -> None:
-    """Logs probable mistakes that training accepts: other languages, one caption for all images.
-
-    Raises UserError if there are no captions at all.
-    """
-    if not captions:
-        raise UserError(f"{source} holds no image with a caption: check what is in it")
-    english = [text for one in captions for text in one.get("en", ())]
-    other = [text for text in english if 2 * len(_OTHER_LETTERS.findall(text)) > len("".join(text.split()))]
-    accented = [text for text in english if _ACCENTED.search(text)]
-    other += accented if len(accented) > _MANY * len(english) else []
-    if other:
-        logging.warning(
-            "%s: captions in neither Chinese nor English, to judge by their letters: %d, such as %r; they count as "
-            "English ones, so leave them out if that is not meant",
-            *(source, len(other), other[0][:60]),
-        )
-    distinct = {text for one in captions for found in one.values() for text in found}
-    if len(captions) > 1 and len(distinct) == 1:
-        logging.warning(
-            "%s: all %d images have the same caption, %r, so that a model learns nothing else to ask for",
-            *(source, len(captions), next(iter(distinct))[:60]),
-        )
-
-
-def report(source: str, problems: Mapping[str, Sequence[str]], on_mismatch: str, remedy: str) -> None:
-    """Raises a UserError that lists the first few of each problem with counts, or logs the same for "skip"."""
-    found = {what: names for what, names in problems.items() if names}
-    if not found:
-        return
-    found_problems = []
-    for what, names in found.items():
-        found_problems.append(f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
-    text = f"{source}: {'; '.join(found_problems)}"
-    if on_mismatch != "skip":
-        raise UserError(f"{text}: {remedy}, or leave them out with --on_mismatch=skip")
-    logging.warning("%s: left out", text)
-
-
 def image_size(data: bytes) -> tuple[int, int]:
     """(width, height) of the upright image, after decoding every pixel; ValueError if that fails."""
     return decode_image(data).size
-
-
-def is_decodable(data: bytes) -> bool:
-    try:
-        image_size(data)
-    except ValueError:
-        return False
-    return True
 
 
 def shrink(data: bytes, short_side: int) -> bytes:
@@ -267,6 +220,10 @@ def shrink(data: bytes, short_side: int) -> bytes:
         return data
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return encode_png(image.resize(size, Image.Resampling.LANCZOS))
+
+
+class UndecodableImage(UserError):
+    """An image that cannot be decoded."""
 
 
 def make_record(
@@ -288,7 +245,7 @@ def make_record(
             data = shrink(data, short_side)
         width, height = image_size(data)
     except Exception as error:  # see image_size
-        raise UserError(f"{where} cannot be decoded as an image ({error}): {remedy}") from error
+        raise UndecodableImage(f"{where} cannot be decoded as an image ({error}): {remedy}") from error
     return Record(
         id=id,
         image=data,

@@ -6,64 +6,63 @@ image is bytes, or bytes and path together.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import functools
 from collections.abc import Iterator, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 from ernie_vilg_jax.data.files import digest
 from ernie_vilg_jax.errors import UserError, first_line
 from ernie_vilg_jax.preparation.sources import pairs
-from ernie_vilg_jax.preparation.sources.archives import find_archives, hashes
+from ernie_vilg_jax.preparation.sources.archives import ArchiveSource, fetched
+from ernie_vilg_jax.preparation.sources.findings import NO_CAPTION, NO_IMAGE, Findings
 from ernie_vilg_jax.preparation.sources.tables import CAPTION_KEYS
 
 _FIELDS = (*CAPTION_KEYS, "concept", "objects")
 
 
+class _File:
+    """An open file, and the images of the row group that was read last, because the next record is probably there."""
+
+    def __init__(self, name: str, local: Path) -> None:
+        self.name, self.opened = name, _open(name, local)
+        self._group, self._images = -1, []
+
+    def image(self, row: int, column: str) -> Any:
+        group, index = _locate(self.opened.metadata, row)
+        if group != self._group:
+            rows = _read(self.opened, self.name, group, [column])
+            self._group, self._images = group, [_bytes(row[column], self.name) for row in rows]
+        return self._images[index]
+
+
 @dataclasses.dataclass
-class ParquetSource(pairs.PairSource):
-    """Images in a column of Parquet files; `path` as `find_archives` takes it. `image` names the column."""
+class ParquetSource(ArchiveSource):
+    """Images in a column of Parquet files. `image` names the column."""
 
     image: str = "image"
     name: str = dataclasses.field(default="parquet", init=False)
+    suffix: ClassVar[str] = ".parquet"
 
-    @functools.cached_property
-    def _files(self) -> dict[str, str]:
-        return find_archives(self.name, self.path, ".parquet")
+    @contextlib.contextmanager
+    def opened(self, part: str) -> Iterator[_File]:
+        with fetched(self.files[part]) as local:
+            yield _File(self.files[part], local)
 
-    @functools.cached_property
-    def _opened(self) -> dict[str, Any]:
-        return {file: _open(file) for file in self._files}
+    def examples(self, part: str, opened: _File, findings: Findings) -> Iterator[pairs.Example]:
+        for number, (row, image) in enumerate(self._rows(opened.name, opened.opened)):
+            id = f"{part}/{number:08d}"
+            fields = pairs.read_fields(row, f"{opened.name}, row {number + 1}")
+            if image is None:
+                findings.mismatch(NO_IMAGE, id)
+            elif not fields.captions:
+                findings.mismatch(NO_CAPTION, id)
+            else:
+                yield self.example(id, (opened, number), fields)
 
-    @functools.cached_property
-    def _images(self) -> Any:
-        """(file, row group) -> its images, the smallest unit of reading; cached, because nearby records share one."""
-        return functools.lru_cache(maxsize=4)(self._read_images)
-
-    def _read_images(self, file: str, group: int) -> list[Any]:
-        return [_bytes(row[self.image], file) for row in _read(self._opened[file], file, group, [self.image])]
-
-    @functools.cached_property
-    def examples(self) -> list[pairs.Example]:
-        problems: dict[str, list[str]] = {pairs.NO_IMAGE: [], pairs.NO_CAPTION: [], pairs.UNDECODABLE: []}
-        examples = []
-        for file, name in self._files.items():
-            for number, (row, image) in enumerate(self._rows(file)):
-                id = f"{name}/{number:08d}"
-                fields = pairs.read_fields(row, f"{file}, row {number + 1}")
-                if image is None:
-                    problems[pairs.NO_IMAGE].append(id)
-                elif not fields.captions:
-                    problems[pairs.NO_CAPTION].append(id)
-                elif self.on_mismatch == "skip" and not pairs.is_decodable(image):
-                    problems[pairs.UNDECODABLE].append(id)
-                else:
-                    examples.append(self.example(id, (file, number), fields))
-        return self.checked(self.path, examples, problems)
-
-    def _rows(self, file: str) -> Iterator[tuple[Mapping[str, Any], bytes | None]]:
+    def _rows(self, file: str, opened: Any) -> Iterator[tuple[Mapping[str, Any], bytes | None]]:
         """(fields by their names in lower case, image) of each row."""
-        opened = self._opened[file]
         columns = {}
         for name in opened.schema_arrow.names:
             if name.lower() in _FIELDS and columns.setdefault(name.lower(), name) != name:
@@ -79,22 +78,21 @@ class ParquetSource(pairs.PairSource):
             for row in table:
                 yield {field: row[name] for field, name in columns.items()}, _bytes(row[self.image], file)
 
-    def image_of(self, place: tuple[str, int]) -> tuple[str, bytes]:
+    def image_of(self, place: tuple[_File, int]) -> tuple[str, bytes]:
         file, row = place
-        group, index = _locate(self._opened[file].metadata, row)
-        return f"the image of row {row + 1} in {file}", self._images(file, group)[index]
+        return f"the image of row {row + 1} in {file.name}", file.image(row, self.image)
 
     def fingerprint(self) -> str:
         options = [self.image, self.on_mismatch, self.short_side, self.licence]
-        return digest({"parquet": hashes(self._files), "options": options})
+        return digest({"parquet": self.hashes(), "options": options})
 
 
-def _open(file: str) -> Any:
+def _open(file: str, local: Path) -> Any:
     import pyarrow
     from pyarrow import parquet
 
     try:
-        return parquet.ParquetFile(file)
+        return parquet.ParquetFile(local)
     except pyarrow.ArrowException as error:
         raise UserError(f"{file} is not a whole parquet file ({first_line(error)}); get it again") from error
 

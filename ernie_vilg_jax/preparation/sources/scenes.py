@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import io
 import random
-from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
@@ -19,7 +18,7 @@ from ernie_vilg_jax.data.files import digest
 from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.images import encode_png
-from ernie_vilg_jax.preparation.sources import Key, Licence
+from ernie_vilg_jax.preparation.sources import Drawn, Licence
 from ernie_vilg_jax.preparation.sources.everyday import EVERYDAY, with_article
 from ernie_vilg_jax.preparation.sources.shapes import SHAPES, Name, shape_mask
 
@@ -90,7 +89,7 @@ class Plan:
 
 
 @dataclasses.dataclass
-class SceneSource:
+class SceneSource(Drawn):
     """Options of the scenes source.
 
     Attributes:
@@ -139,11 +138,9 @@ class SceneSource:
         ground = GROUNDS[0] if self.simple else draw.choice(GROUNDS)
         return Plan(things, relation, _places(draw, number, relation), ground)
 
-    def keys(self) -> Sequence[Key]:
-        return [self._key(index, self.plan(index)) for index in range(self.count)]
-
-    def _key(self, index: int, plan: Plan) -> Key:
-        return Key(f"{self.name}/{self.seed}-{index:07d}", "+".join(self.units(plan)))
+    @property
+    def total(self) -> int:
+        return self.count
 
     def units(self, plan: Plan) -> list[str]:
         """What the split holds out: a scene goes where one of its units does."""
@@ -155,7 +152,6 @@ class SceneSource:
 
     def record(self, index: int) -> Record:
         plan = self.plan(index)
-        key = self._key(index, plan)
         image, boxes = self._paint(plan)
         objects = [
             {"name": {"zh": thing.noun.zh, "en": thing.noun.en}, "box": box, "score": 1.0}
@@ -166,10 +162,10 @@ class SceneSource:
             "en": [word for thing in plan.things for word in (thing.colour, thing.noun.en)],
         }
         return Record(
-            id=key.id,
+            id=f"{self.name}/{self.seed}-{index:07d}",
             image=image,
             captions=captions(plan),
-            concept=key.concept,
+            concept="+".join(self.units(plan)),
             source=self.name,
             keywords=keywords,
             objects=objects,

@@ -10,16 +10,20 @@ An example is identified by its tar and the path in it. A tar that is truncated,
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import functools
 import tarfile
 import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
 
 from ernie_vilg_jax import texts
 from ernie_vilg_jax.data.files import digest
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.preparation.sources import pairs
-from ernie_vilg_jax.preparation.sources.archives import find_archives, hashes
+from ernie_vilg_jax.preparation.sources.archives import ArchiveSource, fetched
+from ernie_vilg_jax.preparation.sources.findings import NO_CAPTION, NO_IMAGE, UNREAD, Findings
 from ernie_vilg_jax.preparation.sources.pairs import Fields
 
 _TEXTS = {"txt": "caption", "caption": "caption", "zh.txt": "zh", "en.txt": "en"}
@@ -29,62 +33,54 @@ _BLOCK = 512
 
 @dataclasses.dataclass(frozen=True)
 class _Member:
-    """Bytes inside an uncompressed tar, so that reading one needs no scan."""
+    """Bytes inside an uncompressed tar, so that reading one needs no scan; `tar` is its name for messages."""
 
     tar: str
+    file: Path
     name: str
     offset: int
     size: int
 
     def read(self) -> bytes:
-        with open(self.tar, "rb") as file:
+        with self.file.open("rb") as file:
             file.seek(self.offset)
             return file.read(self.size)
 
 
 @dataclasses.dataclass
-class TarSource(pairs.PairSource):
-    """Examples in tars; `path` as `find_archives` takes it."""
+class TarSource(ArchiveSource):
+    """Examples in tars."""
 
     name: str = dataclasses.field(default="tars", init=False)
+    suffix: ClassVar[str] = ".tar"
 
-    @functools.cached_property
-    def _tars(self) -> dict[str, str]:
-        return find_archives(self.name, self.path, ".tar")
+    def opened(self, part: str) -> contextlib.AbstractContextManager[Path]:
+        return fetched(self.files[part])
 
-    @functools.cached_property
-    def examples(self) -> list[pairs.Example]:
-        kinds = (pairs.NO_IMAGE, pairs.UNREAD, pairs.NO_CAPTION, pairs.UNDECODABLE)
-        problems: dict[str, list[str]] = {kind: [] for kind in kinds}
-        examples = []
-        for tar, name in self._tars.items():
-            for inner, members in _groups(tar).items():
-                id = f"{name}/{inner}"
-                pairs.check_name(id, tar)
-                image = _image(members)
-                fields = _fields(members)
-                unread = [e for e in members if f".{e.rpartition('.')[2]}" in pairs.OTHER_SUFFIXES]
-                if image is None:
-                    if fields.captions:
-                        problems[pairs.UNREAD if unread else pairs.NO_IMAGE].append(
-                            f"{id}.{(unread or [''])[0]}".rstrip(".")
-                        )
-                elif not fields.captions:
-                    problems[pairs.NO_CAPTION].append(id)
-                elif self.on_mismatch == "skip" and not pairs.is_decodable(image.read()):
-                    problems[pairs.UNDECODABLE].append(id)
-                else:
-                    examples.append(self.example(id, image, fields))
-        return self.checked(self.path, examples, problems)
+    def examples(self, part: str, opened: Path, findings: Findings) -> Iterator[pairs.Example]:
+        tar = self.files[part]
+        for inner, members in _groups(tar, opened).items():
+            id = f"{part}/{inner}"
+            pairs.check_name(id, tar)
+            image = _image(members)
+            fields = _fields(members)
+            unread = [e for e in members if f".{e.rpartition('.')[2]}" in pairs.OTHER_SUFFIXES]
+            if image is None:
+                if fields.captions:
+                    findings.mismatch(UNREAD if unread else NO_IMAGE, f"{id}.{(unread or [''])[0]}".rstrip("."))
+            elif not fields.captions:
+                findings.mismatch(NO_CAPTION, id)
+            else:
+                yield self.example(id, image, fields)
 
     def image_of(self, place: _Member) -> tuple[str, bytes]:
         return f"{place.name} in {place.tar}", place.read()
 
     def fingerprint(self) -> str:
-        return digest({"tars": hashes(self._tars), "options": [self.on_mismatch, self.short_side, self.licence]})
+        return digest({"tars": self.hashes(), "options": [self.on_mismatch, self.short_side, self.licence]})
 
 
-def _groups(tar: str) -> dict[str, dict[str, _Member]]:
+def _groups(tar: str, local: Path) -> dict[str, dict[str, _Member]]:
     """Path of an example in the tar -> extension -> member, in the order of the tar.
 
     Raises UserError if the tar is truncated, or two members are the same file of an example.
@@ -92,7 +88,7 @@ def _groups(tar: str) -> dict[str, dict[str, _Member]]:
     groups: dict[str, tuple[str, dict[str, _Member]]] = {}
     end = 0
     try:
-        with tarfile.open(tar, "r:") as file:
+        with tarfile.open(local, "r:") as file:
             for info in file:
                 end = max(end, file.offset)
                 path = info.name.removeprefix("./")
@@ -109,19 +105,19 @@ def _groups(tar: str) -> dict[str, dict[str, _Member]]:
                     raise UserError(
                         f"{tar}: {other.name!a} and {info.name!a} are the same file of one example; remove one of them"
                     )
-                members[extension.lower()] = _Member(tar, info.name, info.offset_data, info.size)
+                members[extension.lower()] = _Member(tar, local, info.name, info.offset_data, info.size)
     except tarfile.TarError as error:
         raise UserError(f"{tar} is not a whole, uncompressed tar ({error}): decompress or fetch it again") from error
-    _check_end(tar, end)
+    _check_end(tar, local, end)
     return dict(groups.values())
 
 
-def _check_end(tar: str, end: int) -> None:
+def _check_end(tar: str, local: Path, end: int) -> None:
     """Raises UserError unless nothing but zeros follows the last member, and at least a block of them.
 
     `tarfile` takes the end of a file for the end of the tar, so it does not detect truncation.
     """
-    with open(tar, "rb") as file:
+    with local.open("rb") as file:
         file.seek(end)
         mark = file.read(_BLOCK)
         if len(mark) < _BLOCK or any(mark):

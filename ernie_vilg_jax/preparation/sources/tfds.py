@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from ernie_vilg_jax.data.files import digest, file_sha256
 from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError, first_line
 from ernie_vilg_jax.knowledge.words import LANGUAGES
-from ernie_vilg_jax.preparation.sources import Key, Licence, pairs
+from ernie_vilg_jax.preparation.sources import Licence, indices, pairs, ranges
+from ernie_vilg_jax.preparation.sources.findings import Findings
 
 _TEXT_FEATURES = ("caption", "captions", "text", "zh", "en")
 
@@ -96,50 +97,48 @@ class TfdsSource:
             )
         return chosen
 
-    @functools.cached_property
-    def _rows(self) -> list[tuple[dict[str, list[str]], str]]:
-        """(captions, concept) of every example; examples without captions are included."""
-        rows = []
-        for index in range(len(self._data)):
-            example = self._data[index]
-            captions: dict[str, list[str]] = {}
-            try:
-                for name in self._texts:
-                    key = name if name in LANGUAGES else "caption"
-                    for language, found in pairs.sort_captions({key: _strings(_nested(example, name))}).items():
-                        captions.setdefault(language, []).extend(found)
-            except ValueError as error:
-                raise UserError(
-                    f"example {index} of {self.dataset}: its text cannot be used ({error}); leave it out with a split "
-                    "such as train[:N]"
-                ) from error
-            if not captions:
-                raise UserError(f"example {index} of {self.dataset} has no caption in {', '.join(self._texts)}")
-            given = "+".join(_strings(_nested(example, self.concept))) if self.concept else ""
-            rows.append((captions, pairs.concept_of(self.name, given, captions)))
-        pairs.check_captions(self.dataset, [captions for captions, _ in rows])
-        return rows
+    def _captions(self, index: int, example: Any) -> dict[str, list[str]]:
+        captions: dict[str, list[str]] = {}
+        try:
+            for name in self._texts:
+                key = name if name in LANGUAGES else "caption"
+                for language, found in pairs.sort_captions({key: _strings(_nested(example, name))}).items():
+                    captions.setdefault(language, []).extend(found)
+        except ValueError as error:
+            raise UserError(
+                f"example {index} of {self.dataset}: its text cannot be used ({error}); leave it out with a split "
+                "such as train[:N]"
+            ) from error
+        if not captions:
+            raise UserError(f"example {index} of {self.dataset} has no caption in {', '.join(self._texts)}")
+        return captions
 
     def _id(self, index: int) -> str:
         return f"{self.name}/{self._builder.info.name}/{self.split}/{index:08d}"
 
-    def keys(self) -> Sequence[Key]:
-        return [Key(self._id(index), concept) for index, (_, concept) in enumerate(self._rows)]
+    def parts(self) -> Sequence[str]:
+        return ranges(len(self._data))
 
-    def record(self, index: int) -> Record:
-        captions, concept = self._rows[index]
-        data = _nested(self._data[index], self.image)
-        return pairs.make_record(
-            self.name,
-            self._id(index),
-            f"the image of example {index} of {self.dataset}",
-            bytes(data),
-            captions,
-            concept,
-            licence=self.licence,
-            short_side=self.short_side,
-            remedy="leave it out with a split such as train[:N]",
-        )
+    def place(self) -> str:
+        return self.dataset
+
+    def read(self, part: str, findings: Findings) -> Iterator[Record]:
+        for index in indices(part):
+            example = self._data[index]
+            captions = self._captions(index, example)
+            findings.captions(captions)
+            given = "+".join(_strings(_nested(example, self.concept))) if self.concept else ""
+            yield pairs.make_record(
+                self.name,
+                self._id(index),
+                f"the image of example {index} of {self.dataset}",
+                bytes(_nested(example, self.image)),
+                captions,
+                pairs.concept_of(self.name, given, captions),
+                licence=self.licence,
+                short_side=self.short_side,
+                remedy="leave it out with a split such as train[:N]",
+            )
 
     def fingerprint(self) -> str:
         info = self._builder.info

@@ -25,6 +25,7 @@ from ernie_vilg_jax.preparation import prepare as preparation
 from ernie_vilg_jax.preparation.sources import emoji, everyday, npm, scenes, styles
 from ernie_vilg_jax.preparation.sources.emoji import EmojiSource
 from ernie_vilg_jax.preparation.sources.scenes import SceneSource
+from tests.small_data import records_of
 
 NAMES = {"🐼": ("panda", "熊猫"), "🐈": ("cat", "猫"), "🚗": ("automobile", "汽车"), "🍎": ("red apple", "红苹果")}
 FACE = {"😀": ("grinning face", "嘿嘿"), "👍🏻": ("thumbs up: light skin tone", "拇指向上: 较浅肤色")}
@@ -106,7 +107,7 @@ def colour_at_centre(image: bytes) -> tuple[int, ...]:
 
 def test_every_concept_comes_in_each_style_that_has_it():
     source = EmojiSource(size=16)
-    keys = source.keys()
+    keys = records_of(source)
     assert len(keys) == len({key.id for key in keys}) == 4 * 9 - 2 - 1  # no cars in two styles, no cat in fxemoji
     assert keys[0].id == "emoji/noto/1f408" and keys[0].concept == "emoji/1f408"
     assert all("1f600" not in key.concept for key in keys)  # no faces among the everyday things
@@ -114,7 +115,7 @@ def test_every_concept_comes_in_each_style_that_has_it():
 
 def test_images_are_rendered_on_white_at_the_size():
     source = EmojiSource(size=24)
-    pictures = {key.id: source.record(index) for index, key in enumerate(source.keys())}
+    pictures = {record.id: record for record in records_of(source)}
     assert Image.open(io.BytesIO(pictures["emoji/noto/1f43c"].image)).size == (24, 24)
     assert colour_at_centre(pictures["emoji/noto/1f43c"].image) == (255, 0, 0)
     assert colour_at_centre(pictures["emoji/twemoji/1f408"].image) == (0, 255, 0)
@@ -124,7 +125,7 @@ def test_images_are_rendered_on_white_at_the_size():
 
 def test_captions_name_the_thing_and_its_look():
     source = EmojiSource(size=16, styles=("twemoji",))
-    record = next(source.record(i) for i, key in enumerate(source.keys()) if key.id.endswith("1f43c"))
+    record = next(record for record in records_of(source) if record.id.endswith("1f43c"))
     assert record.captions == {
         "zh": ["熊猫", "一只熊猫", "一幅熊猫的图画", "熊猫，推特风格", "一只熊猫，推特风格"],
         "en": ["panda", "a panda", "a picture of a panda", "panda, Twitter style", "a panda, Twitter style"],
@@ -135,7 +136,7 @@ def test_captions_name_the_thing_and_its_look():
 
 def test_all_concepts_take_the_cldr_names_without_skin_tones():
     source = EmojiSource(size=16, styles=("twemoji",), concepts="all")
-    records = [source.record(index) for index in range(len(source.keys()))]
+    records = records_of(source)
     assert {record.captions["en"][0] for record in records} == {en for en, _ in NAMES.values()}
 
 
@@ -155,8 +156,7 @@ def test_cldr_names_are_said_plainly(name: str, plain: str):
 
 def test_options_limit_and_decide_the_fingerprint():
     limited = EmojiSource(max_concepts=2)
-    pairs = [dataclasses.astuple(limited.keys()[n]) for n in range(len(limited.keys()))]
-    assert {concept for _, concept in pairs} == {"emoji/1f408", "emoji/1f43c"}
+    assert {record.concept for record in records_of(limited)} == {"emoji/1f408", "emoji/1f43c"}
     variants = [EmojiSource(), EmojiSource(size=32), EmojiSource(max_concepts=2), EmojiSource(concepts="all")]
     assert len({variant.fingerprint() for variant in variants}) == 4
     with pytest.raises(UserError, match="no style 'apple'"):
@@ -167,13 +167,12 @@ def test_options_limit_and_decide_the_fingerprint():
 
 def test_scenes_recolour_silhouettes_and_share_the_split_units():
     source = SceneSource(size=64, count=12, objects="emoji", simple=True, single=1.0)
-    for index, key in enumerate(source.keys()):
-        record = source.record(index)
+    for index, record in enumerate(records_of(source)):
         colour = source.plan(index).things[0].colour
         x0, y0, x1, y1 = (round(v * 64) for v in record.objects[0]["box"])
         centre = np.asarray(Image.open(io.BytesIO(record.image)))[(y0 + y1) // 2, (x0 + x1) // 2]
         assert tuple(int(v) for v in centre) == scenes.COLOURS[colour][1]
-        assert key.concept in {"emoji/1f43c", "emoji/1f408", "emoji/1f697"}  # a red apple is not recoloured
+        assert record.concept in {"emoji/1f43c", "emoji/1f408", "emoji/1f697"}  # a red apple is not recoloured
 
 
 def test_prepared_emoji_can_be_trained_on(config: ConfigDict, tmp_path: Path):
@@ -196,7 +195,7 @@ def test_an_unreachable_registry_is_reported(cache: Path, monkeypatch: pytest.Mo
     (cache / styles.STYLES["noto"].package.filename).unlink()
     monkeypatch.setenv("NPM_CONFIG_REGISTRY", "http://127.0.0.1:9/")
     with pytest.raises(UserError, match=r"@iconify-json/noto@1\.2\.9 could not be fetched .*or use the drawn shapes"):
-        EmojiSource().keys()
+        records_of(EmojiSource())
     assert not [file for file in cache.iterdir() if "noto-1.2.9" in file.name]
 
 
@@ -224,7 +223,7 @@ def test_a_package_comes_from_the_registry(before: str, cache: Path, registry: P
         file.unlink()
     else:
         file.write_bytes(content[:100])
-    assert EmojiSource().keys() and file.read_bytes() == content
+    assert records_of(EmojiSource()) and file.read_bytes() == content
 
 
 def test_a_package_with_another_hash_is_refused(cache: Path, registry: Path):
@@ -234,7 +233,7 @@ def test_a_package_with_another_hash_is_refused(cache: Path, registry: Path):
     published.write_bytes(file.read_bytes() + b"\0")
     file.unlink()
     with pytest.raises(UserError, match=r"does not have the hash pinned for @iconify-json/noto@1\.2\.9: run again"):
-        EmojiSource().keys()
+        records_of(EmojiSource())
     assert not file.exists()
 
 
@@ -253,5 +252,5 @@ def test_the_real_packages_match_the_pinned_hashes(monkeypatch: pytest.MonkeyPat
     monkeypatch.undo()
     monkeypatch.setenv("ERNIE_VILG_JAX_CACHE", str(tmp_path / "fresh"))
     source = EmojiSource(size=32)
-    assert len(source.keys()) > 2500
+    assert source.total > 2500
     assert colour_at_centre(source.record(0).image)

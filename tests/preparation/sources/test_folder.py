@@ -59,18 +59,18 @@ def test_a_name_that_may_be_two_files_is_an_error(tmp_path: Path):
     assert len(ids(folder(tmp_path))) == 2
     table.write_text(json.dumps({"file": f"./{COMPOSED}.png", "en": "a"}))
     with pytest.raises(UserError, match=r"captions\.jsonl, line 1: .* may be .* or .*: write its name exactly"):
-        folder(tmp_path).keys()
+        records_of(folder(tmp_path))
     table.write_text('{"file": "./x.png", "en": "a"}\n{"file": "x.png", "en": "b"}')
     put(tmp_path, x_png=picture())
     with pytest.raises(UserError, match=r"line 2: 'x\.png' has captions twice"):
-        folder(tmp_path).keys()
+        records_of(folder(tmp_path))
 
 
 def test_a_name_that_is_not_utf8_is_named(tmp_path: Path):
     put(tmp_path, a_png=picture(), a_txt="a")
     (Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xc3\xa8\xb0\xa1.png"))).write_bytes(picture())
     with pytest.raises(UserError, match=r"the name .*udcb0.* is not UTF-8; rename the file"):
-        folder(tmp_path).keys()
+        records_of(folder(tmp_path))
 
 
 def test_files_that_macos_hides_are_left_out(tmp_path: Path):
@@ -103,11 +103,11 @@ def test_unsupported_image_formats_are_named(name: str, beside: bool, tmp_path: 
     with pytest.raises(
         UserError, match=rf"1 images that are not PNG, JPEG or WebP and have to be converted \({name}\)"
     ):
-        folder(tmp_path).keys()
+        records_of(folder(tmp_path))
     assert ids(folder(tmp_path, on_mismatch="skip")) == ["folder/a.png"]
     (tmp_path / "a.png").unlink()
     with pytest.raises(UserError, match=rf"holds no images .*, but 1 that have to be converted \({name}\)"):
-        folder(tmp_path).keys()
+        records_of(folder(tmp_path))
 
 
 def test_captions_of_both_files_count_once(tmp_path: Path):
@@ -131,7 +131,7 @@ def test_folders_named_by_repeats_and_concept(tmp_path: Path, caplog: pytest.Log
         (tmp_path / f"{name}.png").write_bytes(picture())
     (tmp_path / "3_dogs/1.txt").write_text("a dog")
     with pytest.raises(UserError, match=r"1 images without a caption \(2024_trip/1\.png\)"):
-        folder(tmp_path).keys()
+        records_of(folder(tmp_path))
     (tmp_path / "2024_trip/1.caption").write_text("a trip")
     found = {record.id: record.captions for record in records_of(folder(tmp_path))}
     assert found == {

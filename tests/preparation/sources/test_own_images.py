@@ -20,8 +20,7 @@ def folder(path: Path, **options: Any) -> Source:
 
 
 def ids(source: Source) -> list[str]:
-    keys = source.keys()
-    return [key.id for key in keys]
+    return [record.id for record in records_of(source)]
 
 
 def put(path: Path, **files: bytes | str) -> None:
@@ -84,14 +83,14 @@ def test_mismatches_are_listed_and_counted_or_left_out(tmp_path: Path):
         ".*--on_mismatch=skip"
     )
     with pytest.raises(UserError, match=message):
-        folder(tmp_path).keys()
+        records_of(folder(tmp_path))
     assert ids(folder(tmp_path, on_mismatch="skip")) == ["folder/a.png"]
 
 
 def test_an_undecodable_image_is_named(tmp_path: Path):
     put(tmp_path, a_png=picture(size=(200, 200))[:60], a_txt="a")
     with pytest.raises(UserError, match=r"a\.png cannot be decoded as an image"):
-        folder(tmp_path).record(0)
+        records_of(folder(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -110,14 +109,14 @@ def test_broken_caption_files_are_named(tmp_path: Path, name: str, content: str 
     put(tmp_path, a_png=picture())
     (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(UserError, match=message):
-        folder(tmp_path).keys()
+        records_of(folder(tmp_path))
 
 
 def test_no_folder_no_images_and_wrong_options_are_named(tmp_path: Path):
     with pytest.raises(UserError, match="is not a folder"):
-        folder(tmp_path / "nowhere").keys()
+        records_of(folder(tmp_path / "nowhere"))
     with pytest.raises(UserError, match="holds no images"):
-        folder(tmp_path).keys()
+        records_of(folder(tmp_path))
     with pytest.raises(UserError, match="on_mismatch='ignore'"):
         folder(tmp_path, on_mismatch="ignore")
 
@@ -184,22 +183,22 @@ def test_mismatches_in_tars_are_listed_or_left_out(tmp_path: Path):
         {"1.png": picture(), "2.txt": "two", "3.png": picture(), "3.txt": "3", "4.png": b"x", "4.txt": "4"},
     )
     with pytest.raises(UserError, match=r"1 captions without an image \(s/2\); 1 images without a caption \(s/1\)"):
-        tars(tmp_path / "s.tar").keys()
+        records_of(tars(tmp_path / "s.tar"))
     assert ids(tars(tmp_path / "s.tar", on_mismatch="skip")) == ["tars/s/3"]
 
 
 def test_bad_tars_are_named(tmp_path: Path):
     with pytest.raises(UserError, match="matches no file"):
-        tars(tmp_path / "*.tar").keys()
+        records_of(tars(tmp_path / "*.tar"))
     write_tar(tmp_path / "z.tar", {"1.png": picture(), "1.txt": "1"}, "w:gz")
     with pytest.raises(UserError, match="not a whole, uncompressed tar"):
-        tars(tmp_path / "z.tar").keys()
+        records_of(tars(tmp_path / "z.tar"))
     write_tar(tmp_path / "j.tar", {"1.png": picture(), "1.json": "{"})
     with pytest.raises(UserError, match=r"1\.json in .*j\.tar: not JSON that can be used"):
-        tars(tmp_path / "j.tar").keys()
+        records_of(tars(tmp_path / "j.tar"))
     write_tar(tmp_path / "u.tar", {"1.png": b"x", "1.txt": "1"})
     with pytest.raises(UserError, match=r"1\.png in .*u\.tar cannot be decoded"):
-        tars(tmp_path / "u.tar").record(0)
+        records_of(tars(tmp_path / "u.tar"))
 
 
 def tfds_source(dataset: Path | str, **options: Any) -> Source:
@@ -236,17 +235,17 @@ def test_tfds_options(dataset: Path):
 )
 def test_tfds_mistakes_are_one_sentence(dataset: Path, options: dict[str, Any], message: str):
     with pytest.raises(UserError, match=message):
-        tfds_source(dataset, **options).keys()
+        records_of(tfds_source(dataset, **options))
 
 
 def test_invalid_tfds_text_is_named(dataset: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("ernie_vilg_jax.preparation.sources.tfds._nested", lambda example, name: b"a \xff cat")
     with pytest.raises(UserError, match=r"example 0 of .*toy: its text cannot be used \('utf-8' codec can't decode"):
-        tfds_source(dataset).keys()
+        records_of(tfds_source(dataset))
 
 
 def test_an_unknown_tfds_name_is_named(tmp_path: Path):
     with pytest.raises(UserError, match="dataset='no_such_dataset_here' cannot be opened"):
-        tfds_source("no_such_dataset_here").keys()
+        records_of(tfds_source("no_such_dataset_here"))
     with pytest.raises(UserError, match="holds 0 dataset_info"):
-        tfds_source(tmp_path).keys()
+        records_of(tfds_source(tmp_path))

@@ -61,11 +61,11 @@ def test_mismatches_are_listed_or_left_out(tmp_path: Path):
     write(tmp_path / "a.parquet", rows)
     message = r"1 captions without an image \(a/00000001\); 1 images without a caption \(a/00000002\)"
     with pytest.raises(UserError, match=message):
-        source(tmp_path).keys()
+        records_of(source(tmp_path))
     assert ids(source(tmp_path, on_mismatch="skip")) == ["parquet/a/00000000"]
     write(tmp_path / "a.parquet", rows[3:])
     with pytest.raises(UserError, match=r"the image of row 1 in .*a\.parquet cannot be decoded"):
-        source(tmp_path).record(0)
+        records_of(source(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_mismatches_are_listed_or_left_out(tmp_path: Path):
 def test_mistakes_are_one_sentence(rows: list[dict[str, Any]], message: str, tmp_path: Path):
     write(tmp_path / "a.parquet", rows)
     with pytest.raises(UserError, match=message):
-        source(tmp_path).keys()
+        records_of(source(tmp_path))
 
 
 def test_files_that_are_not_whole_are_named(tmp_path: Path):
@@ -95,6 +95,6 @@ def test_files_that_are_not_whole_are_named(tmp_path: Path):
         damaged = tmp_path / f"{number}.parquet"
         damaged.write_bytes(part)
         with pytest.raises(UserError, match=rf"{number}\.parquet is (not a whole parquet file|damaged)"):
-            source(damaged).keys()
+            records_of(source(damaged))
     with pytest.raises(UserError, match="matches no file"):
-        source(tmp_path / "*.pq").keys()
+        records_of(source(tmp_path / "*.pq"))

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ernie_vilg_jax.data.records import Record
-from ernie_vilg_jax.preparation.sources import Key, Source
+from ernie_vilg_jax.preparation.sources import Source
 from ernie_vilg_jax.preparation.sources.scenes import COLOURS, GROUNDS, RELATIONS, SceneSource, captions
 from ernie_vilg_jax.preparation.sources.shapes import SHAPES, shape_mask
 from tests.small_data import records_of
@@ -29,7 +29,7 @@ def pixels(record: Record) -> np.ndarray:
 
 def test_it_is_a_source(source: SceneSource):
     assert isinstance(source, Source)
-    assert source.keys()[3] == Key(source.record(3).id, source.record(3).concept)
+    assert [record.id for record in records_of(source)][3] == source.record(3).id
 
 
 def test_a_record_depends_on_the_seed_and_its_number_alone(source: SceneSource, records: list[Record]):
@@ -113,8 +113,8 @@ def test_simple_scenes_have_at_most_two_things_on_white():
 
 
 def test_units_of_the_split_are_colour_and_shape(source: SceneSource):
-    for index, key in enumerate(source.keys()):
-        units = key.concept.split("+")
+    for index, record in enumerate(records_of(source)):
+        units = record.concept.split("+")
         assert units == [f"shape/{thing.colour}-{thing.key}" for thing in source.plan(index).things]
 
 

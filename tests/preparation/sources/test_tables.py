@@ -11,6 +11,7 @@ from pyarrow import parquet
 
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.preparation.sources import Source, make_source, pairs, tables
+from ernie_vilg_jax.preparation.sources.findings import Findings
 from tests.preparation.sources.test_own_images import folder, put, tars, write_tar
 from tests.small_data import picture, records_of
 from tests.test_texts import SEPARATORS
@@ -61,13 +62,13 @@ def test_half_characters_and_nul_are_named_with_file_and_line(where: str, escape
         (tmp_path / where).write_text(f'\n{{"file": "1.png", "en": "{escape}"}}\n')
         message = r"captions\.jsonl, line 2: not JSON that can be used"
     with pytest.raises(UserError, match=message):
-        source.keys()
+        records_of(source)
 
 
 @pytest.mark.parametrize("where", SOURCES)
 def test_nul_bytes_are_named(where: str, tmp_path: Path):
     with pytest.raises(UserError, match=r"not JSON|line \d: there is a NUL"):
-        source_of(where, tmp_path, "a\0b").keys()
+        records_of(source_of(where, tmp_path, "a\0b"))
 
 
 FAULTS = [
@@ -99,7 +100,7 @@ def test_faults_of_tables_are_one_sentence_with_file_and_line(name: str, content
     put(tmp_path, a_png=picture())
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=rf"{name}[:,] ?{message}|{name}: .*{message}") as told:
-        folder(tmp_path).keys()
+        records_of(folder(tmp_path))
     assert len(str(told.value)) < 500
 
 
@@ -155,10 +156,10 @@ def test_objects_of_a_wrong_form_are_named(objects: Any, message: str, tmp_path:
     row = {"en": "a", "objects": objects}
     (tmp_path / "captions.jsonl").write_text("\n" + json.dumps({"file": "a.png", **row}))
     with pytest.raises(UserError, match=rf"captions\.jsonl, line 2: .*{message}"):
-        folder(tmp_path).keys()
+        records_of(folder(tmp_path))
     write_tar(tmp_path / "s.tar", {"1.png": picture(), "1.json": json.dumps(row)})
     with pytest.raises(UserError, match=rf"1\.json in .*s\.tar: .*{message}"):
-        tars(tmp_path / "s.tar").keys()
+        records_of(tars(tmp_path / "s.tar"))
 
 
 def test_names_of_objects_are_by_language(tmp_path: Path):
@@ -186,7 +187,12 @@ def test_names_of_objects_are_by_language(tmp_path: Path):
 )
 def test_captions_of_other_languages_warn(captions: list[str], told: str | None, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.WARNING)
-    pairs.check_captions("here", [pairs.sort_captions({"caption": captions}), {"en": ["another"]}])
+    findings = Findings()
+    for one in (pairs.sort_captions({"caption": captions}), {"en": ["another"]}):
+        part = Findings()
+        part.captions(one)
+        findings.join(part.plain())
+    findings.report("here")
     assert (told in caplog.text) if told else not caplog.text
 
 
@@ -195,11 +201,11 @@ def test_one_caption_for_all_images_is_logged(where: str, tmp_path: Path, caplog
     files = {"1.png": picture(), "1.txt": "a cat", "2.png": picture(), "2.txt": "a cat"}
     if where == "tar":
         write_tar(tmp_path / "s.tar", files)
-        tars(tmp_path / "s.tar").keys()
+        records_of(tars(tmp_path / "s.tar"))
     else:
         for name, content in files.items():
             (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
-        folder(tmp_path).keys()
+        records_of(folder(tmp_path))
     assert "all 2 images have the same caption, 'a cat'" in caplog.text
 
 
@@ -209,9 +215,7 @@ def test_a_concept_may_be_a_number():
     assert pairs.concept_of("folder", other.concept, other.captions) == "folder/a"
 
 
-@pytest.mark.parametrize(
-    ("name", "option"), [("folder", "path"), ("tars", "path"), ("parquet", "path"), ("tfds", "dataset")]
-)
+@pytest.mark.parametrize(("name", "option"), [("folder", "path"), ("tfds", "dataset")])
 def test_urls_in_a_config_are_refused_by_name(name: str, option: str):
     with pytest.raises(UserError, match=rf"config\.data\.sources\.{name}\.{option}=gs://b/x is a URL"):
         make_source({"name": name, option: "gs://b/x"}, size=16)
@@ -227,4 +231,4 @@ def test_data_of_which_nothing_is_left_are_named(kind: str, tmp_path: Path):
         put(tmp_path, **{"1_txt": "x", "2_png": picture()})
     source = make_source({"name": kind, "path": str(tmp_path), "on_mismatch": "skip"}, size=16)
     with pytest.raises(UserError, match=f"{tmp_path} holds no image with a caption"):
-        source.keys()
+        records_of(source)

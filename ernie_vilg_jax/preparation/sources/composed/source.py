@@ -20,7 +20,7 @@ from ernie_vilg_jax.data.files import digest
 from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.images import encode_png
-from ernie_vilg_jax.preparation.sources import Key, Licence
+from ernie_vilg_jax.preparation.sources import Drawn, Licence
 from ernie_vilg_jax.preparation.sources.composed.captions import captions
 from ernie_vilg_jax.preparation.sources.composed.painting import paint
 from ernie_vilg_jax.preparation.sources.composed.plans import Part, Plan, Planner
@@ -33,7 +33,7 @@ RECIPE = 1
 
 
 @dataclasses.dataclass
-class ComposedSource:
+class ComposedSource(Drawn):
     """Options of the composed source.
 
     Attributes:
@@ -75,23 +75,20 @@ class ComposedSource:
         """Scene `index`; cheap, no pixels."""
         return self._planner.plan(random.Random(f"{self.seed}/{index}"))
 
-    def keys(self) -> Sequence[Key]:
-        return [self._key(index, self.plan(index)) for index in range(self.count)]
-
-    def _key(self, index: int, plan: Plan) -> Key:
-        return Key(f"composed/{self.seed}-{index:07d}", "+".join(plan.units))
+    @property
+    def total(self) -> int:
+        return self.count
 
     def record(self, index: int) -> Record:
         plan = self.plan(index)
-        key = self._key(index, plan)
         draw = random.Random(f"{self.seed}/{index}/words")
         image, boxes = paint(plan, self.size, draw)
         look = LOOKS[plan.look]
         return Record(
-            id=key.id,
+            id=f"composed/{self.seed}-{index:07d}",
             image=encode_png(image),
             captions=captions(plan, draw, self.captions),
-            concept=key.concept,
+            concept="+".join(plan.units),
             source=self.name,
             keywords=_keywords(plan.parts),
             style={"zh": look.zh_styles[0], "en": look.en_styles[0]},

@@ -1,4 +1,4 @@
-"""Runs annotation on this machine: shard after shard in this process, or in worker processes."""
+"""Runs a pass over units of work on this machine: one after the other in this process, or in worker processes."""
 
 from __future__ import annotations
 
@@ -11,28 +11,24 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from typing import Any
 
-from ernie_vilg_jax.annotation.shard import Job, annotate_shard
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.preparation.work import Work
 from ernie_vilg_jax.progress import Progress
 
 
-def run_local(job: Job, names: Sequence[str], workers: int, progress: Progress) -> dict[str, dict[str, Any]]:
-    """Annotates the shards and returns their notes."""
+def run_local(work: Work, names: Sequence[str], workers: int, progress: Progress) -> dict[str, dict[str, Any]]:
+    """Does the units and returns their notes."""
     workers = min(workers, len(names))
     if workers <= 1:
-
-        def report(counts: Mapping[str, int]) -> None:
-            progress.made(counts.get("records", 0) + counts.get("rejected", 0))
-
-        return {name: annotate_shard(job, name, report) for name in names}
+        return {name: _one(work, name, progress) for name in names}
     notes = {}
     context = multiprocessing.get_context("spawn")  # threads of models do not survive a fork
-    with concurrent.futures.ProcessPoolExecutor(workers, context, _start, (job,)) as pool:
+    with concurrent.futures.ProcessPoolExecutor(workers, context, _start, (work,)) as pool:
         futures = {pool.submit(_work, name): name for name in names}
         try:
             for future in concurrent.futures.as_completed(futures):
                 notes[futures[future]] = future.result()
-                progress.made(job.shards[futures[future]]["records"])
+                progress.made(work.size(futures[future]))
         except BrokenProcessPool as error:
             raise UserError(
                 "a worker process died, perhaps for want of memory: run the same command again with fewer --workers, "
@@ -43,12 +39,26 @@ def run_local(job: Job, names: Sequence[str], workers: int, progress: Progress) 
     return notes
 
 
-_job: Job | None = None
+def _one(work: Work, name: str, progress: Progress) -> dict[str, Any]:
+    reported = 0
+
+    def report(counts: Mapping[str, int]) -> None:
+        nonlocal reported
+        count = sum(counts.get(kind, 0) for kind in work.progress)
+        reported += count
+        progress.made(count)
+
+    note = work.do(name, report)
+    progress.made(work.size(name) - reported)
+    return note
 
 
-def _start(job: Job) -> None:
+_job: Work | None = None
+
+
+def _start(work: Work) -> None:
     global _job
-    _job = job
+    _job = work
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -61,4 +71,4 @@ def _start(job: Job) -> None:
 
 def _work(name: str) -> dict[str, Any]:
     assert _job is not None
-    return annotate_shard(_job, name)
+    return _job.do(name, lambda counts: None)

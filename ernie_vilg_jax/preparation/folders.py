@@ -1,7 +1,7 @@
-"""A folder of files, on this machine or behind a URL such as gs://bucket/data: only what annotation needs.
+"""A folder of files, on this machine or behind a URL such as gs://bucket/data: only what `prepare` and `annotate` need.
 
 Files appear atomically: here by renaming, in object stores because they show an object once it is closed. Shards are
-read and written by C++ that needs local files, so `local` and `scratch` provide some; for a folder of this machine
+written by C++ that needs local files, so `local` and `scratch` provide some; for a folder of this machine
 nothing is copied.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -38,6 +39,10 @@ class Folder(Protocol):
         ...
 
     def read(self, name: str) -> bytes: ...
+
+    def read_range(self, name: str, start: int, stop: int) -> bytes:
+        """The bytes [start, stop) of a file."""
+        ...
 
     def write(self, name: str, data: bytes) -> None: ...
 
@@ -72,7 +77,9 @@ class LocalFolder:
         try:
             self._path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{self._path} cannot be made a folder ({error.strerror}): choose another") from error
+            raise UserError(
+                f"--output={self._path} cannot be made a folder ({error.strerror}): choose another"
+            ) from error
 
     def names(self, pattern: str) -> list[str]:
         return sorted(file.relative_to(self._path).as_posix() for file in self._path.glob(pattern) if file.is_file())
@@ -84,12 +91,17 @@ class LocalFolder:
     def read(self, name: str) -> bytes:
         return (self._path / name).read_bytes()
 
+    def read_range(self, name: str, start: int, stop: int) -> bytes:
+        with (self._path / name).open("rb", buffering=0) as file:
+            return os.pread(file.fileno(), stop - start, start)
+
     def write(self, name: str, data: bytes) -> None:
         file = self._path / name
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, data)
 
     def put(self, file: Path, name: str) -> None:
+        (self._path / name).parent.mkdir(parents=True, exist_ok=True)
         file.replace(self._path / name)
 
     def delete(self, name: str) -> None:
@@ -107,7 +119,8 @@ class LocalFolder:
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
         parent = self._path / SCRATCH  # the same file system, so that `put` is a renaming
-        parent.mkdir(parents=True, exist_ok=True)
+        parent.parent.mkdir(parents=True, exist_ok=True)
+        parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as name:
             yield Path(name)
 
@@ -116,7 +129,7 @@ def open_folder(path: str) -> Folder:
     """The folder at a path or URL; it need not exist."""
     if not is_url(path):
         return LocalFolder(path)
-    from ernie_vilg_jax.annotation.url_folder import UrlFolder
+    from ernie_vilg_jax.preparation.url_folder import UrlFolder
 
     return UrlFolder(path)
 

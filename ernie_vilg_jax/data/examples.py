@@ -1,32 +1,37 @@
 """One record to one training example: draw a caption, crop, and emphasise key words and salient objects.
 
-    record + rng --draw--> Drawn: caption, key words, crop, boxes --arrays--> image, tokens, weights
+    record + rng --draw--> Drawn: caption, key words, crop, boxes --arrays--> image or latents, tokens, weights
 
 All randomness comes from `rng`, in a fixed order: three draws for the caption, three for a random crop, five for
-knowledge. So switching knowledge off changes neither captions nor crops.
+knowledge. So switching knowledge off changes neither captions nor crops. If the data were encoded, the record has the
+latents of one or several crops, and one of these is drawn: no image is read.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from ernie_vilg_jax.config import latent_size
+from ernie_vilg_jax.config import downsampling
+from ernie_vilg_jax.data.latents import Latents
 from ernie_vilg_jax.data.records import Record, RecordSource
+from ernie_vilg_jax.data.sizes import Size, nearest, sizes_of
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.images import Crop, cut_square, decode_image, draw_crop
+from ernie_vilg_jax.images import MOST_ZOOM, Crop, cut, decode_image, draw_crop
 from ernie_vilg_jax.knowledge.emphasis import emphasise
 from ernie_vilg_jax.knowledge.loss_weights import clip_boxes, crop_boxes, weight_map
 from ernie_vilg_jax.knowledge.objects import append_objects, salient
 from ernie_vilg_jax.knowledge.words import LANGUAGES, Word
 
 Box = Sequence[float]
+SPARE = 2.0
+"""JPEGs are decoded at this many times the size that is needed, or more: at the next 1/2, 1/4 or 1/8 above it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +68,10 @@ class Drawn(NamedTuple):
 
     record: Record
     index: int
-    image: Image.Image  # whole
+    image: Image.Image | None  # whole; None if the record has latents in its place
+    whole: tuple[float, float]  # its width and height
     crop: Crop
+    latents: Latents | None  # of the crop
     text: str  # "" when the caption was dropped
     words: list[Word]  # of `text`; empty unless its key words are emphasised
     boxes: list[Box]  # of salient objects, in fractions of the crop; empty unless they are emphasised
@@ -77,8 +84,8 @@ class ExampleMaker:
 
     source: RecordSource
     tokenizer: Tokenizer
-    size: int
-    latent_size: int
+    sizes: tuple[Size, ...]
+    downsampling: int
     language: str
     caption_dropout: float
     crop: str
@@ -86,7 +93,7 @@ class ExampleMaker:
 
     @staticmethod
     def of(config: ConfigDict, tokenizer: Tokenizer, source: RecordSource, *, train: bool) -> ExampleMaker:
-        """`train` False: no dropout, central crops, no knowledge."""
+        """`train` False: no dropout, central square crops, no knowledge."""
         if config.data.language not in (*LANGUAGES, "both"):
             raise UserError(f"config.data.language={config.data.language!r} must be 'zh', 'en' or 'both'")
         crop = config.data.get("crop", "center")
@@ -101,8 +108,8 @@ class ExampleMaker:
         return ExampleMaker(
             source=source,
             tokenizer=tokenizer,
-            size=int(config.model.image_size),
-            latent_size=latent_size(config),
+            sizes=sizes_of(config) if train else (Size(config.model.image_size, config.model.image_size),),
+            downsampling=downsampling(config),
             language=config.data.language,
             caption_dropout=float(config.train.caption_dropout) if train else 0.0,
             crop=crop if train else "center",
@@ -115,11 +122,16 @@ class ExampleMaker:
     def draw(self, index: int, rng: np.random.Generator) -> Drawn:
         record = self.source[index]
         chosen = self._choose(record, rng)
-        image = self._decode(record, index)
-        width, height = image.size
-        crop = draw_crop(width, height, rng if self.crop == "random" else None)
+        part = rng if self.crop == "random" else None
+        if record.latents:
+            latents = self._latents(record, index, part)
+            seen = None, latents.whole, latents.crop, latents
+        else:
+            image = self.decode(record, index)
+            crop = draw_crop(*image.size, part, self.size_for(image.size).aspect)
+            seen = image, image.size, crop, None
         text = record.captions[chosen[0]][chosen[1]] if chosen else ""
-        drawn = Drawn(record, index, image, crop, text, [], [], [])
+        drawn = Drawn(record, index, *seen, text, [], [], [])
         if self.knowledge is None:
             return drawn
         return self._emphasise(drawn, chosen, self.knowledge, rng.random(5))
@@ -140,22 +152,47 @@ class ExampleMaker:
         name = present[int(language * len(present))]
         return name, int(choice * len(record.captions[name]))
 
-    def _decode(self, record: Record, index: int) -> Image.Image:
+    def size_for(self, whole: tuple[float, float]) -> Size:
+        """The size of the images made of one that is `whole` wide and high."""
+        return self.sizes[nearest(self.sizes, *whole)]
+
+    def decode(self, record: Record, index: int) -> Image.Image:
+        """The image of a record, decoded at the size that is needed or above it."""
         try:
-            return decode_image(record.image)
+            return decode_image(record.image, self._share(record))
         except ValueError as error:
-            shard, position = self.source.locate(index)
             raise UserError(
-                f"the image of record {record.id!r} (record {position} of {shard}) cannot be decoded ({error}): "
+                f"the image of {self._named(record, index)} cannot be decoded ({error}): "
                 "fix or remove it in its source and prepare again"
             ) from error
+
+    def _share(self, record: Record) -> float:
+        """How much of an image's width and height its crop needs, to be `SPARE` times as large as the size."""
+        if not record.width or not record.height:
+            return 1.0
+        size = self.size_for((record.width, record.height))
+        zoom = MOST_ZOOM if self.crop == "random" else 1.0
+        return SPARE * zoom * size.width / min(record.width, record.height * size.aspect)
+
+    def _latents(self, record: Record, index: int, rng: np.random.Generator | None) -> Latents:
+        """Those of the only crop, or of one that is drawn."""
+        # As many draws as for a crop of an image, so that knowledge is drawn alike.
+        place = 0 if rng is None else int(rng.random(3)[0] * len(record.latents))
+        try:
+            return Latents.unpack(record.latents[place])
+        except ValueError as error:
+            raise UserError(f"{self._named(record, index)} is damaged ({error}): encode its images again") from error
+
+    def _named(self, record: Record, index: int) -> str:
+        shard, position = self.source.locate(index)
+        return f"record {record.id!r} (record {position} of {shard})"
 
     def _emphasise(
         self, drawn: Drawn, chosen: tuple[str, int] | None, knowledge: Knowledge, draws: np.ndarray
     ) -> Drawn:
         in_text, in_image, append, generated, which = draws
         record = drawn.record
-        shown = crop_boxes([item["box"] for item in record.objects], *drawn.crop, *drawn.image.size)
+        shown = crop_boxes([item["box"] for item in record.objects], *drawn.crop, *drawn.whole)
         seen = [
             i
             for i in salient(record.objects, min_score=knowledge.min_score, top_k=knowledge.top_k)
@@ -200,13 +237,23 @@ class ExampleMaker:
             weight[1 : 1 + count] = weights[:count]  # after the begin token
         else:
             tokens, mask, _ = self.tokenizer.encode(drawn.text)
-        side = (self.latent_size, self.latent_size)
+        content, cells = self._content(drawn)
         strength = self.knowledge.loss_weight if self.knowledge is not None else 0.0
         return {
-            "image": cut_square(drawn.image, drawn.crop, self.size),
+            **content,
             "tokens": tokens,
             "token_mask": mask,
             "token_weight": weight,
-            "loss_weight": weight_map(drawn.boxes, side, strength) if drawn.boxes else np.ones(side, np.float32),
+            "loss_weight": weight_map(drawn.boxes, cells, strength) if drawn.boxes else np.ones(cells, np.float32),
             "index": np.int64(drawn.index),  # type: ignore[dict-item]
         }
+
+    def _content(self, drawn: Drawn) -> tuple[dict[str, Any], tuple[int, int]]:
+        """The crop's pixels, or the moments of its latents; and height and width of the latents."""
+        if drawn.latents is not None:
+            mean, log_variance = drawn.latents.mean, drawn.latents.log_variance
+            return {"mean": mean, "log_variance": log_variance}, (mean.shape[0], mean.shape[1])
+        assert drawn.image is not None
+        height, width = self.size_for(drawn.whole)
+        cells = height // self.downsampling, width // self.downsampling
+        return {"image": cut(drawn.image, drawn.crop, height, width)}, cells

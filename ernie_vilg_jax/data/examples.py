@@ -19,19 +19,17 @@ from PIL import Image
 
 from ernie_vilg_jax.config import downsampling
 from ernie_vilg_jax.data.latents import Latents
+from ernie_vilg_jax.data.pixels import Viewer
 from ernie_vilg_jax.data.records import Record, RecordSource
-from ernie_vilg_jax.data.sizes import Size, nearest, sizes_of
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.images import MOST_ZOOM, Crop, cut, decode_image, draw_crop
+from ernie_vilg_jax.images import Crop
 from ernie_vilg_jax.knowledge.emphasis import emphasise
 from ernie_vilg_jax.knowledge.loss_weights import clip_boxes, crop_boxes, weight_map
 from ernie_vilg_jax.knowledge.objects import append_objects, salient
 from ernie_vilg_jax.knowledge.words import LANGUAGES, Word
 
 Box = Sequence[float]
-SPARE = 2.0
-"""JPEGs are decoded at this many times the size that is needed, or more: at the next 1/2, 1/4 or 1/8 above it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,11 +82,10 @@ class ExampleMaker:
 
     source: RecordSource
     tokenizer: Tokenizer
-    sizes: tuple[Size, ...]
+    viewer: Viewer
     downsampling: int
     language: str
     caption_dropout: float
-    crop: str
     knowledge: Knowledge | None
 
     @staticmethod
@@ -96,9 +93,6 @@ class ExampleMaker:
         """`train` False: no dropout, central square crops, no knowledge."""
         if config.data.language not in (*LANGUAGES, "both"):
             raise UserError(f"config.data.language={config.data.language!r} must be 'zh', 'en' or 'both'")
-        crop = config.data.get("crop", "center")
-        if crop not in ("center", "random"):
-            raise UserError(f"config.data.crop={crop!r} must be 'center' or 'random'")
         knowledge = Knowledge.of(config) if train else None
         if knowledge and knowledge.special_tokens and knowledge.text_rate and not tokenizer.symbol_ids:
             raise UserError(
@@ -108,11 +102,10 @@ class ExampleMaker:
         return ExampleMaker(
             source=source,
             tokenizer=tokenizer,
-            sizes=sizes_of(config) if train else (Size(config.model.image_size, config.model.image_size),),
+            viewer=Viewer.of(config, train=train),
             downsampling=downsampling(config),
             language=config.data.language,
             caption_dropout=float(config.train.caption_dropout) if train else 0.0,
-            crop=crop if train else "center",
             knowledge=knowledge,
         )
 
@@ -122,14 +115,12 @@ class ExampleMaker:
     def draw(self, index: int, rng: np.random.Generator) -> Drawn:
         record = self.source[index]
         chosen = self._choose(record, rng)
-        part = rng if self.crop == "random" else None
         if record.latents:
-            latents = self._latents(record, index, part)
+            latents = self._latents(record, index, rng)
             seen = None, latents.whole, latents.crop, latents
         else:
-            image = self.decode(record, index)
-            crop = draw_crop(*image.size, part, self.size_for(image.size).aspect)
-            seen = image, image.size, crop, None
+            image = self._decode(record, index)
+            seen = image, image.size, self.viewer.draw(image, rng), None
         text = record.captions[chosen[0]][chosen[1]] if chosen else ""
         drawn = Drawn(record, index, *seen, text, [], [], [])
         if self.knowledge is None:
@@ -152,32 +143,19 @@ class ExampleMaker:
         name = present[int(language * len(present))]
         return name, int(choice * len(record.captions[name]))
 
-    def size_for(self, whole: tuple[float, float]) -> Size:
-        """The size of the images made of one that is `whole` wide and high."""
-        return self.sizes[nearest(self.sizes, *whole)]
-
-    def decode(self, record: Record, index: int) -> Image.Image:
-        """The image of a record, decoded at the size that is needed or above it."""
+    def _decode(self, record: Record, index: int) -> Image.Image:
         try:
-            return decode_image(record.image, self._share(record))
+            return self.viewer.decode(record)
         except ValueError as error:
             raise UserError(
                 f"the image of {self._named(record, index)} cannot be decoded ({error}): "
                 "fix or remove it in its source and prepare again"
             ) from error
 
-    def _share(self, record: Record) -> float:
-        """How much of an image's width and height its crop needs, to be `SPARE` times as large as the size."""
-        if not record.width or not record.height:
-            return 1.0
-        size = self.size_for((record.width, record.height))
-        zoom = MOST_ZOOM if self.crop == "random" else 1.0
-        return SPARE * zoom * size.width / min(record.width, record.height * size.aspect)
-
-    def _latents(self, record: Record, index: int, rng: np.random.Generator | None) -> Latents:
+    def _latents(self, record: Record, index: int, rng: np.random.Generator) -> Latents:
         """Those of the only crop, or of one that is drawn."""
         # As many draws as for a crop of an image, so that knowledge is drawn alike.
-        place = 0 if rng is None else int(rng.random(3)[0] * len(record.latents))
+        place = int(rng.random(3)[0] * len(record.latents)) if self.viewer.random else 0
         try:
             return Latents.unpack(record.latents[place])
         except ValueError as error:
@@ -254,6 +232,5 @@ class ExampleMaker:
             mean, log_variance = drawn.latents.mean, drawn.latents.log_variance
             return {"mean": mean, "log_variance": log_variance}, (mean.shape[0], mean.shape[1])
         assert drawn.image is not None
-        height, width = self.size_for(drawn.whole)
-        cells = height // self.downsampling, width // self.downsampling
-        return {"image": cut(drawn.image, drawn.crop, height, width)}, cells
+        pixels = self.viewer.pixels(drawn.image, drawn.crop)
+        return {"image": pixels}, (pixels.shape[0] // self.downsampling, pixels.shape[1] // self.downsampling)

@@ -155,7 +155,7 @@ def make_loader(
     example = _example(config, tokenizer, split, train=train)
     if train and epochs is None:
         stream = endless(config, example, seed, batch_size)
-        if len(example.sizes) > 1:
+        if len(example.viewer.sizes) > 1:
             start -= start % batch_size  # only if another batch size was trained before
     else:
         positions = grain.MapDataset.range(len(example.source))

@@ -23,16 +23,16 @@ from ernie_vilg_jax.errors import UserError
 
 
 def endless(config: ConfigDict, example: ExampleMaker, seed: int, batch_size: int) -> Any:
-    """All records in random order, without end; a batch has images of one of `example.sizes`.
+    """All records in random order, without end; a batch has images of one of `example.viewer.sizes`.
 
     Without `config.data.weights` the sources are shuffled together. Otherwise each is shuffled and repeated on its own,
     and drawn in proportion to its weight.
     """
     weights = _weights(config, example.source)
-    groups = groups_of(example.source, example.sizes, smallest_side(config))
+    groups = groups_of(example.source, example.viewer.sizes, smallest_side(config))
     totals = {name: sum(len(group.get(name, ())) for group in groups) for name in example.source.positions}
     streams, shares = {}, {}
-    for size, group in zip(example.sizes, groups, strict=True):
+    for size, group in zip(example.viewer.sizes, groups, strict=True):
         purpose = f" {size}" if len(groups) > 1 else ""
         # The whole weight if there is one size, so that rounding changes no order of earlier versions.
         drawn = {
@@ -50,8 +50,8 @@ def endless(config: ConfigDict, example: ExampleMaker, seed: int, batch_size: in
     if not streams:
         raise UserError("no images are left of the sources in config.data.weights: lower config.data.smallest_side")
     if len(groups) == 1:
-        return streams[example.sizes[0]]
-    parts = [f"{size} {shares.get(size, 0.0) / sum(shares.values()):.1%}" for size in example.sizes]
+        return streams[example.viewer.sizes[0]]
+    parts = [f"{size} {shares.get(size, 0.0) / sum(shares.values()):.1%}" for size in example.viewer.sizes]
     logging.info("sizes of images, and their shares of the batches: %s", ", ".join(parts))
     return SizedBatches(list(streams.values()), list(shares.values()), batch_size)
 

@@ -81,8 +81,7 @@ def statistics(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
     encoder, autoencoder, images = _frozen(config, mesh)
     valid = placed_batch({"valid": ((encoder.piece,), jnp.bool_)}, mesh)["valid"]
     name = f"{title(config, mesh)}, latent statistics"
-    key = rules.placed(jax.eval_shape(jax.random.key, 0), rules.replicated(mesh))
-    args = autoencoder, images, valid, key
+    args = autoencoder, images, valid
     return Built(name, mesh, encoder.piece, encoder.moments, args, {"autoencoder": autoencoder})
 
 

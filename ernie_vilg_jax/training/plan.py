@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from clu import parameter_overview
 from etils import epath
 from jax.sharding import AbstractMesh, Mesh
@@ -25,11 +24,11 @@ from ernie_vilg_jax.data.tokenizers import Tokenizer, load_tokenizer
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import bank
 from ernie_vilg_jax.model import build_model
-from ernie_vilg_jax.models.autoencoder import Posterior
 from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.training import lock, resume
 from ernie_vilg_jax.training.autoencoder import AutoencoderTask
 from ernie_vilg_jax.training.diffusion import DiffusionTask
+from ernie_vilg_jax.training.encoded import check_autoencoder
 from ernie_vilg_jax.training.init import beginnings, check_cache
 from ernie_vilg_jax.training.task import Task
 from ernie_vilg_jax.training.validation import Validation
@@ -130,9 +129,7 @@ def _make_task(config: ConfigDict, mesh: Any) -> Task:
     if config.phase == "autoencoder":
         return AutoencoderTask(config, model, mesh, nothing)
     check_cache(config)
-    empty: Any = np.zeros(0)
-    posteriors = Posterior(empty, empty) if config.data.cache_latents else None
-    return DiffusionTask(config, model, mesh, nothing, posteriors=posteriors)
+    return DiffusionTask(config, model, mesh, nothing)
 
 
 def _look_at_sizes(plan: Plan, config: ConfigDict, task: Task, devices: Devices) -> None:
@@ -199,12 +196,16 @@ def _look_at_start(
     step = resume.chosen_step(directory, resume_from)
     if step is None:
         begins = beginnings(config, workdir, tokenizer)
+        if tokenizer is not None and config.phase != "autoencoder":
+            check_autoencoder(config, begins.get("autoencoder") or begins["all parts"])
         plan.rows["begins"] = "; ".join(f"{part} from {path}" for part, path in begins.items()) or "from nothing"
         return None
     path = directory / str(step)
     plan.rows["goes on"] = f"from {path}"
     if tokenizer is not None:
         changed = resume.check(path, config, tokenizer, allow_changes)
+        if config.phase != "autoencoder":
+            check_autoencoder(config, path)
         if changed:
             plan.rows["changes"] = ", ".join(changed)
     else:

@@ -102,7 +102,7 @@ class ShardEncoder:
             for (source, place), positions in self._groups(reader).items():
                 size = self._settings.viewer.sizes[place]
                 for record in self._encoded(reader, positions, size):
-                    groups[(*size, source)] += 1
+                    groups[size.height, size.width, source] += 1
                     progress.made()
                     yield record
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -312,7 +313,7 @@ def test_a_step_gets_the_same_latents_and_words_as_from_images(images: Path, squ
     noise = np.random.default_rng(0).standard_normal((8, *model.latent_shape), np.float32)
     setup: Any = types.SimpleNamespace(model=model)
     with jax.set_mesh(make_mesh({"data": 1}, jax.devices()[:1])):
-        draw = jax.jit(lambda batch: step.latents(setup, autoencoder, {**batch, "latent_noise": noise}))
+        draw = jax.jit(lambda batch: step.latents(setup, autoencoder, {**batch, "latent_noise": jnp.asarray(noise)}))
         first, second = (
             np.asarray(draw({name: batch[name] for name in ("image", "mean", "log_variance") if name in batch}))
             for batch in batches

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -215,7 +215,14 @@ class ExampleMaker:
             weight[1 : 1 + count] = weights[:count]  # after the begin token
         else:
             tokens, mask, _ = self.tokenizer.encode(drawn.text)
-        content, cells = self._content(drawn)
+        if drawn.latents is not None:
+            content = {"mean": drawn.latents.mean, "log_variance": drawn.latents.log_variance}
+            height, width, _ = drawn.latents.mean.shape
+        else:
+            assert drawn.image is not None
+            content = {"image": self.viewer.pixels(drawn.image, drawn.crop)}
+            height, width = (side // self.downsampling for side in content["image"].shape[:2])
+        cells = height, width
         strength = self.knowledge.loss_weight if self.knowledge is not None else 0.0
         return {
             **content,
@@ -225,12 +232,3 @@ class ExampleMaker:
             "loss_weight": weight_map(drawn.boxes, cells, strength) if drawn.boxes else np.ones(cells, np.float32),
             "index": np.int64(drawn.index),  # type: ignore[dict-item]
         }
-
-    def _content(self, drawn: Drawn) -> tuple[dict[str, Any], tuple[int, int]]:
-        """The crop's pixels, or the moments of its latents; and height and width of the latents."""
-        if drawn.latents is not None:
-            mean, log_variance = drawn.latents.mean, drawn.latents.log_variance
-            return {"mean": mean, "log_variance": log_variance}, (mean.shape[0], mean.shape[1])
-        assert drawn.image is not None
-        pixels = self.viewer.pixels(drawn.image, drawn.crop)
-        return {"image": pixels}, (pixels.shape[0] // self.downsampling, pixels.shape[1] // self.downsampling)

@@ -236,9 +236,18 @@ class RecordSource:
         return found
 
 
-def open_split(path: str | Path, split: str, *, verify: bool = True) -> RecordSource:
-    """Opens "train" or "holdout" of a prepared directory after checking manifest and shards (see `check_shards`)."""
-    return RecordSource(path, split, verify=verify)
+def open_split(path: str | Path, split: str, *, verify: bool = True, images: bool = False) -> RecordSource:
+    """Opens "train" or "holdout" of a prepared directory after checking manifest and shards (see `check_shards`).
+
+    With `images`, raises UserError for records that have latents in their place.
+    """
+    source = RecordSource(path, split, verify=verify)
+    if images and source.sized is not None:
+        raise UserError(
+            f"the {split} records of {path} have latents in place of images: take the data that were encoded, or the "
+            "split holdout"
+        )
+    return source
 
 
 def read_shard(path: Path, positions: Sequence[int] | None = None) -> Iterator[Record]:

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from configs.demo import get_config
+from ernie_vilg_jax.annotation.annotate import annotate
 from ernie_vilg_jax.data import loader
 from ernie_vilg_jax.data.latents import Latents
 from ernie_vilg_jax.data.loader import make_loader
@@ -386,6 +387,14 @@ def test_folders_that_cannot_be_meant_are_refused(
     shard.write_bytes(shard.read_bytes()[:-1])
     with pytest.raises(UserError, match=f"shard {shard.name} of --input=.* is missing or damaged"):
         run(config, damaged, tmp_path / "out", autoencoder)
+
+
+def test_what_needs_images_refuses_latents(squares: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the train records of .* have latents in place of images"):
+        open_split(squares, "train", images=True)
+    assert len(open_split(squares, "holdout", images=True)) > 0
+    with pytest.raises(UserError, match="annotate the data before they are encoded"):
+        annotate(str(squares), str(tmp_path / "out"))
 
 
 def test_a_size_reads_as_it_is_written() -> None:

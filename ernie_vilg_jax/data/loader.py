@@ -81,7 +81,12 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_encoding(config: ConfigDict, manifest: Mapping[str, Any]) -> None:
-    """Raises UserError if the data hold latents, and not those of this config."""
+    """Raises UserError for invalid sizes, and if the data hold latents, but of other images than the config wants."""
+    wanted = {
+        "sizes": [list(size) for size in sizes_of(config)],
+        "smallest_side": smallest_side(config),
+        "crop": config.data.get("crop", "center"),
+    }
     encoding = manifest.get("encoding")
     if encoding is None:
         return
@@ -91,11 +96,6 @@ def check_encoding(config: ConfigDict, manifest: Mapping[str, Any]) -> None:
             f"{path} holds latents that `encode` made, and an autoencoder is trained on images: give the data that "
             "were encoded"
         )
-    wanted = {
-        "sizes": [list(size) for size in sizes_of(config)],
-        "smallest_side": smallest_side(config),
-        "crop": config.data.get("crop", "center"),
-    }
     for name, (found, value) in differing(encoding["settings"], wanted, wanted).items():
         raise UserError(
             f"{path} was encoded with {name}={plain(found)}, the config says {value}: encode again into a new "

@@ -13,6 +13,7 @@ for any number of workers and after a restart.
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ import grain
 import numpy as np
 from ml_collections import ConfigDict
 
-from ernie_vilg_jax.config import differing, flat, plain
+from ernie_vilg_jax.config import default_config, differing, flat, plain
 from ernie_vilg_jax.data.examples import ExampleMaker
 from ernie_vilg_jax.data.mixture import endless, seed_for
 from ernie_vilg_jax.data.order import ProcessRows
@@ -170,7 +171,7 @@ def make_loader(
     if rows is not None:
         stream = ProcessRows(stream, batch_size, rows)
     size = batch_size if rows is None else len(rows)
-    threads = int(config.data.get("threads", 16))
+    threads = threads_of(config)
     workers = int(config.data.workers) if workers is None else workers
     # Examples, not batches, are made in parallel: while the accelerator is busy, up to two batches are made ahead.
     ahead = -(-2 * size // max(workers, 1))
@@ -184,6 +185,14 @@ def make_loader(
     return loader.batch(size, drop_remainder=train)
 
 
+def threads_of(config: ConfigDict) -> int:
+    """Threads that make examples. Raises UserError if there is none."""
+    threads = int(config.data.get("threads", default_config().data.threads))
+    if threads < 1:
+        raise UserError(f"--config.data.threads={threads} must be at least 1")
+    return threads
+
+
 def fixed_examples(config: ConfigDict, tokenizer: Tokenizer, split: str, n: int, seed: int) -> FixedExamples:
     """The same `n` examples at every call (fewer when the split is smaller), for validation and statistics.
 
@@ -192,22 +201,23 @@ def fixed_examples(config: ConfigDict, tokenizer: Tokenizer, split: str, n: int,
     example = _example(config, tokenizer, split, train=False)
     draw = random.Random(f"{seed}/fixed")
     chosen = draw.sample(range(len(example.source)), min(n, len(example.source)))
-    return FixedExamples(example, chosen, seed)
+    return FixedExamples(example, chosen, seed, threads_of(config))
 
 
 def all_examples(config: ConfigDict, tokenizer: Tokenizer, split: str) -> FixedExamples:
     """Every record of the split, in its order."""
     example = _example(config, tokenizer, split, train=False)
-    return FixedExamples(example, range(len(example.source)), seed=0)
+    return FixedExamples(example, range(len(example.source)), 0, threads_of(config))
 
 
 @dataclasses.dataclass(frozen=True)
 class FixedExamples(Sequence[Batch]):
-    """Examples without the leading axis of a batch; each is read and decoded on access."""
+    """Examples without the leading axis of a batch; each is read and decoded on access, those of a batch in threads."""
 
     example: ExampleMaker
     chosen: Sequence[int]
     seed: int
+    threads: int
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -224,11 +234,12 @@ class FixedExamples(Sequence[Batch]):
 
         The last is padded with the first examples; "valid" [b] bool is False for padding.
         """
-        for start in range(0, len(self), size):
-            places = [start + row for row in (range(size) if rows is None else rows)]
-            examples = [self[place % len(self)] for place in places]
-            batch = {name: np.stack([one[name] for one in examples]) for name in examples[0]}
-            yield {**batch, "valid": np.asarray([place < len(self) for place in places])}
+        with concurrent.futures.ThreadPoolExecutor(self.threads) as pool:
+            for start in range(0, len(self), size):
+                places = [start + row for row in (range(size) if rows is None else rows)]
+                examples = list(pool.map(lambda place: self[place % len(self)], places))
+                batch = {name: np.stack([one[name] for one in examples]) for name in examples[0]}
+                yield {**batch, "valid": np.asarray([place < len(self) for place in places])}
 
 
 def record_id(source: RecordSource, index: int) -> str:

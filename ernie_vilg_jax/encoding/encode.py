@@ -26,6 +26,7 @@ from ernie_vilg_jax import checkpointing
 from ernie_vilg_jax.annotation.folders import SCRATCH, Folder, intact, open_folder
 from ernie_vilg_jax.data.files import digest, file_sha256, sealed_json
 from ernie_vilg_jax.data.latents import DTYPES
+from ernie_vilg_jax.data.loader import threads_of
 from ernie_vilg_jax.data.manifests import MANIFEST, parse_manifest
 from ernie_vilg_jax.data.pixels import Viewer
 from ernie_vilg_jax.data.sizes import smallest_side
@@ -191,7 +192,7 @@ def _encode(
     autoencoder = jax.device_put(_read(path, part, model), rules.replicated(mesh))
     training = {shard["file"] for shard in job.manifest["splits"]["train"]["shards"]}
     with jax.set_mesh(mesh):
-        encoder = ShardEncoder(job.settings, model, mesh, autoencoder, int(config.data.threads))
+        encoder = ShardEncoder(job.settings, model, mesh, autoencoder, threads_of(config))
         for name in names:
             expected = job.shards[name]
             with target.scratch() as scratch, open_folder(job.source).local(name) as file:

@@ -10,7 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax.data.examples import Drawn, ExampleMaker
-from ernie_vilg_jax.data.loader import make_loader
+from ernie_vilg_jax.data.loader import fixed_examples, make_loader
 from ernie_vilg_jax.data.order import ProcessRows, Ranges, SizedBatches
 from ernie_vilg_jax.data.tokenizers import load_tokenizer
 
@@ -49,8 +49,9 @@ def test_a_later_start_and_other_processes_see_the_same_batches() -> None:
 
 
 @pytest.mark.parametrize("rows", [None, range(8)])
+@pytest.mark.parametrize("fixed", [True, False])
 def test_the_examples_of_a_batch_are_made_in_parallel(
-    rows: Any, ready: ConfigDict, monkeypatch: pytest.MonkeyPatch
+    rows: Any, fixed: bool, ready: ConfigDict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of a batch of eight, with eight threads; were they made one after the other, the first would wait in vain."""
     together, arrays = threading.Barrier(8, timeout=20), ExampleMaker.arrays
@@ -61,6 +62,10 @@ def test_the_examples_of_a_batch_are_made_in_parallel(
 
     monkeypatch.setattr(ExampleMaker, "arrays", slow)
     ready.data.threads = 8
+    if fixed:
+        (batch,) = fixed_examples(ready, load_tokenizer(ready), "train", 8, 0).batches(8, rows)
+        assert len(batch["index"]) == 8
+        return
     batches = iter(make_loader(ready, load_tokenizer(ready), batch_size=8, rows=rows, seed=0))
     assert len(next(batches)["index"]) == 8
     batches.close()

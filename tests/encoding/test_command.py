@@ -9,14 +9,14 @@ def test_mistakes_and_help(tmp_path: Path) -> None:
     given = ["encode", "--config=demo:base,smoke", f"--output={tmp_path / 'out'}", f"--checkpoint={tmp_path}"]
     nothing, latents, no_flag, help = run_all(
         [
-            [*given, f"--input={tmp_path}"],
-            [*given, f"--input={tmp_path}", "--crops=2"],
+            [*given, f"--input={tmp_path / 'in'}"],
+            [*given, f"--input={tmp_path / 'in'}", "--crops=2"],
             ["encode", "--config=demo:base,smoke"],
             ["encode", "--help"],
         ]
     )
     for result, message in (
-        (nothing, f"--input={tmp_path} holds no manifest.json"),
+        (nothing, f"--input={tmp_path / 'in'} holds no manifest.json"),
         (latents, "--crops=2 central crops are all the same: add --config.data.crop=random"),
         (no_flag, "input"),
     ):

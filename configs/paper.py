@@ -7,16 +7,19 @@ Then, on every machine of a slice of 128 chips of v5p (type v5p-256, topology v5
 
   python -m ernie_vilg_jax.train --config=configs/paper.py:autoencoder,v5p_256 --config.data.path=gs://bucket/data \\
     --workdir=gs://bucket/run --distributed
-  python -m ernie_vilg_jax.train --config=configs/paper.py:base,v5p_256 --config.data.path=gs://bucket/data \\
+  python -m ernie_vilg_jax.encode --config=configs/paper.py:base,v5p_256 --input=gs://bucket/data \\
+    --output=gs://bucket/latents --checkpoint=gs://bucket/run --distributed
+  python -m ernie_vilg_jax.train --config=configs/paper.py:base,v5p_256 --config.data.path=gs://bucket/latents \\
     --workdir=gs://bucket/run --distributed
-  python -m ernie_vilg_jax.train --config=configs/paper.py:experts,v5p_256 --config.data.path=gs://bucket/data \\
+  python -m ernie_vilg_jax.train --config=configs/paper.py:experts,v5p_256 --config.data.path=gs://bucket/latents \\
     --workdir=gs://bucket/run --distributed
 
 Records are read from the bucket where they lie (launch/README.md). Check a command on any machine before you pay for a
 slice: --dry_run --topology=v5p:4x4x8.
 
 Variants, after the phase: the slice, which sets its mesh and a batch divisible by ten experts and the mesh; and `256`,
-the size in pixels at which FID is measured, or `mini`, all sizes reduced (`python -m benchmarks.mini`).
+the size in pixels at which FID is measured, `shapes`, the three sizes that the authors' product draws, or `mini`, all
+sizes reduced (`python -m benchmarks.mini`).
 
   v5p_256   128 chips, v5p:4x4x8    expert=2, fsdp=64    2,560 images a step
   v5p_128    64 chips, v5p:4x4x4    expert=2, fsdp=32    2,560 images a step
@@ -51,6 +54,12 @@ def get_config(argument: str | None = None) -> ConfigDict:
 
 def small_images(c: ConfigDict) -> None:
     c.model.image_size = 256
+
+
+def shapes(c: ConfigDict) -> None:
+    """Squares, wide and high images, with 1024 pixels on the shorter side; those below 512 are left out."""
+    c.data.sizes = ((1024, 1024), (1024, 1536), (1536, 1024))
+    c.data.smallest_side = 512
 
 
 def v5p_256(c: ConfigDict) -> None:
@@ -99,4 +108,5 @@ def _slice(c: ConfigDict, fsdp: int, batch_size: int) -> None:
     c.phases.base.batch_size = c.phases.experts.batch_size = batch_size
 
 
-VARIANTS = {"256": small_images, "mini": mini, "v5p_256": v5p_256, "v5p_128": v5p_128, "v6e_256": v6e_256}
+SLICES = {"v5p_256": v5p_256, "v5p_128": v5p_128, "v6e_256": v6e_256}
+VARIANTS = {"256": small_images, "shapes": shapes, "mini": mini, **SLICES}

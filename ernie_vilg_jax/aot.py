@@ -14,8 +14,9 @@ and then compiles that in full, unless --quick is given, too.
 
 --plan=docs/reports/paper writes the plan of a whole run from such reports, without compiling (docs/scale.md).
 
---program=all compiles every program that a run executes, and prints a row for each; reports and what is needed to go on
-after a kill are in the folder --output. Exit status 1: something does not fit.
+--program=all compiles every program that a run executes, and prints a row for each, and for each size of images where
+config.data.sizes has several; reports and what is needed to go on after a kill are in the folder --output. Exit status
+1: something does not fit.
 """
 
 from __future__ import annotations
@@ -129,9 +130,8 @@ def _one(program: str) -> None:
 
 def _all() -> None:
     """The table."""
-    from ernie_vilg_jax.forecast.abstract import config_for
     from ernie_vilg_jax.forecast.report import QUICK
-    from ernie_vilg_jax.forecast.table import Job, compile_all
+    from ernie_vilg_jax.forecast.table import compile_all, jobs_of
     from ernie_vilg_jax.forecast.topology import describe
 
     if not _OUTPUT.value:
@@ -143,10 +143,7 @@ def _all() -> None:
     check_writable(_OUTPUT.value, "output", "table.md")
     devices, chip = describe(_TOPOLOGY.value)
     effort = QUICK if _QUICK.value else ""
-    jobs = [
-        Job(name, config_for(name, _CONFIG.value, len(devices), chip), _TOPOLOGY.value, _BATCH.value, effort)
-        for name in NAMES
-    ]
+    jobs = jobs_of(_CONFIG.value, _TOPOLOGY.value, len(devices), chip, _BATCH.value, effort)
     if not compile_all(jobs, Path(_OUTPUT.value), lambda line: print(line, flush=True)):
         raise UserError(f"not every program fits: see the rows above, and the reports in {_OUTPUT.value}")
 

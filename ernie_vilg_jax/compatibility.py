@@ -1,5 +1,7 @@
 """The fields of a config that a checkpoint must agree with, and those that affect how its training continues."""
 
+from collections.abc import Collection
+
 from etils import epath
 from ml_collections import ConfigDict
 
@@ -22,18 +24,19 @@ HOW = (
 SAME = {"autoencoder": AUTOENCODER, "base": BASE, "experts": (*BASE, "experts.n", "experts.stages")}
 # Fields that affect how training continues, in each phase.
 TRAINING = (
-    *("knowledge", "optimizer", "data.weights", "data.language", "data.crop", "train.caption_dropout"),
+    *("knowledge", "optimizer", "data.weights", "data.language", "data.crop", "data.sizes", "data.smallest_side"),
+    "train.caption_dropout",
     "diffusion.min_snr_gamma",
 )
 
 
-def check_same(path: epath.Path, config: ConfigDict, phase: str) -> None:
+def check_same(path: epath.Path, config: ConfigDict, phase: str, but: Collection[str] = ()) -> None:
     """Raises UserError naming the fields in which a checkpoint of `phase` differs from `config` but must not.
 
-    A field that is newer than the checkpoint had its default then.
+    A field that is newer than the checkpoint had its default then. Fields in `but` may differ.
     """
     before, wanted = (fields(one, SAME[phase]) for one in (read_config(path, default_config()), config))
-    names = [name for name in wanted if not name.endswith(HOW)]
+    names = [name for name in wanted if not name.endswith(HOW) and name not in but]
     if different := differing(before, wanted, names):
         told = [f"{name} ({was!r} in the checkpoint, {value!r} now)" for name, (was, value) in different.items()]
         raise UserError(

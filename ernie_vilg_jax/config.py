@@ -90,7 +90,7 @@ def default_config() -> ConfigDict:
     c.tokenizer.path = "bert-base-chinese"
 
     c.data = ConfigDict()
-    c.data.path = ""  # folder that `prepare` wrote
+    c.data.path = ""  # folder that `prepare`, `annotate` or `encode` wrote
     c.data.sources = ()  # the input of `prepare`: a tuple of ConfigDicts with a `name` and that source's options
     c.data.holdout_fraction = 0.02  # of the concepts
     c.data.num_shards = 8  # of the train split; some 100 MB to 1 GB each
@@ -105,10 +105,16 @@ def default_config() -> ConfigDict:
     c.data.filters.near_duplicates = False  # drop images that are nearly another one, by a perceptual hash
     c.data.verify_shards = True  # compare all shards with the manifest's sha256 at start, at over 1 GB/s a process
     c.data.workers = 0  # processes that decode images; 0 does it in threads of this one
-    c.data.cache_latents = False  # encode the images once, at start, into each process's memory; for small data
+    c.data.threads = 16  # that read and decode the examples of a batch, in each such process
+    # Encode the images once, at start, into each process's memory: for small data. `encode` does it for large data.
+    c.data.cache_latents = False
     # Captions drawn: "zh", "en" or "both". The share of Chinese in the paper's 170M pairs is unknown [?].
     c.data.language = "both"
-    c.data.crop = "center"  # of images that are not square; or "random", with up to 15% of zoom
+    c.data.crop = "center"  # of images of another aspect; or "random", with up to 15% of zoom
+    # Sizes as (height, width), of which each image gets the one of the nearest aspect: ((1024, 1024), (1536, 1024)).
+    # A batch has one size. (): model.image_size alone. Ours; so is the next field.
+    c.data.sizes = ()
+    c.data.smallest_side = 0  # pixels; images with a smaller side are left out of training
     c.data.weights = ConfigDict()  # share of each source in a batch, by name; empty: in proportion to its records
 
     # In training only, on data annotated by `annotate`; each part has its own switch.
@@ -201,8 +207,13 @@ def default_config() -> ConfigDict:
 
 def latent_size(config: ConfigDict) -> int:
     """Height and width of the latents: `model.image_size` over the autoencoder's down-sampling."""
+    return config.model.image_size // downsampling(config)
+
+
+def downsampling(config: ConfigDict) -> int:
+    """Pixels along a side of what becomes one position of the latents."""
     autoencoder = config.model.autoencoder
-    return config.model.image_size // (autoencoder.patch_size * 2 ** (len(autoencoder.channels) - 1))
+    return autoencoder.patch_size * 2 ** (len(autoencoder.channels) - 1)
 
 
 def parse_argument(argument: str | None, variants: Mapping[str, Any]) -> tuple[str | None, list[str]]:

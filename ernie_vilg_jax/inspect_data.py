@@ -46,7 +46,7 @@ def main(argv: list[str]) -> None:
     if not _AS_TRAINED.value:
         config.knowledge.text_rate = config.knowledge.image_rate = 1.0
         config.train.caption_dropout = 0.0
-    source = open_split(config.data.path, _SPLIT.value, verify=config.data.verify_shards)
+    source = open_split(config.data.path, _SPLIT.value, verify=config.data.verify_shards, images=True)
     maker = ExampleMaker.of(config, load_tokenizer(config), source, train=True)
     if _IDS.value:
         places = {source[i].id: i for i in range(len(source))}

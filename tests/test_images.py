@@ -9,7 +9,16 @@ import pytest
 from PIL import Image, ImageCms
 
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.images import decode_image, open_image, square, square_mask, to_rgb
+from ernie_vilg_jax.images import (
+    MOST_ZOOM,
+    cut_square,
+    decode_image,
+    draw_crop,
+    open_image,
+    square,
+    square_mask,
+    to_rgb,
+)
 
 GREY = np.linspace(0, 255, 64).astype(np.uint8).reshape(8, 8)
 
@@ -303,3 +312,42 @@ def test_an_empty_profile_is_none(mode: str) -> None:
     plain = np.asarray(to_rgb(image))
     image.info["icc_profile"] = b""
     assert (np.asarray(to_rgb(image)) == plain).all()
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_large_jpeg_is_decoded_at_the_size_that_is_needed(orientation: int) -> None:
+    """Less than a level off on average, and as upright as in full."""
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8)).resize((800, 600), Image.Resampling.BICUBIC)
+    exif, buffer = coarse.getexif(), io.BytesIO()
+    exif[0x0112] = orientation
+    coarse.save(buffer, "JPEG", quality=90, exif=exif)
+    whole = decode_image(buffer.getvalue())
+    for share, factor in ((1.5, 1), (1.0, 1), (0.51, 1), (0.5, 2), (0.3, 2), (0.2, 4), (0.01, 8)):
+        part = decode_image(buffer.getvalue(), share)
+        assert (part.width, part.height) == (whole.width // factor, whole.height // factor)
+    near = decode_image(buffer.getvalue(), 2 * 100 / 600)
+    assert near.width == whole.width // 2
+    first, second = (cut_square(one, draw_crop(*one.size, None), 100).astype(int) for one in (whole, near))
+    assert np.abs(first - second).mean() < 1
+
+
+def test_what_is_no_jpeg_is_decoded_whole() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(buffer, "PNG")
+    assert decode_image(buffer.getvalue(), 0.1).size == (64, 48)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "aspect"), [(300, 200, 1.5), (300, 200, 0.5), (200, 300, 1.0), (7, 900, 2.0)]
+)
+def test_a_crop_of_any_aspect_is_the_largest_and_stays_inside(width: int, height: int, aspect: float) -> None:
+    left, top, wide, high = draw_crop(width, height, None, aspect)
+    assert wide / high == pytest.approx(aspect)
+    assert wide == pytest.approx(width) or high == pytest.approx(height)
+    assert (left, top) == pytest.approx(((width - wide) / 2, (height - high) / 2))
+    for seed in range(20):
+        left, top, wide, high = draw_crop(width, height, np.random.default_rng(seed), aspect)
+        assert wide / high == pytest.approx(aspect)
+        assert min(left, top, width - left - wide, height - top - high) > -1e-9
+        assert max(wide / width, high / height) >= 1 / MOST_ZOOM - 1e-9

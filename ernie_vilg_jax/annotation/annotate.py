@@ -112,6 +112,8 @@ def _read_input(source: str) -> dict[str, Any]:
     if folder.size(MANIFEST) is None:
         raise UserError(f"--input={source} holds no {MANIFEST}: {fix}")
     manifest = parse_manifest(folder.read(MANIFEST), f"the {MANIFEST} of --input={source}", fix)
+    if "encoding" in manifest:
+        raise UserError(f"--input={source} has latents in place of images: annotate the data before they are encoded")
     for shard in (shard for split in manifest["splits"].values() for shard in split["shards"]):
         if folder.size(shard["file"]) != shard["bytes"]:
             raise damaged(source, shard["file"])

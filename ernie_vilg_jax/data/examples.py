@@ -1,9 +1,10 @@
 """One record to one training example: draw a caption, crop, and emphasise key words and salient objects.
 
-    record + rng --draw--> Drawn: caption, key words, crop, boxes --arrays--> image, tokens, weights
+    record + rng --draw--> Drawn: caption, key words, crop, boxes --arrays--> image or latents, tokens, weights
 
 All randomness comes from `rng`, in a fixed order: three draws for the caption, three for a random crop, five for
-knowledge. So switching knowledge off changes neither captions nor crops.
+knowledge. So switching knowledge off changes neither captions nor crops. If the data were encoded, the record has the
+latents of one or several crops, and one of these is drawn: no image is read.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from ernie_vilg_jax.config import latent_size
+from ernie_vilg_jax.config import downsampling
+from ernie_vilg_jax.data.latents import Latents
+from ernie_vilg_jax.data.pixels import Viewer
 from ernie_vilg_jax.data.records import Record, RecordSource
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.images import Crop, cut_square, decode_image, draw_crop
+from ernie_vilg_jax.images import Crop
 from ernie_vilg_jax.knowledge.emphasis import emphasise
 from ernie_vilg_jax.knowledge.loss_weights import clip_boxes, crop_boxes, weight_map
 from ernie_vilg_jax.knowledge.objects import append_objects, salient
@@ -63,8 +66,10 @@ class Drawn(NamedTuple):
 
     record: Record
     index: int
-    image: Image.Image  # whole
+    image: Image.Image | None  # whole; None if the record has latents in its place
+    whole: tuple[float, float]  # its width and height
     crop: Crop
+    latents: Latents | None  # of the crop
     text: str  # "" when the caption was dropped
     words: list[Word]  # of `text`; empty unless its key words are emphasised
     boxes: list[Box]  # of salient objects, in fractions of the crop; empty unless they are emphasised
@@ -77,21 +82,17 @@ class ExampleMaker:
 
     source: RecordSource
     tokenizer: Tokenizer
-    size: int
-    latent_size: int
+    viewer: Viewer
+    downsampling: int
     language: str
     caption_dropout: float
-    crop: str
     knowledge: Knowledge | None
 
     @staticmethod
     def of(config: ConfigDict, tokenizer: Tokenizer, source: RecordSource, *, train: bool) -> ExampleMaker:
-        """`train` False: no dropout, central crops, no knowledge."""
+        """`train` False: no dropout, central square crops, no knowledge."""
         if config.data.language not in (*LANGUAGES, "both"):
             raise UserError(f"config.data.language={config.data.language!r} must be 'zh', 'en' or 'both'")
-        crop = config.data.get("crop", "center")
-        if crop not in ("center", "random"):
-            raise UserError(f"config.data.crop={crop!r} must be 'center' or 'random'")
         knowledge = Knowledge.of(config) if train else None
         if knowledge and knowledge.special_tokens and knowledge.text_rate and not tokenizer.symbol_ids:
             raise UserError(
@@ -101,11 +102,10 @@ class ExampleMaker:
         return ExampleMaker(
             source=source,
             tokenizer=tokenizer,
-            size=int(config.model.image_size),
-            latent_size=latent_size(config),
+            viewer=Viewer.of(config, train=train),
+            downsampling=downsampling(config),
             language=config.data.language,
             caption_dropout=float(config.train.caption_dropout) if train else 0.0,
-            crop=crop if train else "center",
             knowledge=knowledge,
         )
 
@@ -115,11 +115,14 @@ class ExampleMaker:
     def draw(self, index: int, rng: np.random.Generator) -> Drawn:
         record = self.source[index]
         chosen = self._choose(record, rng)
-        image = self._decode(record, index)
-        width, height = image.size
-        crop = draw_crop(width, height, rng if self.crop == "random" else None)
+        if record.latents:
+            latents = self._latents(record, index, rng)
+            seen = None, latents.whole, latents.crop, latents
+        else:
+            image = self._decode(record, index)
+            seen = image, image.size, self.viewer.draw(image, rng), None
         text = record.captions[chosen[0]][chosen[1]] if chosen else ""
-        drawn = Drawn(record, index, image, crop, text, [], [], [])
+        drawn = Drawn(record, index, *seen, text, [], [], [])
         if self.knowledge is None:
             return drawn
         return self._emphasise(drawn, chosen, self.knowledge, rng.random(5))
@@ -142,20 +145,32 @@ class ExampleMaker:
 
     def _decode(self, record: Record, index: int) -> Image.Image:
         try:
-            return decode_image(record.image)
+            return self.viewer.decode(record)
         except ValueError as error:
-            shard, position = self.source.locate(index)
             raise UserError(
-                f"the image of record {record.id!r} (record {position} of {shard}) cannot be decoded ({error}): "
+                f"the image of {self._named(record, index)} cannot be decoded ({error}): "
                 "fix or remove it in its source and prepare again"
             ) from error
+
+    def _latents(self, record: Record, index: int, rng: np.random.Generator) -> Latents:
+        """Those of the only crop, or of one that is drawn."""
+        # As many draws as for a crop of an image, so that knowledge is drawn alike.
+        place = int(rng.random(3)[0] * len(record.latents)) if self.viewer.random else 0
+        try:
+            return Latents.unpack(record.latents[place])
+        except ValueError as error:
+            raise UserError(f"{self._named(record, index)} is damaged ({error}): encode its images again") from error
+
+    def _named(self, record: Record, index: int) -> str:
+        shard, position = self.source.locate(index)
+        return f"record {record.id!r} (record {position} of {shard})"
 
     def _emphasise(
         self, drawn: Drawn, chosen: tuple[str, int] | None, knowledge: Knowledge, draws: np.ndarray
     ) -> Drawn:
         in_text, in_image, append, generated, which = draws
         record = drawn.record
-        shown = crop_boxes([item["box"] for item in record.objects], *drawn.crop, *drawn.image.size)
+        shown = crop_boxes([item["box"] for item in record.objects], *drawn.crop, *drawn.whole)
         seen = [
             i
             for i in salient(record.objects, min_score=knowledge.min_score, top_k=knowledge.top_k)
@@ -200,13 +215,20 @@ class ExampleMaker:
             weight[1 : 1 + count] = weights[:count]  # after the begin token
         else:
             tokens, mask, _ = self.tokenizer.encode(drawn.text)
-        side = (self.latent_size, self.latent_size)
+        if drawn.latents is not None:
+            content = {"mean": drawn.latents.mean, "log_variance": drawn.latents.log_variance}
+            height, width, _ = drawn.latents.mean.shape
+        else:
+            assert drawn.image is not None
+            content = {"image": self.viewer.pixels(drawn.image, drawn.crop)}
+            height, width = (side // self.downsampling for side in content["image"].shape[:2])
+        cells = height, width
         strength = self.knowledge.loss_weight if self.knowledge is not None else 0.0
         return {
-            "image": cut_square(drawn.image, drawn.crop, self.size),
+            **content,
             "tokens": tokens,
             "token_mask": mask,
             "token_weight": weight,
-            "loss_weight": weight_map(drawn.boxes, side, strength) if drawn.boxes else np.ones(side, np.float32),
+            "loss_weight": weight_map(drawn.boxes, cells, strength) if drawn.boxes else np.ones(cells, np.float32),
             "index": np.int64(drawn.index),  # type: ignore[dict-item]
         }

@@ -2,15 +2,18 @@
 
     positions -> shuffle (again in each epoch) -> read, decode, crop, caption, tokenise -> repeat -> own rows -> batch
 
+Threads make the examples of a batch in parallel: Pillow decodes and resizes without Python's lock.
 The stream is defined globally and each process reads its rows of every global batch (`ProcessRows`), so the examples of
 step k are the same for any number of processes, and each record is seen exactly once per epoch. With a finite number of
-epochs, training drops the last, incomplete batch; evaluation keeps it.
+epochs, training drops the last, incomplete batch; evaluation keeps it. With several sizes (`config.data.sizes`) each
+batch has one, in proportion to their records, and each size is a stream of its own.
 Randomness (caption, dropout, crop, knowledge) is drawn from (seed, position in the global stream), so it is the same
 for any number of workers and after a restart.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,15 +23,19 @@ import grain
 import numpy as np
 from ml_collections import ConfigDict
 
-from ernie_vilg_jax.config import differing, flat, plain
+from ernie_vilg_jax.config import default_config, differing, flat, plain
 from ernie_vilg_jax.data.examples import ExampleMaker
+from ernie_vilg_jax.data.mixture import endless, seed_for
+from ernie_vilg_jax.data.order import ProcessRows
 from ernie_vilg_jax.data.records import RecordSource, open_split, read_manifest
+from ernie_vilg_jax.data.sizes import sizes_of, smallest_side
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.knowledge.words import LANGUAGES
 
 Batch = dict[str, np.ndarray]
-"""image [B, H, W, 3] uint8; tokens [B, L] int32; token_mask [B, L] bool;
+"""image [B, H, W, 3] uint8, or if the data were encoded mean and log_variance [B, h, w, c], of the posterior over its
+latents; tokens [B, L] int32; token_mask [B, L] bool;
 token_weight [B, L] float32, on the attention to each token, and loss_weight [B, h, w] float32, on the loss of each
 position of the latents: 1 without emphasis;
 index [B] int64, the record's position in its split (`record_id` names it)."""
@@ -42,6 +49,7 @@ def check_data(config: ConfigDict) -> None:
             "then pass --config.data.path=DIR"
         )
     manifest = read_manifest(config.data.path)
+    check_encoding(config, manifest)
     if manifest.get("own_data") or not config.data.sources:
         return  # prepared from other sources on purpose, or the config does not name any
     for name, (found, wanted) in differing(_flat(manifest["settings"]), _wanted(config, manifest)).items():
@@ -71,6 +79,38 @@ def _wanted(config: ConfigDict, manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     return flat({**settings, "sources": {source["name"]: source for source in settings["sources"]}}, "data.")
+
+
+def check_encoding(config: ConfigDict, manifest: Mapping[str, Any]) -> None:
+    """Raises UserError for invalid sizes, and if the data hold latents, but of other images than the config wants."""
+    wanted = {
+        "sizes": [list(size) for size in sizes_of(config)],
+        "smallest_side": smallest_side(config),
+        "crop": config.data.get("crop", "center"),
+    }
+    encoding = manifest.get("encoding")
+    if encoding is None:
+        return
+    path = config.data.path
+    if config.get("phase") == "autoencoder":
+        raise UserError(
+            f"{path} holds latents that `encode` made, and an autoencoder is trained on images: give the data that "
+            "were encoded"
+        )
+    for name, (found, value) in differing(encoding["settings"], wanted, wanted).items():
+        raise UserError(
+            f"{path} was encoded with {name}={plain(found)}, the config says {value}: encode again into a new "
+            f"directory, or set {flag_for(name, found)}"
+        )
+
+
+def flag_for(name: str, value: Any) -> str:
+    """The flag that gives a config what data were encoded with."""
+    if name != "sizes":
+        return f"--config.data.{name}={value}"
+    if len(value) == 1 and value[0][0] == value[0][1]:
+        return f"--config.model.image_size={value[0][0]} without sizes"
+    return f"--config.data.sizes='{tuple(map(tuple, value))}'"
 
 
 def _example(config: ConfigDict, tokenizer: Tokenizer, split: str, *, train: bool) -> ExampleMaker:
@@ -114,89 +154,43 @@ def make_loader(
       train: shuffle, drop captions, drop the last incomplete batch. Otherwise: stored order, no dropout, all batches.
     """
     example = _example(config, tokenizer, split, train=train)
-    weights = _weights(config, example.source)
-    if train and weights and epochs is None:
-        stream = _weighted(example, weights, seed)
+    if train and epochs is None:
+        stream = endless(config, example, seed, batch_size)
+        if len(example.viewer.sizes) > 1:
+            start -= start % batch_size  # only if another batch size was trained before
     else:
         positions = grain.MapDataset.range(len(example.source))
-        stream = positions.shuffle(seed=_seed32(seed, "order")) if train else positions
-        stream = stream.random_map(example, seed=_seed32(seed, "draw")).repeat(epochs)
+        stream = positions.shuffle(seed=seed_for(seed, "order")) if train else positions
+        stream = stream.random_map(example, seed=seed_for(seed, "draw")).repeat(epochs)
     stream = stream[start:]
-    if rows is not None:
-        stream = ProcessRows(stream, batch_size, rows)
-    stream = stream.batch(batch_size if rows is None else len(rows), drop_remainder=train)
-    if train and len(stream) == 0:
+    if train and len(stream) < batch_size:
         raise UserError(
             f"split {split!r} of {config.data.path} has {len(example.source)} records: fewer than one batch of "
             f"{batch_size}; lower batch_size"
         )
-    # A batch is one element here: two threads decode the next batches while the accelerator is busy.
-    loader = stream.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))
+    if rows is not None:
+        stream = ProcessRows(stream, batch_size, rows)
+    size = batch_size if rows is None else len(rows)
+    threads = threads_of(config)
     workers = int(config.data.workers) if workers is None else workers
+    # Examples, not batches, are made in parallel: while the accelerator is busy, up to two batches are made ahead.
+    ahead = -(-2 * size // max(workers, 1))
+    loader = stream.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(ahead, threads)))
     if workers:
         from absl import flags
 
         if not flags.FLAGS.is_parsed():  # grain's workers read absl flags; notebooks never parse any
             flags.FLAGS.mark_as_parsed()
         loader = loader.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2))
-    return loader
+    return loader.batch(size, drop_remainder=train)
 
 
-class ProcessRows(grain.MapDataset[Batch]):
-    """The rows of every global batch that a process reads, with random access to the stream.
-
-        stream   0 1 2 3 | 4 5 6 7 | 8 9 ...      global batches of 4
-        rows (2, 3)  2 3 |     6 7 |              the process of the last two; only these are read and decoded
-
-    These are elements `k * batch_size + row` of `parent`, for k = 0, 1, ... and each of `rows`, of whole batches only.
-    So the k-th batch has the same images in the same rows for any number of processes. Processes that hold copies of
-    the same rows (a mesh axis `tensor` between them) read the same.
-    """
-
-    def __init__(self, parent: Any, batch_size: int, rows: Sequence[int]) -> None:
-        super().__init__(parent)
-        assert all(0 <= row < batch_size for row in rows), (rows, batch_size)
-        self._batch_size, self._rows = batch_size, tuple(rows)
-
-    def __len__(self) -> int:
-        return len(self._parent) // self._batch_size * len(self._rows)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return self.slice(index)
-        batch, place = divmod(index, len(self._rows))
-        return self._parent[batch * self._batch_size + self._rows[place]]
-
-
-def _weights(config: Any, source: RecordSource) -> dict[str, float]:
-    """`config.data.weights`, without those of the config's own sources if the data has other sources."""
-    weights = {name: float(weight) for name, weight in dict(config.data.weights or {}).items()}
-    if read_manifest(config.data.path).get("own_data"):
-        return {name: weight for name, weight in weights.items() if name in source.positions}
-    return weights
-
-
-def _weighted(example: ExampleMaker, weights: Mapping[str, float], seed: int) -> Any:
-    """An endless mixture: each source shuffled and repeated on its own, drawn in proportion to its weight."""
-    ranges = example.source.positions
-    if unknown := sorted(set(weights) - set(ranges)):
-        raise UserError(f"config.data.weights names {unknown[0]!r}, which is not in the data: {sorted(ranges)}")
-    streams, proportions = [], []
-    for name, spans in ranges.items():
-        weight = weights.get(name, 0.0)
-        if weight > 0:
-            positions: Any = np.concatenate([np.arange(start, stop) for start, stop in spans])
-            stream = grain.MapDataset.source(positions).shuffle(seed=_seed32(seed, f"order {name}"))
-            streams.append(stream.random_map(example, seed=_seed32(seed, f"draw {name}")).repeat())
-            proportions.append(weight)
-    if not streams:
-        raise UserError("config.data.weights are all zero: give at least one source a positive weight")
-    return grain.MapDataset.mix(streams, weights=proportions) if len(streams) > 1 else streams[0]
-
-
-def _seed32(seed: int, purpose: str) -> int:
-    """A seed in [0, 2**32) for one purpose, so that order and draws are independent."""
-    return random.Random(f"{seed}/{purpose}").getrandbits(32)
+def threads_of(config: ConfigDict) -> int:
+    """Threads that make examples. Raises UserError if there is none."""
+    threads = int(config.data.get("threads", default_config().data.threads))
+    if threads < 1:
+        raise UserError(f"--config.data.threads={threads} must be at least 1")
+    return threads
 
 
 def fixed_examples(config: ConfigDict, tokenizer: Tokenizer, split: str, n: int, seed: int) -> FixedExamples:
@@ -207,22 +201,23 @@ def fixed_examples(config: ConfigDict, tokenizer: Tokenizer, split: str, n: int,
     example = _example(config, tokenizer, split, train=False)
     draw = random.Random(f"{seed}/fixed")
     chosen = draw.sample(range(len(example.source)), min(n, len(example.source)))
-    return FixedExamples(example, chosen, seed)
+    return FixedExamples(example, chosen, seed, threads_of(config))
 
 
 def all_examples(config: ConfigDict, tokenizer: Tokenizer, split: str) -> FixedExamples:
     """Every record of the split, in its order."""
     example = _example(config, tokenizer, split, train=False)
-    return FixedExamples(example, range(len(example.source)), seed=0)
+    return FixedExamples(example, range(len(example.source)), 0, threads_of(config))
 
 
 @dataclasses.dataclass(frozen=True)
 class FixedExamples(Sequence[Batch]):
-    """Examples without the leading axis of a batch; each is read and decoded on access."""
+    """Examples without the leading axis of a batch; each is read and decoded on access, those of a batch in threads."""
 
     example: ExampleMaker
     chosen: Sequence[int]
     seed: int
+    threads: int
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -232,18 +227,19 @@ class FixedExamples(Sequence[Batch]):
         turn = dataclasses.replace(example, language=LANGUAGES[place % 2]) if example.language == "both" else example
         if not example.source[index].captions.get(turn.language):
             turn = example
-        return turn(index, np.random.default_rng([_seed32(self.seed, "caption"), index]))
+        return turn(index, np.random.default_rng([seed_for(self.seed, "caption"), index]))
 
     def batches(self, size: int, rows: Sequence[int] | None = None) -> Iterator[Batch]:
         """All of them in batches of `size`, of which only `rows` (default: all) are read.
 
         The last is padded with the first examples; "valid" [b] bool is False for padding.
         """
-        for start in range(0, len(self), size):
-            places = [start + row for row in (range(size) if rows is None else rows)]
-            examples = [self[place % len(self)] for place in places]
-            batch = {name: np.stack([one[name] for one in examples]) for name in examples[0]}
-            yield {**batch, "valid": np.asarray([place < len(self) for place in places])}
+        with concurrent.futures.ThreadPoolExecutor(self.threads) as pool:
+            for start in range(0, len(self), size):
+                places = [start + row for row in (range(size) if rows is None else rows)]
+                examples = list(pool.map(lambda place: self[place % len(self)], places))
+                batch = {name: np.stack([one[name] for one in examples]) for name in examples[0]}
+                yield {**batch, "valid": np.asarray([place < len(self) for place in places])}
 
 
 def record_id(source: RecordSource, index: int) -> str:

@@ -18,6 +18,7 @@ import msgpack
 from ernie_vilg_jax.data.files import file_sha256
 from ernie_vilg_jax.data.manifests import check_shards, read_manifest, redo
 from ernie_vilg_jax.errors import UserError, file_error, file_errors, first_line
+from ernie_vilg_jax.images import decode_image
 from ernie_vilg_jax.knowledge.words import LANGUAGES
 from ernie_vilg_jax.paths import discard, local
 
@@ -46,6 +47,9 @@ class Record:
         [index of an object that the caption names, ...]}.
       generated: language -> a captioner's captions, {"text", "words", "mentions", "by"} each.
       translated: languages whose captions were machine-translated.
+
+    Put in place of `image`, which is then empty, by `encode`:
+      latents: one for each crop (`data/latents.py`).
     """
 
     id: str
@@ -62,10 +66,14 @@ class Record:
     parsed: Mapping[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
     generated: Mapping[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
     translated: list[str] = dataclasses.field(default_factory=list)
+    latents: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def pack(self) -> bytes:
         """The record as msgpack, its fields in the order of the class (so equal records are equal bytes)."""
-        packed = msgpack.packb({f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        if not self.latents:
+            del values["latents"]
+        packed = msgpack.packb(values)
         assert packed is not None
         return packed
 
@@ -80,6 +88,12 @@ class Record:
             raise ValueError("not a record: required fields are missing")
         known = {f.name for f in dataclasses.fields(Record)}
         return Record(**{name: value for name, value in fields.items() if name in known})
+
+    def size(self) -> tuple[int, int]:
+        """Width and height of the image in pixels. Raises ValueError if they are not stated and cannot be found."""
+        if self.width > 0 and self.height > 0:
+            return self.width, self.height
+        return decode_image(self.image).size
 
     def caption_count(self) -> dict[str, int]:
         return {language: len(self.captions.get(language, ())) for language in LANGUAGES}
@@ -205,10 +219,35 @@ class RecordSource:
                 start += count
         return ranges
 
+    @property
+    def sized(self) -> dict[tuple[int, int], dict[str, list[tuple[int, int]]]] | None:
+        """(height, width) -> the same for the records whose latents are of images of that size.
 
-def open_split(path: str | Path, split: str, *, verify: bool = True) -> RecordSource:
-    """Opens "train" or "holdout" of a prepared directory after checking manifest and shards (see `check_shards`)."""
-    return RecordSource(path, split, verify=verify)
+        None if the records have images.
+        """
+        if not all("sizes" in shard for shard in self._shards):
+            return None
+        found: dict[tuple[int, int], dict[str, list[tuple[int, int]]]] = {}
+        start = 0
+        for shard in self._shards:
+            for height, width, name, count in shard["sizes"]:
+                found.setdefault((height, width), {}).setdefault(name, []).append((start, start + count))
+                start += count
+        return found
+
+
+def open_split(path: str | Path, split: str, *, verify: bool = True, images: bool = False) -> RecordSource:
+    """Opens "train" or "holdout" of a prepared directory after checking manifest and shards (see `check_shards`).
+
+    With `images`, raises UserError for records that have latents in their place.
+    """
+    source = RecordSource(path, split, verify=verify)
+    if images and source.sized is not None:
+        raise UserError(
+            f"the {split} records of {path} have latents in place of images: take the data that were encoded, or the "
+            "split holdout"
+        )
+    return source
 
 
 def read_shard(path: Path, positions: Sequence[int] | None = None) -> Iterator[Record]:

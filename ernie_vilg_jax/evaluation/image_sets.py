@@ -160,7 +160,7 @@ class Prepared:
     """The images of a split of prepared data."""
 
     def __init__(self, folder: Path, split: str) -> None:
-        self._records = open_split(folder, split)
+        self._records = open_split(folder, split, images=True)
 
     def __len__(self) -> int:
         return len(self._records)

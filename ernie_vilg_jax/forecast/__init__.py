@@ -8,3 +8,6 @@ NAMES = (
     *("experts_evaluation", "experts_save", "sampling"),
 )
 """What `programs.PROGRAMS` can build, in the order of a run. It is here so that reading it does not import jax."""
+
+SIZED = ("encoding", "base_step", "base_step_encoded", "experts_step", "experts_step_encoded")
+"""Those that a run compiles for each of `config.data.sizes`."""

@@ -5,19 +5,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax.aliases import Tree
 from ernie_vilg_jax.chips import Chip
-from ernie_vilg_jax.config import latent_size
+from ernie_vilg_jax.config import downsampling
+from ernie_vilg_jax.data.sizes import Size, sizes_of
 from ernie_vilg_jax.diffusion.loop import visits
 from ernie_vilg_jax.diffusion.samplers import Sampler
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.model import Model, ModelParams, build_model
-from ernie_vilg_jax.models.autoencoder import Posterior
 from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.training.autoencoder import AutoencoderTask
 from ernie_vilg_jax.training.diffusion import DiffusionTask
@@ -29,15 +28,14 @@ Shape = tuple[tuple[int, ...], DTypeLike]
 Abstract = jax.ShapeDtypeStruct
 
 
-def make_task(phase: str, encoded: bool, config: ConfigDict, mesh: Mesh) -> Any:
+def make_task(phase: str, config: ConfigDict, mesh: Mesh) -> Any:
     """The task of a phase, without data."""
     config = config.copy_and_resolve_references()
     config.phase = phase
     model, nothing = build_model(config), Validation(0, {}, {})
     if phase == "autoencoder":
         return AutoencoderTask(config, model, mesh, nothing)
-    cached: Any = Posterior(np.zeros(0), np.zeros(0)) if encoded else None  # type: ignore[arg-type]
-    return DiffusionTask(config, model, mesh, nothing, posteriors=cached)
+    return DiffusionTask(config, model, mesh, nothing)
 
 
 def sampling_flops(
@@ -76,23 +74,34 @@ def parts(task: AutoencoderTask | DiffusionTask) -> dict[str, Tree]:
     return whole | {f"experts, {names[name]}": tree for name, tree in state["experts"].items()}
 
 
-def batch_shapes(config: ConfigDict, task: AutoencoderTask | DiffusionTask) -> dict[str, Shape]:
-    """Shape and dtype of every array that a training step gets."""
-    batch, length, side = task.batch_size, config.tokenizer.max_length, latent_size(config)
-    image = {"image": ((batch, config.model.image_size, config.model.image_size, 3), jnp.uint8)}
+def batch_shapes(config: ConfigDict, task: AutoencoderTask | DiffusionTask, encoded: bool = False) -> dict[str, Shape]:
+    """Shape and dtype of every array that a training step gets: of images, or of latents that are `encoded` already.
+
+    The images have the first of the config's sizes.
+    """
+    batch, length, factor = task.batch_size, config.tokenizer.max_length, downsampling(config)
+    size = first_size(config, task)
+    cells = size.height // factor, size.width // factor
+    image = {"image": ((batch, *size, 3), jnp.uint8)}
     if isinstance(task, AutoencoderTask):
         return image
     every: dict[str, Shape] = {
         "tokens": ((batch, length), jnp.int32),
         "token_mask": ((batch, length), jnp.bool_),
         "token_weight": ((batch, length), jnp.float32),
-        "loss_weight": ((batch, side, side), jnp.float32),
+        "loss_weight": ((batch, *cells), jnp.float32),
     }
     shapes = {name: every[name] for name in task.words}
-    if task.posteriors is None:
+    if not encoded:
         return shapes | image
-    latents = ((batch, side, side, config.model.autoencoder.latent_channels), jnp.float32)
+    latents = ((batch, *cells, config.model.autoencoder.latent_channels), jnp.bfloat16)
     return shapes | {"mean": latents, "log_variance": latents}
+
+
+def first_size(config: ConfigDict, task: Any = None) -> Size:
+    """The first of the sizes of a config; an autoencoder is trained on squares."""
+    square = Size(config.model.image_size, config.model.image_size)
+    return square if isinstance(task, AutoencoderTask) else sizes_of(config)[0]
 
 
 def placed_batch(shapes: Mapping[str, Shape], mesh: Mesh) -> dict[str, Abstract]:
@@ -128,7 +137,8 @@ def config_for(program: str, config: ConfigDict, chips: int, chip: Chip) -> Conf
     return config
 
 
-def title(config: ConfigDict, mesh: Mesh) -> str:
+def title(config: ConfigDict, mesh: Mesh, size: Size | None = None) -> str:
+    """What is compiled; images of `size`, by default squares."""
     axes = ", ".join(f"{axis}={size}" for axis, size in mesh.shape.items() if size > 1)
-    side = config.model.image_size
-    return f"{config.name}, {side} x {side} pixels, mesh {axes or 'of one chip'}"
+    height, width = size or (config.model.image_size,) * 2
+    return f"{config.name}, {height} x {width} pixels, mesh {axes or 'of one chip'}"

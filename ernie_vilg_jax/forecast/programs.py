@@ -12,11 +12,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax.aliases import Params, Tree
+from ernie_vilg_jax.data.sizes import Size
 from ernie_vilg_jax.diffusion.samplers import make_sampler
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.forecast.abstract import (
     Shape,
     batch_shapes,
+    first_size,
     make_task,
     parts,
     placed_batch,
@@ -42,12 +44,12 @@ Builder = Callable[[ConfigDict, Mesh, int], Built]
 
 def step(phase: str, encoded: bool, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
     """A training step, on images that it encodes itself or on latents that are `encoded` already."""
-    task = make_task(phase, encoded, config, mesh)
-    example = placed_batch(batch_shapes(config, task), mesh)
+    task = make_task(phase, config, mesh)
+    example = placed_batch(batch_shapes(config, task, encoded), mesh)
 
     data = "" if phase == "autoencoder" else f", of {'latents' if encoded else 'images, encoded in it'}"
     return Built(
-        f"{title(config, mesh)}, training step of {phase}{data}",
+        f"{title(config, mesh, first_size(config, task))}, training step of {phase}{data}",
         mesh,
         task.batch_size,
         task.train_step,
@@ -59,7 +61,7 @@ def step(phase: str, encoded: bool, config: ConfigDict, mesh: Mesh, batch: int) 
 
 def save(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
     """The last part of the copy that a checkpoint is written from, with the state and the other parts in memory."""
-    task = make_task(phase, False, config, mesh)
+    task = make_task(phase, config, mesh)
     cutter = Cutter(task, mesh)
     copy, arguments = cutter.programs()[-1]
     last = task.experts[-mesh.shape["expert"] :] if task.experts else tuple(cutter.abstract)
@@ -70,25 +72,28 @@ def save(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
 
 
 def encoding(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
-    """One piece of the images that are encoded once, at the start (data.cache_latents)."""
-    encoder, autoencoder, images = _frozen(config, mesh)
-    name = f"{title(config, mesh)}, encoding of images"
-    return Built(name, mesh, encoder.piece, encoder.posterior, (autoencoder, images), {"autoencoder": autoencoder})
+    """One piece of the images that `encode` encodes, or a start with data.cache_latents.
+
+    The chips of a process encode their own pieces; so a mesh of `data` alone has the memory of any.
+    """
+    size = first_size(config)
+    encoder, autoencoder, images = _frozen(config, mesh, size)
+    name = f"{title(config, mesh, size)}, encoding of images"
+    return Built(name, mesh, images.shape[0], encoder.posterior, (autoencoder, images), {"autoencoder": autoencoder})
 
 
 def statistics(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
     """One piece of the images on which the latents' mean and deviation are measured, before the phase `base`."""
-    encoder, autoencoder, images = _frozen(config, mesh)
+    encoder, autoencoder, images = _frozen(config, mesh, Size(config.model.image_size, config.model.image_size))
     valid = placed_batch({"valid": ((encoder.piece,), jnp.bool_)}, mesh)["valid"]
     name = f"{title(config, mesh)}, latent statistics"
-    key = rules.placed(jax.eval_shape(jax.random.key, 0), rules.replicated(mesh))
-    args = autoencoder, images, valid, key
+    args = autoencoder, images, valid
     return Built(name, mesh, encoder.piece, encoder.moments, args, {"autoencoder": autoencoder})
 
 
 def validation(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
     """One piece of the validation, with the whole state in memory."""
-    task = make_task(phase, False, config, mesh)
+    task = make_task(phase, config, mesh)
     size, image = piece_of(task.model, mesh), task.model.image_size
     shapes: dict[str, Shape] = {"image": ((size, image, image, 3), jnp.uint8), "valid": ((size,), jnp.bool_)}
     if phase == "autoencoder":
@@ -105,7 +110,7 @@ def validation(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
 
 def preview(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
     """Images of the preview prompts, with the whole state in memory."""
-    task = make_task(phase, False, config, mesh)
+    task = make_task(phase, config, mesh)
     count, whole = len(config.train.preview_prompts) or 1, rules.replicated(mesh)
     prompts = _prompts(config, count, whole, whole)
     name = f"{title(config, mesh)}, preview of {phase}"
@@ -114,7 +119,7 @@ def preview(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
 
 def evaluation(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
     """One piece of the images that are judged while training, with the whole state in memory."""
-    task = make_task(phase, False, config, mesh)
+    task = make_task(phase, config, mesh)
     count, whole = piece_of(task.model, mesh), rules.replicated(mesh)
     prompts = _prompts(config, count, rules.batch_sharding(mesh), whole)
     numbers = jax.ShapeDtypeStruct((count,), jnp.int32, sharding=whole)
@@ -199,12 +204,12 @@ def build(name: str, config: ConfigDict, mesh: Mesh, batch: int = 0) -> Built:
     return PROGRAMS[name](config.copy_and_resolve_references(), mesh, batch)
 
 
-def _frozen(config: ConfigDict, mesh: Mesh) -> tuple[Encoder, Params, jax.ShapeDtypeStruct]:
+def _frozen(config: ConfigDict, mesh: Mesh, size: Size) -> tuple[Encoder, Params, jax.ShapeDtypeStruct]:
     """The encoder, its autoencoder, and one piece of images."""
     encoder = Encoder(build_model(config), mesh)
     abstract = encoder.model.abstract_autoencoder()
-    size = config.model.image_size
-    images = placed_batch({"image": ((encoder.piece, size, size, 3), jnp.uint8)}, mesh)["image"]
+    piece = piece_of(encoder.model, mesh, size.height * size.width)
+    images = placed_batch({"image": ((piece, *size, 3), jnp.uint8)}, mesh)["image"]
     return encoder, rules.placed(abstract, rules.shardings(abstract, mesh)), images
 
 

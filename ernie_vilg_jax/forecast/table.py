@@ -21,9 +21,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax.chips import Chip
 from ernie_vilg_jax.config import as_json, plain
+from ernie_vilg_jax.data.sizes import sizes_of
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.forecast import programs
+from ernie_vilg_jax.forecast import NAMES, SIZED, programs
+from ernie_vilg_jax.forecast.abstract import config_for
 from ernie_vilg_jax.forecast.report import GIB, Forecast, forecast
 from ernie_vilg_jax.forecast.topology import describe
 from ernie_vilg_jax.paths import write_atomically
@@ -37,19 +40,42 @@ HEADS = ("program", "images", "peak a chip", "of", "estimate", "verdict", "compi
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One row: a program of `programs.PROGRAMS`, its config, and the slice to compile for (see `describe`)."""
+    """One row: a program of `programs.PROGRAMS`, its config, and the slice to compile for (see `describe`).
+
+    `size` is that of its images in the row's name, if there are several.
+    """
 
     program: str
     config: ConfigDict
     topology: str
     batch: int
     effort: str
+    size: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.program}_{self.size}" if self.size else self.program
 
     @property
     def inputs(self) -> str:
         """A digest of everything that decides the program and its report."""
         values = as_json(self.config)
         return _digest(self.program, plain(values), self.topology, self.batch, self.effort, _source(), *_compiler())
+
+
+def jobs_of(config: ConfigDict, topology: str, chips: int, chip: Chip, batch: int, effort: str) -> list[Job]:
+    """A job for each program of a run; for each of the config's sizes, where images of that size are trained on."""
+    sizes, jobs = sizes_of(config), []
+    for name in NAMES:
+        own = config_for(name, config, chips, chip)
+        if name not in SIZED or len(sizes) == 1:
+            jobs.append(Job(name, own, topology, batch, effort))
+            continue
+        for size in sizes:
+            with_size = own.copy_and_resolve_references()
+            with_size.data.sizes = (tuple(size),)
+            jobs.append(Job(name, with_size, topology, batch, effort, str(size)))
+    return jobs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +124,7 @@ def compile_all(jobs: Sequence[Job], folder: Path, tell: Callable[[str], object]
     add(["---"] * len(HEADS))
     rows = []
     for job in jobs:
-        row = read(folder, job.program)
+        row = read(folder, job.name)
         if row is None or row.inputs != job.inputs:
             row = _in_its_process(job, folder)
         rows.append(row)
@@ -122,26 +148,26 @@ def _in_its_process(job: Job, folder: Path) -> Row:
     process = context.Process(target=_work, args=(job, folder))
     process.start()
     process.join()
-    row = read(folder, job.program)
+    row = read(folder, job.name)
     if process.exitcode == 0 and row is not None:
         return row
-    return Row(job.program, f"the compiler's process ended with status {process.exitcode}")
+    return Row(job.name, f"the compiler's process ended with status {process.exitcode}")
 
 
 def _work(job: Job, folder: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's handler would have to wait for the compiler
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        row, report = _row(job, read(folder, job.program))
+        row, report = _row(job, read(folder, job.name))
     except UserError as error:
-        row, report = Row(job.program, f"cannot run: {error}"), str(error)
+        row, report = Row(job.name, f"cannot run: {error}"), str(error)
     except Exception as error:
         traceback.print_exc()
-        row, report = Row(job.program, f"failed: {type(error).__name__}"), traceback.format_exc()
+        row, report = Row(job.name, f"failed: {type(error).__name__}"), traceback.format_exc()
     if report:
-        write_atomically(folder / f"{job.program}.txt", f"{report}\n".encode())
+        write_atomically(folder / f"{job.name}.txt", f"{report}\n".encode())
     record = {"format": FORMAT, "row": dataclasses.asdict(row)}
-    write_atomically(folder / f"{job.program}.json", f"{json.dumps(record, indent=1)}\n".encode())
+    write_atomically(folder / f"{job.name}.json", f"{json.dumps(record, indent=1)}\n".encode())
 
 
 def _end_with_parent() -> None:
@@ -167,7 +193,7 @@ def _row(job: Job, before: Row | None) -> tuple[Row, str]:
 
 def _of(job: Job, found: Forecast, digest: str) -> Row:
     return Row(
-        program=job.program,
+        program=job.name,
         verdict="fits" if found.fits else f"does not fit: {found.because}",
         fits=found.fits,
         images=found.batch,

@@ -79,13 +79,13 @@ def clip_boxes(boxes: Iterable[Box]) -> list[tuple[float, float, float, float]]:
 
 
 def crop_boxes(
-    boxes: Iterable[Box], left: float, top: float, side: float, width: float, height: float
+    boxes: Iterable[Box], left: float, top: float, wide: float, high: float, width: float, height: float
 ) -> list[tuple[float, float, float, float]]:
-    """The boxes as fractions of a square crop, one for each given, not cut off at its edges.
+    """The boxes as fractions of a crop, one for each given, not cut off at its edges.
 
     Args:
       boxes: fractions of the original image; invalid ones become four NaNs.
-      left, top, side: the crop, in pixels of the original.
+      left, top, wide, high: the crop, in pixels of the original.
       width, height: pixels of the original.
     """
     cropped = []
@@ -93,10 +93,10 @@ def crop_boxes(
         x0, y0, x1, y1 = _numbers(box) or (math.nan,) * 4
         cropped.append(
             (
-                (x0 * width - left) / side,
-                (y0 * height - top) / side,
-                (x1 * width - left) / side,
-                (y1 * height - top) / side,
+                (x0 * width - left) / wide,
+                (y0 * height - top) / high,
+                (x1 * width - left) / wide,
+                (y1 * height - top) / high,
             )
         )
     return cropped

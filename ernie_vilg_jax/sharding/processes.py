@@ -248,10 +248,10 @@ def check_shared(folder: epath.Path) -> None:
     client.wait_at_barrier(f"{key}/seen", STARTUP_TIMEOUT * 1000)
 
 
-def wait_for_all(purpose: str) -> None:
-    """Returns once every process has reached this point."""
+def wait_for_all(purpose: str, seconds: int = STARTUP_TIMEOUT) -> None:
+    """Returns once every process has reached this point. Raises an error of jax if that takes longer than `seconds`."""
     if count() > 1:
-        _state().client.wait_at_barrier(_next_key(purpose), STARTUP_TIMEOUT * 1000)
+        _state().client.wait_at_barrier(_next_key(purpose), seconds * 1000)
 
 
 def to_all(tree: Tree, sharding: Sharding) -> Tree:

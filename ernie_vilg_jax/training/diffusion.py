@@ -43,7 +43,8 @@ class DiffusionTask:
       start: {"autoencoder": {"params", "mean", "std"}} and, for `experts`, {"unet", "text_encoder"}: the EMA of `base`
         that every expert and the text encoder begin as. Only needed by `init`.
       validation: fixed images, and the prompts of the previews.
-      posteriors: of all training images, in the order of the records (data.cache_latents); None encodes every batch.
+      posteriors: of all training images, in the order of the records (data.cache_latents); None takes what batches
+        have: images, which a step encodes, or posteriors.
     """
 
     def __init__(
@@ -144,9 +145,10 @@ class DiffusionTask:
         return {**items["train"], "autoencoder": items["autoencoder"], "text_encoder": items["text_encoder"]}
 
     def host_batch(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        words = {name: batch[name] for name in self.words}
+        names = [*self.words, *(name for name in ("image", "mean", "log_variance") if name in batch)]
         if self.posteriors is None:
-            return {**words, "image": batch["image"]}
+            return {name: batch[name] for name in names}
+        words = {name: batch[name] for name in self.words}
         return {**words, **{name: table[batch["index"]] for name, table in self.posteriors._asdict().items()}}
 
     # ---- what is trained -------------------------------------------------------------------------------------------
@@ -168,7 +170,6 @@ class DiffusionTask:
             dropout=bool(self.config.model.unet.dropout),
             loss_weight_on=self.config.knowledge.loss_weight_on,
             time_weights=min_snr_weights(self.model.schedule, gamma, self.model.prediction_type) if gamma else None,
-            encodes=self.posteriors is None,
         )
 
     @cached_property

@@ -13,6 +13,7 @@ from ernie_vilg_jax import checkpointing, compatibility
 from ernie_vilg_jax.checkpointing import expert_name
 from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.data.loader import all_examples, fixed_examples
+from ernie_vilg_jax.data.sizes import sizes_of
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import components
@@ -22,7 +23,8 @@ from ernie_vilg_jax.models.autoencoder import Posterior
 from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.training.autoencoder import AutoencoderTask
 from ernie_vilg_jax.training.diffusion import DiffusionTask
-from ernie_vilg_jax.training.latents import Encoder, measure, pieces_of
+from ernie_vilg_jax.training.encoded import check_autoencoder, is_encoded
+from ernie_vilg_jax.training.latents import Encoder, measure, measure_encoded, pieces_of
 from ernie_vilg_jax.training.task import Task
 from ernie_vilg_jax.training.validation import make_validation
 
@@ -44,6 +46,10 @@ def build_task(
     if config.phase == "autoencoder":
         path = config.phases.autoencoder.perceptual_weights
         return AutoencoderTask(config, model, mesh, validation, read_lpips(path) if path else None)
+    encoded = is_encoded(config)
+    if encoded:
+        parts = {"autoencoder": resumed} if resumed else beginnings(config, workdir, tokenizer)
+        check_autoencoder(config, parts.get("autoencoder") or parts["all parts"])
     start = None
     if resumed is None:
         if config.phase == "experts" or config.phases.base.init_from:
@@ -53,7 +59,7 @@ def build_task(
             if "autoencoder" not in start:
                 start["autoencoder"] = _trained_autoencoder(config, model, tokenizer, mesh, workdir)
     posteriors = None
-    if config.data.cache_latents:
+    if config.data.cache_latents and not encoded:
         frozen = start["autoencoder"] if start else _frozen_autoencoder(resumed, model, mesh)
         posteriors = _all_posteriors(config, model, tokenizer, frozen, mesh)
     return DiffusionTask(config, model, mesh, validation, start, posteriors)
@@ -83,9 +89,11 @@ def _all_posteriors(config: ConfigDict, model: Model, tokenizer: Tokenizer, auto
 
 
 def check_cache(config: ConfigDict) -> None:
-    """Raises UserError if latents are to be cached but images are cropped at random."""
+    """Raises UserError if latents are to be cached but images are cropped at random, or have several sizes."""
     if config.data.cache_latents and config.data.crop != "center":
         raise UserError("--config.data.cache_latents sees each picture once, so it cannot go with data.crop='random'")
+    if config.data.cache_latents and len(sizes_of(config)) > 1:
+        raise UserError("--config.data.cache_latents has one size: encode the data for several (docs/data.md)")
 
 
 def _run_checkpoint(workdir: epath.Path, phase: str, config: ConfigDict, needed_by: str) -> epath.Path:
@@ -97,7 +105,8 @@ def _run_checkpoint(workdir: epath.Path, phase: str, config: ConfigDict, needed_
             + (", or bring one with --config.phases.base.autoencoder_from" if phase == "autoencoder" else "")
         )
     path = checkpointing.find(folder)
-    compatibility.check_same(path, config, phase)
+    # An autoencoder is trained on crops, and encodes images of any size.
+    compatibility.check_same(path, config, phase, but=("model.image_size",) if phase == "autoencoder" else ())
     steps, trained = int(path.name), config.phases[phase].steps
     if steps < trained:
         logging.warning("%s of %s stands at step %d of %d", phase, workdir, steps, trained)
@@ -113,8 +122,10 @@ def _trained_autoencoder(
     abstract = rules.placed(abstract, rules.shardings(abstract, mesh))
     params = checkpointing.read_items(path, {"autoencoder": {"ema": abstract}})["autoencoder"]["ema"]
     examples = fixed_examples(config, tokenizer, "train", config.train.latent_statistics_samples, config.seed)
+    if is_encoded(config):
+        return measure_encoded(params, examples)
     pieces = (batch for _, batch in pieces_of(examples, model, mesh))
-    return measure(Encoder(model, mesh), params, pieces, config.seed)
+    return measure(Encoder(model, mesh), params, pieces)
 
 
 def beginnings(config: ConfigDict, workdir: epath.Path, tokenizer: Tokenizer | None) -> dict[str, epath.Path]:
@@ -141,7 +152,7 @@ def _whole_beginning(config: ConfigDict, workdir: epath.Path) -> epath.Path:
         return _run_checkpoint(workdir, "base", config, "experts")
     check_alone(config)
     path = checkpointing.find(config.phases.base.init_from, "config.phases.base.init_from")
-    compatibility.check_same(path, config, "base")
+    compatibility.check_same(path, config, "base", but=("model.image_size",))
     return path
 
 

@@ -129,6 +129,7 @@ def _run(
             with meter.reading():
                 numpy_batch = next(data)
                 batch = to_devices(task.host_batch(numpy_batch), mesh, task.batch_size)
+            meter.step_of(batch, step + 1)
             state, metrics = task.train_step(state, batch)
             # The metrics of the previous step are read while this one runs, so the device never waits for the process.
             if waiting is not None:
@@ -145,7 +146,7 @@ def _run(
                 meter.add(_checked(*waiting, rows, config))
                 waiting = None
                 if due(settings.log_every):
-                    writer.scalars(step, meter.report(step, batch))
+                    writer.scalars(step, meter.report(step))
             with meter.paused():
                 profile.at(step, metrics)
                 validates = shown(settings.validate_every)

@@ -119,7 +119,8 @@ class MetricWriter:
 class Meter:
     """Means over the steps since the last report, and the rate of the steps.
 
-    Every process has one; all report at the same steps, and then exchange their times.
+    Every process has one; all report at the same steps, and then exchange their times. Batches may have several shapes,
+    each with its own FLOPs.
     """
 
     TOTALS = ("skipped_updates",)
@@ -128,12 +129,13 @@ class Meter:
     def __init__(self, task: Task, config: ConfigDict, step: int) -> None:
         self.task, self.phase = task, config.phase
         self.learning_rate = learning_rate(config.phases[config.phase])
-        self.flops: tuple[float, float] | None = None
+        self._flops: dict[str, tuple[float, float]] = {}
         self.skipped: float | None = None
         self._restart(step)
 
     def _restart(self, step: int) -> None:
         self.sums: dict[str, float] = {}
+        self.work, self.executed = 0.0, 0.0
         self.count, self.read, self.step, self.mark = 0, 0.0, step, time.monotonic()
 
     def add(self, values: dict[str, float]) -> None:
@@ -141,6 +143,19 @@ class Meter:
         self.count += 1
         for name, value in values.items():
             self.sums[name] = value if name in self.TOTALS else self.sums.get(name, 0.0) + value
+
+    def step_of(self, batch: Batch, step: int) -> None:
+        """Tell it the batch of each step, before it runs: counts its FLOPs, and announces a new shape."""
+        shape = content_shape(batch)
+        if shape not in self._flops:
+            with self.paused():
+                self._flops[shape] = self.task.flops_per_step(batch), flops.computed_flops(self.task, batch)
+            if len(self._flops) > 1:
+                logging.info(
+                    "%s step %d: the first batch of %s, for which a program is compiled", self.phase, step, shape
+                )
+        work, executed = self._flops[shape]
+        self.work, self.executed = self.work + work, self.executed + executed
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -156,20 +171,17 @@ class Meter:
         yield
         self.read += time.monotonic() - start
 
-    def report(self, step: int, batch: Batch) -> dict[str, float]:
+    def report(self, step: int) -> dict[str, float]:
         """All metrics of the steps since the last report, for `MetricWriter.scalars`; logs a line."""
-        with self.paused():
-            if self.flops is None:
-                self.flops = self.task.flops_per_step(batch), flops.computed_flops(self.task, batch)
         seconds = max(time.monotonic() - self.mark, 1e-9)
         steps = max(step - self.step, 1)
         means = {
             name: total if name in self.TOTALS else total / max(self.count, 1) for name, total in self.sums.items()
         }
-        rate, work = steps * self.task.batch_size / seconds, steps * self.flops[0] / seconds
+        rate, work = steps * self.task.batch_size / seconds, self.work / seconds
         speed = {"images_per_second": rate, "tflop_per_second": work / 1e12, **self._times(seconds / steps, steps)}
         if peak := flops.peak_flops():
-            speed |= {"mfu": work / peak, "hfu": steps * self.flops[1] / seconds / peak}
+            speed |= {"mfu": work / peak, "hfu": self.executed / seconds / peak}
         used = f"{speed['mfu']:.1%} MFU" if peak else f"{work / 1e9:.0f} GFLOP/s"
         logging.info(
             "%s step %d/%d  loss %.4f  gradient %.3f  %.1f images/s  %s  %s left",
@@ -198,6 +210,13 @@ class Meter:
         (mean, _), (slowest, data), (fastest, _) = times.mean(0), times.max(0), times.min(0)
         spread = {"step_seconds_spread": slowest / max(fastest, 1e-9)}
         return {name: float(value) for name, value in {"step_seconds": mean, "data_seconds": data, **spread}.items()}
+
+
+def content_shape(batch: Batch) -> str:
+    """'images of 1536x1024' or 'latents of 192x128': what decides which program a batch needs."""
+    name = "image" if "image" in batch else "mean"
+    height, width = batch[name].shape[1:3]
+    return f"{'images' if name == 'image' else 'latents'} of {height}x{width}"
 
 
 def duration(seconds: float) -> str:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from clu import parameter_overview
 from etils import epath
 from jax.sharding import AbstractMesh, Mesh
@@ -21,15 +20,16 @@ from ml_collections import ConfigDict
 from ernie_vilg_jax import checkpointing, compatibility, paths
 from ernie_vilg_jax.data.loader import fixed_examples, make_loader
 from ernie_vilg_jax.data.records import read_manifest
+from ernie_vilg_jax.data.sizes import sizes_of
 from ernie_vilg_jax.data.tokenizers import Tokenizer, load_tokenizer
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import bank
 from ernie_vilg_jax.model import build_model
-from ernie_vilg_jax.models.autoencoder import Posterior
 from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.training import lock, resume
 from ernie_vilg_jax.training.autoencoder import AutoencoderTask
 from ernie_vilg_jax.training.diffusion import DiffusionTask
+from ernie_vilg_jax.training.encoded import check_autoencoder, is_encoded
 from ernie_vilg_jax.training.init import beginnings, check_cache
 from ernie_vilg_jax.training.task import Task
 from ernie_vilg_jax.training.validation import Validation
@@ -126,7 +126,8 @@ def _look_at_data(plan: Plan, config: ConfigDict, here: bool) -> Tokenizer | Non
     assert fixed_examples(quick, tokenizer, "holdout", 1, config.seed)[0], "one is read, so that it can be"
     splits = read_manifest(path)["splits"]
     counts = [f"{sum(shard['records'] for shard in splits[name]['shards'])} {name}" for name in ("train", "holdout")]
-    plan.rows["data"] = f"{path}: {', '.join(counts)} records, a vocabulary of {tokenizer.vocab_size}"
+    kind = ", latents of the training images" if is_encoded(config) else ""
+    plan.rows["data"] = f"{path}: {', '.join(counts)} records{kind}, a vocabulary of {tokenizer.vocab_size}"
     if config.data.verify_shards:
         plan.unchecked.append("the sha256 of the shards, which a start compares")
     return tokenizer
@@ -137,15 +138,15 @@ def _make_task(config: ConfigDict, mesh: Any) -> Task:
     if config.phase == "autoencoder":
         return AutoencoderTask(config, model, mesh, nothing)
     check_cache(config)
-    empty: Any = np.zeros(0)
-    posteriors = Posterior(empty, empty) if config.data.cache_latents else None
-    return DiffusionTask(config, model, mesh, nothing, posteriors=posteriors)
+    return DiffusionTask(config, model, mesh, nothing)
 
 
 def _look_at_sizes(plan: Plan, config: ConfigDict, task: Task, devices: Devices) -> None:
     mesh, section = devices.mesh, config.phases[config.phase]
     axes = ", ".join(f"{axis}={size}" for axis, size in mesh.shape.items())
     plan.rows["config"] = f"{config.name}, {config.model.image_size} x {config.model.image_size} pixels"
+    if isinstance(task, DiffusionTask) and len(sizes := sizes_of(config)) > 1:
+        plan.rows["sizes"] = f"{', '.join(map(str, sizes))}; a training step is compiled for each"
     plan.rows["phase"] = config.phase
     plan.rows["steps"] = f"0 to {task.steps}, if fresh"
     plan.rows["devices"] = f"{mesh.size} x {devices.name}: {axes}"
@@ -206,12 +207,16 @@ def _look_at_start(
     step = resume.chosen_step(directory, resume_from)
     if step is None:
         begins = beginnings(config, workdir, tokenizer)
+        if tokenizer is not None and config.phase != "autoencoder":
+            check_autoencoder(config, begins.get("autoencoder") or begins["all parts"])
         plan.rows["begins"] = "; ".join(f"{part} from {path}" for part, path in begins.items()) or "from nothing"
         return None
     path = directory / str(step)
     plan.rows["goes on"] = f"from {path}"
     if tokenizer is not None:
         changed = resume.check(path, config, tokenizer, allow_changes)
+        if config.phase != "autoencoder":
+            check_autoencoder(config, path)
         if changed:
             plan.rows["changes"] = ", ".join(changed)
     else:

@@ -39,7 +39,6 @@ class Setup:
       dtype: in which parameters sharded along `fsdp` are gathered.
       loss_weight_on: see `loss_per_sample`.
       time_weights: [T] float32, a factor of the loss for each timestep (min-SNR); None without min-SNR.
-      encodes: whether batches hold images, not the posteriors of latents.
     """
 
     model: Model
@@ -54,7 +53,6 @@ class Setup:
     dropout: bool
     loss_weight_on: Any
     time_weights: np.ndarray | None
-    encodes: bool
 
 
 def train_step(setup: Setup, state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
@@ -62,8 +60,9 @@ def train_step(setup: Setup, state: State, batch: Batch) -> tuple[State, dict[st
 
     Args:
       state: see `DiffusionTask`.
-      batch: "image" [B, H, W, 3] uint8, or "mean" and "log_variance" [B, h, w, c]; "tokens" and "token_mask" [B, L];
-        with knowledge "token_weight" [B, L] and "loss_weight" [B, h, w]. The first B/n are those of the first expert.
+      batch: "image" [B, H, W, 3] uint8, or "mean" and "log_variance" [B, h, w, c] of any floating dtype; "tokens" and
+        "token_mask" [B, L]; with knowledge "token_weight" [B, L] and "loss_weight" [B, h, w]. The first B/n are those
+        of the first expert. Each shape is compiled once.
 
     Returns:
       The state, and the metrics "loss", "grad_norm", "update_ratio" and "loss_expert_NN", all scalars, and
@@ -71,8 +70,7 @@ def train_step(setup: Setup, state: State, batch: Batch) -> tuple[State, dict[st
     """
     n, step, text = len(setup.trained), state["step"], state["text_encoder"]
     encode_key, loss_key = jax.random.split(jax.random.fold_in(state["key"], step))
-    shape = (batch["tokens"].shape[0], *setup.model.latent_shape)
-    batch = {**batch, "latent_noise": jax.random.normal(encode_key, shape)}
+    batch = {**batch, "latent_noise": jax.random.normal(encode_key, latent_shape(setup.model, batch))}
     text_params = text["params" if setup.trains_text_encoder else "ema"]
     stages = jnp.asarray(setup.trained, jnp.int32)
     keys = jax.vmap(lambda stage: jax.random.fold_in(loss_key, stage))(stages)
@@ -91,6 +89,15 @@ def train_step(setup: Setup, state: State, batch: Batch) -> tuple[State, dict[st
     if n > 1:
         metrics |= {f"loss_{expert_name(stage)}": per_sample[k].mean() for k, stage in enumerate(setup.trained)}
     return {**state, "step": step + 1, "experts": experts, "text_encoder": text}, metrics
+
+
+def latent_shape(model: Model, batch: Batch) -> tuple[int, ...]:
+    """[B, h, w, c] of the latents of a batch."""
+    if "mean" in batch:
+        return batch["mean"].shape
+    count, height, width, _ = batch["image"].shape
+    factor = model.autoencoder.downsampling
+    return count, height // factor, width // factor, model.autoencoder.latent_channels
 
 
 def each_expert(setup: Setup, frozen: Any, step: jax.Array, experts: Any, shares: Any) -> tuple[Any, Any, Any]:
@@ -229,10 +236,11 @@ def loss(
 
 def latents(setup: Setup, autoencoder: Any, examples: Batch) -> jax.Array:
     """Unit-variance latents [b, h, w, c], drawn with the examples' own noise; images are encoded here."""
-    if setup.encodes:
+    if "image" in examples:
         posterior = setup.model.posterior(autoencoder, rules.over_batch_axes(examples["image"]))
     else:
-        posterior = Posterior(examples["mean"], examples["log_variance"])
+        mean, log_variance = (examples[name].astype(jnp.float32) for name in ("mean", "log_variance"))
+        posterior = Posterior(mean, log_variance)
     return setup.model.draw_latents(autoencoder, posterior, examples["latent_noise"])
 
 

@@ -9,10 +9,11 @@ from configs.demo import get_config
 from configs.paper import get_config as paper
 from ernie_vilg_jax.chips import CHIPS
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.forecast import NAMES
+from ernie_vilg_jax.forecast import NAMES, SIZED
 from ernie_vilg_jax.forecast.abstract import config_for
 from ernie_vilg_jax.forecast.programs import PROGRAMS, build
 from ernie_vilg_jax.forecast.report import Built
+from ernie_vilg_jax.forecast.table import jobs_of
 from ernie_vilg_jax.model import build_model
 from ernie_vilg_jax.sharding.mesh import make_mesh
 from ernie_vilg_jax.sharding.rules import local_bytes
@@ -36,6 +37,24 @@ def test_every_program_is_built_from_one_config(name: str) -> None:
     assert 0 < sum(local_bytes(tree) for tree in program.state.values()) <= held * (1 + 1e-6)
     on = {leaf.sharding.mesh.size for leaf in jax.tree.leaves(program.state) if leaf.sharding}
     assert on == {8}
+
+
+def test_programs_of_images_are_there_for_each_size() -> None:
+    config = get_config("smoke")
+    config.data.sizes = ((16, 16), (16, 24), (24, 16))
+    config.mesh.expert, config.mesh.fsdp, config.mesh.data = 2, 2, 2
+    jobs = {job.name: job for job in jobs_of(config, "v5e:2x4", 8, CHIPS["v5e"], 0, "")}
+    assert len(jobs) == len(NAMES) + 2 * len(SIZED)
+    for name in SIZED:
+        for height, width in config.data.sizes:
+            program = built(name, jobs[f"{name}_{height}x{width}"].config)
+            batch = program.args[1] if "step" in name else {"image": program.args[1]}
+            unit = 4 if "image" in batch else 1
+            content = batch["image" if "image" in batch else "mean"]
+            assert content.shape[1:3] == (height * unit // 4, width * unit // 4), name
+            assert f"{height} x {width} pixels" in program.title
+    config.data.sizes = ()
+    assert [job.name for job in jobs_of(config, "v5e:2x4", 8, CHIPS["v5e"], 0, "")] == list(NAMES)
 
 
 @pytest.mark.parametrize(("phase", "cached"), [("autoencoder", True), ("base", True), ("base", False)])

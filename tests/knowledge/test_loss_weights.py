@@ -103,17 +103,17 @@ def test_clip_boxes():
 
 def test_boxes_of_a_crop():
     # An image of 200 x 100; the crop takes its right half. The box spans its left quarter to its middle of the right.
-    assert crop_boxes([(0.25, 0.1, 0.75, 0.6)], 100, 0, 100, 200, 100) == [(-0.5, 0.1, 0.5, 0.6)]
-    assert crop_boxes([], 0, 0, 10, 10, 10) == []
+    assert crop_boxes([(0.25, 0.1, 0.75, 0.6)], 100, 0, 100, 100, 200, 100) == [(-0.5, 0.1, 0.5, 0.6)]
+    assert crop_boxes([], 0, 0, 10, 10, 10, 10) == []
 
 
 def test_weights_of_a_crop_are_the_crop_of_the_weights():
     boxes = [(0.2, 0.1, 0.7, 0.8), (0.5, 0.5, 0.9, 0.95)]
     whole = weight_map(boxes, (100, 100), 0.1)
-    cropped = weight_map(crop_boxes(boxes, 30, 20, 60, 100, 100), (60, 60), 0.1)
-    np.testing.assert_allclose(cropped, whole[20:80, 30:90], rtol=1e-6)
+    cropped = weight_map(crop_boxes(boxes, 30, 20, 60, 40, 100, 100), (40, 60), 0.1)
+    np.testing.assert_allclose(cropped, whole[20:60, 30:90], rtol=1e-6)
 
 
 def test_a_crop_keeps_one_box_for_each_given():
-    result = crop_boxes([None, (0, 0, 1, 1)], 0, 0, 10, 10, 10)  # type: ignore[list-item]
+    result = crop_boxes([None, (0, 0, 1, 1)], 0, 0, 10, 10, 10, 10)  # type: ignore[list-item]
     assert np.isnan(result[0]).all() and result[1] == (0, 0, 1, 1)

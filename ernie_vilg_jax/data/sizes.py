@@ -1,0 +1,68 @@
+"""The sizes of the images that a model is trained on, and which of them an image gets.
+
+`config.data.sizes` lists them as (height, width) pairs; without it there is one, a square of `model.image_size`. An
+image gets the size whose aspect is nearest to its own, and is cropped as little as that takes. Each size is a shape to
+compile for, so a few are enough.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from ernie_vilg_jax.config import downsampling
+from ernie_vilg_jax.errors import UserError
+
+
+class Size(NamedTuple):
+    """Pixels."""
+
+    height: int
+    width: int
+
+    @property
+    def aspect(self) -> float:
+        return self.width / self.height
+
+    def __str__(self) -> str:
+        return f"{self.height}x{self.width}"
+
+
+def sizes_of(config: ConfigDict) -> tuple[Size, ...]:
+    """The sizes of a config. Raises UserError if they are not pairs that its autoencoder and U-Net can divide."""
+    given = config.data.get("sizes") or ((config.model.image_size, config.model.image_size),)
+    found = []
+    unit = downsampling(config) * 2 ** (len(config.model.unet.channel_multipliers) - 1)
+    for pair in given:
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(n, int) and n > 0 for n in pair):
+            raise UserError(
+                f"--config.data.sizes has {pair!r}, which is not a height and a width in pixels: give pairs such as "
+                "((1024, 1024), (1536, 1024))"
+            )
+        size = Size(*pair)
+        if config.data.get("sizes") and (size.height % unit or size.width % unit):
+            raise UserError(
+                f"--config.data.sizes has {size}, but height and width must be multiples of {unit} (autoencoder and "
+                "levels of the U-Net)"
+            )
+        found.append(size)
+    if len(set(found)) < len(found):
+        raise UserError(f"--config.data.sizes names a size twice: {', '.join(map(str, found))}")
+    return tuple(found)
+
+
+def smallest_side(config: ConfigDict) -> int:
+    """Images with a smaller side are left out of training."""
+    least = config.data.get("smallest_side", 0)
+    if least < 0:
+        raise UserError(f"--config.data.smallest_side={least} must not be negative; 0 takes every image")
+    return least
+
+
+def nearest(sizes: Sequence[Size], width: float, height: float) -> int:
+    """The place in `sizes` of the one whose aspect is nearest to that of an image; the first of equally near ones."""
+    aspect = math.log(width / height)
+    return min(range(len(sizes)), key=lambda place: abs(math.log(sizes[place].aspect) - aspect))

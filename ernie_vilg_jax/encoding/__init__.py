@@ -1,0 +1,1 @@
+"""Images to latents, once and offline, so that training encodes none."""

@@ -47,7 +47,7 @@ class Origin:
         metadata = checkpointing.read_metadata(path)
         config = checkpointing.read_config(path, default_config())
         if metadata["phase"] not in ("base", "experts"):
-            raise UserError(f"--from={given} is of the phase {metadata['phase']}: name a run of the base or the experts")
+            raise UserError(f"--from={given} is of the phase {metadata['phase']}: name one of base or experts")
         if config.lora.rank:
             raise UserError(
                 f"--from={given} has only adapters: merge them into a model with `python -m ernie_vilg_jax.checkpoint "

@@ -32,8 +32,8 @@ def unseen_words(tokenizer: Tokenizer, texts: Iterable[str], seen: Collection[in
     """Word -> in how many of the texts it is, for words with a token that the model never saw.
 
     Args:
-      seen: the tokens that it saw. None if its captions are not at hand: then tokens outside of its vocabulary (unknown,
-        or spelt in bytes), for which there was no caption either.
+      seen: the tokens that it saw. None if its captions are not at hand: then tokens outside of its vocabulary
+        (unknown, or spelt in bytes), for which there was no caption either.
 
     A word is what stands between spaces; a Han character stands alone.
     """

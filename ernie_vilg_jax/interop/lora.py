@@ -4,8 +4,8 @@
     lora_unet_mid_block_attentions_0_to_q.lora_up.weight     [O, r] or [O, r, 1, 1]    B
     lora_unet_mid_block_attentions_0_to_q.alpha              []                        scale x r
 
-The modules are those of diffusers' nearest network (`unet_2d.py`, `bert.py`); our fused query, key and value are three of
-theirs with one and the same A. The U-Net of expert 3 is `lora_unet03_`, as several text encoders are `lora_te1_`,
+The modules are those of diffusers' nearest network (`unet_2d.py`, `bert.py`); our fused query, key and value are three
+of theirs with one and the same A. The U-Net of expert 3 is `lora_unet03_`, as several text encoders are `lora_te1_`,
 `lora_te2_` there; the only one of a base is `lora_unet_`, the text encoder `lora_te_`.
 https://github.com/kohya-ss/sd-scripts, networks/lora.py
 """
@@ -184,7 +184,8 @@ def _from_file(path: Path, model: Model) -> Lora:
     known = {name.rsplit(".", 2 if name.endswith(".weight") else 1)[0] for name in tensors.shapes}
     shapes, trees, used = network_shapes(model), {}, set()
     for item in _items(known):
-        names = _names(item, item == "expert_00" and not any(name.startswith("lora_unet0") for name in known), levels_of(model))
+        numbered = any(re.match(r"lora_unet\d", name) for name in known)
+        names = _names(item, item == "expert_00" and not numbered, levels_of(model))
         targets = lora.targeted(shapes[TEXT if item == TEXT else "unet"], ("",))
         leaves: dict[str, Any] = {}
         for target, leaf in targets.items():
@@ -199,8 +200,8 @@ def _from_file(path: Path, model: Model) -> Lora:
         trees[item] = layout.nested(leaves)
     if unknown := sorted(known - used):
         raise UserError(
-            f"--lora={path} has adapters of another network: {len(unknown)} of its {len(known)} modules are not in this "
-            f"model, such as {unknown[0]}"
+            f"--lora={path} has adapters of another network: {len(unknown)} of its {len(known)} modules are not in "
+            f"this model, such as {unknown[0]}"
         )
     return Lora(trees, 1.0, about.get("base", ""), about)
 

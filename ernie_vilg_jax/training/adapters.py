@@ -48,7 +48,9 @@ class Adapters:
                 try:
                     re.compile(target)
                 except re.error as error:
-                    raise UserError(f"--config.lora.{name}: {target!r} is not a regular expression ({error})") from error
+                    raise UserError(
+                        f"--config.lora.{name}: {target!r} is not a regular expression ({error})"
+                    ) from error
         scale = float(settings.alpha or settings.rank) / settings.rank
         return Adapters(int(settings.rank), scale, tuple(settings.targets), tuple(settings.text_targets))
 

@@ -36,7 +36,6 @@ from ernie_vilg_jax.training.step import Setup, train_step
 from ernie_vilg_jax.training.task import Batch, Items, State
 from ernie_vilg_jax.training.validation import Validation, Validator
 
-
 FIXED = ("autoencoder", "base")
 """Parts of the state that a run with adapters does not change, and does not save."""
 
@@ -44,8 +43,8 @@ FIXED = ("autoencoder", "base")
 class DiffusionTask:
     """State: {"step", "key", "autoencoder", "text_encoder": {...}, "experts": {...} with a leading expert axis}.
 
-    With adapters (`config.lora`), "text_encoder" and "experts" hold those, and "base" what they are added to: {"experts",
-    "text_encoder"}. Base and autoencoder are then in no checkpoint of the run.
+    With adapters (`config.lora`), "text_encoder" and "experts" hold those, and "base" what they are added to:
+    {"experts", "text_encoder"}. Base and autoencoder are then in no checkpoint of the run.
 
     Args:
       start: {"autoencoder": {"params", "mean", "std"}} and, for `experts`, "text_encoder" and "unet" or "experts": the

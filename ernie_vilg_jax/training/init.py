@@ -163,10 +163,16 @@ def _whole_beginning(config: ConfigDict, workdir: epath.Path) -> epath.Path:
     if metadata["phase"] not in ("base", config.phase):
         raise UserError(
             f"--{flag}={given} is of the phase {metadata['phase']}, from which {config.phase} cannot start"
-            + ("; train with --config=…:experts and --config.phases.experts.init_from" if config.phase == "base" else "")
+            + (
+                "; train with --config=…:experts and --config.phases.experts.init_from"
+                if config.phase == "base"
+                else ""
+            )
         )
     if metadata["config"].get("lora", {}).get("rank"):
-        raise UserError(f"--{flag}={given} has only adapters: merge them first, with `checkpoint export {given} FOLDER`")
+        raise UserError(
+            f"--{flag}={given} has only adapters: merge them first, with `checkpoint export {given} FOLDER`"
+        )
     compatibility.check_same(path, config, metadata["phase"])
     return path
 
@@ -188,7 +194,7 @@ def _branch(path: epath.Path, config: ConfigDict, model: Model, tokenizer: Token
     abstract = {
         "autoencoder": model.abstract_autoencoder(),
         "text_encoder": {"ema": jax.eval_shape(model.init_text_encoder, key)},
-        **dict.fromkeys(names, {"ema": jax.eval_shape(model.init_unet, key)}),
+        **{name: {"ema": jax.eval_shape(model.init_unet, key)} for name in names},
     }
     abstract = rules.placed(abstract, rules.shardings(abstract, mesh))
     items = checkpointing.read_items(path, abstract)

@@ -77,7 +77,7 @@ def main(argv: list[str]) -> None:
     )
     cli.enable_compilation_cache()
     try:
-        result = finetune(flags.FLAGS["from"].value, IMAGES.value, OUTPUT.value, settings, OLD_PROMPTS.value)
+        result = finetune(flags.FLAGS["from"].value or "", IMAGES.value, OUTPUT.value, settings, OLD_PROMPTS.value)
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(143)

@@ -27,6 +27,8 @@ IMAGES = 32
 """Pairs of image and noise of each loss."""
 KEEP = 0.95
 """Share of its old score that a model should keep."""
+MEANINGFUL = 0.2
+"""Alignment of a model's images from which on it says something: unrelated images have about 0."""
 PATIENCE = 4
 """Evaluations without a better score after which training ends."""
 NOTE = "judged.json"
@@ -38,7 +40,7 @@ class Judge:
     seen, held_out   loss on own images that are trained on, and on held-out ones
     old              loss on held-out examples of what the model could do before
     alignment        of images of old prompts, if there is a scorer
-    kept             the share of `alignment`, or without it of `old`, that is kept of the start; 1 is all
+    kept             the share of `alignment` that is kept of the start, or without it how `old` compares; 1 is all
     gain             by how much `seen` and `held_out` fell since the start, as a share: the mean of both
     score            `gain`, if at least `KEEP` is kept; else how much is missing, below 0
 
@@ -118,8 +120,8 @@ class Judge:
 def compared(values: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
     """The measured values with `kept`, `gain` and `score`, against those of the start."""
     found = dict(values)
-    if "alignment" in values:
-        found["kept"] = values["alignment"] / max(before["alignment"], 1e-6)
+    if "alignment" in values and before["alignment"] >= MEANINGFUL:
+        found["kept"] = values["alignment"] / before["alignment"]
     elif "old" in values:
         found["kept"] = before["old"] / values["old"]
     own = [1 - values[name] / before[name] for name in ("seen", "held_out") if name in values]

@@ -28,8 +28,8 @@ def targeted(params: Params, targets: Sequence[str]) -> dict[str, Any]:
 
     A module is "down_0_attn_0/qkv"; `params` may be shapes.
     """
-    found = {}
-    for path, leaf in flatten_dict(params, sep="/").items():
+    found, leaves = {}, dict[str, Any](flatten_dict(params, sep="/"))
+    for path, leaf in leaves.items():
         module, _, name = path.rpartition("/")
         if name in ADAPTED and len(leaf.shape) > 1 and any(re.search(target, module) for target in targets):
             found[path] = leaf

@@ -41,6 +41,7 @@ OLD_PROMPTS = flags.DEFINE_string(
 )
 HOLDOUT = flags.DEFINE_float("holdout", 0.1, "Share of your images that is held out to measure on.")
 EVERY = flags.DEFINE_integer("every", 0, "Steps between evaluations; 0: an eighth of all.")
+KNOWLEDGE = flags.DEFINE_boolean("knowledge", None, "Key words and objects weigh more; by default, as in the model.")
 SEED = flags.DEFINE_integer("seed", 0, "Of everything that is drawn.")
 
 
@@ -73,6 +74,7 @@ def main(argv: list[str]) -> None:
         old_share=OLD_SHARE.value,
         holdout=HOLDOUT.value,
         every=EVERY.value,
+        knowledge=KNOWLEDGE.value,
         seed=SEED.value,
     )
     cli.enable_compilation_cache()

@@ -44,7 +44,9 @@ class Judge:
     gain             by how much `seen` and `held_out` fell since the start, as a share: the mean of both
     score            `gain`, if at least `KEEP` is kept; else how much is missing, below 0
 
-    All are kept in `folder`, also those of before the first step, so that a training which resumes goes on with them.
+    A loss is the geometric mean over the stages: that of the least noise, which is of textures, is a hundred times that
+    of the most noise, which is of what there is in the image, and would decide alone. All are kept in `folder`, also those
+    of before the first step, so that a training which resumes goes on with them.
 
     Args:
       config: of the training. Its data have the source `own`, and the source `old` if anything is rehearsed.
@@ -104,7 +106,7 @@ class Judge:
         return values
 
     def _measure(self, task: Any, state: Any) -> dict[str, float]:
-        values = {name: task.losses(state, images)["loss"] for name, images in self._sets.items()}
+        values = {name: over_stages(task.losses(state, images)) for name, images in self._sets.items()}
         if self._scorer is not None and task.makes_images:
             images = [Image.fromarray(image) for image in task.images(state, self._words)]
             values["alignment"] = float(np.mean(self._scorer(images, [prompt.text for prompt in self._prompts])))
@@ -115,6 +117,12 @@ class Judge:
             with file_errors(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
                 write_atomically(self.folder / NOTE, json.dumps(self.seen, indent=1).encode())
+
+
+def over_stages(losses: Mapping[str, float]) -> float:
+    """The geometric mean of the losses of all stages (`Validator.losses`)."""
+    of_stages = [loss for name, loss in losses.items() if name.startswith("loss_stage_")]
+    return float(np.exp(np.mean(np.log(of_stages))))
 
 
 def compared(values: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:

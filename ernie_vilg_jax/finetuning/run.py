@@ -119,7 +119,7 @@ def prepare_data(
         config.data.holdout_fraction, config.data.num_shards = settings.holdout, 1
         config.tokenizer.path = str(words)
     prepare(config, output, own_data=True)
-    if not config.knowledge.enabled:
+    if not settings.uses_knowledge(origin):
         return output
     from ernie_vilg_jax.annotation.annotate import annotate
 

@@ -32,6 +32,7 @@ class Settings:
       old_share: share of a batch that is of what the model could do before; 0 is none.
       holdout: share of the concepts that is held out.
       every: steps between evaluations; 0 is an eighth of all.
+      knowledge: whether key words and objects weigh more (docs/knowledge.md); None is as the model was trained.
     """
 
     method: str = "lora"
@@ -46,6 +47,7 @@ class Settings:
     old_share: float = 0.5
     holdout: float = 0.1
     every: int = 0
+    knowledge: bool | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -60,6 +62,9 @@ class Settings:
             raise UserError(f"--holdout={self.holdout} is the share of your images to measure on, such as 0.1")
         if self.experts and self.method == "full":
             raise UserError("--experts is for --method=lora: a bank that is trained whole needs all of its experts")
+
+    def uses_knowledge(self, origin: Origin) -> bool:
+        return bool(origin.config.knowledge.enabled if self.knowledge is None else self.knowledge)
 
     def told(self) -> dict[str, Any]:
         """The settings that may not change when the same command goes on."""
@@ -79,6 +84,7 @@ def tuning_config(origin: Origin, settings: Settings, data: str, weights: dict[s
     with config.unlocked(), config.ignore_type():
         config.seed = settings.seed
         config.phase = origin.phase
+        config.knowledge.enabled = settings.uses_knowledge(origin)
         config.data.path, config.data.sources, config.data.weights = data, (), ConfigDict(weights)
         config.data.cache_latents = config.data.crop == "center"
         section = config.phases[origin.phase]

@@ -17,7 +17,9 @@ BEFORE = {"seen": 0.2, "held_out": 0.4, "old": 0.1, "alignment": 0.8}
 
 def test_the_gain_is_the_mean_share_by_which_the_losses_fell() -> None:
     values = compared({"seen": 0.1, "held_out": 0.3, "old": 0.1, "alignment": 0.8}, BEFORE)
-    assert values["gain"] == pytest.approx((0.5 + 0.25) / 2) and values["kept"] == 1 and values["score"] == values["gain"]
+    assert (
+        values["gain"] == pytest.approx((0.5 + 0.25) / 2) and values["kept"] == 1 and values["score"] == values["gain"]
+    )
     assert compared({"seen": 0.1}, BEFORE)["gain"] == 0.5  # nothing is held out
 
 
@@ -70,7 +72,7 @@ class Task:
     makes_images = True
 
     def losses(self, state: Any, images: str) -> dict[str, float]:
-        return {"loss": state[images]}
+        return {"loss": 77.0, "loss_stage_00": 4 * state[images], "loss_stage_01": state[images] / 4}
 
     def images(self, state: Any, words: Any) -> np.ndarray:
         return np.full((len(words[0]), 2, 2, 3), state["brightness"], np.uint8)
@@ -91,6 +93,7 @@ def test_a_training_that_resumes_goes_on_with_the_measures_of_the_start(tmp_path
     start = {"seen": 0.2, "held_out": 0.2, "old": 0.1, "brightness": 255}
     first = make(tmp_path)
     first.begin(Task(), start, 0)
+    assert first.seen[0]["seen"] == pytest.approx(0.2)
     scores = first(Task(), {**start, "seen": 0.1}, 10)
     first(Task(), {**start, "seen": 0.05}, 20)
     assert scores["gain"] == pytest.approx(0.25) and scores["alignment"] == 1 and scores["kept"] == 1

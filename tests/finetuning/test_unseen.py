@@ -23,7 +23,12 @@ def test_known_words_are_not_counted(tokenizer: Tokenizer) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("a Xylophone, blue", {"Xylophone"}), ("一只蜻蜓", {"蜻", "蜓"}), ("a cat!", set()), ("w, wx and red", {"w", "wx"})],
+    [
+        ("a Xylophone, blue", {"Xylophone"}),
+        ("一只蜻蜓", {"蜻", "蜓"}),
+        ("a cat!", set()),
+        ("w, wx and red", {"w", "wx"}),
+    ],
 )
 def test_whole_words_with_letters_outside_of_the_vocabulary(text: str, words: set[str], tokenizer: Tokenizer) -> None:
     assert set(unseen_words(tokenizer, [text])) == words

@@ -89,7 +89,11 @@ def test_what_other_tools_trained_apart_is_joined(model: Model, tmp_path: Path) 
     for number, name in enumerate(("to_q", "to_k", "to_v"), 1):
         down, up = rng.standard_normal((number, 16)), rng.standard_normal((16, number))
         module = f"lora_unet_mid_block_attentions_0_{name}"
-        tensors |= {f"{module}.lora_down.weight": down, f"{module}.lora_up.weight": up, f"{module}.alpha": np.array(2.0)}
+        tensors |= {
+            f"{module}.lora_down.weight": down,
+            f"{module}.lora_up.weight": up,
+            f"{module}.alpha": np.array(2.0),
+        }
         expected.append((up @ down).T * 2.0 / number)
     save_file({name: np.asarray(one, np.float32) for name, one in tensors.items()}, tmp_path / "x.safetensors")
     found = deltas(files.read(tmp_path / "x.safetensors", model), "expert_00")

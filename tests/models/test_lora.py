@@ -59,8 +59,9 @@ def test_the_dtype_of_the_parameters_stays() -> None:
     adapters = filled(lora.init(jax.random.key(0), params, ("dense",), rank=1))
     merged = lora.merged(params, adapters, 1.0)
     assert merged["dense"]["kernel"].dtype == jnp.bfloat16
-    exact = np.asarray(params["dense"]["kernel"], np.float32) + adapters["dense"]["kernel"]["a"] @ (
-        adapters["dense"]["kernel"]["b"]
+    exact = (
+        np.asarray(params["dense"]["kernel"], np.float32)
+        + adapters["dense"]["kernel"]["a"] @ (adapters["dense"]["kernel"]["b"])
     )
     np.testing.assert_array_equal(np.asarray(merged["dense"]["kernel"]), exact.astype(jnp.bfloat16))
 

@@ -45,8 +45,8 @@ class Judge:
     score            `gain`, if at least `KEEP` is kept; else how much is missing, below 0
 
     A loss is the geometric mean over the stages: that of the least noise, which is of textures, is a hundred times that
-    of the most noise, which is of what there is in the image, and would decide alone. All are kept in `folder`, also those
-    of before the first step, so that a training which resumes goes on with them.
+    of the most noise, which is of what there is in the image, and would decide alone. All are kept in `folder`, also
+    those of before the first step, so that a training which resumes goes on with them.
 
     Args:
       config: of the training. Its data have the source `own`, and the source `old` if anything is rehearsed.

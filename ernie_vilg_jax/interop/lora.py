@@ -220,9 +220,8 @@ def _ours(path: Path, tensors: Tensors, names: Sequence[str], shape: tuple[int, 
     for name in names:
         try:
             down, up = (tensors.read(f"{name}.lora_{side}.weight") for side in ("down", "up"))
-            alpha = (
-                float(tensors.read(f"{name}.alpha").item()) if f"{name}.alpha" in tensors.shapes else float(len(down))
-            )
+            named = f"{name}.alpha" in tensors.shapes
+            alpha = float(tensors.read(f"{name}.alpha").item()) if named else float(len(down))
         except KeyError as error:
             raise UserError(f"--lora={path} lacks a tensor of {name}: get another copy of it") from error
         a = down.transpose(2, 3, 1, 0) if down.ndim == 4 else down.T

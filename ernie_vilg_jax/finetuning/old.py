@@ -19,12 +19,15 @@ from ernie_vilg_jax.finetuning.origin import Origin
 from ernie_vilg_jax.knowledge.words import LANGUAGES, language_of
 from ernie_vilg_jax.paths import write_atomically
 from ernie_vilg_jax.pipeline.prompts import Prompt, read_prompts
+from ernie_vilg_jax.preparation.sources.composed.captions import plain_caption
+from ernie_vilg_jax.preparation.sources.composed.source import ComposedSource
+from ernie_vilg_jax.preparation.splits import is_held_out
 
 SAMPLE_STEPS = 25
 MOST_RECORDS = 2000
 CAPTIONS = "captions.jsonl"
-DOMAIN = {"emoji": "demo", "scenes": "demo", "composed": "composed"}
-"""Source of a model's data -> the set of `evaluation.prompt_sets` whose prompts are of its domain."""
+IN_DOMAIN = ("emoji", "scenes", "composed")
+"""Sources of the demo's domain: the alignment scorer knows what they show."""
 
 
 class OldPrompts(NamedTuple):
@@ -48,11 +51,14 @@ def old_prompts(origin: Origin, file: str | None, judged: int, rehearsed: int, s
       file: as `pipeline.prompts.read_prompts` takes it, of the flag --old_prompts.
       judged, rehearsed: how many are drawn, by the seed.
     """
-    name = domain_of(origin.config)
+    names = {source["name"] for source in origin.config.data.sources}
+    in_domain = bool(names & set(IN_DOMAIN))
     if file is not None:
         found = read_prompts(file, flag="old_prompts", seed=seed)
-    elif name:
-        found = prompt_sets.prompt_set(name, origin.config)
+    elif "composed" in names:
+        found = composed_prompts(origin.config, judged + rehearsed)
+    elif in_domain:
+        found = prompt_sets.prompt_set("demo", origin.config)
     elif origin.data is not None:
         found = _captions(origin.data, judged + rehearsed, seed)
     else:
@@ -66,13 +72,21 @@ def old_prompts(origin: Origin, file: str | None, judged: int, rehearsed: int, s
     order = np.random.default_rng(seed).permutation(len(found))
     cut = min(judged, len(found) // 2)
     chosen = [found[place] for place in order]
-    return OldPrompts(chosen[:cut], chosen[cut : cut + rehearsed], bool(name))
+    return OldPrompts(chosen[:cut], chosen[cut : cut + rehearsed], in_domain)
 
 
-def domain_of(config: ConfigDict) -> str:
-    """The set of prompts for the sources that a model was trained on; "" if there is none."""
-    names = [DOMAIN.get(source["name"], "") for source in config.data.sources]
-    return next((name for name in ("composed", "demo") if name in names), "")
+def composed_prompts(config: ConfigDict, count: int) -> list[Prompt]:
+    """Captions of scenes that a model of the composed source was trained on, in turn in both languages."""
+    options = next(dict(source) for source in config.data.sources if source["name"] == "composed")
+    chosen = {name: tuple(options.get(name, ())) for name in ("things", "looks")}
+    source, found = ComposedSource(seed=int(options.get("seed", 0)), **chosen), dict[str, None]()
+    for index in range(20 * count):
+        plan = source.plan(index)
+        if not any(is_held_out(unit, float(config.data.holdout_fraction)) for unit in plan.units):
+            found[plain_caption(plan, LANGUAGES[len(found) % 2], style=index % 4 == 0)] = None
+        if len(found) == count:
+            break
+    return [Prompt(f"scene_{number:05d}", text, language_of(text)) for number, text in enumerate(found)]
 
 
 def _captions(data: Path, count: int, seed: int) -> list[Prompt]:

@@ -88,7 +88,14 @@ def resolve(path: epath.PathLike, adapters: epath.PathLike | None = None, scale:
                 f"--checkpoint={path} has adapters itself: give the model that both are for, and one of them as lora; "
                 "or merge the first with `checkpoint export`"
             )
-        base = resolve(config.phases[config.phase].init_from)
+        given = config.phases[config.phase].init_from
+        try:
+            base = resolve(given)
+        except UserError as error:
+            raise UserError(
+                f"{found} has adapters of the model {given}, which cannot be loaded ({error}); name it where it is "
+                "now, and these with lora"
+            ) from error
         return _with_adapters(base, lora_files.of_checkpoint(found, config, build_model(base.config)), scale)
     base = Adapted(found, config)
     return base if adapters is None else _with_adapters(base, lora_files.read(adapters, build_model(config)), scale)

@@ -1,6 +1,7 @@
 """The command `finetune`: from a folder of images to a better model; bad input in one sentence."""
 
 import json
+import time
 from pathlib import Path
 
 import jax
@@ -9,10 +10,12 @@ from PIL import Image
 
 from ernie_vilg_jax import checkpointing, pipeline
 from ernie_vilg_jax.finetuning.judge import read_note
-from ernie_vilg_jax.finetuning.run import FILE, finetune
+from ernie_vilg_jax.finetuning.origin import Origin
+from ernie_vilg_jax.finetuning.run import FILE, finetune, outcome, own_records, prepare_data, tell_words
 from ernie_vilg_jax.finetuning.settings import Settings
 from tests.commands import run_all
 from tests.small_data import picture
+from tests.stamps import choose, fetch
 
 COLOURS = ("red", "blue", "green", "orange", "purple", "black", "cyan", "pink", "brown", "grey")
 
@@ -81,3 +84,35 @@ def test_a_run_is_tuned_goes_on_and_is_used(
         pipeline.export(tmp_path / "mine/best", tmp_path / "exported")
         assert not json.loads((tmp_path / "exported/_CHECKPOINT_METADATA").read_text()).get("lora")
         pipeline.load(tmp_path / "exported")
+
+
+@pytest.fixture(scope="module")
+def stamps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty real images with captions in both languages."""
+    folder = tmp_path_factory.mktemp("stamps")
+    assert len(choose(fetch(folder), folder / "my_images")) == 40
+    return folder
+
+
+@pytest.mark.network
+def test_new_words_of_real_captions_are_told(stamps: Path) -> None:
+    origin = Origin.of("demo")
+    data = prepare_data(origin, stamps / "my_images", stamps / "data", Settings())
+    assert len(own_records(data)) + len(own_records(data, "holdout")) == 40
+    words = tell_words(origin, data)
+    assert {"quetzal", "蜻", "蜓"} <= set(words) and not {"a", "red", "apple", "一", "只"} & set(words)
+
+
+@pytest.mark.network
+@pytest.mark.hosts
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_forty_real_images_are_learnt_and_old_prompts_kept(method: str, stamps: Path) -> None:
+    """As documented, in a quarter of an hour on two cores."""
+    start = time.monotonic()
+    command = ["finetune", "--from=demo", "--images=my_images", f"--output={method}", f"--method={method}"]
+    (done,) = run_all([command], cwd=stamps)
+    assert done.status == 0, done.stderr
+    best = outcome(stamps / method)
+    assert best.best and best.scores["kept"] >= 0.95 and best.scores["gain"] > 0
+    assert (stamps / method / "grid.png").is_file()
+    assert time.monotonic() - start < 15 * 60

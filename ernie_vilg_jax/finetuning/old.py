@@ -16,6 +16,7 @@ from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.evaluation import prompt_sets
 from ernie_vilg_jax.evaluation.making import Subject
 from ernie_vilg_jax.finetuning.origin import Origin
+from ernie_vilg_jax.finetuning.unseen import words_of
 from ernie_vilg_jax.knowledge.words import LANGUAGES, language_of
 from ernie_vilg_jax.paths import write_atomically
 from ernie_vilg_jax.pipeline.prompts import Prompt, read_prompts
@@ -25,6 +26,8 @@ from ernie_vilg_jax.preparation.splits import is_held_out
 
 SAMPLE_STEPS = 25
 MOST_RECORDS = 2000
+MOST_CAPTIONS = 20_000
+"""Old records whose words are counted."""
 CAPTIONS = "captions.jsonl"
 IN_DOMAIN = ("emoji", "scenes", "composed")
 """Sources of the demo's domain: the alignment scorer knows what they show."""
@@ -51,14 +54,11 @@ def old_prompts(origin: Origin, file: str | None, judged: int, rehearsed: int, s
       file: as `pipeline.prompts.read_prompts` takes it, of the flag --old_prompts.
       judged, rehearsed: how many are drawn, by the seed.
     """
-    names = {source["name"] for source in origin.config.data.sources}
-    in_domain = bool(names & set(IN_DOMAIN))
+    domain = domain_prompts(origin.config, judged + rehearsed)
     if file is not None:
         found = read_prompts(file, flag="old_prompts", seed=seed)
-    elif "composed" in names:
-        found = composed_prompts(origin.config, judged + rehearsed)
-    elif in_domain:
-        found = prompt_sets.prompt_set("demo", origin.config)
+    elif domain:
+        found = domain
     elif origin.data is not None:
         found = _captions(origin.data, judged + rehearsed, seed)
     else:
@@ -72,7 +72,29 @@ def old_prompts(origin: Origin, file: str | None, judged: int, rehearsed: int, s
     order = np.random.default_rng(seed).permutation(len(found))
     cut = min(judged, len(found) // 2)
     chosen = [found[place] for place in order]
-    return OldPrompts(chosen[:cut], chosen[cut : cut + rehearsed], in_domain)
+    return OldPrompts(chosen[:cut], chosen[cut : cut + rehearsed], bool(domain))
+
+
+def domain_prompts(config: ConfigDict, count: int) -> list[Prompt]:
+    """Prompts of the demo's domain that a model was trained on: all of a small domain, `count` of composed scenes.
+
+    Empty for models of other sources.
+    """
+    names = {source["name"] for source in config.data.sources}
+    if "composed" in names:
+        return composed_prompts(config, count)
+    return prompt_sets.prompt_set("demo", config) if names & set(IN_DOMAIN) else []
+
+
+def seen_words(origin: Origin) -> set[str] | None:
+    """The words of a model's captions, or of its domain's prompts if it has no data here; None if neither is known."""
+    if origin.data is None:
+        texts = [prompt.text for prompt in domain_prompts(origin.config, MOST_CAPTIONS)]
+    else:
+        records = open_split(origin.data, "train", verify=False)
+        read = (records[index].captions for index in range(min(len(records), MOST_CAPTIONS)))
+        texts = (text for captions in read for several in captions.values() for text in several)
+    return {word for text in texts for word in words_of(text)} or None
 
 
 def composed_prompts(config: ConfigDict, count: int) -> list[Prompt]:

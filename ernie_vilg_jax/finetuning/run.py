@@ -28,7 +28,7 @@ from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.evaluation.alignment.network import AlignmentScorer
 from ernie_vilg_jax.finetuning import judge, unseen
 from ernie_vilg_jax.finetuning.judge import Judge
-from ernie_vilg_jax.finetuning.old import OldPrompts, old_prompts, rehearsal
+from ernie_vilg_jax.finetuning.old import OldPrompts, old_prompts, rehearsal, seen_words
 from ernie_vilg_jax.finetuning.origin import Origin
 from ernie_vilg_jax.finetuning.settings import Settings, tuning_config
 from ernie_vilg_jax.finetuning.show import show
@@ -140,8 +140,7 @@ def tell_words(origin: Origin, data: str | Path) -> Counter[str]:
     """Counts the words of the user's captions that the model never saw, and says so before the training."""
     records = [record for split in ("train", "holdout") for record in own_records(data, split)]
     texts = sorted({text for one in records for language in LANGUAGES for text in one.captions.get(language, ())})
-    seen = None if origin.data is None else unseen.seen_tokens(origin.data, origin.tokenizer)
-    words = unseen.unseen_words(origin.tokenizer, texts, seen)
+    words = unseen.unseen_words(texts, seen_words(origin), origin.tokenizer)
     unseen.tell(words, texts)
     return words
 

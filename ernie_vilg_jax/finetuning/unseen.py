@@ -2,65 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from pathlib import Path
 
 from absl import logging
 
-from ernie_vilg_jax.data.records import open_split
 from ernie_vilg_jax.data.tokenizers import Tokenizer
-from ernie_vilg_jax.knowledge.words import LANGUAGES
 
 SHOWN = 12
-MOST = 20_000
-"""Old records whose words are counted."""
+_WORD = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]|[^\W\u3400-\u9fff\uf900-\ufaff]+(?:'\w+)?")
 
 
-def seen_tokens(data: Path, tokenizer: Tokenizer) -> set[int]:
-    """The tokens in the captions of a model's training data (of the first `MOST` records)."""
-    records = open_split(data, "train", verify=False)
-    found: set[int] = set()
-    for index in range(min(len(records), MOST)):
-        captions = records[index].captions
-        for text in {text for language in LANGUAGES for text in captions.get(language, ())}:
-            found.update(tokenizer.pieces(text)[0])
-    return found
+def words_of(text: str) -> list[str]:
+    """The words of a text in lower case; each Han character is one."""
+    return _WORD.findall(text.lower())
 
 
-def unseen_words(tokenizer: Tokenizer, texts: Iterable[str], seen: Collection[int] | None = None) -> Counter[str]:
-    """Word -> in how many of the texts it is, for words with a token that the model never saw.
+def unseen_words(texts: Iterable[str], seen: Collection[str] | None, tokenizer: Tokenizer) -> Counter[str]:
+    """Word -> in how many of the texts it is, for the words that the model never saw.
 
     Args:
-      seen: the tokens that it saw. None if its captions are not at hand: then tokens outside of its vocabulary
-        (unknown, or spelt in bytes), for which there was no caption either.
-
-    A word is what stands between spaces; a Han character stands alone.
+      seen: the words that it saw. None if that is not known: then these are the words that its tokenizer cannot spell, or
+        only in bytes, which were in no caption that its vocabulary is from.
     """
+    strange: dict[str, bool] = {}
     counts: Counter[str] = Counter()
     for text in texts:
-        ids, spans = tokenizer.pieces(text)
-        strange = [
-            span
-            for number, span in zip(ids, spans, strict=True)
-            if span[0] < span[1] and (tokenizer.is_unknown(number) if seen is None else number not in seen)
-        ]
-        counts.update({_word(text, start, end) for start, end in strange} - {""})
-    return counts
-
-
-def _word(text: str, start: int, end: int) -> str:
-    """The word around the characters [start, end)."""
-    joined = lambda letter: letter.isalnum() and letter < "\u2e80"  # noqa: E731
-    while start < end and text[start].isspace():
-        start += 1
-    if start < end and joined(text[start]):
-        while start and joined(text[start - 1]):
-            start -= 1
-        while end < len(text) and joined(text[end]):
-            end += 1
-    word = text[start:end].strip()
-    return word if any(letter.isalnum() for letter in word) else ""
+        for word in dict.fromkeys(words_of(text)):
+            if word not in strange:
+                pieces = tokenizer.pieces(word)[0] if seen is None else ()
+                strange[word] = word not in seen if seen is not None else any(map(tokenizer.is_unknown, pieces))
+            counts[word] += strange[word]
+    return +counts
 
 
 def tell(words: Counter[str], texts: Sequence[str]) -> None:

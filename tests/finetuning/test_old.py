@@ -11,7 +11,7 @@ from configs.demo import get_config
 from ernie_vilg_jax.data.records import open_split
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.finetuning import old
-from ernie_vilg_jax.finetuning.old import composed_prompts, old_prompts, rehearsal
+from ernie_vilg_jax.finetuning.old import composed_prompts, old_prompts, rehearsal, seen_words
 from ernie_vilg_jax.finetuning.origin import Origin
 from ernie_vilg_jax.preparation.sources import Source, make_source
 from ernie_vilg_jax.preparation.sources.composed.source import ComposedSource
@@ -110,3 +110,10 @@ def test_without_its_data_a_model_is_shown_its_own_images(tmp_path: Path, monkey
     source = make_source(dict(options), size=16)
     assert source.name == "samples" and len(source.keys()) == 6
     assert {source.record(index).source for index in range(6)} == {"samples"}
+
+
+def test_words_that_a_model_saw(prepared: Path) -> None:
+    of_things, of_records = seen_words(origin()), seen_words(origin(sources=(), data=prepared))
+    assert of_things and {"panda", "熊", "猫", "triangle"} <= of_things and "quetzal" not in of_things
+    assert of_records and {"a", "red", "circle", "圆"} <= of_records and "panda" not in of_records
+    assert seen_words(origin(sources=())) is None

@@ -23,8 +23,8 @@ def unseen_words(texts: Iterable[str], seen: Collection[str] | None, tokenizer: 
     """Word -> in how many of the texts it is, for the words that the model never saw.
 
     Args:
-      seen: the words that it saw. None if that is not known: then these are the words that its tokenizer cannot spell, or
-        only in bytes, which were in no caption that its vocabulary is from.
+      seen: the words that it saw. None if that is not known: then these are the words that its tokenizer cannot spell,
+        or only in bytes, which were in no caption that its vocabulary is from.
     """
     strange: dict[str, bool] = {}
     counts: Counter[str] = Counter()

@@ -6,7 +6,7 @@
 
 The modules are those of diffusers' nearest network (`unet_2d.py`, `bert.py`); our fused query, key and value are three
 of theirs with one and the same A. The U-Net of expert 3 is `lora_unet03_`, as several text encoders are `lora_te1_`,
-`lora_te2_` there; the only one of a base is `lora_unet_`, the text encoder `lora_te_`.
+`lora_te2_` there. `lora_unet_` is the one of a base, and every expert of a bank; `lora_te_` is the text encoder.
 https://github.com/kohya-ss/sd-scripts, networks/lora.py
 """
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from ernie_vilg_jax.model import Model
 from ernie_vilg_jax.models import lora
 from ernie_vilg_jax.paths import write_atomically
 
-TEXT = "text_encoder"
+TEXT, UNET = "text_encoder", "unet"
 ABOUT = "ernie_vilg_jax."
 """Prefix of our own metadata in a .safetensors file."""
 
@@ -45,7 +46,8 @@ class Lora:
     """Adapters of a model's networks.
 
     Attributes:
-      trees: item of a checkpoint ("expert_00", "text_encoder") -> its adapters, numpy fp32 (`models.lora`).
+      trees: item of a checkpoint ("expert_00", "text_encoder"), or "unet" for every U-Net -> its adapters, numpy fp32
+        (`models.lora`).
       scale: what they are multiplied by.
       base: the fingerprint of the model that they were trained on; "" if it is not known.
     """
@@ -57,7 +59,8 @@ class Lora:
 
     def merged(self, item: str, params: Params, scale: float = 1.0) -> Params:
         """The parameters of an item with its adapters, if it has any, times `scale`."""
-        return lora.merged(params, self.trees[item], self.scale * scale) if item in self.trees else params
+        own = self.trees.get(item, self.trees.get(UNET) if item.startswith("expert_") else None)
+        return params if own is None else lora.merged(params, own, self.scale * scale)
 
 
 def is_lora(config: ConfigDict) -> bool:
@@ -86,16 +89,13 @@ def of_checkpoint(path: epath.Path, config: ConfigDict, model: Model) -> Lora:
     for item in checkpointing.item_names(path):
         if item == TEXT or item.startswith("expert_"):
             targets = settings.text_targets if item == TEXT else settings.targets
-            of = shapes[TEXT if item == TEXT else "unet"]
-            adapters = jax.eval_shape(lambda of=of, targets=targets: lora.init(KEY(), of, targets, settings.rank))
-            abstract[item] = {"ema": jax.tree.map(_blank, adapters)}
-    items = checkpointing.read_items(path, abstract)
-    base = checkpointing.read_metadata(path).get("base", "")
-    scale = float(settings.alpha or settings.rank) / settings.rank
-    return Lora({item: tree["ema"] for item, tree in items.items()}, scale, base)
-
-
-KEY = lambda: jax.random.key(0)  # noqa: E731
+            of = shapes[TEXT if item == TEXT else UNET]
+            make = partial(lora.init, params=of, targets=targets, rank=settings.rank)
+            abstract[item] = {"ema": jax.tree.map(_blank, jax.eval_shape(make, jax.random.key(0)))}
+    items, metadata = checkpointing.read_items(path, abstract), checkpointing.read_metadata(path)
+    single = {checkpointing.expert_name(0): UNET} if metadata["phase"] == "base" else {}
+    trees = {single.get(item, item): tree["ema"] for item, tree in items.items()}
+    return Lora(trees, float(settings.alpha or settings.rank) / settings.rank, metadata.get("base", ""))
 
 
 def _blank(leaf: Any) -> np.ndarray:
@@ -106,7 +106,7 @@ def _blank(leaf: Any) -> np.ndarray:
 def network_shapes(model: Model) -> dict[str, Params]:
     """Shapes of the parameters of a U-Net and of the text encoder."""
     return {
-        "unet": jax.eval_shape(model.init_unet, jax.random.key(0)),
+        UNET: jax.eval_shape(model.init_unet, jax.random.key(0)),
         TEXT: jax.eval_shape(model.init_text_encoder, jax.random.key(0)),
     }
 
@@ -120,11 +120,10 @@ def levels_of(model: Model) -> int:
 
 def write_file(path: Path, adapters: Lora, model: Model) -> int:
     """Writes the adapters as a .safetensors file; returns its size in bytes."""
-    items = [item for item in adapters.trees if item != TEXT]
     tensors: dict[str, np.ndarray] = {}
     rank = 0
     for item, tree in adapters.trees.items():
-        names = _names(item, len(items) == 1 and item == "expert_00", levels_of(model))
+        names = _names(item, levels_of(model))
         for module, pair in _pairs(tree).items():
             rank = pair["a"].shape[-1]
             for name, down, up in _theirs(names(module), pair["a"], pair["b"]):
@@ -153,11 +152,11 @@ def _pairs(tree: Params) -> dict[str, dict[str, np.ndarray]]:
     return found
 
 
-def _names(item: str, alone: bool, levels: int) -> Any:
+def _names(item: str, levels: int) -> Any:
     """Our module of an item -> names of their modules (of several, the outputs lie one after the other in ours)."""
     if item == TEXT:
         return lambda module: tuple(_flat("lora_te_", name) for name in _text_names(module))
-    prefix = "lora_unet_" if alone else f"lora_unet{int(item.removeprefix('expert_')):02d}_"
+    prefix = "lora_unet_" if item == UNET else f"lora_unet{int(item.removeprefix('expert_')):02d}_"
     of = unet_2d.names(levels)
     return lambda module: tuple(_flat(prefix, name) for name in of(f"{module}/kernel"))
 
@@ -184,9 +183,8 @@ def _from_file(path: Path, model: Model) -> Lora:
     known = {name.rsplit(".", 2 if name.endswith(".weight") else 1)[0] for name in tensors.shapes}
     shapes, trees, used = network_shapes(model), {}, set()
     for item in _items(known):
-        numbered = any(re.match(r"lora_unet\d", name) for name in known)
-        names = _names(item, item == "expert_00" and not numbered, levels_of(model))
-        targets = lora.targeted(shapes[TEXT if item == TEXT else "unet"], ("",))
+        names = _names(item, levels_of(model))
+        targets = lora.targeted(shapes[TEXT if item == TEXT else UNET], ("",))
         leaves: dict[str, Any] = {}
         for target, leaf in targets.items():
             theirs = names(target.rpartition("/")[0])
@@ -208,8 +206,11 @@ def _from_file(path: Path, model: Model) -> Lora:
 
 def _items(known: set[str]) -> list[str]:
     """The items that the modules of a file belong to."""
-    found = {"text_encoder" for name in known if name.startswith("lora_te_")}
-    found |= {"expert_00" for name in known if name.startswith("lora_unet_")}
+    found = {
+        item
+        for item, prefix in ((TEXT, "lora_te_"), (UNET, "lora_unet_"))
+        if any(one.startswith(prefix) for one in known)
+    }
     found |= {f"expert_{match[1]}" for name in known if (match := re.match(r"lora_unet(\d\d)_", name))}
     return sorted(found)
 

@@ -102,7 +102,7 @@ def resolve(path: epath.PathLike, adapters: epath.PathLike | None = None, scale:
 
 
 def _with_adapters(base: Adapted, adapters: Lora, scale: float) -> Adapted:
-    if missing := sorted(set(adapters.trees) - set(checkpointing.item_names(base.path))):
+    if missing := sorted(set(adapters.trees) - {lora_files.UNET} - set(checkpointing.item_names(base.path))):
         raise UserError(f"the adapters are of {', '.join(missing)}, which {base.path} does not have")
     if adapters.base and adapters.base != digest(checkpointing.read_metadata(base.path)):
         log.warning("the adapters were trained on another checkpoint than %s: they may do less, or harm", base.path)
@@ -201,10 +201,9 @@ def export(
     half = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16)  # noqa: E731
     shapes["autoencoder"]["params"] = jax.tree.map(half, shapes["autoencoder"]["params"])
     items = checkpointing.read_items(found.path, _in_numpy(shapes))
-    for name in found.lora.trees if found.lora else ():
-        items[name] = {"ema": found.merged(name, items[name]["ema"])}
     if found.lora is not None:
-        items = {name: tree if name == "autoencoder" else _rounded(tree) for name, tree in items.items()}
+        networks = {name: tree["ema"] for name, tree in items.items() if name != "autoencoder"}
+        items |= {name: {"ema": _rounded(found.merged(name, tree))} for name, tree in networks.items()}
         metadata["lora"] = {"base": found.lora.base, "scale": found.scale}
     items["tokenizer"] = checkpointing.pack_tokenizer(checkpointing.read_tokenizer(found.path))
     with paths.replacing(target) as fresh:

@@ -44,7 +44,7 @@ def deltas(adapters: Lora, item: str) -> dict[str, np.ndarray]:
     return {path: adapters.scale * (leaves[f"{path}/a"] @ leaves[f"{path}/b"]) for path in paths}
 
 
-@pytest.mark.parametrize("items", [("expert_00",), ("expert_00", "expert_01", "text_encoder"), ("expert_03",)])
+@pytest.mark.parametrize("items", [("unet",), ("expert_00", "expert_01", "text_encoder"), ("expert_00",)])
 def test_a_file_holds_what_was_written(items: tuple[str, ...], model: Model, tmp_path: Path) -> None:
     written = make(model, items)
     size = files.write_file(tmp_path / "x.safetensors", written, model)
@@ -59,7 +59,7 @@ def test_a_file_holds_what_was_written(items: tuple[str, ...], model: Model, tmp
 
 
 def test_names_and_shapes_are_those_of_kohyas_scripts(model: Model, tmp_path: Path) -> None:
-    files.write_file(tmp_path / "x.safetensors", make(model, ("expert_00", "text_encoder")), model)
+    files.write_file(tmp_path / "x.safetensors", make(model, ("unet", "text_encoder")), model)
     tensors = load_file(tmp_path / "x.safetensors")
     width, rank = 8, 2
     expected = {
@@ -96,7 +96,7 @@ def test_what_other_tools_trained_apart_is_joined(model: Model, tmp_path: Path) 
         }
         expected.append((up @ down).T * 2.0 / number)
     save_file({name: np.asarray(one, np.float32) for name, one in tensors.items()}, tmp_path / "x.safetensors")
-    found = deltas(files.read(tmp_path / "x.safetensors", model), "expert_00")
+    found = deltas(files.read(tmp_path / "x.safetensors", model), "unet")
     assert list(found) == [ours]
     np.testing.assert_allclose(found[ours], np.concatenate(expected, -1), rtol=1e-4, atol=1e-5)
 
@@ -125,7 +125,16 @@ def damaged(change: str, tensors: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(change: str, message: str, model: Model, tmp_path: Path) -> None:
-    files.write_file(tmp_path / "x.safetensors", make(model, ("expert_00",)), model)
+    files.write_file(tmp_path / "x.safetensors", make(model, ("unet",)), model)
     save_file(damaged(change, load_file(tmp_path / "x.safetensors")), tmp_path / "y.safetensors")
     with pytest.raises(UserError, match=message):
         files.read(tmp_path / "y.safetensors", model)
+
+
+def test_adapters_of_one_unet_are_for_every_expert_of_a_bank(model: Model) -> None:
+    adapters, shapes = make(model, ("unet",)), files.network_shapes(model)["unet"]
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+    one, other = (layout.flat(adapters.merged(item, params)) for item in ("expert_00", "expert_07"))
+    assert all(np.array_equal(one[path], other[path]) for path in one)
+    assert any(one[path].any() for path in one)
+    assert adapters.merged("text_encoder", params) is params

@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("--experts=0 --method=full", "--experts is for --method=lora"),
         ("--experts=7", "--config.experts.train=(7,) must name different stages"),
         ("--from=nowhere", "--from=nowhere: there is no such folder"),
-        ("--targets=(", "is no valid regex"),
+        ("--targets=(", "is not a regular expression"),
         ("--targets=attic", "'attic' is in the name of no module"),
         ("--old_prompts=nowhere.txt", "--old_prompts=nowhere.txt: there is no such file"),
         ("--output=/proc/x", "--output=/proc/x cannot be written"),

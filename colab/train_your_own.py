@@ -63,9 +63,9 @@ if not (has("ernie_vilg_jax") and has("jax", "0.10.2")):
 FOLDER = ""  # @param {type:"string"}
 WORK = "my_model"  # @param {type:"string"}
 PROMPTS = "a red monster; 一个蓝色的怪物; a purple monster; 一个绿色的怪物"  # @param {type:"string"}
+METHOD = "lora"  # @param ["lora", "full"]
 STEPS = 300  # @param {type:"integer"}
-BATCH = 16  # @param {type:"integer"}
-LEARNING_RATE = 5e-4  # @param {type:"number"}
+BATCH = 32  # @param {type:"integer"}
 SAMPLE_STEPS = 30  # @param {type:"integer"}
 
 # %%
@@ -77,12 +77,12 @@ from absl import logging
 from PIL import Image, ImageDraw
 
 import ernie_vilg_jax
-from ernie_vilg_jax.annotation.annotate import annotate
-from ernie_vilg_jax.data.records import read_shard
+from ernie_vilg_jax.finetuning import old
+from ernie_vilg_jax.finetuning.judge import read_note
+from ernie_vilg_jax.finetuning.origin import Origin
+from ernie_vilg_jax.finetuning.run import outcome, own_records, prepare_data, tell_words, tune
+from ernie_vilg_jax.finetuning.settings import Settings
 from ernie_vilg_jax.grid import labelled_grid
-from ernie_vilg_jax.pipeline import DEMO
-from ernie_vilg_jax.preparation.prepare import prepare
-from ernie_vilg_jax.training.train import run
 
 # What the project itself reports, and nothing of the libraries' chatter.
 logging.use_absl_handler()
@@ -91,7 +91,6 @@ logging.get_absl_handler().addFilter(lambda record: "ernie_vilg_jax" in record.p
 
 work = Path(WORK)
 print(f"ernie_vilg_jax {ernie_vilg_jax.__version__}, jax {jax.__version__} on {jax.devices()[0].device_kind}")
-demo = ernie_vilg_jax.load()
 
 # %% [markdown]
 # ## A folder of pictures
@@ -139,75 +138,60 @@ if not FOLDER:
     print("\n".join(lines[::16]))
 
 # %% [markdown]
-# ## Prepare
+# ## Prepare and annotate
 #
 # Training reads sharded records. The model to start from knows the words of its own tokenizer, so that goes on to be
 # used. Part of the concepts (a concept is a caption, unless a line of the file names one) is held out, to measure
-# on.
-
-# %%
-config = demo.config.copy_and_resolve_references()
-demo.tokenizer.save(work / "demo_tokenizer")
-config.tokenizer.path = str(work / "demo_tokenizer")
-with config.unlocked():
-    config.data.sources = ({"name": "folder", "path": str(folder), "on_mismatch": "error"},)
-    config.data.weights = {}
-config.data.holdout_fraction, config.data.num_shards = 0.1, 1
-
-manifest = prepare(config, work / "prepared", own_data=True)
-print("held out:", manifest["held_out"])
-Image.open(work / "prepared" / "preview.png")
-
-# %% [markdown]
-# ## Annotate
+# on. So that the model does not forget, it is shown its own images of old prompts again.
 #
-# The paper's knowledge: a parser finds the key words of each caption, and objects are matched with the words that name
-# them. In training, key words get more attention and objects more loss.
+# `knowledge` is the paper's: a parser finds the key words of each caption, and objects are matched with the words that
+# name them. In training, key words get more attention and objects more loss.
 
 # %%
 if not (has("rjieba") and has("textblob")):
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "rjieba", "textblob"], check=True)
     importlib.invalidate_caches()
 
-annotate(str(work / "prepared"), str(work / "annotated"))
-record = next(read_shard(next((work / "annotated").glob("train-*.array_record"))))
+origin = Origin.of("demo")
+settings = Settings(method=METHOD, steps=STEPS, batch_size=BATCH, knowledge=True)
+prompts_of_old = old.old_prompts(origin, None, judged=24, rehearsed=min(96, 8 * STEPS), seed=0)
+rehearsed = old.rehearsal(origin, prompts_of_old.rehearsed, work / "old", seed=0)
+data = prepare_data(origin, folder, work / "prepared", settings, rehearsed)
+
+tell_words(origin, data)
+record = own_records(data)[0]
 for language, captions in record.captions.items():
     for caption, parsed in zip(captions, record.parsed[language], strict=True):
         words = [f"{caption[start:end]} ({kind})" for start, end, kind in parsed["words"]]
         print(f"{caption}: {', '.join(words)}")
+Image.open(data / "preview.png")
 
 # %% [markdown]
 # ## Fine-tune
 #
-# The base, one U-Net for all timesteps, begins as the demo's. Run the cell again after an interruption, and it goes on
-# from the last checkpoint. To start over, choose another `WORK`.
+# All four experts are trained from those of the demo: small adapters (LoRA), or with `METHOD = "full"` all parameters.
+# It is measured all the time on your held-out images and on old prompts; the best is kept. Run the cell again after an
+# interruption, and it goes on from the last checkpoint. To start over, choose another `WORK`.
 
 # %%
-config.phase = "base"
-config.data.path = str(work / "annotated")
-config.knowledge.enabled = True
-config.phases.base.init_from = str(DEMO)
-config.phases.base.steps, config.phases.base.batch_size = STEPS, BATCH
-config.phases.base.learning_rate, config.phases.base.warmup_steps = LEARNING_RATE, min(20, STEPS // 2)
-config.phases.base.decay_steps, config.phases.base.ema_decay = STEPS // 3, 0.98
-config.train.log_every = max(1, STEPS // 15)
-config.train.validate_every, config.train.checkpoint_every = max(1, STEPS // 6), max(1, STEPS // 3)
-config.train.validation_samples, config.train.preview_prompts = 16, ()
-
-run(config, work / "run")
+tune(origin, data, work / "run", settings, prompts_of_old)
+outcome(work / "run")
 
 # %%
-rows = [json.loads(line) for line in (work / "run" / "base" / "metrics.jsonl").read_text().splitlines()]
+seen = read_note(work / "run")
 
 
 def curves(lines, width=520, height=200):
-    """Loss over steps: for each colour a line through its (step, loss)."""
+    """Values over steps, each line as shares of its first value: for each colour a line through (step, value)."""
     sheet = Image.new("RGB", (width, height), "white")
-    draw, points = ImageDraw.Draw(sheet), [point for line in lines.values() for point in line]
-    last, most = max(step for step, _ in points), max(loss for _, loss in points)
+    draw = ImageDraw.Draw(sheet)
+    last, most = max(seen), max(1.1, *(max(line) / line[0] for line in lines.values()))
     draw.line((40, 10, 40, height - 25, width - 20, height - 25), fill="black")
     for colour, line in lines.items():
-        places = [(40 + (width - 60) * step / last, height - 25 - (height - 50) * loss / most) for step, loss in line]
+        shares = zip(seen, (value / line[0] for value in line), strict=True)
+        places = [
+            (40 + (width - 60) * step / last, height - 25 - (height - 50) * share / most) for step, share in shares
+        ]
         draw.line(places, fill=colour, width=2)
     draw.text((4, 18), f"{most:.2f}", "black")
     draw.text((width - 100, height - 20), f"step {last}", "black")
@@ -215,11 +199,11 @@ def curves(lines, width=520, height=200):
 
 
 def losses(name):
-    return [(row["step"], row[name]) for row in rows if name in row]
+    return [values[name] for values in seen.values()]
 
 
-# Blue: training, with knowledge. Orange: held-out pictures, plain.
-curves({"#2654d9": losses("train/loss"), "#f28c1b": losses("validation/loss")})
+# Loss on your images (blue), on those held out (orange), on old ones (green), of the start as 1.
+curves({"#2654d9": losses("seen"), "#f28c1b": losses("held_out"), "#26a641": losses("old")})
 
 # %% [markdown]
 # ## Sample
@@ -227,7 +211,7 @@ curves({"#2654d9": losses("train/loss"), "#f28c1b": losses("validation/loss")})
 # The same prompts and the same noise, before and after.
 
 # %%
-mine = ernie_vilg_jax.load(work / "run")
+demo, mine = ernie_vilg_jax.load(), ernie_vilg_jax.load(work / "run")
 prompts = [prompt.strip() for prompt in PROMPTS.replace("；", ";").split(";") if prompt.strip()]
 before, after = (pipe(prompts, seed=1, steps=SAMPLE_STEPS) for pipe in (demo, mine))
 labelled_grid(
@@ -248,9 +232,8 @@ labelled_grid(
 # 3. Write the folder into `FOLDER`, another name into `WORK`, words from your captions into `PROMPTS`, and run all
 #    cells.
 #
-# The example has 64 pictures. More `STEPS` follow them more closely, and forget more of what the demo knew. There
-# must be two different captions at least, since one part is held out.
+# The example has 64 pictures. More `STEPS` follow them more closely. There must be two different captions at least,
+# since one part is held out.
 #
-# The result is a run like any other: `ernie_vilg_jax.load("my_model/run")`. The phase `experts`, which gives
-# every stage of the timesteps an expert of its own, is the same cell with `config.phase = "experts"` and the fields of
-# `config.phases.experts`.
+# The result is a run like any other: `ernie_vilg_jax.load("my_model/run/best")` is its best checkpoint. Outside of a
+# notebook, `python -m ernie_vilg_jax.finetune` does all of this in one command.

@@ -157,7 +157,8 @@ def default_config() -> ConfigDict:
         section.accumulation_steps = 1  # micro-batches a step
         c.phases[phase] = section
     c.phases.autoencoder.batch_size = 256
-    c.phases.base.init_from = ""  # a run or checkpoint to begin from (its averages, its autoencoder), to fine-tune it
+    # A run or checkpoint to begin from (its averages, its autoencoder), to fine-tune it; docs/finetuning.md.
+    c.phases.base.init_from = c.phases.experts.init_from = ""
     # Or single parts: the output of `checkpoint import_*` (docs/weights.md), or a run or checkpoint with the part.
     c.phases.base.autoencoder_from = ""  # instead of one trained in this run
     c.phases.base.text_encoder_from = ""
@@ -170,6 +171,13 @@ def default_config() -> ConfigDict:
     # A .safetensors file of LPIPS (docs/weights.md): a perceptual loss beside that of pixels; "" is off. [?]
     c.phases.autoencoder.perceptual_weights = ""
     c.phases.autoencoder.perceptual_weight = 1.0
+
+    # Low-rank adapters trained in place of the parameters, in `base` and `experts` with init_from; docs/finetuning.md.
+    c.lora = ConfigDict()
+    c.lora.rank = 0  # 0 is off
+    c.lora.alpha = 0.0  # adapters are multiplied by alpha / rank; 0 is alpha = rank
+    c.lora.targets = ("attn", "/emb$")  # regexes of modules of the U-Net, such as "down_0_attn_0/qkv"
+    c.lora.text_targets = ()  # of the text encoder, such as "layer_.*/qkv" or "tokens"; () leaves it as it is
 
     c.train = ConfigDict()
     c.train.caption_dropout = 0.1  # share of captions replaced by the empty one, for guidance [?]

@@ -1,4 +1,4 @@
-"""Every documented command of `evaluate`, `sample` and `human_study` has flags, metrics and scorers that exist."""
+"""Every documented command of `COMMANDS` has flags, metrics and scorers that exist."""
 
 import re
 import shlex
@@ -11,7 +11,7 @@ from ernie_vilg_jax.evaluation import metrics, prompt_sets, scorers
 from tests.commands import run_all
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("evaluate", "sample", "human_study")
+COMMANDS = ("evaluate", "finetune", "sample", "human_study")
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GUIDES += [ROOT / f"ernie_vilg_jax/{name}.py" for name in COMMANDS]
 

@@ -1,4 +1,4 @@
-"""The instructions of docs/data.md, with users' images of each kind, and with each variant of a config."""
+"""The instructions of docs/data.md and docs/finetuning.md, with users' images of each kind, and each variant."""
 
 import json
 import re
@@ -44,8 +44,8 @@ def place(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
     return place
 
 
-def documented(command: str) -> list[list[str]]:
-    text = (ROOT / "docs/data.md").read_text(encoding="utf-8").split("## Your own images")[1].split("\n## ")[0]
+def documented(command: str, page: str = "data", section: str = "## Your own images") -> list[list[str]]:
+    text = (ROOT / f"docs/{page}.md").read_text(encoding="utf-8").split(section)[1].split("\n## ")[0]
     text = re.sub(r"\\\n\s*", " ", text)
     lines = re.findall(rf"^python -m ernie_vilg_jax\.({command} .*)$", text, re.M)
     return [shlex.split(line, comments=True) for line in lines]
@@ -70,7 +70,7 @@ def test_each_kind_is_prepared_as_documented(kind: str, place: Path, prepared_as
 
 
 def test_and_trained_with_each_variant_of_the_config(place: Path, prepared_as_documented: dict[str, Result]):
-    train, _ = documented("train")
+    (train,) = documented("train")
     assert all(done.status == 0 for done in prepared_as_documented.values())
     lines = [[word.replace("data/mine", f"data/{kind}") for word in train] for kind in ("folder", "tars", "parquet")]
     variants = [variant for variant in VARIANTS if variant != "knowledge"]  # which needs annotated records
@@ -81,7 +81,8 @@ def test_and_trained_with_each_variant_of_the_config(place: Path, prepared_as_do
 
 
 def test_a_model_is_tuned_on_them_as_documented(place: Path):
-    lines = [documented("prepare")[-1], [*documented("train")[-1], "--dry_run"]]
+    (prepare,), (train,) = (documented(command, "finetuning", "## By hand") for command in ("prepare", "train"))
+    lines = [prepare, [*train, "--dry_run"]]
     assert all(any("runs/first" in word for word in line) for line in lines)
     lines = [[word.replace("runs/first", str(DEMO)) for word in line] for line in lines]
     for line, said in zip(lines, ("", "verdict: it would start"), strict=True):

@@ -204,6 +204,17 @@ def fixed_examples(config: ConfigDict, tokenizer: Tokenizer, split: str, n: int,
     return FixedExamples(example, chosen, seed, threads_of(config))
 
 
+def fixed_of_source(
+    config: ConfigDict, tokenizer: Tokenizer, split: str, source: str, n: int, seed: int
+) -> FixedExamples:
+    """`fixed_examples` of one source in the data, exactly `n` of them: a small source is repeated, none gives none."""
+    example = _example(config, tokenizer, split, train=False)
+    spans = example.source.positions.get(source, [])
+    positions = [position for start, stop in spans for position in range(start, stop)]
+    random.Random(f"{seed}/fixed").shuffle(positions)
+    return FixedExamples(example, (positions * -(-n // max(1, len(positions))))[:n], seed)
+
+
 def all_examples(config: ConfigDict, tokenizer: Tokenizer, split: str) -> FixedExamples:
     """Every record of the split, in its order."""
     example = _example(config, tokenizer, split, train=False)

@@ -46,6 +46,12 @@ class Evaluator:
         self._words = np.stack(tokens), np.stack(masks)
         self._told = False
 
+    enough = False
+    """It never ends a training."""
+
+    def begin(self, task: Any, state: Any, step: int) -> None:
+        """Nothing is measured before the first step."""
+
     def __call__(self, task: Any, state: Any, step: int) -> dict[str, float]:
         """The scores of all images, by the names of their metrics; none while experts are missing."""
         if not task.makes_images:

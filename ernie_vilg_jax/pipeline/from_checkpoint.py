@@ -1,22 +1,27 @@
 """Loads a checkpoint as a Pipeline, and exports a run to a checkpoint with only the arrays that sampling needs."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from ernie_vilg_jax import checkpointing, paths
 from ernie_vilg_jax.checkpointing import expert_name
 from ernie_vilg_jax.config import default_config
+from ernie_vilg_jax.data.files import digest
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import components
+from ernie_vilg_jax.interop import lora as lora_files
+from ernie_vilg_jax.interop.lora import Lora
 from ernie_vilg_jax.model import Model, ModelParams, Params, build_model
 from ernie_vilg_jax.pipeline.pipeline import Pipeline
 from ernie_vilg_jax.sampling.modes import check_mode
@@ -27,30 +32,81 @@ from ernie_vilg_jax.sharding.mesh import AXES, make_mesh
 from ernie_vilg_jax.tables import ASSETS
 
 DEMO = ASSETS / "demo"
+log = logging.getLogger(__name__)
+
+
+class Adapted(NamedTuple):
+    """A checkpoint of whole networks, and adapters that are added to them."""
+
+    path: epath.Path
+    config: ConfigDict
+    lora: Lora | None = None
+    scale: float = 1.0
+
+    def merged(self, item: str, params: Params) -> Params:
+        return params if self.lora is None else self.lora.merged(item, params, self.scale)
 
 
 def load(
-    path: epath.PathLike | None = None, *, mode: str = "resident", mesh: Mapping[str, int] | None = None
+    path: epath.PathLike | None = None,
+    *,
+    mode: str = "resident",
+    mesh: Mapping[str, int] | None = None,
+    lora: epath.PathLike | None = None,
+    scale: float = 1.0,
 ) -> Pipeline:
     """The pipeline of a checkpoint or of a training run (its newest checkpoint); the demo's without a path.
 
     Args:
       mode: where the experts are while sampling: "resident", "streamed" or "pipelined" (docs/sampling.md).
       mesh: sizes of mesh axes, such as {"expert": 4}; `data` takes the remaining devices. None is one device.
+      lora: adapters that are added to the model: a run of fine-tuning, a checkpoint of it, or a .safetensors file.
+      scale: how much of the adapters is added; 0 is the model without them, 1 is as they were trained.
 
+    A run that trained adapters loads with the model that they were trained on.
     Raises UserError if there is no checkpoint, if it is damaged or of another version, or if the mode does not fit the
     mesh.
     """
     if path is None and not DEMO.is_dir():
         raise UserError(f"the demo checkpoint is missing from {DEMO}; name one with --checkpoint=")
-    found = checkpointing.find(DEMO if path is None else path)
-    config = checkpointing.read_config(found, default_config())
-    model = build_model(config)
-    stages, names = _experts(found, model)
+    found = resolve(DEMO if path is None else path, lora, scale)
+    config, model = found.config, build_model(found.config)
+    stages, names = _experts(found.path, model)
     devices = None if mesh is None else _mesh(mesh)
     check_mode(mode, stages.n, devices)
     params = _read_params(found, model, names, jnp.dtype(config.dtype), mode, devices)
-    return Pipeline(config, model, stages, params, checkpointing.read_tokenizer(found), mode=mode, mesh=devices)
+    return Pipeline(config, model, stages, params, checkpointing.read_tokenizer(found.path), mode=mode, mesh=devices)
+
+
+def resolve(path: epath.PathLike, adapters: epath.PathLike | None = None, scale: float = 1.0) -> Adapted:
+    """The checkpoint of `path` with `adapters`; if it is itself of adapters, the model that they were trained on."""
+    found = checkpointing.find(path)
+    config = checkpointing.read_config(found, default_config())
+    if lora_files.is_lora(config):
+        if adapters is not None:
+            raise UserError(
+                f"--checkpoint={path} has adapters itself: give the model that both are for, and one of them as lora; "
+                "or merge the first with `checkpoint export`"
+            )
+        given = config.phases[config.phase].init_from
+        try:
+            base = resolve(given)
+        except UserError as error:
+            raise UserError(
+                f"{found} has adapters of the model {given}, which cannot be loaded ({error}); name it where it is "
+                "now, and these with lora"
+            ) from error
+        return _with_adapters(base, lora_files.of_checkpoint(found, config, build_model(base.config)), scale)
+    base = Adapted(found, config)
+    return base if adapters is None else _with_adapters(base, lora_files.read(adapters, build_model(config)), scale)
+
+
+def _with_adapters(base: Adapted, adapters: Lora, scale: float) -> Adapted:
+    if missing := sorted(set(adapters.trees) - {lora_files.UNET} - set(checkpointing.item_names(base.path))):
+        raise UserError(f"the adapters are of {', '.join(missing)}, which {base.path} does not have")
+    if adapters.base and adapters.base != digest(checkpointing.read_metadata(base.path)):
+        log.warning("the adapters were trained on another checkpoint than %s: they may do less, or harm", base.path)
+    return base._replace(lora=adapters, scale=scale)
 
 
 def _experts(found: epath.Path, model: Model) -> tuple[Stages, list[str]]:
@@ -78,14 +134,14 @@ def _mesh(sizes: Mapping[str, int]) -> Mesh:
 
 
 def _read_params(
-    path: epath.Path, model: Model, names: Sequence[str], dtype: jnp.dtype, mode: str, mesh: Mesh | None
+    found: Adapted, model: Model, names: Sequence[str], dtype: jnp.dtype, mode: str, mesh: Mesh | None
 ) -> ModelParams:
     """The parameters as `mode` takes them: on the devices, as functions that read them, or as a bank."""
     shapes = _shapes(model, names, dtype)
 
     def read(name: str, place: Callable[[Any], Any]) -> Params:
-        tree = checkpointing.read_items(path, {name: place(shapes[name])})[name]
-        return tree.get("ema", tree)
+        tree = checkpointing.read_items(found.path, {name: place(shapes[name])})[name]
+        return found.merged(name, tree.get("ema", tree))
 
     # Straight to the devices that use it: neither host memory nor another device needs to hold it first.
     at_work = lambda tree: rules.placed(tree, working(tree, mesh))  # noqa: E731
@@ -118,29 +174,38 @@ def _in_numpy(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), tree)
 
 
+def _rounded(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), tree)
+
+
 def export(
     path: str | Path, output: str | Path, *, prompts: Sequence[str] | None = None, overwrite: bool = False
 ) -> int:
     """Writes the part of a checkpoint or run that sampling needs to `output`, in bf16; returns its size in bytes.
 
-    All of it must fit in host memory; devices are not used.
+    All of it must fit in host memory; devices are not used. Adapters are merged into their model.
     `prompts` are the examples that `sample` uses without `--prompt`.
     """
     target = components.free(output, path, overwrite)
-    found = checkpointing.find(path)
-    metadata = checkpointing.read_metadata(found)
+    found = resolve(path)
+    metadata = checkpointing.read_metadata(found.path)
     # Paths of the training machine mean nothing elsewhere.
     metadata["config"]["data"]["path"] = metadata["config"]["tokenizer"]["path"] = ""
-    for field in ("init_from", "autoencoder_from", "text_encoder_from", "unet_from"):
-        metadata["config"]["phases"]["base"][field] = ""
+    for section in metadata["config"]["phases"].values():
+        section |= {field: "" for field in section if field.endswith(("init_from", "_from"))}
     if prompts:
         metadata["config"]["train"]["preview_prompts"] = list(prompts)
-    model = build_model(checkpointing.read_config(found, default_config()))
-    shapes = _shapes(model, _experts(found, model)[1], jnp.bfloat16)
+    model = build_model(found.config)
+    # Adapters are added before anything is rounded.
+    shapes = _shapes(model, _experts(found.path, model)[1], jnp.bfloat16 if found.lora is None else jnp.float32)
     half = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16)  # noqa: E731
     shapes["autoencoder"]["params"] = jax.tree.map(half, shapes["autoencoder"]["params"])
-    items = checkpointing.read_items(found, _in_numpy(shapes))
-    items["tokenizer"] = checkpointing.pack_tokenizer(checkpointing.read_tokenizer(found))
+    items = checkpointing.read_items(found.path, _in_numpy(shapes))
+    if found.lora is not None:
+        networks = {name: tree["ema"] for name, tree in items.items() if name != "autoencoder"}
+        items |= {name: {"ema": _rounded(found.merged(name, tree))} for name, tree in networks.items()}
+        metadata["lora"] = {"base": found.lora.base, "scale": found.scale}
+    items["tokenizer"] = checkpointing.pack_tokenizer(checkpointing.read_tokenizer(found.path))
     with paths.replacing(target) as fresh:
         checkpointing.save_once(fresh, items, metadata)
     return sum((folder / file).stat().length for folder, _, files in target.walk() for file in files)

@@ -57,6 +57,8 @@ class AutoencoderTask:
         self.steps: int = self.section.steps
         self.batch_size: int = self.section.batch_size
         self.experts: tuple[str, ...] = ()
+        self.notes: dict[str, Any] = {}
+        self.fixed: State = {}
         size, factor = self.section.crop_size, model.autoencoder.downsampling
         if size % factor:
             raise UserError(

@@ -25,6 +25,7 @@ from ernie_vilg_jax.model import Model
 from ernie_vilg_jax.models.autoencoder import Posterior
 from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.sharding.compiler_options import compiler_options
+from ernie_vilg_jax.training.adapters import Adapters
 from ernie_vilg_jax.training.flops import model_flops
 from ernie_vilg_jax.training.optimizer import (
     ema_dtype,
@@ -35,13 +36,21 @@ from ernie_vilg_jax.training.step import Setup, train_step
 from ernie_vilg_jax.training.task import Batch, Items, State
 from ernie_vilg_jax.training.validation import Validation, Validator
 
+FIXED = ("autoencoder", "base")
+"""Parts of the state that a run with adapters does not change, and does not save."""
+
 
 class DiffusionTask:
     """State: {"step", "key", "autoencoder", "text_encoder": {...}, "experts": {...} with a leading expert axis}.
 
+    With adapters (`config.lora`), "text_encoder" and "experts" hold those, and "base" what they are added to:
+    {"experts", "text_encoder"}. Base and autoencoder are then in no checkpoint of the run.
+
     Args:
-      start: {"autoencoder": {"params", "mean", "std"}} and, for `experts`, {"unet", "text_encoder"}: the EMA of `base`
-        that every expert and the text encoder begin as. Only needed by `init`.
+      start: {"autoencoder": {"params", "mean", "std"}} and, for `experts`, "text_encoder" and "unet" or "experts": the
+        averages that the text encoder and every expert, or each of the trained ones, begin as. Only needed by `init`,
+        and with adapters.
+      notes: more metadata of the run's checkpoints.
       validation: fixed images, and the prompts of the previews.
       posteriors: of all training images, in the order of the records (data.cache_latents); None takes what batches
         have: images, which a step encodes, or posteriors.
@@ -55,8 +64,11 @@ class DiffusionTask:
         validation: Validation,
         start: dict[str, Any] | None = None,
         posteriors: Posterior | None = None,
+        notes: dict[str, Any] | None = None,
     ) -> None:
         self.config = config
+        self.notes: dict[str, Any] = notes or {}
+        self.adapters = Adapters.of(config)
         self.model = model
         self.mesh = mesh
         self.validation = validation
@@ -81,6 +93,8 @@ class DiffusionTask:
             self.stages = model.stages
             self.trained = tuple(config.experts.train) or tuple(range(self.stages.n))
             self.train_text_encoder = bool(config.experts.train_text_encoder)
+        if self.adapters is not None:
+            self.train_text_encoder = bool(self.adapters.text_targets)
         unknown = [stage for stage in self.trained if not 0 <= stage < self.stages.n]
         if unknown or len(set(self.trained)) < len(self.trained):
             raise UserError(f"--config.experts.train={self.trained} must name different stages in [0, {self.stages.n})")
@@ -103,32 +117,40 @@ class DiffusionTask:
     def _new(self, key: jax.Array, start: dict[str, Any]) -> State:
         unet_key, text_key, run = jax.random.split(key, 3)
         n, dtype = len(self.trained), ema_dtype(self.config)
-        unet = start["unet"] if "unet" in start else self.model.init_unet(unet_key)
         text = start["text_encoder"] if "text_encoder" in start else self.model.init_text_encoder(text_key)
-        bank = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], n, axis=0), unet)
+        if "experts" in start:
+            bank = jax.tree.map(lambda *leaves: jnp.stack(leaves), *start["experts"])
+        else:
+            unet = start["unet"] if "unet" in start else self.model.init_unet(unet_key)
+            bank = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], n, axis=0), unet)
+        fixed = {"autoencoder": start["autoencoder"]}
+        if self.adapters is not None:
+            fixed["base"] = {"experts": bank, "text_encoder": text}
+            bank, text = self.adapters.init(bank, text, unet_key, text_key)
         experts = {"params": bank, "ema": ema_init(bank, dtype), "opt": jax.vmap(self.optimizer.init)(bank)}
         text_encoder = {"ema": text}
         if self.train_text_encoder:
             text_encoder = {"params": text, "ema": ema_init(text, dtype), "opt": self.optimizer.init(text)}
-        return {
-            "step": jnp.int32(0),
-            "key": run,
-            "autoencoder": start["autoencoder"],
-            "text_encoder": text_encoder,
-            "experts": experts,
-        }
+        return {"step": jnp.int32(0), "key": run, "text_encoder": text_encoder, "experts": experts, **fixed}
 
     def _place(self, state: State) -> State:
         experts = rules.shardings(state["experts"], self.mesh, lead=("expert",))
         rest = {name: tree for name, tree in state.items() if name != "experts"}
-        return {**rules.shardings(rest, self.mesh), "experts": experts}
+        placed = {**rules.shardings(rest, self.mesh), "experts": experts}
+        if "base" in placed:
+            placed["base"]["experts"] = rules.shardings(state["base"]["experts"], self.mesh, lead=("expert",))
+        return placed
 
     @property
     def parameters(self) -> dict[str, Any]:
         state = self.abstract
         trained = "trained" if self.train_text_encoder else "frozen"
+        parts = {"autoencoder (frozen)": state["autoencoder"]["params"]}
+        if self.adapters is not None:
+            parts["text encoder and experts (frozen)"] = state["base"]
+            trained = "adapters"
         return {
-            "autoencoder (frozen)": state["autoencoder"]["params"],
+            **parts,
             f"text encoder ({trained})": state["text_encoder"]["ema"],
             f"experts ({len(self.trained)})": state["experts"]["ema"],
         }
@@ -137,12 +159,24 @@ class DiffusionTask:
         assert self.start is not None, "a fresh state needs the autoencoder it works on"
         return jax.jit(self._new, out_shardings=self.shardings)(key, self.start)
 
+    @property
+    def fixed(self) -> State:
+        if self.adapters is None:
+            return {}
+        assert self.start is not None, "adapters need what they are added to"
+        shardings = {name: self.shardings[name] for name in FIXED}
+        make: Any = lambda start: {name: self._new(jax.random.key(0), start)[name] for name in FIXED}  # noqa: E731
+        return jax.jit(make, out_shardings=shardings)(self.start)
+
     def items(self, state: State) -> Items:
-        train = {"step": state["step"], "key": state["key"]}
-        return {"train": train, "autoencoder": state["autoencoder"], "text_encoder": state["text_encoder"]}
+        items = {"train": {"step": state["step"], "key": state["key"]}}
+        if self.adapters is None:
+            return {**items, "autoencoder": state["autoencoder"], "text_encoder": state["text_encoder"]}
+        return {**items, "text_encoder": state["text_encoder"]} if self.train_text_encoder else items
 
     def state(self, items: Items) -> State:
-        return {**items["train"], "autoencoder": items["autoencoder"], "text_encoder": items["text_encoder"]}
+        rest = {name: items[name] for name in ("autoencoder", "text_encoder") if name in items}
+        return {"text_encoder": {"ema": {}}, **items["train"], **rest}
 
     def host_batch(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         names = [*self.words, *(name for name in ("image", "mean", "log_variance") if name in batch)]
@@ -170,6 +204,7 @@ class DiffusionTask:
             dropout=bool(self.config.model.unet.dropout),
             loss_weight_on=self.config.knowledge.loss_weight_on,
             time_weights=min_snr_weights(self.model.schedule, gamma, self.model.prediction_type) if gamma else None,
+            lora_scale=0.0 if self.adapters is None else self.adapters.scale,
         )
 
     @cached_property
@@ -192,7 +227,11 @@ class DiffusionTask:
 
     def validate(self, state: State) -> dict[str, float]:
         """Unweighted loss on plain captions, for each stage and their mean over timesteps."""
-        return self._validator.losses(state, self.validation)
+        return self.losses(state, self.validation)
+
+    def losses(self, state: State, validation: Validation) -> dict[str, float]:
+        """The same on other images; as many as before need no other program."""
+        return self._validator.losses(state, validation)
 
     def preview(self, state: State) -> tuple[np.ndarray, list[str]]:
         return self._validator.preview(state, self.validation)

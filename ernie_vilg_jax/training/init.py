@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from ernie_vilg_jax import checkpointing, compatibility
 from ernie_vilg_jax.checkpointing import expert_name
 from ernie_vilg_jax.config import default_config
+from ernie_vilg_jax.data.files import digest
 from ernie_vilg_jax.data.loader import all_examples, fixed_examples
 from ernie_vilg_jax.data.sizes import sizes_of
 from ernie_vilg_jax.data.tokenizers import Tokenizer
@@ -39,8 +40,8 @@ def build_task(
 ) -> Task:
     """The task of `config.phase`. `experts` starts from `workdir`'s `base`, and that from `workdir`'s `autoencoder`.
 
-    `base` can also start from `config.phases.base.init_from` or `config.phases.base.*_from`. `resumed`, the checkpoint
-    that the run resumes from, has everything it needs.
+    Both can also start from `config.phases.<phase>.init_from`, and `base` from `config.phases.base.*_from`. `resumed`,
+    the checkpoint that the run resumes from, has everything it needs; with adapters, all but what they change.
     """
     validation = make_validation(config, model, tokenizer, mesh)
     if config.phase == "autoencoder":
@@ -50,10 +51,13 @@ def build_task(
     if encoded:
         parts = {"autoencoder": resumed} if resumed else beginnings(config, workdir, tokenizer)
         check_autoencoder(config, parts.get("autoencoder") or parts["all parts"])
-    start = None
-    if resumed is None:
+    start, notes = None, {}
+    if resumed is None or config.lora.rank:
         if config.phase == "experts" or config.phases.base.init_from:
-            start = _branch(_whole_beginning(config, workdir), model, tokenizer, mesh)
+            path = _whole_beginning(config, workdir)
+            start = _branch(path, config, model, tokenizer, mesh)
+            notes = {"base": digest(checkpointing.read_metadata(path))} if config.lora.rank else {}
+            _check_same_base(resumed, path, notes)
         else:
             start = read_components(config, model, tokenizer, mesh)
             if "autoencoder" not in start:
@@ -62,7 +66,16 @@ def build_task(
     if config.data.cache_latents and not encoded:
         frozen = start["autoencoder"] if start else _frozen_autoencoder(resumed, model, mesh)
         posteriors = _all_posteriors(config, model, tokenizer, frozen, mesh)
-    return DiffusionTask(config, model, mesh, validation, start, posteriors)
+    return DiffusionTask(config, model, mesh, validation, start, posteriors, notes)
+
+
+def _check_same_base(resumed: epath.Path | None, path: epath.Path, notes: dict[str, Any]) -> None:
+    """Raises UserError if adapters in training would be added to another model than until now."""
+    if resumed is not None and checkpointing.read_metadata(resumed).get("base") != notes["base"]:
+        raise UserError(
+            f"checkpoint {resumed} has adapters of another model than {path}, whose weights have changed: name the "
+            "model that they were trained on, or take another --workdir"
+        )
 
 
 def _frozen_autoencoder(path: epath.Path | None, model: Model, mesh: Mesh) -> Any:
@@ -147,12 +160,32 @@ def beginnings(config: ConfigDict, workdir: epath.Path, tokenizer: Tokenizer | N
 
 
 def _whole_beginning(config: ConfigDict, workdir: epath.Path) -> epath.Path:
-    """The checkpoint of the phase `base` that a run of `experts`, or of `base` with init_from, starts from."""
-    if config.phase == "experts":
+    """The checkpoint that a run of `experts`, or of `base` with init_from, starts from.
+
+    For `base` it is one of `base`, for `experts` one of either.
+    """
+    given, flag = config.phases[config.phase].init_from, f"config.phases.{config.phase}.init_from"
+    if not given:
         return _run_checkpoint(workdir, "base", config, "experts")
-    check_alone(config)
-    path = checkpointing.find(config.phases.base.init_from, "config.phases.base.init_from")
-    compatibility.check_same(path, config, "base", but=("model.image_size",))
+    if config.phase == "base":
+        check_alone(config)
+    path = checkpointing.find(given, flag)
+    metadata = checkpointing.read_metadata(path)
+    if metadata["phase"] not in ("base", config.phase):
+        raise UserError(
+            f"--{flag}={given} is of the phase {metadata['phase']}, from which {config.phase} cannot start"
+            + (
+                "; train with --config=…:experts and --config.phases.experts.init_from"
+                if config.phase == "base"
+                else ""
+            )
+        )
+    if metadata["config"].get("lora", {}).get("rank"):
+        raise UserError(
+            f"--{flag}={given} has only adapters: merge them first, with `checkpoint export {given} FOLDER`"
+        )
+    other_size = ("model.image_size",) if config.phase == "base" else ()
+    compatibility.check_same(path, config, metadata["phase"], but=other_size)
     return path
 
 
@@ -164,22 +197,22 @@ def _check_branch(path: epath.Path, tokenizer: Tokenizer) -> None:
         )
 
 
-def _branch(path: epath.Path, model: Model, tokenizer: Tokenizer, mesh: Mesh) -> dict[str, Any]:
-    """The averages of a checkpoint of `base`, with its autoencoder."""
+def _branch(path: epath.Path, config: ConfigDict, model: Model, tokenizer: Tokenizer, mesh: Mesh) -> dict[str, Any]:
+    """The averages of a checkpoint, with its autoencoder: of its one U-Net, or of the experts to be trained."""
     _check_branch(path, tokenizer)
+    single = checkpointing.read_metadata(path)["phase"] == "base"
+    names = [expert_name(stage) for stage in ((0,) if single else config.experts.train or range(config.experts.n))]
     key = jax.random.key(0)
     abstract = {
         "autoencoder": model.abstract_autoencoder(),
         "text_encoder": {"ema": jax.eval_shape(model.init_text_encoder, key)},
-        expert_name(0): {"ema": jax.eval_shape(model.init_unet, key)},
+        **{name: {"ema": jax.eval_shape(model.init_unet, key)} for name in names},
     }
     abstract = rules.placed(abstract, rules.shardings(abstract, mesh))
     items = checkpointing.read_items(path, abstract)
-    return {
-        "autoencoder": items["autoencoder"],
-        "text_encoder": items["text_encoder"]["ema"],
-        "unet": items[expert_name(0)]["ema"],
-    }
+    experts = [items[name]["ema"] for name in names]
+    start = {"autoencoder": items["autoencoder"], "text_encoder": items["text_encoder"]["ema"]}
+    return {**start, "unet": experts[0]} if single else {**start, "experts": experts}
 
 
 def read_components(config: ConfigDict, model: Model, tokenizer: Tokenizer, mesh: Mesh) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class Cutter:
         """The inverse. It removes the experts from `items` one by one: devices have no room for all of them twice."""
         names, abstract = self._task.experts, self._task.abstract
         rest = {name: tree for name, tree in items.items() if name not in names}
-        kept = {name: sharding for name, sharding in self._task.shardings.items() if name != "experts"}
+        kept = {name: self._task.shardings[name] for name in jax.eval_shape(self._task.state, rest)}
         state = jax.jit(self._task.state, out_shardings=kept)(rest)
         if not names:
             return state

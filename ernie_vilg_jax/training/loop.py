@@ -40,10 +40,18 @@ class Evaluate(Protocol):
 
     Attributes:
       higher_is_better: names of the scores of which this is true.
+      enough: whether training may end, by what it has seen; asked after each evaluation.
     """
 
     @property
     def higher_is_better(self) -> Container[str]: ...
+
+    @property
+    def enough(self) -> bool: ...
+
+    def begin(self, task: Any, state: State, step: int) -> None:
+        """Called once before the first step, with the state that training starts or resumes from."""
+        ...
 
     def __call__(self, task: Any, state: State, step: int) -> dict[str, float]: ...
 
@@ -77,7 +85,7 @@ def train(
     """
     settings = config.train
     fingerprint = read_manifest(config.data.path)["fingerprint"]
-    metadata = checkpointing.make_metadata(config, phase=config.phase, data=fingerprint)
+    metadata = checkpointing.make_metadata(config, phase=config.phase, data=fingerprint, **task.notes)
     words = checkpointing.pack_tokenizer(tokenizer)
     lower = evaluate is None or settings.keep_best not in evaluate.higher_is_better
     best = {"metric": settings.keep_best, "lower": lower, "writes": processes.index() == 0}
@@ -125,7 +133,11 @@ def _run(
         ending.callback(profile.close)
         profile.at(step, state)
         waiting: tuple[int, dict[str, jax.Array], np.ndarray] | None = None
-        while step < task.steps:
+        if evaluate is not None and step < task.steps:
+            with meter.paused():
+                evaluate.begin(task, state, step)
+        enough = False
+        while step < task.steps and not enough:
             with meter.reading():
                 numpy_batch = next(data)
                 batch = to_devices(task.host_batch(numpy_batch), mesh, task.batch_size)
@@ -165,6 +177,7 @@ def _run(
                     # The other one of validation and evaluation, if there are both, may measure it at another step.
                     if evaluate is None or settings.keep_best in plain or (validates and evaluates):
                         saved.best.consider(step, plain)
+                enough = evaluate is not None and evaluates and evaluate.enough
                 if shown(settings.preview_every):
                     writer.images(step, *task.preview(state))
             if stop:
@@ -195,7 +208,7 @@ def _start(task: Task, config: ConfigDict, cutter: Cutter, start: Start | None) 
     restored = checkpointing.read_items(path, cutter.abstract)
     logging.info("going on from step %d (%s)", step, path)
     seen = checkpointing.examples_seen(checkpointing.read_metadata(path), step, task.batch_size)
-    return cutter.state(restored), seen
+    return {**cutter.state(restored), **task.fixed}, seen
 
 
 def _validate(task: Task, state: State, phase: str, step: int) -> dict[str, float]:

@@ -87,7 +87,9 @@ def make_plan(
         config.tokenizer.vocab_size = tokenizer.vocab_size
     task = _make_task(config, devices.mesh)
     _look_at_sizes(plan, config, task, devices)
-    saved = _bytes(task.abstract)  # a checkpoint is the state, split into items
+    # A checkpoint is the state, split into items; what adapters are added to is in none.
+    kept = {"experts": task.abstract.get("experts"), "rest": jax.eval_shape(task.items, task.abstract)}
+    saved = _bytes(kept)
     keep = config.train.keep_checkpoints
     plan.rows["checkpoint"] = (
         f"{saved / GIB:.2f} GiB each, {keep} kept, one every {config.train.checkpoint_every} steps"

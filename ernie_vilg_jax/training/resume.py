@@ -17,7 +17,7 @@ from ernie_vilg_jax.interop import bank
 from ernie_vilg_jax.sharding import processes
 
 # Fields that affect later steps, beside those that a checkpoint and its config must agree on (`compatibility.SAME`).
-DECIDES = ("seed", *compatibility.TRAINING, "experts.train_text_encoder")
+DECIDES = ("seed", *compatibility.TRAINING, "experts.train_text_encoder", "lora")
 # Fields of a phase's section that may change: its number of steps and its start do not affect how it continues.
 FREE = ("steps", "init_from", "autoencoder_from", "text_encoder_from", "unet_from")
 CONTENT = ("data", "tokenizer")

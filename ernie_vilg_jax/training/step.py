@@ -23,6 +23,7 @@ from ernie_vilg_jax.checkpointing import expert_name
 from ernie_vilg_jax.diffusion.loss import loss_per_sample
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.model import Model, Params
+from ernie_vilg_jax.models import lora
 from ernie_vilg_jax.models.autoencoder import Posterior
 from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.training.optimizer import ema_update, skipped_updates, update_ratio
@@ -39,6 +40,7 @@ class Setup:
       dtype: in which parameters sharded along `fsdp` are gathered.
       loss_weight_on: see `loss_per_sample`.
       time_weights: [T] float32, a factor of the loss for each timestep (min-SNR); None without min-SNR.
+      lora_scale: of the adapters, if adapters are trained (`state["base"]`).
     """
 
     model: Model
@@ -53,6 +55,7 @@ class Setup:
     dropout: bool
     loss_weight_on: Any
     time_weights: np.ndarray | None
+    lora_scale: float = 0.0
 
 
 def train_step(setup: Setup, state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
@@ -75,10 +78,11 @@ def train_step(setup: Setup, state: State, batch: Batch) -> tuple[State, dict[st
     stages = jnp.asarray(setup.trained, jnp.int32)
     keys = jax.vmap(lambda stage: jax.random.fold_in(loss_key, stage))(stages)
     cut = lambda a: rules.over_batch_axes(a.reshape(n, -1, *a.shape[1:]), lead=("expert",))  # noqa: E731
-    shares = ({name: cut(leaf) for name, leaf in batch.items()}, stages, keys)
+    base = state.get("base", {"experts": None, "text_encoder": None})
+    shares = ({name: cut(leaf) for name, leaf in batch.items()}, stages, keys, base["experts"])
 
     each = each_expert if setup.mesh.shape["expert"] == 1 else each_group
-    frozen = text_params, state["autoencoder"]
+    frozen = text_params, {"autoencoder": state["autoencoder"], "text_encoder": base["text_encoder"]}
     text_grads, experts, (per_sample, norms) = each(setup, frozen, step, state["experts"], shares)
     if setup.trains_text_encoder:
         text, _ = update(setup, text, text_grads, step)
@@ -104,9 +108,10 @@ def each_expert(setup: Setup, frozen: Any, step: jax.Array, experts: Any, shares
     """One update of each expert, one after the other, in the memory of the bank.
 
     Args:
-      frozen: (text encoder, autoencoder), which no expert changes.
+      frozen: (text encoder, {"autoencoder", "text_encoder"}), which no expert changes; the last is what adapters of
+        the text encoder are added to, or None.
       experts: {"params", "ema", "opt"} with a leading expert axis.
-      shares: (batch, stages, keys), all with a leading expert axis.
+      shares: (batch, stages, keys, U-Nets that adapters are added to or None), all with a leading expert axis.
 
     Returns:
       The text encoder's gradients (summed, over the number of experts in training; None if it is frozen), the
@@ -164,12 +169,13 @@ def each_group(setup: Setup, frozen: Any, step: jax.Array, experts: Any, shares:
 
 
 def update_expert(
-    setup: Setup, frozen: Any, step: jax.Array, expert: Any, share: Batch, stage: jax.Array, key: jax.Array
+    setup: Setup, frozen: Any, step: jax.Array, expert: Any, share: Batch, stage: jax.Array, key: jax.Array, base: Any
 ) -> tuple[Any, Params | None, jax.Array, jax.Array]:
     """One expert and its share of the batch -> the expert, gradients of the text encoder, losses [b], norms [2]."""
-    text_params, autoencoder = frozen
+    text_params, fixed = frozen
     examples, dropout = draw(setup, share, stage, key)
-    per_sample, grads, text_grads = gradients(setup, expert["params"], text_params, autoencoder, examples, dropout)
+    fixed = {**fixed, "unet": base}
+    per_sample, grads, text_grads = gradients(setup, expert["params"], text_params, fixed, examples, dropout)
     new, updates = update(setup, expert, grads, step)
     return new, text_grads, per_sample, jnp.stack([optax.tree.norm(grads), update_ratio(updates, new["params"])])
 
@@ -186,14 +192,14 @@ def draw(setup: Setup, share: Batch, stage: jax.Array, key: jax.Array) -> tuple[
 
 
 def gradients(
-    setup: Setup, unet: Params, text_encoder: Params, autoencoder: Any, examples: Batch, dropout: jax.Array
+    setup: Setup, unet: Params, text_encoder: Params, fixed: Any, examples: Batch, dropout: jax.Array
 ) -> tuple[jax.Array, Params, Params | None]:
-    """Losses [b], and the mean gradients for the U-Net and, if it is trained, the text encoder."""
+    """Losses [b], and the mean gradients for the U-Net and, if it is trained, the text encoder (or their adapters)."""
     both = (0, 1) if setup.trains_text_encoder else 0
     function = jax.value_and_grad(lambda *args: loss(setup, *args), argnums=both, has_aux=True)
 
     def piece(examples: Batch, dropout: jax.Array) -> tuple[jax.Array, Any]:
-        (_, per_sample), grads = function(unet, text_encoder, autoencoder, examples, dropout)
+        (_, per_sample), grads = function(unet, text_encoder, fixed, examples, dropout)
         return per_sample, grads if setup.trains_text_encoder else (grads, None)
 
     if setup.pieces == 1:
@@ -215,12 +221,16 @@ def gradients(
 
 
 def loss(
-    setup: Setup, unet: Params, text_encoder: Params, autoencoder: Any, examples: Batch, dropout: jax.Array
+    setup: Setup, unet: Params, text_encoder: Params, fixed: Any, examples: Batch, dropout: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Mean loss and per-sample losses [b] of one expert on examples with their timesteps and noise."""
+    """Mean loss and per-sample losses [b] of one expert on examples with their timesteps and noise.
+
+    `fixed` is {"autoencoder", "unet", "text_encoder"}; the last two are None unless `unet` and `text_encoder` are
+    adapters of them.
+    """
     model = setup.model
-    unet, text_encoder = (rules.gather(tree, setup.mesh, setup.dtype) for tree in (unet, text_encoder))
-    x0 = latents(setup, autoencoder, examples)
+    unet, text_encoder = (whole(setup, *one) for one in ((unet, fixed["unet"]), (text_encoder, fixed["text_encoder"])))
+    x0 = latents(setup, fixed["autoencoder"], examples)
     x0, examples, t, noise = rules.over_batch_axes((x0, examples, examples["t"], examples["noise"]))
     text = model.encode_text(text_encoder, examples["tokens"], examples["token_mask"])
     noisy = model.schedule.add_noise(x0, noise, t)
@@ -232,6 +242,12 @@ def loss(
     if setup.time_weights is not None:
         per_sample *= jnp.asarray(setup.time_weights, jnp.float32)[t]
     return per_sample.mean(), per_sample
+
+
+def whole(setup: Setup, trained: Params, base: Params | None) -> Params:
+    """The parameters of a network, gathered: what is trained, or `base` with it as adapters."""
+    params = rules.gather(trained if base is None else base, setup.mesh, setup.dtype)
+    return params if base is None else lora.merged(params, trained, setup.lora_scale)
 
 
 def latents(setup: Setup, autoencoder: Any, examples: Batch) -> jax.Array:

@@ -21,6 +21,8 @@ class Task(Protocol):
     """The state's shapes, dtypes and shardings."""
     shardings: Any
     """A NamedSharding for each array of the state."""
+    notes: dict[str, Any]
+    """More metadata of its checkpoints."""
     experts: tuple[str, ...]
     """Items that are not in `items`: the experts, in the order of the stack `state["experts"]`; () without a stack."""
 
@@ -33,12 +35,17 @@ class Task(Protocol):
         """A fresh state, on its mesh; `state["step"]` is 0."""
         ...
 
+    @property
+    def fixed(self) -> State:
+        """Parts of the state that never change and are in no checkpoint; {} if all of it is saved."""
+        ...
+
     def items(self, state: State) -> Items:
         """The state without the experts, split into items of a checkpoint (`items.Cutter` splits all of it)."""
         ...
 
     def state(self, items: Items) -> State:
-        """The inverse of `items`."""
+        """The inverse of `items`, without what is `fixed`."""
         ...
 
     def host_batch(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ernie_vilg_jax.data.loader import fixed_examples
+from ernie_vilg_jax.data.loader import FixedExamples, fixed_examples
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.diffusion.loop import sample
 from ernie_vilg_jax.diffusion.loss import loss_per_sample
@@ -20,6 +20,7 @@ from ernie_vilg_jax.images import to_uint8
 from ernie_vilg_jax.model import Model, ModelParams, Params
 from ernie_vilg_jax.sampling.generator import generate, guided_prediction
 from ernie_vilg_jax.sharding import processes, rules
+from ernie_vilg_jax.training.adapters import expert_average, scale_of, text_average
 from ernie_vilg_jax.training.latents import piece_of, pieces_of
 from ernie_vilg_jax.training.task import Batch, State
 
@@ -41,9 +42,12 @@ class Validation(NamedTuple):
     prompts: Batch
 
 
-def make_validation(config: ConfigDict, model: Model, tokenizer: Tokenizer, mesh: Mesh) -> Validation:
-    """Reads each process's part of the images and puts them onto its devices."""
-    examples = fixed_examples(config, tokenizer, "holdout", config.train.validation_samples, config.seed)
+def make_validation(
+    config: ConfigDict, model: Model, tokenizer: Tokenizer, mesh: Mesh, examples: FixedExamples | None = None
+) -> Validation:
+    """Reads each process's part of the images and puts them onto its devices; by default, held-out ones."""
+    if examples is None:
+        examples = fixed_examples(config, tokenizer, "holdout", config.train.validation_samples, config.seed)
     prompts = [tokenizer.encode(prompt)[:2] for prompt in config.train.preview_prompts]
     tokens, masks = zip(*(prompts or [tokenizer.encode("")[:2]]), strict=True)
     null_tokens, null_mask = tokenizer.encode("")[:2]
@@ -70,6 +74,7 @@ class Validator:
         self.mesh = mesh
         self.stages = stages
         self.trained = trained
+        self._scale = scale_of(config)
         if stages.n == 1:
             # The U-Net of `base` is tested on every stage of the config.
             self._validated, self._slots = tuple(range(model.stages.n)), (0,) * model.stages.n
@@ -96,15 +101,14 @@ class Validator:
         def run(state: State, batch: Batch, start: jax.Array, count: int) -> jax.Array:
             batch = rules.spread(batch)
             latents = rules.spread(self.model.encode_image(state["autoencoder"], batch["image"]))
-            text_encoder = rules.gather(state["text_encoder"]["ema"], self.mesh, self.config.dtype)
+            text_encoder = rules.gather(text_average(state, self._scale), self.mesh, self.config.dtype)
             text = self.model.encode_text(text_encoder, batch["tokens"], batch["token_mask"])
             places = (start + jnp.arange(latents.shape[0])) % count
             key = jax.random.key(20221015)
 
             def one(xs: tuple[jax.Array, jax.Array]) -> jax.Array:
                 stage, slot = xs
-                expert = jax.tree.map(lambda leaf: leaf[slot], state["experts"]["ema"])
-                expert = rules.gather(expert, self.mesh, self.config.dtype)
+                expert = rules.gather(expert_average(state, slot, self._scale), self.mesh, self.config.dtype)
                 low, high = self.model.stages.range_of(stage)
                 # Timesteps evenly spaced in the stage; the noise is the same at every call and for every model.
                 t = (low + (places + 0.5) / count * (high - low)).astype(jnp.int32)
@@ -149,7 +153,7 @@ class Validator:
 
         def run(state: State, prompts: Batch) -> jax.Array:
             key = jax.random.key(_SEED)
-            params = ModelParams(state["autoencoder"], state["text_encoder"]["ema"], self._experts(state))
+            params = ModelParams(state["autoencoder"], text_average(state, self._scale), self._experts(state))
             words = prompts["tokens"], prompts["mask"]
             null = prompts["null_tokens"], prompts["null_mask"]
             noise = jax.random.normal(key, (words[0].shape[0], *self.model.latent_shape))
@@ -171,7 +175,7 @@ class Validator:
         def run(state: State, prompts: Batch, numbers: jax.Array) -> jax.Array:
             keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(_SEED)))(numbers)
             noise = rules.spread(jax.vmap(lambda key: jax.random.normal(key, model.latent_shape))(keys))
-            text_encoder = rules.gather(state["text_encoder"]["ema"], mesh, dtype)
+            text_encoder = rules.gather(text_average(state, self._scale), mesh, dtype)
             text = rules.spread(model.encode_text(text_encoder, prompts["tokens"], prompts["mask"]))
             null = model.encode_text(text_encoder, prompts["null_tokens"], prompts["null_mask"])
 
@@ -188,5 +192,4 @@ class Validator:
 
     def _experts(self, state: State) -> list[Params]:
         """The averages of a whole bank, in the order of the stages."""
-        bank = state["experts"]["ema"]
-        return [jax.tree.map(lambda leaf, k=k: leaf[k], bank) for k in range(len(self.trained))]
+        return [expert_average(state, k, self._scale) for k in range(len(self.trained))]

@@ -65,6 +65,8 @@ REGISTRY: dict[str, str] = {
     "tars": "ernie_vilg_jax.preparation.sources.tars:TarSource",
     "parquet": "ernie_vilg_jax.preparation.sources.parquet:ParquetSource",
     "tfds": "ernie_vilg_jax.preparation.sources.tfds:TfdsSource",
+    "samples": "ernie_vilg_jax.preparation.sources.rehearsal:SamplesSource",
+    "records": "ernie_vilg_jax.preparation.sources.rehearsal:RecordsSource",
 }
 """Source name -> "module:class", imported when used. The class takes the options of the config as keywords."""
 

@@ -1,0 +1,61 @@
+"""The config of a fine-tuning, from the model's own and the flags."""
+
+from typing import Any
+
+import pytest
+from etils import epath
+
+from configs.demo import get_config
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.finetuning.origin import Origin
+from ernie_vilg_jax.finetuning.settings import RATES, Settings, tuning_config
+
+
+def origin(phase: str, **changes: Any) -> Origin:
+    config = get_config(f"{phase},smoke")
+    config.update_from_flattened_dict(changes)
+    tokenizer: Any = None
+    return Origin("demo", epath.Path("/model"), config, phase, "abc", tokenizer, None)
+
+
+def test_the_model_and_what_it_was_are_kept() -> None:
+    of = origin("experts", **{"knowledge.top_k": 3})
+    config = tuning_config(of, Settings(), "data", {"folder": 0.5, "samples": 0.5})
+    assert config.model == of.config.model and config.tokenizer == of.config.tokenizer and config.knowledge.top_k == 3
+    assert config.phases.experts.init_from == "/model" and config.data.path == "data"
+    assert dict(config.data.weights) == {"folder": 0.5, "samples": 0.5}
+    assert config.phases.experts.steps == 400 and config.evaluation.every == 50 and config.train.keep_best == "score"
+    assert of.config.data.path == "" and not of.config.lora.rank  # the model's own config is not changed
+
+
+@pytest.mark.parametrize("phase", ["base", "experts"])
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_each_method_in_each_phase(method: str, phase: str) -> None:
+    config = tuning_config(origin(phase), Settings(method=method, rank=3, text_encoder=True), "data", {})
+    assert config.phase == phase
+    assert config.lora.rank == (3 if method == "lora" else 0)
+    assert config.phases[phase].learning_rate == RATES[method]
+    assert config.experts.train_text_encoder == (method == "full")
+    experts = 2 if phase == "experts" else 1
+    assert config.phases[phase].batch_size % experts == 0 and config.phases[phase].batch_size >= 16
+
+
+def test_some_experts_share_the_batch() -> None:
+    config = tuning_config(origin("experts"), Settings(experts=(1,)), "data", {})
+    assert config.experts.train == (1,) and config.phases.experts.batch_size == 32
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("method", "both", "--method=both"),
+        ("steps", 0, "--steps=0"),
+        ("rank", -1, "--rank=-1"),
+        ("learning_rate", float("nan"), "--learning_rate=nan"),
+        ("old_share", 1.0, "--old_share=1.0"),
+        ("holdout", 0.0, "--holdout=0.0"),
+    ],
+)
+def test_invalid_settings_name_their_flag(field: str, value: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Settings(**{field: value})

@@ -1,0 +1,118 @@
+"""The command `finetune`: from a folder of images to a better model; bad input in one sentence."""
+
+import json
+import time
+from pathlib import Path
+
+import jax
+import pytest
+from PIL import Image
+
+from ernie_vilg_jax import checkpointing, pipeline
+from ernie_vilg_jax.finetuning.judge import read_note
+from ernie_vilg_jax.finetuning.origin import Origin
+from ernie_vilg_jax.finetuning.run import FILE, finetune, outcome, own_records, prepare_data, tell_words
+from ernie_vilg_jax.finetuning.settings import Settings
+from tests.commands import run_all
+from tests.small_data import picture
+from tests.stamps import choose, fetch
+
+COLOURS = ("red", "blue", "green", "orange", "purple", "black", "cyan", "pink", "brown", "grey")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten images of one colour each, with captions in both languages."""
+    folder = tmp_path_factory.mktemp("own")
+    for colour in COLOURS:
+        (folder / f"{colour}.png").write_bytes(picture(colour))
+        (folder / f"{colour}.txt").write_text(f"a {colour} wall\n一面{colour}的墙\n", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--images=nowhere", "--images=nowhere: there is no such folder"),
+        ("--method=all", "--method=all"),
+        ("--rank=0", "--rank=0"),
+        ("--old_share=1", "--old_share=1.0 is a share of each batch"),
+        ("--holdout=0", "--holdout=0.0 is the share of your images"),
+        ("--experts=one", "--experts=one must be numbers of experts"),
+        ("--experts=0 --method=full", "--experts is for --method=lora"),
+        ("--experts=7", "--config.experts.train=(7,) must name different stages"),
+        ("--from=nowhere", "--from=nowhere: there is no such folder"),
+        ("--targets=(", "is not a regular expression"),
+        ("--targets=attic", "'attic' is in the name of no module"),
+        ("--old_prompts=nowhere.txt", "--old_prompts=nowhere.txt: there is no such file"),
+        ("--output=/proc/x", "--output=/proc/x cannot be written"),
+        ("--steps=0", "--steps=0"),
+    ],
+)
+@pytest.mark.hosts
+def test_bad_input_is_one_sentence(arguments: str, message: str, folder: Path, tmp_path: Path) -> None:
+    given = {"from": "demo", "images": str(folder), "output": "runs/mine", "old_share": "0"}
+    given |= dict(word.removeprefix("--").split("=", 1) for word in arguments.split())
+    if "old_prompts" in given:
+        given["old_share"] = "0.5"
+    (done,) = run_all([["finetune", *(f"--{name}={value}" for name, value in given.items())]], cwd=tmp_path)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert done.status == 1 and len(lines) == 1 and message in lines[0], done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.hosts
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_run_is_tuned_goes_on_and_is_used(
+    method: str, whole_run: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jax, "devices", lambda *_: jax.local_devices()[:1])
+    settings = Settings(method=method, steps=4, every=2, batch_size=4, learning_rate=3e-3, rank=2, holdout=0.2)
+    finetune(str(whole_run), folder, tmp_path / "mine", settings)
+    seen = read_note(tmp_path / "mine")
+    assert list(seen) == [0, 2, 4] and {"seen", "held_out", "old"} <= set(seen[0])
+    steps = checkpointing.steps(tmp_path / "mine" / "experts" / "checkpoints")
+    again = finetune(str(whole_run), folder, tmp_path / "mine", settings)
+    assert read_note(tmp_path / "mine") == seen and checkpointing.steps(tmp_path / "mine/experts/checkpoints") == steps
+    assert again.best == max((2, 4), key=lambda step: seen[step]["score"])
+    assert (tmp_path / "mine/grid.png").is_file() and len((tmp_path / "mine/prompts.txt").read_text().splitlines()) > 8
+    made = pipeline.load(tmp_path / "mine/best")("a red wall", steps=2)
+    assert isinstance(made[0], Image.Image)
+    if method == "lora":
+        file = pipeline.load(whole_run, lora=tmp_path / "mine" / FILE)("a red wall", steps=2)
+        assert list(file[0].getdata()) == list(made[0].getdata())
+        pipeline.export(tmp_path / "mine/best", tmp_path / "exported")
+        assert not json.loads((tmp_path / "exported/_CHECKPOINT_METADATA").read_text()).get("lora")
+        pipeline.load(tmp_path / "exported")
+
+
+@pytest.fixture(scope="module")
+def stamps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty real images with captions in both languages."""
+    folder = tmp_path_factory.mktemp("stamps")
+    assert len(choose(fetch(folder), folder / "my_images")) == 40
+    return folder
+
+
+@pytest.mark.network
+def test_new_words_of_real_captions_are_told(stamps: Path) -> None:
+    origin = Origin.of("demo")
+    data = prepare_data(origin, stamps / "my_images", stamps / "data", Settings())
+    assert len(own_records(data)) + len(own_records(data, "holdout")) == 40
+    words = tell_words(origin, data)
+    assert {"quetzal", "蜻", "蜓"} <= set(words) and not {"a", "red", "apple", "一", "只"} & set(words)
+
+
+@pytest.mark.network
+@pytest.mark.hosts
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_forty_real_images_are_learnt_and_old_prompts_kept(method: str, stamps: Path) -> None:
+    """As documented, in a quarter of an hour on two cores."""
+    start = time.monotonic()
+    command = ["finetune", "--from=demo", "--images=my_images", f"--output={method}", f"--method={method}"]
+    (done,) = run_all([command], cwd=stamps)
+    assert done.status == 0, done.stderr
+    best = outcome(stamps / method)
+    assert best.best and best.scores["kept"] >= 0.95 and best.scores["gain"] > 0
+    assert (stamps / method / "grid.png").is_file()
+    assert time.monotonic() - start < 15 * 60

@@ -11,9 +11,10 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from ernie_vilg_jax import checkpointing, paths
+from ernie_vilg_jax import checkpointing, compilation_cache, paths
 from ernie_vilg_jax.checkpointing import expert_name
 from ernie_vilg_jax.config import default_config
+from ernie_vilg_jax.data.files import digest
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import components
@@ -35,22 +36,31 @@ def load(
     """The pipeline of a checkpoint or of a training run (its newest checkpoint); the demo's without a path.
 
     Args:
+      path: a folder, a URL of a bucket, or hf://OWNER/NAME[@REVISION] on the Hugging Face hub.
       mode: where the experts are while sampling: "resident", "streamed" or "pipelined" (docs/sampling.md).
       mesh: sizes of mesh axes, such as {"expert": 4}; `data` takes the remaining devices. None is one device.
+
+    Compiled programs are kept on disk (`compilation_cache`).
 
     Raises UserError if there is no checkpoint, if it is damaged or of another version, or if the mode does not fit the
     mesh.
     """
     if path is None and not DEMO.is_dir():
-        raise UserError(f"the demo checkpoint is missing from {DEMO}; name one with --checkpoint=")
-    found = checkpointing.find(DEMO if path is None else path)
+        raise UserError(f"checkpoint: the demo's is missing from {DEMO}; name another")
+    try:
+        found = checkpointing.find(DEMO if path is None else path)
+    except UserError as error:
+        raise UserError(str(error).replace("--checkpoint=", "checkpoint=")) from error
     config = checkpointing.read_config(found, default_config())
+    weights = digest(checkpointing.read_metadata(found))[:12]
     model = build_model(config)
     stages, names = _experts(found, model)
+    compilation_cache.enable()
     devices = None if mesh is None else _mesh(mesh)
     check_mode(mode, stages.n, devices)
     params = _read_params(found, model, names, jnp.dtype(config.dtype), mode, devices)
-    return Pipeline(config, model, stages, params, checkpointing.read_tokenizer(found), mode=mode, mesh=devices)
+    tokenizer = checkpointing.read_tokenizer(found)
+    return Pipeline(config, model, stages, params, tokenizer, mode=mode, mesh=devices, weights=weights)
 
 
 def _experts(found: epath.Path, model: Model) -> tuple[Stages, list[str]]:
@@ -69,12 +79,12 @@ def _experts(found: epath.Path, model: Model) -> tuple[Stages, list[str]]:
 def _mesh(sizes: Mapping[str, int]) -> Mesh:
     unknown = set(sizes) - set(AXES)
     if unknown:
-        raise UserError(f"--mesh has no axis {', '.join(sorted(unknown))}; its axes are {', '.join(AXES)}")
+        raise UserError(f"mesh: it has no axis {', '.join(sorted(unknown))}; its axes are {', '.join(AXES)}")
     try:
         return make_mesh(sizes if -1 in sizes.values() else {"data": -1, **sizes})
     except UserError as error:
         # Not the config's mesh, which is that of training.
-        raise UserError(str(error).replace("--config.mesh", "--mesh")) from error
+        raise UserError(str(error).replace("--config.mesh", "mesh:")) from error
 
 
 def _read_params(

@@ -101,7 +101,7 @@ class Runner:
         With `attention` as well, each `Step.seen` is the attention of the expert (`attention_maps.look`).
         """
         sampler, params = request.sampler, request.params
-        filled = np.minimum(rows, len(words[0]) - 1)
+        filled = np.minimum(rows - request.first, len(words[0]) - 1)
         tokens, mask = (leaf[filled] for leaf in words)
         null = negative if len(negative[0]) == 1 else (negative[0][filled], negative[1][filled])
         guidance = request.guidance.numbers(self.stages)

@@ -282,11 +282,11 @@ def test_an_exception_in_on_step_ends_the_call(pipe: Pipeline) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"prompts": "  "}, "a prompt is empty"),
-        ({"prompts": ["猫", ""]}, "a prompt is empty"),
-        ({"prompts": []}, "there is no prompt"),
-        ({"prompts": 7}, "prompts must be a string or a list of strings, but holds a int: 7"),
-        ({"prompts": ["猫", None]}, "prompts must be a string or a list of strings, but holds a NoneType"),
+        ({"prompts": "  "}, "prompt: one is empty"),
+        ({"prompts": ["猫", ""]}, "prompt: one is empty"),
+        ({"prompts": []}, "prompt: there is none"),
+        ({"prompts": 7}, "prompt must be a string or a list of strings, but holds a int: 7"),
+        ({"prompts": ["猫", None]}, "prompt must be a string or a list of strings, but holds a NoneType"),
         ({"num_images": 0}, "num_images=0 must be a whole number from 1 up"),
         ({"num_images": "two"}, "num_images='two' must be a whole number"),
         ({"num_images": 1.5}, "num_images=1.5 must be a whole number"),
@@ -313,8 +313,8 @@ def test_an_exception_in_on_step_ends_the_call(pipe: Pipeline) -> None:
         ({"grid": "cubic"}, "grid='cubic' must be one of trailing, leading"),
         ({"negative_prompt": ["a", "b", "c"]}, "negative_prompt: 3 were given for 1 prompts; give one for all, or one"),
         ({"negative_prompt": 3}, "negative_prompt must be a string or a list of strings"),
-        ({"prompts": "a\ud83d cat"}, r"prompts: 'a\\ud83d cat' is not text, for it holds half of a character"),
-        ({"prompts": ["a", "b\0"]}, r"prompts: 'b\\x00' is not text, for it holds a NUL"),
+        ({"prompts": "a\ud83d cat"}, r"prompt: 'a\\ud83d cat' is not text, for it holds half of a character"),
+        ({"prompts": ["a", "b\0"]}, r"prompt: 'b\\x00' is not text, for it holds a NUL"),
         ({"negative_prompt": "\udcff"}, r"negative_prompt: '\\udcff' is not text"),
     ],
 )

@@ -118,16 +118,16 @@ def test_stages_of_the_uneven_cut() -> None:
 @pytest.mark.parametrize(
     ("mode", "n", "sizes", "message"),
     [
-        ("magic", 4, None, "--mode=magic must be one of resident, streamed, pipelined"),
-        ("pipelined", 4, None, "--mesh=expert=2, --mesh=expert=4, or --mode=streamed"),
-        ("pipelined", 4, {"data": 2}, "--mode=pipelined needs groups of devices that share the 4 experts"),
-        ("pipelined", 3, {"expert": 2}, "use --mesh=expert=3, or"),
-        ("pipelined", 1, None, "this model has one; use --mode=resident"),
+        ("magic", 4, None, "mode='magic' must be one of resident, streamed, pipelined"),
+        ("pipelined", 4, None, "mesh={'expert': 2}, mesh={'expert': 4}, or mode='streamed'"),
+        ("pipelined", 4, {"data": 2}, "mode='pipelined' needs groups of devices that share the 4 experts"),
+        ("pipelined", 3, {"expert": 2}, "use mesh={'expert': 3}, or"),
+        ("pipelined", 1, None, "this model has one; use mode='resident'"),
         (
             "streamed",
             4,
             {"expert": 2},
-            "--mesh=expert=2 is for --mode=pipelined; for --mode=streamed say --mesh=data=2",
+            "mode='streamed' takes no groups of devices; give mesh={'data': 2}, or mode='pipelined' with mesh=",
         ),
     ],
 )

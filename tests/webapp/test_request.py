@@ -9,9 +9,10 @@ import pytest
 
 from configs.demo import get_config
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.pipeline.languages import Languages, is_foreign
+from ernie_vilg_jax.pipeline.styles import OURS, SERVICE
 from ernie_vilg_jax.sampling_params import ACCEPTS, SAMPLERS, SamplingParams
-from ernie_vilg_jax.webapp.languages import Languages, is_foreign
-from ernie_vilg_jax.webapp.options import ART_STYLES, choices_for
+from ernie_vilg_jax.webapp.options import choices_for
 from ernie_vilg_jax.webapp.request import FIELDS, MOST_IMAGES, PROMPT_LIMIT, SEEDS, Request, limits, read_request
 
 CHOICES = choices_for(get_config())
@@ -118,7 +119,7 @@ def test_choices_are_those_that_the_checkpoint_was_trained_on():
     config = get_config("shapes")
     config.sample.steps = 30
     choices = choices_for(config)
-    assert tuple(choices.styles.values()) == ART_STYLES
+    assert tuple(choices.styles.values()) == (*SERVICE, *OURS)
     assert choices.steps == (10, 25, 30, 50, 100) and choices.params.steps == 30
 
 
@@ -137,7 +138,7 @@ def test_only_foreign_prompts_are_translated(monkeypatch: pytest.MonkeyPatch):
         def translate(self, texts: list[str]) -> list[str]:
             return ["a bear" if text == "ein Bär" else "" for text in texts]
 
-    monkeypatch.setattr("ernie_vilg_jax.webapp.languages.HubTranslator", Translator)
+    monkeypatch.setattr("ernie_vilg_jax.pipeline.languages.HubTranslator", Translator)
     translate = Languages("some/model")
     assert read_request(CHOICES, "一只猫", negative_prompt="dog", translate=translate).prompt == "一只猫" and not read
     made = read_request(CHOICES, "ein Bär", "3D style", negative_prompt="ein Bär", translate=translate)

@@ -63,8 +63,8 @@ STAGES = flags.DEFINE_string(
 CONFIG = config_flags.DEFINE_config_file("config", None, "With `import_unet`: the config whose U-Net is to be started.")
 USAGE = (
     "say `show CHECKPOINT`, `export CHECKPOINT OUTPUT` or `publish CHECKPOINT OUTPUT`, `merge RUN RUN ... OUTPUT` "
-    "or `branch CHECKPOINT OUTPUT --n=N`, or one of import_autoencoder, import_text_encoder, import_unet, export_autoencoder and "
-    "export_text_encoder with SOURCE OUTPUT (see --help)"
+    "or `branch CHECKPOINT OUTPUT --n=N`, or one of import_autoencoder, import_text_encoder, import_unet, "
+    "export_autoencoder and export_text_encoder with SOURCE OUTPUT (see --help)"
 )
 
 
@@ -88,8 +88,8 @@ def main(argv: list[str]) -> None:
         case ["publish", path, output]:
             from ernie_vilg_jax.evaluation.publish import publish
 
-            options = {"card": CARD.value, "licence": LICENCE.value or "", "prompts": PROMPT.value}
-            size = publish(path, output, **options, **again)
+            licence = LICENCE.value or ""
+            size = publish(path, output, card=CARD.value, licence=licence, prompts=PROMPT.value, **again)
             print(f"{output}: {size / 2**20:.1f} MB and a card; upload it with `hf upload OWNER/NAME {output}`")
         case ["import_autoencoder", source, output]:
             print(convert.import_autoencoder(source, output, config_json=CONFIG_JSON.value, **again))

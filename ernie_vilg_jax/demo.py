@@ -10,6 +10,7 @@ is told to try again. The page loads nothing from elsewhere, and needs gradio: p
 """
 
 import logging
+import threading
 
 from absl import flags
 
@@ -51,9 +52,10 @@ def main(argv: list[str]) -> None:
         translate = Languages(_TRANSLATE.value) if _TRANSLATE.value else str
         worker = Worker(load(_CHECKPOINT.value, mode=_MODE.value))
     page = Page(worker, _QUEUE_SIZE.value, translate, client_queue_size=_CLIENT_QUEUE_SIZE.value)
-    worker.warm_up(FIRST_IMAGES)
     address = page.launch(_HOST.value, _PORT.value, share=_SHARE.value)
     log.info("open %s in a browser; Ctrl-C ends the demo", address)
+    # Afterwards: the page says meanwhile that the model is being compiled.
+    threading.Thread(target=worker.warm_up, args=(FIRST_IMAGES,), daemon=True).start()
     page.blocks.block_thread()
 
 

@@ -44,11 +44,14 @@ def address() -> Iterator[str]:
     lines: list[str] = []
     for line in process.stderr:
         lines.append(line)
-        if "open http" in line:
+        if "compiled and tried" in line:
             break
     else:
         pytest.fail("the demo did not start: " + "".join(lines))
-    assert any("compiling for 4 pictures" in line for line in lines), "nothing was compiled before the first visitor"
+    opened, compiling = (
+        next(n for n, line in enumerate(lines) if text in line) for text in ("open http", "compiling f")
+    )
+    assert opened < compiling, "the page is there while the first visitor's settings are compiled"
     log = process.stderr
     reader = threading.Thread(target=lambda: lines.extend(log), daemon=True)
     reader.start()

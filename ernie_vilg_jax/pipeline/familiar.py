@@ -97,10 +97,9 @@ def _add(found: dict[str, Any], name: str, value: Any, said: str) -> None:
     found[name] = value
 
 
-def seed_of(generator: Any) -> int:
-    """The seed of a torch.Generator; a draw of a numpy.random.Generator; a number itself."""
-    if isinstance(generator, list | tuple) and len(generator) == 1:
-        generator = generator[0]
+def seed_of(value: Any) -> int:
+    """The seed of a torch.Generator, or of a list of one; a draw of a numpy.random.Generator; a number itself."""
+    generator: Any = value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
     if isinstance(generator, int | np.integer):
         return int(generator)
     if isinstance(generator, np.random.Generator):

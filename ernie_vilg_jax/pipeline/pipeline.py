@@ -37,9 +37,9 @@ log = logging.getLogger(__name__)
 class Pipeline:
     """A trained model, ready to use.
 
-    Programs are compiled once for each number of images (padded to one of `BATCH_SIZES`), sampler, grid and number of
-    steps left by `strength`, and for each combination of options (with or without guidance, its `rescale` and so on, an
-    image, a mask, one negative prompt or many, `on_step`). Other prompts, seeds and guidance values do not recompile.
+    Programs are compiled once for each number of images (padded to one of `BATCH_SIZES`), sampler and combination of
+    options (with or without guidance, its `rescale` and so on, an image, a mask, one negative prompt or many,
+    `on_step`). Other prompts, seeds, steps, grids, strengths and guidance values do not recompile.
     """
 
     def __init__(
@@ -257,6 +257,7 @@ class Pipeline:
             )
         words, negative = self._tokens(request.prompts), self._tokens(request.negative)
         total, each = len(request.prompts), len(request.sampler.timesteps)
+        stages = tuple(int(stage) for stage in self.stages.stage_of(request.sampler.timesteps))
         cuts = [rows + request.first for rows in self._cut(total)]
         made: list[np.ndarray] = []
         for place, rows in enumerate(cuts):
@@ -267,7 +268,7 @@ class Pipeline:
                 if on_step is not None:
                     count, done = int(np.sum(rows < request.first + total)), place * each + step.index + 1
                     shown = lambda: [Image.fromarray(one) for one in _flat(decode())[:count]]  # noqa: E731
-                    on_step(Progress(done, len(cuts) * each, step.timestep, step.stage, shown))
+                    on_step(Progress(done, len(cuts) * each, step.timestep, step.stage, shown, stages))
 
             how = {"on_step": report if watched else None, "attention": steps is not None}
             made += list(_flat(self.runner(request, rows, words, negative, given, **how)))

@@ -23,6 +23,8 @@ class Progress:
     stage: int
     """The stage of that timestep, and so the expert that did the step."""
     decode: Callable[[], list[Image.Image]]
+    stages: tuple[int, ...] = ()
+    """The stage of each step of a batch."""
 
     def images(self) -> list[Image.Image]:
         """The model's estimate of the clean images at this step. Decoded at each call, and only then."""

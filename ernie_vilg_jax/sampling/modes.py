@@ -12,7 +12,6 @@ from typing import Any
 from jax.sharding import Mesh
 
 from ernie_vilg_jax import checks
-from ernie_vilg_jax.diffusion.samplers import Sampler
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.sampling.inputs import Executor, Predict
@@ -28,7 +27,6 @@ def make_executor(
     mode: str,
     predict: Predict,
     stages: Stages,
-    sampler: Sampler,
     *,
     mesh: Mesh | None = None,
     look: Callable[..., Any] | None = None,
@@ -49,12 +47,12 @@ def make_executor(
     prefetch = mesh is None or mesh.shape["fsdp"] == 1
     if mode == "pipelined":
         assert mesh is not None
-        return Pipelined(predict, stages, sampler, mesh)
+        return Pipelined(predict, stages, mesh)
     if watched:
-        return Stepped(predict, stages, sampler, mesh, mode == "streamed", prefetch, look)
+        return Stepped(predict, stages, mesh, mode == "streamed", prefetch, look)
     if mode == "streamed":
-        return Streamed(predict, stages, sampler, mesh, prefetch)
-    return Resident(predict, stages, sampler)
+        return Streamed(predict, stages, mesh, prefetch)
+    return Resident(predict, stages)
 
 
 def check_mode(mode: str, n: int, mesh: Mesh | None) -> None:

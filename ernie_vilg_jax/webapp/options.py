@@ -1,5 +1,4 @@
-"""The page's options for a checkpoint: the styles and things that it was trained on, and few values of settings that
-need a program each."""
+"""The page's options for a checkpoint: the styles and things that it was trained on, and its settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,12 +6,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax import registry
+from ernie_vilg_jax.evaluation.scorers import SCORERS
 from ernie_vilg_jax.pipeline.styles import Style, styles_of
 from ernie_vilg_jax.preparation.sources.everyday import EVERYDAY
 from ernie_vilg_jax.sampling_params import SamplingParams, make_params
 
-STEPS = (10, 25, 50, 100)
-"""Few, because each is a program to compile; the value of the checkpoint's config is added."""
 SCENES = ("红色的圆形在蓝色的正方形的左边", "a yellow star above a green triangle")
 EXAMPLE_THINGS = 6
 
@@ -25,8 +24,11 @@ class Choices:
     """English name -> style."""
     examples: tuple[str, ...]
     """Prompts that the model has learned to draw."""
-    steps: tuple[int, ...]
     params: SamplingParams
+    size: int
+    """Pixels per side of the images."""
+    scorers: tuple[str, ...] = ()
+    """Scorers that may choose among candidates."""
 
 
 def choices_for(config: ConfigDict) -> Choices:
@@ -36,8 +38,9 @@ def choices_for(config: ConfigDict) -> Choices:
     return Choices(
         styles=styles_of(config),
         examples=_examples(config, sources),
-        steps=tuple(sorted({*STEPS, params.steps})),
         params=params,
+        size=config.model.image_size,
+        scorers=tuple(name for name in SCORERS if not registry.needs(SCORERS, name, "path")),
     )
 
 

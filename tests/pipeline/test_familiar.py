@@ -77,7 +77,7 @@ WORKS: dict[str, tuple[dict[str, Any], Callable[[Images, Request], object]]] = {
         and made[0].size == (16, 16) and 0 <= made.images.min() < made.images.max() <= 1,
     ),
     "output_type pil": ({"output_type": "pil"}, lambda made, request: made.images is made),
-    "return_dict=False": ({"return_dict": False}, lambda made, request: isinstance(made, tuple) and len(made[0]) == 1),
+    "return_dict=False": ({"return_dict": False}, lambda made, request: isinstance(made, tuple) and len(made) == 1),
     "scheduler by name": (
         {"scheduler": "UniPCMultistepScheduler"}, lambda made, request: request.params.sampler == "unipc"
     ),

@@ -101,8 +101,8 @@ def generate(page: Any, prompt: str) -> list[Image.Image]:
     page.fill("#prompt textarea", prompt)
     page.click("#generate")
     page.wait_for_function("document.querySelector('#note progress')")
-    page.wait_for_function("document.querySelector('#note b')")
-    assert page.inner_text("#note b") == prompt
+    page.wait_for_function("document.querySelector('#note #prompt-made')")
+    assert page.inner_text("#note #prompt-made") == prompt
     return shown(page)
 
 
@@ -114,7 +114,7 @@ def test_a_chinese_prompt_is_drawn_with_previews(page: Any):
     page.wait_for_function("document.querySelectorAll('#pictures img').length == 4")
     previews = shown(page)
     screenshot(page, "running")
-    page.wait_for_function("document.querySelector('#note b')")
+    page.wait_for_function("document.querySelector('#note #prompt-made')")
     pictures = shown(page)
     assert len(previews) == len(pictures) == 4
     assert {(one.size, one.mode) for one in pictures} == {((64, 64), "RGB")}

@@ -7,6 +7,7 @@ pipeline          Pipeline: text to image, image to image, inpainting
 from_checkpoint   checkpoint -> Pipeline, and the export of a checkpoint for sampling
 results           the images of a call, and its progress
 call              the arguments of a call
+given             the images and masks of a call
 familiar          arguments by their names in diffusers
 request           a user's request, checked, with the config's defaults
 remake            a request from the settings inside an image

@@ -2,11 +2,10 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -14,14 +13,14 @@ from PIL import Image
 
 from ernie_vilg_jax import images
 from ernie_vilg_jax.data.tokenizers import Tokenizer
-from ernie_vilg_jax.diffusion.inpainting import Known
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.images import to_uint8
 from ernie_vilg_jax.model import Model, ModelParams
 from ernie_vilg_jax.pipeline import familiar, remake
 from ernie_vilg_jax.pipeline.attention_maps import AttentionMaps, stack, tokens_of
-from ernie_vilg_jax.pipeline.call import Call, read_call
+from ernie_vilg_jax.pipeline.call import read_call
+from ernie_vilg_jax.pipeline.given import given_of
 from ernie_vilg_jax.pipeline.request import Request, make_request
 from ernie_vilg_jax.pipeline.rerank import Scorer, best_of, check_scorer
 from ernie_vilg_jax.pipeline.results import Images, OnStep, Progress
@@ -205,32 +204,11 @@ class Pipeline:
                 raise TypeError("callback_on_step_end: on_step is given as well; give one of them")
             on_step = familiar.on_step(self, call.callback)
         request = self._request(call.prompts, call.options, call.strength, first)
-        given, finish = self._given(call, request)
+        given, finish = given_of(call.image, call.mask, request, self.runner)
         made = [finish(one) for one in self._make(request, given=given, rerank=rerank, on_step=on_step)]
         for one in made:
             one.info.update(call.told(one.info["number"] - first, self.weights))
         return call.deliver(made)
-
-    def _given(self, call: Call, request: Request) -> tuple[Given, Callable[[Image.Image], Image.Image]]:
-        """The latents of the call's image and mask, and what is to be done with each image that is made."""
-        if call.image is None:
-            return NOTHING, lambda made: made
-        known = self.square(call.image)
-        share = None if call.mask is None else images.square_mask(call.mask, call.image, self.model.image_size)
-        if share is None and request.strength == 1:
-            return NOTHING, lambda made: made
-        latents = self.runner.encode(images.to_array(known))[None]
-        start = latents if request.strength < 1 else None
-        if share is None:
-            return Given(start), lambda made: made
-
-        def paste(made: Image.Image) -> Image.Image:
-            pasted = images.paste(known, made, share)
-            pasted.info.update(made.info)
-            return pasted
-
-        where = images.known_cells(share, self.model.autoencoder.downsampling)[None, ..., None]
-        return Given(start, Known(latents, jnp.asarray(where))), paste
 
     def _request(
         self, prompts: str | Sequence[str], options: Mapping[str, Any], strength: float = 1.0, first: int = 0

@@ -36,16 +36,17 @@ OnStep = Callable[[Progress], None]
 
 
 class Images(list[Image.Image]):
-    """PIL images; `info` of each has its settings.
-
-    Attributes:
-      images: the images in the form that `output_type` asked for: this list, or [N, H, W, 3] float32 in [0, 1].
-    """
+    """PIL images; `info` of each has its settings."""
 
     def __init__(self, images: list[Image.Image], output_type: str = "pil") -> None:
         """`output_type` is "pil" or "np". Raises UserError for another."""
         super().__init__(images)
-        self.images: Any = self if check_output_type(output_type) == "pil" else _array(images)
+        self.output_type = check_output_type(output_type)
+
+    @property
+    def images(self) -> Any:
+        """The images in the form that `output_type` asked for: this list, or [N, H, W, 3] float32 in [0, 1]."""
+        return self if self.output_type == "pil" else _array(self)
 
     @property
     def seed(self) -> int:

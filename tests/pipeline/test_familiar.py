@@ -11,6 +11,7 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from PIL import Image
 
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.model import Model
 from ernie_vilg_jax.pipeline import Images, Pipeline, Progress
 from ernie_vilg_jax.pipeline.request import Request
 from ernie_vilg_jax.sampling.inputs import Step
@@ -24,7 +25,8 @@ KARRAS = DPMSolverMultistepScheduler(use_karras_sigmas=True)
 class Double:
     """A `Runner` that compiles nothing: it keeps the request, reports its steps and paints noise by the numbers."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: Model) -> None:
+        self.model = model
         self.request: Any = None
         self.given: Any = None
 
@@ -51,7 +53,7 @@ def _noise(seed: int, number: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def pipe() -> Iterator[Pipeline]:
     made = make_pipe()
-    made.__dict__["runner"] = Double()
+    made.__dict__["runner"] = Double(made.model)
     yield made
 
 

@@ -25,6 +25,7 @@ REQUIRES = [
     "sentencepiece>=0.2.3",
     "transformers>=5",
     "tokenizers>=0.22",  # of transformers; imported here, too
+    "huggingface_hub>=1",  # of transformers; checkpoints of the hub
     "clu>=0.0.12",
     "ml-collections>=1.1",
     "absl-py>=2.3",

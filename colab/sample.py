@@ -114,7 +114,7 @@ labelled_grid(images, [prompt for prompt in prompts for _ in range(PICTURES)], c
 
 # %% [markdown]
 # The first call compiles, which takes a while. Run the two cells above again with other words, another seed or other
-# guidance, and it does not: only another number of pictures or of steps compiles again.
+# guidance, and it does not: only another number of pictures compiles again.
 #
 # ## How they came about
 #

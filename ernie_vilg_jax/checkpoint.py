@@ -6,6 +6,11 @@
 `export` keeps the moving average of each expert and of the text encoder, in bf16, with the autoencoder, the tokenizer
 and the config: a folder that `--checkpoint` and `ernie_vilg_jax.load` take.
 
+`publish` adds the model card to it, as the Hugging Face hub shows it; `hf upload` uploads the folder, and everybody
+loads it with --checkpoint=hf://OWNER/NAME:
+
+  python -m ernie_vilg_jax.checkpoint publish runs/demo exported/demo --card=docs/model_card.md --licence=apache-2.0
+
 Components of a model for training to begin from, out of folders that save_pretrained of diffusers or transformers
 wrote:
 
@@ -38,8 +43,12 @@ from ml_collections import config_flags
 from ernie_vilg_jax import cli
 from ernie_vilg_jax.errors import UserError
 
-PROMPT = flags.DEFINE_multi_string("prompt", None, "With `export`: an example that `sample` shows unasked; repeat it.")
+PROMPT = flags.DEFINE_multi_string(
+    "prompt", None, "With `export` and `publish`: an example that `sample` shows unasked; repeat it."
+)
 OVERWRITE = flags.DEFINE_boolean("overwrite", False, "Replace what is in the folder that is written.")
+CARD = flags.DEFINE_string("card", None, "With `publish`: the model card that `evaluate --card=FILE` wrote.")
+LICENCE = flags.DEFINE_string("licence", None, "With `publish`: the licence of the weights, such as apache-2.0.")
 CONFIG_JSON = flags.DEFINE_string(
     "config_json", None, "With `import_*`: the config.json of a .safetensors file that does not lie beside it."
 )
@@ -53,9 +62,9 @@ STAGES = flags.DEFINE_string(
 )
 CONFIG = config_flags.DEFINE_config_file("config", None, "With `import_unet`: the config whose U-Net is to be started.")
 USAGE = (
-    "say `show CHECKPOINT` or `export CHECKPOINT OUTPUT`, `merge RUN RUN ... OUTPUT` or `branch CHECKPOINT OUTPUT "
-    "--n=N`, or one of import_autoencoder, import_text_encoder, import_unet, export_autoencoder and "
-    "export_text_encoder with SOURCE OUTPUT (see --help)"
+    "say `show CHECKPOINT`, `export CHECKPOINT OUTPUT` or `publish CHECKPOINT OUTPUT`, `merge RUN RUN ... OUTPUT` "
+    "or `branch CHECKPOINT OUTPUT --n=N`, or one of import_autoencoder, import_text_encoder, import_unet, "
+    "export_autoencoder and export_text_encoder with SOURCE OUTPUT (see --help)"
 )
 
 
@@ -76,6 +85,12 @@ def main(argv: list[str]) -> None:
         case ["export", path, output]:
             size = pipeline.export(path, output, prompts=PROMPT.value, **again)
             print(f"{output}: {size / 2**20:.1f} MB")
+        case ["publish", path, output]:
+            from ernie_vilg_jax.evaluation.publish import publish
+
+            licence = LICENCE.value or ""
+            size = publish(path, output, card=CARD.value, licence=licence, prompts=PROMPT.value, **again)
+            print(f"{output}: {size / 2**20:.1f} MB and a card; upload it with `hf upload OWNER/NAME {output}`")
         case ["import_autoencoder", source, output]:
             print(convert.import_autoencoder(source, output, config_json=CONFIG_JSON.value, **again))
         case ["import_text_encoder", source, output]:

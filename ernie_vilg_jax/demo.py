@@ -10,10 +10,11 @@ is told to try again. The page loads nothing from elsewhere, and needs gradio: p
 """
 
 import logging
+import threading
 
 from absl import flags
 
-from ernie_vilg_jax import cli
+from ernie_vilg_jax import cli, shared_flags
 from ernie_vilg_jax.errors import UserError
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoint folder, or the --workdir of a training run.")
@@ -43,16 +44,18 @@ def main(argv: list[str]) -> None:
         if error.name != "gradio":
             raise
         raise UserError("the page needs gradio: pip install 'ernie_vilg_jax[demo]'") from error
-    from ernie_vilg_jax.webapp.languages import Languages
+    from ernie_vilg_jax.pipeline.languages import Languages
     from ernie_vilg_jax.webapp.worker import Worker
 
     cli.enable_compilation_cache()
-    translate = Languages(_TRANSLATE.value) if _TRANSLATE.value else str
-    worker = Worker(load(_CHECKPOINT.value, mode=_MODE.value))
+    with shared_flags.naming_flags():
+        translate = Languages(_TRANSLATE.value) if _TRANSLATE.value else str
+        worker = Worker(load(_CHECKPOINT.value, mode=_MODE.value))
     page = Page(worker, _QUEUE_SIZE.value, translate, client_queue_size=_CLIENT_QUEUE_SIZE.value)
-    worker.warm_up(FIRST_IMAGES)
     address = page.launch(_HOST.value, _PORT.value, share=_SHARE.value)
     log.info("open %s in a browser; Ctrl-C ends the demo", address)
+    # Afterwards: the page says meanwhile that the model is being compiled.
+    threading.Thread(target=worker.warm_up, args=(FIRST_IMAGES,), daemon=True).start()
     page.blocks.block_thread()
 
 

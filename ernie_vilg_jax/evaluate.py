@@ -106,9 +106,10 @@ def main(argv: list[str]) -> None:
             "reference": _REFERENCE.value,
             "options": {**options, "seed": seed, "num_images": each, "rerank": _RERANK.value},
         }
-        results = evaluate.evaluate(
-            settings, _METRICS.value, networks, reference, output, about, cache_folder() / "features"
-        )
+        with shared_flags.naming_flags():
+            results = evaluate.evaluate(
+                settings, _METRICS.value, networks, reference, output, about, cache_folder() / "features"
+            )
         if processes.index() == 0:
             report.write(results, about, output)
             if _CARD.value is not None and config is not None:

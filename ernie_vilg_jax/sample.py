@@ -8,6 +8,8 @@
   python -m ernie_vilg_jax.sample --mode=streamed           # one expert in memory at a time
   python -m ernie_vilg_jax.sample --mode=pipelined --mesh=expert=4,data=2
 
+  python -m ernie_vilg_jax.sample --again=samples/000.png --steps=100 --output=finer   # by the settings inside it
+  python -m ernie_vilg_jax.sample --prompt="ein Bär" --translate=Helsinki-NLP/opus-mt-mul-en --style="flat style"
   python -m ernie_vilg_jax.sample --prompt="红色的圆形在蓝色的正方形的右边" --candidates=4 --rerank=binding
   python -m ernie_vilg_jax.sample --prompts=prompts.csv --num_images=4 --output=many   # ID_0.png, ID_1.png, ...
 
@@ -33,6 +35,7 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.paths import check_writable, local
 
 if TYPE_CHECKING:
+    from ernie_vilg_jax.pipeline import Pipeline
     from ernie_vilg_jax.pipeline.rerank import Scorer
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoint folder, or the --workdir of a training run.")
@@ -49,6 +52,13 @@ MESH = flags.DEFINE_list("mesh", None, "Devices along each axis, such as expert=
 shared_flags.define_sampling()
 flags.adopt_module_key_flags(shared_flags)
 IMAGE = flags.DEFINE_string("image", None, "A picture to begin from; its central square is taken.")
+AGAIN = flags.DEFINE_string(
+    "again", None, "An image made here: makes it again from the settings inside it; other flags change some of them."
+)
+STYLE = flags.DEFINE_string("style", None, "A style to append to the prompts, by its Chinese or English name.")
+TRANSLATE = flags.DEFINE_string(
+    "translate", None, "Translates prompts that are neither Chinese nor English: a model of transformers, see docs."
+)
 STRENGTH = flags.DEFINE_float(
     "strength", None, "With --image: 0 leaves it as it is, 1 leaves nothing of it. (default: 0.6, with --mask 1)"
 )
@@ -69,7 +79,11 @@ def main(argv: list[str]) -> None:
     if PROMPTS.value is not None:
         make_many(options, rerank)
         return
-    pipe = load(CHECKPOINT.value, mode=MODE.value, mesh=shared_flags.axis_sizes(MESH.value))
+    with shared_flags.naming_flags():
+        pipe = load(CHECKPOINT.value, mode=MODE.value, mesh=shared_flags.axis_sizes(MESH.value))
+    if AGAIN.value is not None:
+        make_again(pipe, {**options, **given}, folder)
+        return
     prompts = PROMPT.value if PROMPT.value is not None else list(pipe.config.train.preview_prompts)
     logging.info("checkpoint read in %.1f s; sampling images of %d prompts", time.monotonic() - start, len(prompts))
     start = time.monotonic()
@@ -78,7 +92,7 @@ def main(argv: list[str]) -> None:
         options["on_step"] = ProgressLine(sys.stderr)
     ask = pipe.inpaint if "mask" in given else pipe.image_to_image if "image" in given else pipe
     with shared_flags.naming_flags():
-        images = ask(prompts, rerank=rerank, **options)
+        images = ask(prompts, rerank=rerank, style=STYLE.value, translate=TRANSLATE.value, **options)
     seconds = time.monotonic() - start
     files = {name: Path(flag.value).name for name, flag in (("image", IMAGE), ("mask", MASK)) if flag.value}
     for number, image in enumerate(images):
@@ -103,6 +117,18 @@ def scorer(options: dict[str, Any]) -> Scorer | None:
     return rerank
 
 
+def make_again(pipe: Pipeline, options: dict[str, Any], folder: Path) -> None:
+    """Makes the image of --again; other flags change its settings."""
+    from ernie_vilg_jax.grid import save_png
+
+    if PROMPT.value is not None or PROMPTS.value is not None:
+        raise UserError("--again has a prompt of its own: leave out --prompt and --prompts")
+    with shared_flags.naming_flags():
+        image = pipe.again(local(AGAIN.value or "", "again"), **options)
+    save_png(image, folder / "000.png", image.info)
+    logging.info("made again; see %s", folder / "000.png")
+
+
 def make_many(options: dict[str, Any], rerank: Scorer | None) -> None:
     """Makes the images of --prompts, those that are not there yet."""
     from PIL import Image
@@ -112,8 +138,15 @@ def make_many(options: dict[str, Any], rerank: Scorer | None) -> None:
     from ernie_vilg_jax.grid import labelled_grid, save_png
     from ernie_vilg_jax.pipeline.prompts import read_prompts
 
-    if PROMPT.value is not None or IMAGE.value is not None:
-        raise UserError("--prompts is for text to image alone: leave out --prompt and --image")
+    for name, flag in (
+        ("prompt", PROMPT),
+        ("image", IMAGE),
+        ("again", AGAIN),
+        ("style", STYLE),
+        ("translate", TRANSLATE),
+    ):
+        if flag.value is not None:
+            raise UserError(f"--prompts is for text to image alone: leave out --{name}")
     prompts = read_prompts(PROMPTS.value or "")
     seed, each = options.pop("seed", 0), options.pop("num_images", 1)
     subject = making.Subject.of(CHECKPOINT.value, MODE.value, shared_flags.axis_sizes(MESH.value))

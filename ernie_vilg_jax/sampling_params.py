@@ -14,6 +14,15 @@ from ernie_vilg_jax.errors import UserError
 
 SAMPLERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_2m", "unipc")
 """Names in `diffusion.samplers.SAMPLERS`; here, where they can be read without importing jax."""
+SCHEDULERS = {
+    "DDPMScheduler": "ddpm",
+    "DDIMScheduler": "ddim",
+    "EulerDiscreteScheduler": "euler",
+    "HeunDiscreteScheduler": "heun",
+    "DPMSolverMultistepScheduler": "dpmpp_2m",
+    "UniPCMultistepScheduler": "unipc",
+}
+"""Name in diffusers -> ours; taken for a sampler everywhere."""
 GRIDS = ("", "trailing", "leading", "uniform", "power", "quadratic", "karras")
 """Names in `diffusion.samplers.GRIDS`; "" is the sampler's own."""
 
@@ -57,7 +66,11 @@ class SamplingParams:
         "What the images should not show: one text for all prompts, or one for each. It takes the place of the empty "
         "prompt in guidance, and does nothing at guidance_scale 1.",
     )
-    seed: int = _field(0, "The same seed gives the same images; image k of a call has noise of its own.", always=True)
+    seed: int = _field(
+        0,
+        "The same seed gives the same images; image k of a call has noise of its own. In Python, None draws one.",
+        always=True,
+    )
     steps: int = _field(50, "Denoising steps.", least=1, label="Steps · 步数", always=True)  # [N]
     sampler: str = _field(  # [N]
         "ddim",
@@ -147,6 +160,7 @@ def make_params(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> Samp
     # Configs of old checkpoints lack some fields.
     values = {name: settings.get(name, default) for name, default in DEFAULTS.items()}
     if "sampler" in given:
+        given["sampler"] = check("sampler", given["sampler"])
         values |= {name: DEFAULTS[name] for name, sampler in OF_SAMPLER.items() if sampler != given["sampler"]}
     values |= given
     return SamplingParams(**{name: check(name, value) for name, value in values.items()})
@@ -164,7 +178,8 @@ def check(name: str, value: Any) -> Any:
         of = checks.whole if name == "guidance_interval" else checks.number
         return tuple(of(said, item, accepts.least, accepts.most) for item in items)
     if accepts.choices:
-        return checks.one_of(said, value, accepts.choices)
+        known = SCHEDULERS.get(value, value) if name == "sampler" and isinstance(value, str) else value
+        return checks.one_of(said, known, accepts.choices)
     of = checks.whole if isinstance(default, int) else checks.number
     return of(said, value, accepts.least, accepts.most)
 

@@ -10,6 +10,12 @@ from absl import flags
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.sampling_params import ACCEPTS, DEFAULTS, parse
 
+ARGUMENTS = (
+    *ACCEPTS,
+    *("prompt", "image", "mask", "strength", "rerank", "style", "translate", "again", "checkpoint", "mode", "mesh"),
+)
+"""Arguments of the pipeline and of `load` that are flags of the same name."""
+
 
 def define_sampling() -> None:
     """Defines a flag for each field of `SamplingParams`."""
@@ -46,12 +52,20 @@ def axis_sizes(values: Sequence[str] | None) -> dict[str, int] | None:
 
 @contextmanager
 def naming_flags() -> Iterator[None]:
-    """In messages, replaces the name of a pipeline argument at the beginning by its flag."""
+    """In messages, replaces the names of the pipeline's arguments by their flags."""
     try:
         yield
     except UserError as error:
-        named = re.sub(r"^(?=\w+[=:])", "--", str(error))
-        raise UserError(re.sub(r"^the (image|mask)\b", r"--\1: the \1", named)) from error
+        raise UserError(as_flags(str(error))) from error
+
+
+def as_flags(message: str) -> str:
+    """`message` about arguments, about flags: mesh={'expert': 2} as --mesh=expert=2."""
+    message = re.sub(r"\bmesh=\{'(\w+)': (\d+)\}", r"--mesh=\1=\2", message)
+    message = re.sub(r"(?<!-)\b(mode)='(\w+)'", r"--\1=\2", message)
+    message = re.sub(r"(?<!-)\b(prompt|image|mask)=(?=$|[^\s'])", r"--\1=", message)
+    message = re.sub(rf"^(?=({'|'.join(ARGUMENTS)})[=:])", "--", message)
+    return re.sub(r"^the (image|mask)\b", r"--\1: the \1", message)
 
 
 def define_processes() -> None:

@@ -13,6 +13,11 @@ def render(name: str, /, **values: Any) -> str:
     return _environment().get_template(name).render(**values)
 
 
+def asset(name: str) -> str:
+    """The text of a file of the page, such as its script, in `assets/app`."""
+    return (ASSETS / "app" / name).read_text(encoding="utf-8")
+
+
 @cache
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(

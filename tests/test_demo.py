@@ -44,11 +44,14 @@ def address() -> Iterator[str]:
     lines: list[str] = []
     for line in process.stderr:
         lines.append(line)
-        if "open http" in line:
+        if "compiled and tried" in line:
             break
     else:
         pytest.fail("the demo did not start: " + "".join(lines))
-    assert any("compiling for 4 pictures" in line for line in lines), "nothing was compiled before the first visitor"
+    opened, compiling = (
+        next(n for n, line in enumerate(lines) if text in line) for text in ("open http", "compiling f")
+    )
+    assert opened < compiling, "the page is there while the first visitor's settings are compiled"
     log = process.stderr
     reader = threading.Thread(target=lambda: lines.extend(log), daemon=True)
     reader.start()
@@ -98,8 +101,8 @@ def generate(page: Any, prompt: str) -> list[Image.Image]:
     page.fill("#prompt textarea", prompt)
     page.click("#generate")
     page.wait_for_function("document.querySelector('#note progress')")
-    page.wait_for_function("document.querySelector('#note b')")
-    assert page.inner_text("#note b") == prompt
+    page.wait_for_function("document.querySelector('#note #prompt-made')")
+    assert page.inner_text("#note #prompt-made") == prompt
     return shown(page)
 
 
@@ -111,7 +114,7 @@ def test_a_chinese_prompt_is_drawn_with_previews(page: Any):
     page.wait_for_function("document.querySelectorAll('#pictures img').length == 4")
     previews = shown(page)
     screenshot(page, "running")
-    page.wait_for_function("document.querySelector('#note b')")
+    page.wait_for_function("document.querySelector('#note #prompt-made')")
     pictures = shown(page)
     assert len(previews) == len(pictures) == 4
     assert {(one.size, one.mode) for one in pictures} == {((64, 64), "RGB")}

@@ -156,7 +156,11 @@ def test_the_rate_does_not_count_compiling(monkeypatch: pytest.MonkeyPatch) -> N
         (["--output=blocked"], "^--output=blocked cannot be written .blocked/grid.png: is a directory; a file belongs"),
         (["--image=cat.png", "--mask=small.png"], "^--mask: the mask is 8x8 pixels and the image 16x16"),
         (["--image=cat.png", "--strength=2"], "^--strength=2.0 must be a number above 0"),
-        (["--prompt="], "^a prompt is empty; say what the image should show, such as --prompt="),
+        (["--style=cubism"], "^--style='cubism' is not known; choose from "),
+        (["--translate=model,source"], "^--translate=model,source: 'source' must be one of source=CODE"),
+        (["--again=cat.png"], "^--again has a prompt of its own: leave out --prompt"),
+        (["--prompts=words.txt", "--style=anime"], "^--prompts is for text to image alone: leave out --prompt"),
+        (["--prompt="], "^--prompt: one is empty; say what the image should show, such as --prompt="),
     ],
 )
 def test_mistakes_name_the_flag(
@@ -173,3 +177,36 @@ def test_mistakes_name_the_flag(
         monkeypatch.setattr(pipeline, "load", None)
     with pytest.raises(UserError, match=message):
         command("--prompt=一只猫", *arguments)
+
+
+def test_an_image_is_made_again_and_changed(command: Any, pipe: Pipeline, picture: Path, tmp_path: Path) -> None:
+    folder = command("--prompt=一只猫", "--prompt=a dog", "--seed=5", "--steps=4", "--style=油画", "--num_images=2")
+    before = (folder / "003.png").rename(tmp_path / "dog.png")
+    assert text_of(before)["prompt"] == "a dog, oil painting"
+    made = command(f"--again={before}") / "000.png"
+    assert text_of(made) == text_of(before)
+    assert np.abs(np.asarray(Image.open(made), int) - np.asarray(Image.open(before), int)).max() <= 1
+    assert text_of(command(f"--again={before}", "--seed=6") / "000.png") == {**text_of(before), "seed": "6"}
+    before = (command("--prompt=一只猫", f"--image={picture}", "--strength=0.4") / "000.png").rename(before)
+    assert text_of(command(f"--again={before}", f"--image={picture}") / "000.png") == text_of(before)
+    with pytest.raises(UserError, match=r"^--image: the image was made from one, .*; give it as --image="):
+        command(f"--again={before}")
+
+
+@pytest.mark.parametrize(
+    ("message", "flags"),
+    [
+        (
+            "mode='pipelined' needs groups: use mesh={'expert': 2}, or mode='streamed'",
+            "--mode=pipelined needs groups: use --mesh=expert=2, or --mode=streamed",
+        ),
+        ("mesh: it has no axis x", "--mesh: it has no axis x"),
+        ("checkpoint=runs/x: there is none", "--checkpoint=runs/x: there is none"),
+        ("checkpoint runs/x is damaged", "checkpoint runs/x is damaged"),
+        ("notes: what does not name an argument stays", "notes: what does not name an argument stays"),
+        ("prompt: there is none, such as prompt=一只猫", "--prompt: there is none, such as --prompt=一只猫"),
+        ("the mask is 8x8", "--mask: the mask is 8x8"),
+    ],
+)
+def test_arguments_become_flags(message: str, flags: str) -> None:
+    assert sample.shared_flags.as_flags(message) == flags

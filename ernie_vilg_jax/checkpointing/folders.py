@@ -6,7 +6,7 @@ from typing import Any
 
 from etils import epath
 
-from ernie_vilg_jax import paths
+from ernie_vilg_jax import hub, paths
 from ernie_vilg_jax.config import OLD_PHASES
 from ernie_vilg_jax.errors import UserError
 
@@ -59,9 +59,9 @@ def find(path: epath.PathLike, flag: str = "checkpoint") -> epath.Path:
     """The checkpoint of a given `path`: itself, or the newest of a run (experts before base).
 
     With `/best` after a run's folder, or a phase's, it is the one that was best by `config.train.keep_best`.
-    `flag` is the name of the flag or argument of `path`, for messages.
+    hf://OWNER/NAME is downloaded first. `flag` is the name of the flag or argument of `path`, for messages.
     """
-    given = paths.reach(path, flag)
+    given = paths.reach(hub.fetch(str(path), flag) if hub.named(path) else path, flag)
     if given.name == BEST and not given.is_dir():
         return _best(given.parent, given, flag)
     if not given.is_dir():

@@ -18,7 +18,8 @@ fix, wherever they occur.
 """
 
 from ernie_vilg_jax.cli.command import run
-from ernie_vilg_jax.cli.environment import enable_compilation_cache, silence_runtime
+from ernie_vilg_jax.cli.environment import silence_runtime
 from ernie_vilg_jax.cli.ports import check_free
+from ernie_vilg_jax.compilation_cache import enable as enable_compilation_cache
 
 __all__ = ["check_free", "enable_compilation_cache", "run", "silence_runtime"]

@@ -1,6 +1,6 @@
 """The sampling loop over experts: one program, which switches experts where the timesteps change stage.
 
-    scan over stages, noisiest first                       carry = sampler state (latents, history)
+    loop over stages, noisiest first                       carry = sampler state (latents, history)
     +------------------------------------------------------------------------------------+
     |  stage n-1                        stage n-2                          stage 0       |
     |  +---------------------------+    +---------------------------+     +-----------+  |
@@ -39,10 +39,11 @@ def sample(
     sampler: Sampler,
     latents: jax.Array,
     key: jax.Array,
+    course: tuple[Any, Any] | None = None,
 ) -> jax.Array:
     """Runs `sampler` from noise to a clean sample, each step with the expert of its timestep.
 
-    Meant to be jitted with the experts as arguments. `stages` and `sampler` are static.
+    Meant to be jitted with the experts as arguments. `stages` is static, and so is `sampler` without a `course`.
 
     Args:
       experts: n pytrees of parameters with equal structure, shapes and dtypes; expert i is in charge of stage i.
@@ -51,6 +52,7 @@ def sample(
       sampler: its timesteps decide how many steps each stage has; a stage without steps costs nothing.
       latents: [B, ...] unit-variance noise.
       key: randomness of the steps (deterministic samplers need none), for the batch or [B]; fold_in(key, i) for step i.
+      course: `course_of` the stages and the sampler's timesteps, if both are arguments of the program.
 
     Returns:
       [B, ...] float32.
@@ -58,12 +60,20 @@ def sample(
     if len(experts) != stages.n:
         raise ValueError(f"{stages.n} stages need {stages.n} experts, but {len(experts)} were given.")
 
-    def run(carry: Any, row: jax.Array) -> tuple[Any, None]:
-        stage, first, end = row
-        return run_stage(pick(experts, stage), apply, sampler, carry, first, end, key), None
+    rows, count = course_of(stages, sampler.timesteps) if course is None else course
+    rows = jnp.asarray(rows)
 
-    carry, _ = jax.lax.scan(run, sampler.init(latents), jnp.asarray(visits(stages, sampler.timesteps)))
-    return sampler.finish(carry)
+    def run(place: jax.Array, carry: Any) -> Any:
+        stage, first, end = rows[place]
+        return run_stage(pick(experts, stage), apply, sampler, carry, first, end, key)
+
+    return sampler.finish(jax.lax.fori_loop(0, count, run, sampler.init(latents)))
+
+
+def course_of(stages: Stages, timesteps: np.ndarray) -> tuple[np.ndarray, int]:
+    """`visits` with rows for all stages, [n, 3] int32, and how many of them there are."""
+    found = visits(stages, timesteps)
+    return np.pad(found, ((0, stages.n - len(found)), (0, 0))), len(found)
 
 
 def visits(stages: Stages, timesteps: np.ndarray) -> np.ndarray:

@@ -32,12 +32,16 @@ def write(
     parts = [
         f"# Model card: {name}",
         f"Written by\n\n```bash\n{command}\n```",
-        "## The model\n\n" + _model(config),
-        "## Training data\n\n" + _data(config),
+        *description(config),
         "## Scores\n\n" + "\n\n".join(_scores(result, about) for result in results),
         "## Limits\n\n" + "\n\n".join(_limits(result) for result in results),
     ]
     write_atomically(path, ("\n\n".join(parts) + "\n").encode())
+
+
+def description(config: ConfigDict) -> list[str]:
+    """The parts of a card that follow from the checkpoint's config alone."""
+    return ["## The model\n\n" + _model(config), "## Training data\n\n" + _data(config)]
 
 
 def _model(config: ConfigDict) -> str:

@@ -13,7 +13,7 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ernie_vilg_jax import checkpointing, paths
+from ernie_vilg_jax import checkpointing, checksums, compilation_cache, paths
 from ernie_vilg_jax.checkpointing import expert_name
 from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.data.files import digest
@@ -58,24 +58,40 @@ def load(
     """The pipeline of a checkpoint or of a training run (its newest checkpoint); the demo's without a path.
 
     Args:
+      path: a folder, a URL of a bucket, or hf://OWNER/NAME[@REVISION] on the Hugging Face hub.
       mode: where the experts are while sampling: "resident", "streamed" or "pipelined" (docs/sampling.md).
       mesh: sizes of mesh axes, such as {"expert": 4}; `data` takes the remaining devices. None is one device.
       lora: adapters that are added to the model: a run of fine-tuning, a checkpoint of it, or a .safetensors file.
       scale: how much of the adapters is added; 0 is the model without them, 1 is as they were trained.
 
-    A run that trained adapters loads with the model that they were trained on.
+    A run that trained adapters loads with the model that they were trained on. Compiled programs are kept on disk
+    (`compilation_cache`).
+
     Raises UserError if there is no checkpoint, if it is damaged or of another version, or if the mode does not fit the
     mesh.
     """
     if path is None and not DEMO.is_dir():
-        raise UserError(f"the demo checkpoint is missing from {DEMO}; name one with --checkpoint=")
-    found = resolve(DEMO if path is None else path, lora, scale)
+        raise UserError(f"checkpoint: the demo's is missing from {DEMO}; name another")
+    try:
+        found = resolve(DEMO if path is None else path, lora, scale)
+    except UserError as error:
+        raise UserError(str(error).replace("--checkpoint=", "checkpoint=")) from error
     config, model = found.config, build_model(found.config)
     stages, names = _experts(found.path, model)
+    compilation_cache.enable()
     devices = None if mesh is None else _mesh(mesh)
     check_mode(mode, stages.n, devices)
     params = _read_params(found, model, names, jnp.dtype(config.dtype), mode, devices)
-    return Pipeline(config, model, stages, params, checkpointing.read_tokenizer(found.path), mode=mode, mesh=devices)
+    tokenizer = checkpointing.read_tokenizer(found.path)
+    return Pipeline(config, model, stages, params, tokenizer, mode=mode, mesh=devices, weights=_name_of(found))
+
+
+def _name_of(found: Adapted) -> str:
+    """Of these parameters, for images to tell."""
+    content: Any = checkpointing.read_metadata(found.path)
+    if found.lora is not None:
+        content = [content, checksums.of_items(found.lora.trees), found.lora.scale * found.scale]
+    return digest(content)[:12]
 
 
 def resolve(path: epath.PathLike, adapters: epath.PathLike | None = None, scale: float = 1.0) -> Adapted:
@@ -125,12 +141,12 @@ def _experts(found: epath.Path, model: Model) -> tuple[Stages, list[str]]:
 def _mesh(sizes: Mapping[str, int]) -> Mesh:
     unknown = set(sizes) - set(AXES)
     if unknown:
-        raise UserError(f"--mesh has no axis {', '.join(sorted(unknown))}; its axes are {', '.join(AXES)}")
+        raise UserError(f"mesh: it has no axis {', '.join(sorted(unknown))}; its axes are {', '.join(AXES)}")
     try:
         return make_mesh(sizes if -1 in sizes.values() else {"data": -1, **sizes})
     except UserError as error:
         # Not the config's mesh, which is that of training.
-        raise UserError(str(error).replace("--config.mesh", "--mesh")) from error
+        raise UserError(str(error).replace("--config.mesh", "mesh:")) from error
 
 
 def _read_params(

@@ -1,12 +1,11 @@
 """A trained model, ready to use: text to image, image to image, inpainting."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -14,14 +13,17 @@ from PIL import Image
 
 from ernie_vilg_jax import images
 from ernie_vilg_jax.data.tokenizers import Tokenizer
-from ernie_vilg_jax.diffusion.inpainting import Known
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.images import to_uint8
 from ernie_vilg_jax.model import Model, ModelParams
+from ernie_vilg_jax.pipeline import familiar, remake
 from ernie_vilg_jax.pipeline.attention_maps import AttentionMaps, stack, tokens_of
+from ernie_vilg_jax.pipeline.call import read_call
+from ernie_vilg_jax.pipeline.given import given_of
 from ernie_vilg_jax.pipeline.request import Request, make_request
 from ernie_vilg_jax.pipeline.rerank import Scorer, best_of, check_scorer
+from ernie_vilg_jax.pipeline.results import Images, OnStep, Progress
 from ernie_vilg_jax.pipeline.runner import NOTHING, Decode, Given, Runner
 from ernie_vilg_jax.sampling.inputs import Step
 
@@ -31,35 +33,12 @@ BATCH_SIZES = (1, 2, 4, 8, 16)
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Progress:
-    """The progress of a call, after each step."""
-
-    step: int
-    """Steps done: 1, 2, ... `steps`."""
-    steps: int
-    """Of the whole call. More images than fit a batch are made one batch after the other, each with all its steps."""
-    timestep: int
-    """The timestep at which the step began, in [0, T)."""
-    stage: int
-    """The stage of that timestep, and so the expert that did the step."""
-    decode: Callable[[], list[Image.Image]]
-
-    def images(self) -> list[Image.Image]:
-        """The model's estimate of the clean images at this step. Decoded at each call, and only then."""
-        return self.decode()
-
-
-OnStep = Callable[[Progress], None]
-"""Called in Python after each step, in order. An exception in it ends the call."""
-
-
 class Pipeline:
     """A trained model, ready to use.
 
-    Programs are compiled once for each number of images (padded to one of `BATCH_SIZES`), sampler, grid and number of
-    steps left by `strength`, and for each combination of options (with or without guidance, its `rescale` and so on, an
-    image, a mask, one negative prompt or many, `on_step`). Other prompts, seeds and guidance values do not recompile.
+    Programs are compiled once for each number of images (padded to one of `BATCH_SIZES`), sampler and combination of
+    options (with or without guidance, its `rescale` and so on, an image, a mask, one negative prompt or many,
+    `on_step`). Other prompts, seeds, steps, grids, strengths and guidance values do not recompile.
     """
 
     def __init__(
@@ -72,7 +51,9 @@ class Pipeline:
         *,
         mode: str = "resident",
         mesh: Mesh | None = None,
+        weights: str = "",
     ) -> None:
+        """Joins the parts; `weights` is a name of the parameters that is told in every image, "" tells none."""
         self.config = config
         self.model = model
         self.stages = stages
@@ -80,6 +61,7 @@ class Pipeline:
         self.tokenizer = tokenizer
         self.mode = mode
         self.mesh = mesh
+        self.weights = weights
 
     @cached_property
     def runner(self) -> Runner:
@@ -88,28 +70,33 @@ class Pipeline:
 
     def __call__(
         self,
-        prompts: str | Sequence[str],
+        prompts: str | Sequence[str] | None = None,
         *,
         rerank: Scorer | None = None,
         on_step: OnStep | None = None,
         **options: Any,
-    ) -> list[Image.Image]:
+    ) -> Images:
         """Images of the prompts: `num_images` of the first, then of the second, and so on.
 
         Args:
           prompts: Chinese or English. Longer ones than the tokenizer's limit are cut, with a warning that says where.
+            `prompt=` is the same.
           rerank: with the option `candidates`, which of them is kept; `evaluation.scorers` has some.
           on_step: called with a `Progress` after each step; not in the pipelined mode, where groups are at different
             steps.
           options: fields of `SamplingParams`, such as num_images, seed, steps or guidance_scale; those that are left
-            out, or None, are the checkpoint's.
+            out, or None, are the checkpoint's. Only seed=None draws a seed.
+            `style`: a name in `pipeline.styles`. `translate`: of prompts that are neither Chinese nor English, a
+            translator of `transformers` or a function of a text. `image`, `mask`, `strength`: as in `inpaint`.
+            `output_type`: "pil" or "np", the form of `Images.images`.
+            Names of diffusers work as well, or raise one sentence (`pipeline.familiar`).
 
         Returns:
-          PIL images, RGB; `image.info` has the settings of each.
+          A list of PIL images, RGB; `image.info` has the settings of each.
 
-        Raises UserError for an empty prompt or a number out of range.
+        Raises UserError for an empty prompt or a number out of range, and TypeError for an unknown option.
         """
-        return self._make(self._request(prompts, options), rerank=rerank, on_step=on_step)
+        return self._ask(prompts, options, rerank, on_step)
 
     def image_to_image(
         self,
@@ -120,19 +107,15 @@ class Pipeline:
         rerank: Scorer | None = None,
         on_step: OnStep | None = None,
         **options: Any,
-    ) -> list[Image.Image]:
+    ) -> Images:
         """Images of the prompts that begin with `image`, noised to the start of the last `strength` of the steps.
 
         Args:
           image: any mode and size; cropped to its central square and resized to the model's size (`Pipeline.square`).
-          strength: above 0, which hardly changes the image, up to 1, which keeps nothing of it. Rounded to whole
-            steps; each number of steps is its own program.
+          strength: above 0, which hardly changes the image, up to 1, which keeps nothing of it. Rounded to whole steps.
           The rest is as in `__call__`.
         """
-        request = self._request(prompts, options, strength)
-        pixels = images.to_array(self.square(image))
-        start = self.runner.encode(pixels)[None] if request.strength < 1 else None
-        return self._make(request, given=Given(start), rerank=rerank, on_step=on_step)
+        return self._ask(prompts, {"image": image, "strength": strength, **options}, rerank, on_step)
 
     def inpaint(
         self,
@@ -144,7 +127,7 @@ class Pipeline:
         rerank: Scorer | None = None,
         on_step: OnStep | None = None,
         **options: Any,
-    ) -> list[Image.Image]:
+    ) -> Images:
         """`image` with the white area of the mask repainted, to match the prompts and the rest.
 
         Args:
@@ -153,16 +136,37 @@ class Pipeline:
           strength: below 1, the repainted area begins with the image.
           The rest is as in `__call__`.
         """
-        request = self._request(prompts, options, strength)
-        known, share = self.square(image), images.square_mask(mask, image, self.model.image_size)
-        latents = self.runner.encode(images.to_array(known))[None]
-        where = images.known_cells(share, self.model.autoencoder.downsampling)[None, ..., None]
-        given = Given(latents if request.strength < 1 else None, Known(latents, jnp.asarray(where)))
-        made = self._make(request, given=given, rerank=rerank, on_step=on_step)
-        pasted = [images.paste(known, one, share) for one in made]
-        for one, source in zip(pasted, made, strict=True):
-            one.info.update(source.info)
-        return pasted
+        return self._ask(prompts, {"image": image, "mask": mask, "strength": strength, **options}, rerank, on_step)
+
+    def again(
+        self,
+        source: str | os.PathLike[str] | Image.Image,
+        *,
+        image: Image.Image | None = None,
+        mask: Image.Image | None = None,
+        on_step: OnStep | None = None,
+        **changes: Any,
+    ) -> Image.Image:
+        """Remakes an image from the settings inside it, with `changes` of the options.
+
+        Args:
+          source: an image of a pipeline, or a PNG that was written with its settings.
+          image, mask: those that it was made from, which are not inside it.
+
+        Raises UserError if it has no settings, or was made from an image that is not given. The result is the same to
+        one level in 256 if it was made in a larger batch, and exactly the same otherwise. Warns if another model made
+        it.
+        """
+        settings = remake.read(source)
+        if settings.weights and self.weights and settings.weights != self.weights:
+            log.warning("again: another model made this image (%s, and this is %s)", settings.weights, self.weights)
+        given = {"image": image, "mask": mask}
+        for name in settings.begun_with:
+            if given[name] is None:
+                raise UserError(f"{name}: the image was made from one, which is not inside it; give it as {name}=")
+        strength = settings.strength or (1.0 if settings.begun_with else None)
+        options = {**settings.options, "strength": strength, **given, **changes}
+        return self._ask(settings.prompt, options, None, on_step, first=settings.number)[0]
 
     def attention_maps(self, prompt: str, word: str, *, on_step: OnStep | None = None, **options: Any) -> AttentionMaps:
         """Makes one image of the prompt and records each position's attention to `word` at each step.
@@ -185,9 +189,32 @@ class Pipeline:
         """An image as the model sees it: its central square, RGB, at the model's size."""
         return images.square(image, self.model.image_size)
 
-    def _request(self, prompts: str | Sequence[str], options: dict[str, Any], strength: float = 1.0) -> Request:
-        schedule = self.model.schedule
-        return make_request(self.config.sample, schedule, self.stages, prompts, options, strength=strength)
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise familiar.attribute(name)
+
+    def _ask(
+        self, prompts: Any, options: Mapping[str, Any], rerank: Scorer | None, on_step: OnStep | None, first: int = 0
+    ) -> Images:
+        """The images of a call by any name."""
+        call = read_call(prompts, options, self.config, self.model.image_size)
+        if call.callback is not None:
+            if on_step is not None:
+                raise TypeError("callback_on_step_end: on_step is given as well; give one of them")
+            on_step = familiar.on_step(self, call.callback)
+        request = self._request(call.prompts, call.options, call.strength, first)
+        given, finish = given_of(call.image, call.mask, request, self.runner)
+        made = [finish(one) for one in self._make(request, given=given, rerank=rerank, on_step=on_step)]
+        for one in made:
+            one.info.update(call.told(one.info["number"] - first, self.weights))
+        return call.deliver(made)
+
+    def _request(
+        self, prompts: str | Sequence[str], options: Mapping[str, Any], strength: float = 1.0, first: int = 0
+    ) -> Request:
+        settings, schedule = self.config.sample, self.model.schedule
+        return make_request(settings, schedule, self.stages, prompts, options, strength=strength, first=first)
 
     def _make(
         self,
@@ -208,7 +235,8 @@ class Pipeline:
             )
         words, negative = self._tokens(request.prompts), self._tokens(request.negative)
         total, each = len(request.prompts), len(request.sampler.timesteps)
-        cuts = list(self._cut(total))
+        stages = tuple(int(stage) for stage in self.stages.stage_of(request.sampler.timesteps))
+        cuts = [rows + request.first for rows in self._cut(total)]
         made: list[np.ndarray] = []
         for place, rows in enumerate(cuts):
 
@@ -216,9 +244,9 @@ class Pipeline:
                 if steps is not None:
                     steps.append(step)
                 if on_step is not None:
-                    count, done = int(np.sum(rows < total)), place * each + step.index + 1
+                    count, done = int(np.sum(rows < request.first + total)), place * each + step.index + 1
                     shown = lambda: [Image.fromarray(one) for one in _flat(decode())[:count]]  # noqa: E731
-                    on_step(Progress(done, len(cuts) * each, step.timestep, step.stage, shown))
+                    on_step(Progress(done, len(cuts) * each, step.timestep, step.stage, shown, stages))
 
             how = {"on_step": report if watched else None, "attention": steps is not None}
             made += list(_flat(self.runner(request, rows, words, negative, given, **how)))

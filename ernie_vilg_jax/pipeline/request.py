@@ -1,6 +1,8 @@
 """Requests to the pipeline: checked, with the config's settings as defaults."""
 
+import dataclasses
 import logging
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,16 +35,18 @@ class Request:
     """With the steps that `strength` leaves."""
     strength: float = 1.0
     """Share of the steps to run; 1 is all of them, from pure noise."""
+    first: int = 0
+    """Number of the first image; the others follow. The number decides an image's noise."""
 
     def info(self, number: int) -> dict[str, Any]:
-        """The settings of image `number`, for its metadata. Options that are off are left out."""
+        """The settings of image `number`, counted from 0, for its metadata. Options that are off are left out."""
         told = self.params.told()
         negative = self.negative[number if len(self.negative) > 1 else 0]
         for name in ("num_images", "negative_prompt"):
             told.pop(name, None)
         return {
             "prompt": self.prompts[number],
-            "number": number,
+            "number": self.first + number,
             **({"negative_prompt": negative} if negative else {}),
             **({"strength": self.strength} if self.strength < 1 else {}),
             **{name: list(value) if isinstance(value, tuple) else value for name, value in told.items()},
@@ -57,17 +61,21 @@ def make_request(
     options: Mapping[str, Any],
     *,
     strength: float = 1.0,
+    first: int = 0,
 ) -> Request:
     """The request of `prompts` and `options`; `settings` is the section `sample` of a config.
 
     Raises UserError naming the argument that is invalid, and TypeError for an option that does not exist.
     """
     params = make_params(settings, options)
-    texts = checks.texts("prompts", prompts)
+    if "seed" in options and options["seed"] is None:
+        params = dataclasses.replace(params, seed=secrets.randbelow(2**32))
+        log.info("seed=%d, drawn at random", params.seed)
+    texts = checks.texts("prompt", prompts)
     if not texts:
-        raise UserError("there is no prompt; give one, such as --prompt=一只猫")
+        raise UserError("prompt: there is none; give one, such as prompt=一只猫")
     if not all(text.strip() for text in texts):
-        raise UserError("a prompt is empty; say what the image should show, such as --prompt=一只猫")
+        raise UserError("prompt: one is empty; say what the image should show, such as prompt=一只猫")
     count = params.num_images * params.candidates
     if len(texts) * count > MOST_IMAGES:
         told = f"num_images={params.num_images}" + f", candidates={params.candidates}" * (params.candidates > 1)
@@ -83,6 +91,8 @@ def make_request(
         raise UserError(
             f"negative_prompt: {len(negative)} were given for {len(texts)} prompts; give one for all, or one for each"
         )
+    if params.guidance_scale == 0 and not params.stage_scales:
+        log.warning("guidance_scale=0 makes unconditional images, whatever the prompt; 1 is the model without guidance")
     if any(negative) and guidance.numbers(stages).scale is None:
         log.warning("negative_prompt does nothing at guidance_scale 1; raise the scale")
         negative = ("",)
@@ -95,6 +105,7 @@ def make_request(
         guidance=guidance,
         sampler=sampler,
         strength=strength,
+        first=first,
     )
 
 

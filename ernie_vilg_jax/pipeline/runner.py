@@ -23,7 +23,7 @@ from ernie_vilg_jax.sampling.inputs import Step
 from ernie_vilg_jax.sampling.turns import fetched
 
 MOST_PROGRAMS = 32
-"""Programs of one model: each new number of steps is a program, and a web page may get hundreds."""
+"""Programs of one model: each takes tens of megabytes, and visitors of a web page could request dozens."""
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +62,8 @@ class ProgramInputs(NamedTuple):
     given: Given
 
 
-Run = Callable[[ProgramInputs, OnStep | None], Any]
-"""run(inputs, on_step) -> images [M, b, H, W, 3] fp32 in [-1, 1]."""
+Run = Callable[[Sampler, ProgramInputs, OnStep | None], Any]
+"""run(sampler, inputs, on_step) -> images [M, b, H, W, 3] fp32 in [-1, 1]."""
 
 
 class Runner:
@@ -75,6 +75,10 @@ class Runner:
         self.params = params
         self.mode = mode
         self.mesh = mesh
+        self.most_programs = MOST_PROGRAMS
+        self.compiling = ""
+        """What is being compiled now."""
+        self._begin = jax.jit(self._noise)
         self._programs: OrderedDict[tuple[Any, ...], Run] = OrderedDict()
         self._compiled: set[tuple[Any, ...]] = set()
 
@@ -101,55 +105,53 @@ class Runner:
         With `attention` as well, each `Step.seen` is the attention of the expert (`attention_maps.look`).
         """
         sampler, params = request.sampler, request.params
-        filled = np.minimum(rows, len(words[0]) - 1)
+        filled = np.minimum(rows - request.first, len(words[0]) - 1)
         tokens, mask = (leaf[filled] for leaf in words)
         null = negative if len(negative[0]) == 1 else (negative[0][filled], negative[1][filled])
         guidance = request.guidance.numbers(self.stages)
         inputs = ProgramInputs(tokens, mask, rows, null, np.uint32(params.seed % 2**32), guidance, given)
-        how = params.sampler, *params.of_sampler.items(), sampler.timesteps.tobytes()
-        key = how, on_step is not None, attention
-        steps, count = len(sampler.timesteps), rows.size
-        what = f"{count} picture{'s' * (count > 1)}, {steps} step{'s' * (steps > 1)} of {params.sampler}"
+        # Steps, grid and numbers of the sampler are data, as are those of guidance.
+        key = jax.tree.structure(sampler), on_step is not None, attention, str(jax.tree.map(np.shape, inputs))
+        what = f"{rows.size} image{'s' * (rows.size > 1)} with {params.sampler}"
         # Attention reads the current mesh while it is traced (sharding/splash_attention.py).
         here = contextlib.nullcontext() if self.mesh is None else jax.set_mesh(self.mesh)
-        with here, self._announced((key, str(jax.tree.map(np.shape, inputs))), what):
-            return self._program(key, sampler)(inputs, on_step)
+        with here, self._announced(key, what):
+            return self._program(key)(sampler, inputs, on_step)
 
-    def _program(self, key: tuple[Any, ...], sampler: Sampler) -> Run:
+    def _program(self, key: tuple[Any, ...]) -> Run:
         """The program of a key; a new one replaces the least recently used."""
         if key not in self._programs:
-            if len(self._programs) == MOST_PROGRAMS:
+            if len(self._programs) >= self.most_programs:
                 dropped, _ = self._programs.popitem(last=False)
-                self._compiled = {(name, shapes) for name, shapes in self._compiled if name != dropped}
-            self._programs[key] = self._make(sampler, watched=key[1], attention=key[2])
+                self._compiled.discard(dropped)
+            self._programs[key] = self._make(watched=key[1], attention=key[2])
         self._programs.move_to_end(key)
         return self._programs[key]
 
-    def _make(self, sampler: Sampler, *, watched: bool, attention: bool) -> Run:
+    def _make(self, *, watched: bool, attention: bool) -> Run:
         asked = partial(look, self.model) if attention else None
-        generator = Generator(self.model, self.mode, self.stages, sampler, mesh=self.mesh, look=asked, watched=watched)
-        begin = jax.jit(partial(self._begin, sampler))
+        generator = Generator(self.model, self.mode, self.stages, mesh=self.mesh, look=asked, watched=watched)
 
-        def run(inputs: ProgramInputs, on_step: OnStep | None) -> np.ndarray:
-            noise, keys = begin(inputs.seed, inputs.numbers, inputs.given.start)
+        def run(sampler: Sampler, inputs: ProgramInputs, on_step: OnStep | None) -> np.ndarray:
+            noise, keys = self._begin(sampler.timesteps[0], inputs.seed, inputs.numbers, inputs.given.start)
 
             def report(step: Step) -> None:
                 assert on_step is not None
                 on_step(step, lambda: self._preview(generator, step.x0))
 
             return generator(
-                self.params, inputs.tokens, inputs.mask, inputs.null, noise, inputs.guidance, keys,
+                self.params, sampler, inputs.tokens, inputs.mask, inputs.null, noise, inputs.guidance, keys,
                 known=inputs.given.known, on_step=report if on_step else None,
             )  # fmt: skip
 
         return run
 
-    def _begin(self, sampler: Sampler, seed: Any, numbers: Any, start: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """The start of sampling [M, b, h, w, c], and keys [M, b]: by the images' numbers, whatever the batch."""
+    def _noise(self, t: Any, seed: Any, numbers: Any, start: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        """The start of sampling at t [M, b, h, w, c], and keys [M, b]: by the images' numbers, whatever the batch."""
         keys = jax.vmap(jax.vmap(partial(jax.random.fold_in, jax.random.key(seed))))(numbers)
         noise = jax.vmap(jax.vmap(lambda key: jax.random.normal(key, self.model.latent_shape)))(keys)
         if start is not None:
-            noise = self.model.schedule.add_noise(start, noise, int(sampler.timesteps[0]))
+            noise = self.model.schedule.add_noise(start, noise, t)
         return noise, keys
 
     def _preview(self, generator: Generator, latents: list[jax.Array]) -> np.ndarray:
@@ -157,14 +159,18 @@ class Runner:
             return generator.decode(self.params, latents)
 
     @contextlib.contextmanager
-    def _announced(self, key: tuple[Any, Any], what: str) -> Iterator[None]:
+    def _announced(self, key: tuple[Any, ...], what: str) -> Iterator[None]:
         """Logs, if `key` is new, that `what` is being compiled in the block, and afterwards how long it took."""
         if key in self._compiled:
             yield
             return
         log.info("compiling for %s", what)
-        with compile_seconds() as seconds:
-            yield
+        self.compiling = what
+        try:
+            with compile_seconds() as seconds:
+                yield
+        finally:
+            self.compiling = ""
         self._compiled.add(key)
         log.info("compiling took %.1f s", seconds())
 

@@ -96,7 +96,6 @@ class Generator:
         model: Model,
         mode: str,
         stages: Stages,
-        sampler: Sampler,
         *,
         mesh: Mesh | None = None,
         look: Callable[[Params, jax.Array, jax.Array, Text], Any] | None = None,
@@ -111,7 +110,7 @@ class Generator:
         def look_at(unet: Params, x: jax.Array, t: jax.Array, text: tuple[Text, Text | None], shared: Any) -> Any:
             return None if look is None else look(unet, x, t, text[0])
 
-        self.executor = make_executor(mode, predict, stages, sampler, mesh=mesh, look=look_at, watched=watched)
+        self.executor = make_executor(mode, predict, stages, mesh=mesh, look=look_at, watched=watched)
         self.mesh = mesh
         self._hold: Any = partial(fetched, mesh=mesh) if mode == "streamed" else contextlib.nullcontext
         self._encode_text, self._decode = partial(_encode_text, model), partial(_decode, model)
@@ -119,6 +118,7 @@ class Generator:
     def __call__(
         self,
         params: ModelParams,
+        sampler: Sampler,
         tokens: np.ndarray,
         mask: np.ndarray,
         null: tuple[np.ndarray, np.ndarray],
@@ -133,6 +133,7 @@ class Generator:
 
         Args:
           params: params.experts as the mode's executor takes them (`make_executor`); streamed: all are lazy.
+          sampler: how to sample; another of its kind does not recompile, whatever its steps, grid and numbers.
           tokens, mask: [M, b, L] the prompts.
           null: the same [1, L] of the empty prompt, or [M, b, L] of negative prompts, one for each image.
           noise: [M, b, h, w, c], the start of sampling; keys: [M] or [M, b].
@@ -154,7 +155,7 @@ class Generator:
             text = read(tokens, mask), read(*null) if negative else None
             shared = None if negative else self._encode_text(text_encoder, *null), guidance, known
             jax.block_until_ready((text, shared))
-        return self.decode(params, self.executor(params.experts, Inputs(noise, text, shared, keys), on_step))
+        return self.decode(params, self.executor(params.experts, sampler, Inputs(noise, text, shared, keys), on_step))
 
     def decode(self, params: ModelParams, latents: Iterable[jax.Array]) -> np.ndarray:
         """Images [M, b, H, W, 3] fp32 in [-1, 1] of M batches of latents [b, h, w, c]."""

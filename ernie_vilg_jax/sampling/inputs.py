@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ernie_vilg_jax.diffusion.samplers import Sampler
 from ernie_vilg_jax.diffusion.schedule import Denoised
 
 Params = Any
@@ -56,9 +57,12 @@ OnStep = Callable[[Step], None]
 
 
 class Executor(Protocol):
-    """Samples with a bank of experts: `resident`, `streamed`, `pipelined`, `stepwise`. It holds compiled programs."""
+    """Samples with a bank of experts: `resident`, `streamed`, `pipelined`, `stepwise`.
 
-    def __call__(self, experts: Any, inputs: Inputs, on_step: OnStep | None = None) -> jax.Array:
+    It holds compiled programs, one for all samplers of a kind: their steps, grids and numbers are data.
+    """
+
+    def __call__(self, experts: Any, sampler: Sampler, inputs: Inputs, on_step: OnStep | None = None) -> jax.Array:
         """Clean latents [M, b, ...] float32. `on_step` is for `stepwise`; the others raise ValueError."""
         ...
 

@@ -12,7 +12,6 @@ from typing import Any
 from jax.sharding import Mesh
 
 from ernie_vilg_jax import checks
-from ernie_vilg_jax.diffusion.samplers import Sampler
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.sampling.inputs import Executor, Predict
@@ -28,7 +27,6 @@ def make_executor(
     mode: str,
     predict: Predict,
     stages: Stages,
-    sampler: Sampler,
     *,
     mesh: Mesh | None = None,
     look: Callable[..., Any] | None = None,
@@ -49,30 +47,31 @@ def make_executor(
     prefetch = mesh is None or mesh.shape["fsdp"] == 1
     if mode == "pipelined":
         assert mesh is not None
-        return Pipelined(predict, stages, sampler, mesh)
+        return Pipelined(predict, stages, mesh)
     if watched:
-        return Stepped(predict, stages, sampler, mesh, mode == "streamed", prefetch, look)
+        return Stepped(predict, stages, mesh, mode == "streamed", prefetch, look)
     if mode == "streamed":
-        return Streamed(predict, stages, sampler, mesh, prefetch)
-    return Resident(predict, stages, sampler)
+        return Streamed(predict, stages, mesh, prefetch)
+    return Resident(predict, stages)
 
 
 def check_mode(mode: str, n: int, mesh: Mesh | None) -> None:
     """Raises UserError unless n experts can be sampled from in this mode on this mesh."""
-    checks.one_of(f"--mode={mode}", mode, MODES)
+    checks.one_of(f"mode={mode!r}", mode, MODES)
     groups = 1 if mesh is None else mesh.shape["expert"]
     fitting = [g for g in range(2, n + 1) if n % g == 0]
     if mode != "pipelined":
         if groups > 1:
             raise UserError(
-                f"--mesh=expert={groups} is for --mode=pipelined; for --mode={mode} say --mesh=data={groups}"
+                f"mode={mode!r} takes no groups of devices; give mesh={{'data': {groups}}}, or mode='pipelined' with "
+                f"mesh={{'expert': {groups}}}"
             )
         return
     if not fitting:
-        raise UserError("--mode=pipelined needs several experts, but this model has one; use --mode=resident")
+        raise UserError("mode='pipelined' needs several experts, but this model has one; use mode='resident'")
     if groups == 1 or n % groups:
-        possible = ", ".join(f"--mesh=expert={g}" for g in fitting)
+        possible = ", ".join(f"mesh={{'expert': {g}}}" for g in fitting)
         raise UserError(
-            f"--mode=pipelined needs groups of devices that share the {n} experts evenly: use {possible}, or "
-            "--mode=streamed, which needs one device"
+            f"mode='pipelined' needs groups of devices that share the {n} experts evenly: use {possible}, or "
+            "mode='streamed', which needs one device"
         )

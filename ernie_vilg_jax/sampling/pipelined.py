@@ -80,6 +80,16 @@ class Travelling(NamedTuple):
     key: jax.Array  # as key data, uint32
 
 
+class Course(NamedTuple):
+    """The steps of a call."""
+
+    sampler: Any
+    bounds: Any
+    """[n, 2] int32: first and end step of each stage; a stage without steps has none (0, 0)."""
+    longest: Any
+    """[n / G] int32: the steps of the longest of the groups' first stages, of their second ones, and so on."""
+
+
 def stack_experts(origins: Sequence[LazyParams], mesh: Mesh) -> Params:
     """The bank: leaves [n, ...], expert i on group i // (n / G), replicated within it or sharded along `tensor`.
 
@@ -118,7 +128,6 @@ class Pipelined:
 
     predict: Predict
     stages: Stages
-    sampler: Sampler
     mesh: Mesh
 
     def __post_init__(self) -> None:
@@ -130,43 +139,44 @@ class Pipelined:
         """G."""
         return self.mesh.shape["expert"]
 
-    def __call__(self, experts: Params, inputs: Inputs, on_step: OnStep | None = None) -> jax.Array:
+    def __call__(self, experts: Params, sampler: Sampler, inputs: Inputs, on_step: OnStep | None = None) -> jax.Array:
         """Clean latents [M, b, ...] of `inputs`, with the experts of `stack_experts`."""
         unwatched(on_step)
         if {leaf.shape[0] for leaf in jax.tree.leaves(experts)} != {self.stages.n}:
             raise ValueError(f"{self.stages.n} stages need a bank of {self.stages.n} experts.")
         with jax.set_mesh(self.mesh):
-            queue = self._enter(inputs.count, inputs.latents, inputs.text, inputs.keys)
-            shared = jax.device_put(inputs.shared, NamedSharding(self.mesh, PartitionSpec()))
-            queue = self.program(inputs.count, experts, shared, queue)
-            return self._leave(inputs.count, queue.carry)
+            same = NamedSharding(self.mesh, PartitionSpec())
+            course = jax.device_put(self.course(sampler), same)
+            queue = self._enter(inputs.count, course.sampler, inputs.latents, inputs.text, inputs.keys)
+            queue = self.program(inputs.count, experts, course, jax.device_put(inputs.shared, same), queue)
+            return self._leave(inputs.count, course.sampler, queue.carry)
 
     @cached_property
     def program(self) -> Any:
-        """program(count, bank, shared, queue) -> queue after the last tick; `count`, the number of batches, is static.
+        """program(count, bank, course, shared, queue) -> queue after the last tick.
 
-        The queue's memory is donated.
+        `count`, the number of batches, is static. The queue's memory is donated.
         """
         own, whole = PartitionSpec("expert"), PartitionSpec()
 
-        def run(count: int, bank: Params, shared: Any, queue: Travelling) -> Travelling:
+        def run(count: int, bank: Params, course: Course, shared: Any, queue: Travelling) -> Travelling:
             return jax.shard_map(
                 partial(self._group, count),
                 mesh=self.mesh,
-                in_specs=(own, own, whole, own),
+                in_specs=(own, Course(whole, own, whole), whole, own),
                 out_specs=own,
                 axis_names={"expert"},
                 # Unchecked: the check would require samplers to mark every value that differs between groups.
                 check_vma=False,
-            )(bank, jnp.asarray(self._bounds), shared, queue)
+            )(bank, course, shared, queue)
 
-        return jax.jit(run, static_argnums=0, donate_argnums=3)
+        return jax.jit(run, static_argnums=0, donate_argnums=4)
 
     @cached_property
     def _enter(self) -> Any:
-        """_enter(count, latents, text, keys) -> the queue before the first tick."""
+        """_enter(count, sampler, latents, text, keys) -> the queue before the first tick."""
 
-        def run(count: int, latents: jax.Array, text: Any, keys: jax.Array) -> Travelling:
+        def run(count: int, sampler: Sampler, latents: jax.Array, text: Any, keys: jax.Array) -> Travelling:
             waiting, _ = places(self.groups, count)
             # A row without a waiting batch holds a copy of batch 0, which is never used.
             rows = np.where(waiting == IDLE, 0, waiting)
@@ -177,32 +187,32 @@ class Pipelined:
                 spec = PartitionSpec("expert", axes) if leaf.ndim > 1 else PartitionSpec("expert")
                 return jax.lax.with_sharding_constraint(leaf[rows], NamedSharding(self.mesh, spec))
 
-            start = Travelling(jax.vmap(self.sampler.init)(latents), text, jax.random.key_data(keys))
+            start = Travelling(jax.vmap(sampler.init)(latents), text, jax.random.key_data(keys))
             return jax.tree.map(one, start)
 
         return jax.jit(run, static_argnums=0)
 
     @cached_property
     def _leave(self) -> Any:
-        """_leave(count, carries of the queue) -> clean latents [count, b, ...]."""
+        """_leave(count, sampler, carries of the queue) -> clean latents [count, b, ...]."""
 
-        def run(count: int, carries: Any) -> jax.Array:
+        def run(count: int, sampler: Sampler, carries: Any) -> jax.Array:
             _, ended = places(self.groups, count)
             rows = np.argsort(ended)[np.sum(ended == IDLE) :]
-            return jax.vmap(self.sampler.finish)(jax.tree.map(lambda leaf: leaf[rows], carries))
+            return jax.vmap(sampler.finish)(jax.tree.map(lambda leaf: leaf[rows], carries))
 
         return jax.jit(run, static_argnums=0)
 
-    @cached_property
-    def _bounds(self) -> np.ndarray:
-        """[n, 2] int32: first and end step of each stage; a stage without steps has none (0, 0)."""
+    def course(self, sampler: Sampler) -> Course:
+        """The steps of each stage, by the sampler's timesteps."""
         bounds = np.zeros((self.stages.n, 2), np.int32)
-        for stage, first, end in visits(self.stages, self.sampler.timesteps):
+        for stage, first, end in visits(self.stages, sampler.timesteps):
             bounds[stage] = first, end
-        return bounds
+        longest = (bounds[:, 1] - bounds[:, 0]).reshape(self.groups, -1).max(axis=0)
+        return Course(sampler, bounds, longest)
 
-    def _group(self, count: int, bank: Params, bounds: jax.Array, shared: Any, queue: Travelling) -> Travelling:
-        """All ticks of one group. `bank`, `bounds` and `queue` are its own part of each."""
+    def _group(self, count: int, bank: Params, course: Course, shared: Any, queue: Travelling) -> Travelling:
+        """All ticks of one group. `bank`, `course.bounds` and `queue` are its own part of each."""
         groups, slots = self.groups, -(-count // self.groups)
         table = jnp.asarray(timetable(groups, count))
         group = jax.lax.axis_index("expert")
@@ -215,7 +225,7 @@ class Pipelined:
             waiting = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, slot, keepdims=False), queue)
             state = _choose(group == groups - 1, waiting, state)
             busy = table[t, group] != IDLE
-            state = state._replace(carry=self._work(bank, jnp.where(busy, bounds, 0), shared, state))
+            state = state._replace(carry=self._work(bank, course, busy, shared, state))
             waiting = _choose(group == 0, state, _move(waiting, up))
             queue = jax.tree.map(
                 lambda leaf, new: jax.lax.dynamic_update_index_in_dim(leaf, new, slot, 0), queue, waiting
@@ -226,8 +236,8 @@ class Pipelined:
         (_, queue), _ = jax.lax.scan(tick, (nothing, queue), jnp.arange(len(table)))
         return queue
 
-    def _work(self, bank: Params, bounds: jax.Array, shared: Any, state: Travelling) -> Any:
-        """The steps of a group's stages, noisiest first: carry to carry.
+    def _work(self, bank: Params, course: Course, busy: jax.Array, shared: Any, state: Travelling) -> Any:
+        """The steps of a group's stages, noisiest first: carry to carry. None unless it is `busy`.
 
         Every group runs as many steps as the longest stage of any group, and drops the results beyond its own stage.
         It would have to wait for that stage anyway. If groups left their loops at different times, the devices within a
@@ -235,21 +245,20 @@ class Pipelined:
         """
         key = jax.random.wrap_key_data(state.key)
         apply = lambda params, x, t: self.predict(params, x, t, state.text, shared)  # noqa: E731
-        longest = self._bounds[:, 1] - self._bounds[:, 0]
-        longest = longest.reshape(self.groups, -1).max(axis=0)
+        bounds = jnp.where(busy, course.bounds, 0)
 
         def stage(carry: Any, xs: tuple[Params, jax.Array, jax.typing.ArrayLike]) -> tuple[Any, None]:
             params, (first, end), count = xs
 
             def step(k: jax.Array, carry: Any) -> Any:
-                return _choose(first + k < end, run_step(params, apply, self.sampler, carry, first + k, key), carry)
+                return _choose(first + k < end, run_step(params, apply, course.sampler, carry, first + k, key), carry)
 
             return jax.lax.fori_loop(0, count, step, carry), None
 
-        if len(longest) == 1:
+        if len(bounds) == 1:
             # Not a loop of one iteration: that would copy the expert.
-            return stage(state.carry, (*jax.tree.map(lambda leaf: leaf[0], (bank, bounds)), int(longest[0])))[0]
-        return jax.lax.scan(stage, state.carry, (bank, bounds, jnp.asarray(longest)), reverse=True)[0]
+            return stage(state.carry, jax.tree.map(lambda leaf: leaf[0], (bank, bounds, course.longest)))[0]
+        return jax.lax.scan(stage, state.carry, (bank, bounds, course.longest), reverse=True)[0]
 
 
 def _move(tree: Any, pairs: list[tuple[int, int]]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ernie_vilg_jax.diffusion.loop import sample
+from ernie_vilg_jax.diffusion.loop import course_of, sample
 from ernie_vilg_jax.diffusion.samplers import Sampler
 from ernie_vilg_jax.diffusion.schedule import Denoised
 from ernie_vilg_jax.diffusion.stages import Stages
@@ -21,23 +21,27 @@ class Resident:
 
     predict: Predict
     stages: Stages
-    sampler: Sampler
 
     @cached_property
     def _batch(self) -> Any:
-        """(experts, latents [b, ...], text, shared, key) -> clean latents [b, ...]."""
+        """(experts, sampler, course, latents [b, ...], text, shared, key) -> clean latents [b, ...]."""
 
-        def run(experts: Any, latents: jax.Array, text: Any, shared: Any, key: jax.Array) -> jax.Array:
+        def run(
+            experts: Any, sampler: Sampler, course: Any, latents: jax.Array, text: Any, shared: Any, key: jax.Array
+        ) -> jax.Array:
             def apply(params: Params, x: jax.Array, t: jax.Array) -> Denoised:
                 return self.predict(params, x, t, text, shared)
 
-            return sample(experts, apply, self.stages, self.sampler, latents, key)
+            return sample(experts, apply, self.stages, sampler, latents, key, course)
 
         return jax.jit(run)
 
-    def __call__(self, experts: Sequence[Params], inputs: Inputs, on_step: OnStep | None = None) -> jax.Array:
+    def __call__(
+        self, experts: Sequence[Params], sampler: Sampler, inputs: Inputs, on_step: OnStep | None = None
+    ) -> jax.Array:
         """Clean latents [M, b, ...] of `inputs`, expert i in charge of stage i."""
         unwatched(on_step)
+        how = sampler, course_of(self.stages, sampler.timesteps)
         return jnp.stack(
-            [self._batch(experts, latents, text, inputs.shared, key) for latents, text, key in inputs.batches()]
+            [self._batch(experts, *how, latents, text, inputs.shared, key) for latents, text, key in inputs.batches()]
         )

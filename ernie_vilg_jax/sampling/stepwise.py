@@ -21,7 +21,7 @@ from ernie_vilg_jax.diffusion.samplers import Sampler
 from ernie_vilg_jax.diffusion.schedule import Denoised
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.sampling.inputs import Inputs, OnStep, Params, Predict, Step
-from ernie_vilg_jax.sampling.streamed import finishing, starting
+from ernie_vilg_jax.sampling.streamed import finish, start
 from ernie_vilg_jax.sampling.turns import LazyParams, Turns
 
 
@@ -34,7 +34,6 @@ class Stepped:
 
     predict: Predict
     stages: Stages
-    sampler: Sampler
     mesh: Mesh | None = None
     streamed: bool = False
     prefetch: bool = True
@@ -43,9 +42,11 @@ class Stepped:
 
     @cached_property
     def step(self) -> Any:
-        """step(params, carry, text, shared, key, i) -> (carry, x0, seen), the carry in the same memory."""
+        """step(params, sampler, carry, text, shared, key, i) -> (carry, x0, seen), the carry in the same memory."""
 
-        def run(params: Params, carry: Any, text: Any, shared: Any, key: jax.Array, i: jax.Array) -> Any:
+        def run(
+            params: Params, sampler: Sampler, carry: Any, text: Any, shared: Any, key: jax.Array, i: jax.Array
+        ) -> Any:
             # A sampler may call `predict` inside its own loop, so the prediction is kept in a mutable array.
             x0 = jax.new_ref(jnp.zeros_like(carry.x))
 
@@ -54,37 +55,35 @@ class Stepped:
                 x0[...] = denoised.x0
                 return denoised
 
-            t = jnp.broadcast_to(jnp.asarray(self.sampler.timesteps)[i], carry.x.shape[:1])
+            t = jnp.broadcast_to(jnp.asarray(sampler.timesteps)[i], carry.x.shape[:1])
             seen = None if self.look is None else self.look(params, carry.x, t, text, shared)
-            carry = run_step(params, apply, self.sampler, carry, i, key)
+            carry = run_step(params, apply, sampler, carry, i, key)
             return carry, x0[...], seen
 
-        return jax.jit(run, donate_argnums=1)
+        return jax.jit(run, donate_argnums=2)
 
-    @cached_property
-    def _ends(self) -> tuple[Any, Any]:
-        return starting(self.sampler), finishing(self.sampler)
-
-    def __call__(self, experts: Sequence[LazyParams], inputs: Inputs, on_step: OnStep | None = None) -> jax.Array:
+    def __call__(
+        self, experts: Sequence[LazyParams], sampler: Sampler, inputs: Inputs, on_step: OnStep | None = None
+    ) -> jax.Array:
         """Clean latents [M, b, ...] of `inputs`, expert i in charge of stage i. An exception in `on_step` ends it."""
-        start, finish = self._ends
-        carries, done = [start(latents) for latents in inputs.latents], None
+        tables = jax.device_put(sampler)  # once, not at each step
+        carries, done = [start(tables, latents) for latents in inputs.latents], None
         moves = {"moves": self.streamed, "prefetch": self.prefetch}
-        with Turns(experts, self.stages, self.sampler, self.mesh, **moves) as turns:
+        with Turns(experts, self.stages, sampler, self.mesh, **moves) as turns:
             for expert, stage, first, end in turns:
                 for i in range(first, end):
                     results = [
-                        self.step(expert, carry, text, inputs.shared, key, i)
+                        self.step(expert, tables, carry, text, inputs.shared, key, i)
                         for carry, (_, text, key) in zip(carries, inputs.batches(), strict=True)
                     ]
                     carries, x0, seen = map(list, zip(*results, strict=True))
                     turns.ahead()
                     _report(done, on_step)
-                    done = Step(i, int(self.sampler.timesteps[i]), stage, x0, seen)
+                    done = Step(i, int(sampler.timesteps[i]), stage, x0, seen)
                 if self.streamed:
                     jax.block_until_ready(carries)
         _report(done, on_step)
-        return finish(carries)
+        return finish(tables, carries)
 
 
 def _report(step: Step | None, on_step: OnStep | None) -> None:

@@ -20,14 +20,16 @@ from ernie_vilg_jax.sampling.inputs import Inputs, OnStep, Params, Predict, unwa
 from ernie_vilg_jax.sampling.turns import LazyParams, Turns
 
 
-def starting(sampler: Sampler) -> Any:
-    """starting(sampler)(latents [b, ...]) -> carry, in its own memory: the steps overwrite it, but not the noise."""
-    return jax.jit(lambda latents: jax.tree.map(jnp.copy, sampler.init(latents)))
+@jax.jit
+def start(sampler: Sampler, latents: jax.Array) -> Any:
+    """The carry of latents [b, ...], in its own memory: the steps overwrite it, but not the noise."""
+    return jax.tree.map(jnp.copy, sampler.init(latents))
 
 
-def finishing(sampler: Sampler) -> Any:
-    """finishing(sampler)(M carries) -> clean latents [M, b, ...]."""
-    return jax.jit(lambda carries: jnp.stack([sampler.finish(carry) for carry in carries]))
+@jax.jit
+def finish(sampler: Sampler, carries: list[Any]) -> jax.Array:
+    """Clean latents [M, b, ...] of M carries."""
+    return jnp.stack([sampler.finish(carry) for carry in carries])
 
 
 @dataclass(frozen=True)
@@ -40,36 +42,34 @@ class Streamed:
 
     predict: Predict
     stages: Stages
-    sampler: Sampler
     mesh: Mesh | None = None
     prefetch: bool = True
 
     @cached_property
     def stage(self) -> Any:
-        """stage(params, carry, text, shared, key, first, end) -> carry: the steps of one stage, in the same memory."""
+        """stage(params, sampler, carry, text, shared, key, first, end) -> carry, in the same memory."""
 
-        def run(params: Params, carry: Any, text: Any, shared: Any, key: jax.Array, first: Any, end: Any) -> Any:
+        def run(
+            params: Params, sampler: Sampler, carry: Any, text: Any, shared: Any, key: jax.Array, first: Any, end: Any
+        ) -> Any:
             apply = lambda params, x, t: self.predict(params, x, t, text, shared)  # noqa: E731
-            return run_stage(params, apply, self.sampler, carry, first, end, key)
+            return run_stage(params, apply, sampler, carry, first, end, key)
 
-        return jax.jit(run, donate_argnums=1)
+        return jax.jit(run, donate_argnums=2)
 
-    @cached_property
-    def _ends(self) -> tuple[Any, Any]:
-        return starting(self.sampler), finishing(self.sampler)
-
-    def __call__(self, experts: Sequence[LazyParams], inputs: Inputs, on_step: OnStep | None = None) -> jax.Array:
+    def __call__(
+        self, experts: Sequence[LazyParams], sampler: Sampler, inputs: Inputs, on_step: OnStep | None = None
+    ) -> jax.Array:
         """Clean latents [M, b, ...] of `inputs`, expert i in charge of stage i."""
         unwatched(on_step)
-        start, finish = self._ends
-        carries = [start(latents) for latents in inputs.latents]
-        with Turns(experts, self.stages, self.sampler, self.mesh, prefetch=self.prefetch) as turns:
+        carries = [start(sampler, latents) for latents in inputs.latents]
+        with Turns(experts, self.stages, sampler, self.mesh, prefetch=self.prefetch) as turns:
             for expert, _, first, end in turns:
                 # Dispatched asynchronously: the process continues with the next expert.
                 carries = [
-                    self.stage(expert, carry, text, inputs.shared, key, first, end)
+                    self.stage(expert, sampler, carry, text, inputs.shared, key, first, end)
                     for carry, (_, text, key) in zip(carries, inputs.batches(), strict=True)
                 ]
                 turns.ahead()
                 jax.block_until_ready(carries)
-        return finish(carries)
+        return finish(sampler, carries)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 BODY_LIMIT = 64 * 1024
-"""Bytes of a request: two prompts of 2,000 characters, each written as \\uXXXX escapes, fit easily."""
+"""Bytes of a request without images: two prompts of 2,000 characters, each written as \\uXXXX escapes, fit easily."""
 DRAIN_LIMIT = 64 * 1024 * 1024
 """Bytes that are read and discarded so that the sender gets an answer; a larger body is cut off."""
 BUSY = "The demo is busy: too many people are waiting. Please try again in a minute."
@@ -36,6 +36,8 @@ class Guard:
         values: Mapping[str | int, int],
         waiting: Callable[[str], int] = lambda client: 0,
         share: int = 0,
+        limit: int = BODY_LIMIT,
+        status: Callable[[], str] = str,
     ) -> None:
         """Guards an app.
 
@@ -43,7 +45,10 @@ class Guard:
           values: a function's number or API name -> number of its values.
           waiting: a client's address -> number of its requests in the queue.
           share: most requests of one client that may wait; 0 is no limit.
+          limit: bytes of a request.
+          status: what all visitors wait for, told at the address /status.
         """
+        self.limit, self.status = limit, status
         self.app, self.values, self.waiting, self.share = app, values, waiting, share
         self._joining: Counter[str] = Counter()
         """Requests of each client that are about to enter the queue."""
@@ -52,12 +57,15 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if scope["method"] == "GET" and scope["path"].rstrip("/") == "/status":
+            await _answer(send, 200, self.status(), name="status")
+            return
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._pass_on(scope, receive, send)
             return
-        body, size = await _read(receive)
-        if size > BODY_LIMIT:
-            await _answer(send, 413, f"The request is larger than {BODY_LIMIT // 1024} KiB.")
+        body, size = await _read(receive, self.limit)
+        if size > self.limit:
+            await _answer(send, 413, f"The request is larger than {self.limit // 1024} KiB.")
             return
         if scope["path"].rstrip("/").endswith("/upload"):
             await _answer(send, 403, "This page takes no files.")
@@ -118,7 +126,7 @@ def _joins(path: str) -> bool:
     return path.rstrip("/").endswith("/queue/join") or "/call/" in path
 
 
-async def _read(receive: Receive) -> tuple[bytes, int]:
+async def _read(receive: Receive, limit: int) -> tuple[bytes, int]:
     """The body, empty if it is too large, and the number of bytes received."""
     parts, size, more = [], 0, True
     while more and size <= DRAIN_LIMIT:
@@ -127,7 +135,7 @@ async def _read(receive: Receive) -> tuple[bytes, int]:
             break
         part = message.get("body", b"")
         size += len(part)
-        if size <= BODY_LIMIT:
+        if size <= limit:
             parts.append(part)
         more = message.get("more_body", False)
     return b"".join(parts), size
@@ -158,8 +166,8 @@ def _polite(send: Send) -> Send:
     return sent
 
 
-async def _answer(send: Send, status: int, detail: str) -> None:
-    body = json.dumps({"detail": detail}).encode()
+async def _answer(send: Send, status: int, detail: str, name: str = "detail") -> None:
+    body = json.dumps({name: detail}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if status in (429, 503):
         headers.append((b"retry-after", b"30"))

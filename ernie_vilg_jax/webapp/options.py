@@ -1,46 +1,17 @@
-"""The page's options for a checkpoint: the styles and things that it was trained on, and few values of settings that
-need a program each."""
+"""The page's options for a checkpoint: the styles and things that it was trained on, and its settings."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax import registry
+from ernie_vilg_jax.evaluation.scorers import SCORERS
+from ernie_vilg_jax.pipeline.styles import Style, styles_of
 from ernie_vilg_jax.preparation.sources.everyday import EVERYDAY
-from ernie_vilg_jax.preparation.sources.styles import STYLES
 from ernie_vilg_jax.sampling_params import SamplingParams, make_params
 
-HANZI = re.compile("[\u3400-\u9fff]")
-
-
-class Style(NamedTuple):
-    """A style, as it is appended to a prompt."""
-
-    zh: str
-    en: str
-
-    def after(self, prompt: str) -> str:
-        """The prompt with the style, in the prompt's language: as the captions of the emoji set do."""
-        return f"{prompt}，{self.zh}" if HANZI.search(prompt) else f"{prompt}, {self.en}"
-
-
-ART_STYLES = (
-    Style("油画", "oil painting"),
-    Style("水彩画", "watercolour"),
-    Style("中国水墨画", "Chinese ink painting"),
-    Style("动漫", "anime"),
-    Style("卡通", "cartoon"),
-    Style("像素画", "pixel art"),
-    Style("铅笔素描", "pencil sketch"),
-    Style("写实照片", "realistic photo"),
-    Style("赛博朋克", "cyberpunk"),
-    Style("浮世绘", "ukiyo-e"),
-)
-"""For checkpoints that were not trained on named styles: words that captions of photographs and paintings use."""
-STEPS = (10, 25, 50, 100)
-"""Few, because each is a program to compile; the value of the checkpoint's config is added."""
 SCENES = ("红色的圆形在蓝色的正方形的左边", "a yellow star above a green triangle")
 EXAMPLE_THINGS = 6
 
@@ -53,27 +24,24 @@ class Choices:
     """English name -> style."""
     examples: tuple[str, ...]
     """Prompts that the model has learned to draw."""
-    steps: tuple[int, ...]
     params: SamplingParams
+    size: int
+    """Pixels per side of the images."""
+    scorers: tuple[str, ...] = ()
+    """Scorers that may choose among candidates."""
 
 
 def choices_for(config: ConfigDict) -> Choices:
     """The choices for the config that a checkpoint was trained with."""
     sources = {source["name"]: source for source in config.data.sources}
     params = make_params(config.sample, {})
-    styles = _styles(sources.get("emoji"))
     return Choices(
-        styles={style.en: style for style in styles},
+        styles=styles_of(config),
         examples=_examples(config, sources),
-        steps=tuple(sorted({*STEPS, params.steps})),
         params=params,
+        size=config.model.image_size,
+        scorers=tuple(name for name in SCORERS if not registry.needs(SCORERS, name, "path")),
     )
-
-
-def _styles(emoji: Mapping[str, Any] | None) -> tuple[Style, ...]:
-    if emoji is None:
-        return ART_STYLES
-    return tuple(Style(STYLES[name].zh, STYLES[name].en) for name in emoji.get("styles") or STYLES)
 
 
 def _examples(config: ConfigDict, sources: Mapping[str, Any]) -> tuple[str, ...]:

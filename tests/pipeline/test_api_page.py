@@ -18,11 +18,11 @@ def test_the_page_of_the_api_runs(pipe: Pipeline, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(ernie_vilg_jax, "load", lambda: pipe, raising=False)
     names: dict[str, Any] = {}
     snippets = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert len(snippets) == 5
+    assert len(snippets) == 7
     for snippet in snippets:
         exec(compile(snippet, "docs/api.md", "exec"), names)
     made = sorted(path.name for path in tmp_path.glob("*.png"))
-    assert made == ["apple.png", "panda.png", "preview_10.png", "preview_20.png"]
+    assert made == ["apple.png", "panda.png", "preview_10.png", "preview_20.png", "second.png"]
     assert len(names["lions"]) == 2 and names["maps"].maps.shape[0] == 20
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from ernie_vilg_jax import checkpointing
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.evaluation.publish import publish
 from ernie_vilg_jax.pipeline import Pipeline, export, load
 from tests.disks import Disk
 
@@ -77,10 +78,10 @@ def test_streamed_reads_experts_only_when_it_samples(whole_run: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("mode", "mesh", "message"),
     [
-        ("magic", None, "--mode=magic must be one of resident, streamed, pipelined"),
-        ("pipelined", None, "--mode=pipelined needs groups of devices .* use --mesh=expert=2"),
-        ("streamed", {"data": 3}, r"^--mesh \(.*data=3.* needs 3 devices, but there are 8"),
-        ("streamed", {"experts": 2}, "--mesh has no axis experts; its axes are expert, data, fsdp, tensor"),
+        ("magic", None, "mode='magic' must be one of resident, streamed, pipelined"),
+        ("pipelined", None, "mode='pipelined' needs groups of devices .* use mesh={'expert': 2}"),
+        ("streamed", {"data": 3}, r"^mesh: \(.*data=3.* needs 3 devices, but there are 8"),
+        ("streamed", {"experts": 2}, "mesh: it has no axis experts; its axes are expert, data, fsdp, tensor"),
     ],
 )
 def test_modes_and_meshes_that_do_not_fit(whole_run: Path, mode: str, mesh: dict | None, message: str) -> None:
@@ -162,3 +163,22 @@ def test_an_export_holds_the_averages_in_half_precision_and_needs_no_device(
         kept = checkpointing.read_whole(found, name)
         assert set(kept) == {"ema"}
         assert jax.tree.map(lambda leaf: np.asarray(leaf).tobytes(), kept["ema"]) == half
+
+
+def test_a_published_folder_is_an_export_with_a_card(whole_run: Path, tmp_path: Path) -> None:
+    size = publish(whole_run, tmp_path / "out", licence="apache-2.0")
+    assert size == sum(
+        file.stat().st_size for file in (tmp_path / "out").rglob("*") if file.name != "README.md" and file.is_file()
+    )
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    head, body = card.removeprefix("---\n").split("---\n", 1)
+    assert "license: apache-2.0\n" in head and "pipeline_tag: text-to-image\n" in head
+    assert "## Training data" in body and "Nobody has measured any" in body and 'load("hf://OWNER/NAME")' in body
+    assert load(tmp_path / "out").weights
+    (tmp_path / "card.md").write_text("# Scores of mine\n", encoding="utf-8")
+    publish(whole_run, tmp_path / "out", card=str(tmp_path / "card.md"), overwrite=True)
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "# Scores of mine" in card and "license:" not in card and "Nobody" not in card
+    with pytest.raises(UserError, match=r"--card=none\.md: there is no such file"):
+        publish(whole_run, tmp_path / "other", card="none.md")
+    assert not (tmp_path / "other").exists()

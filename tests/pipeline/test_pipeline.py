@@ -156,12 +156,13 @@ def test_guidance_changes_the_image_and_1_is_the_conditional_model(pipe: Pipelin
 def test_a_second_call_compiles_nothing(
     request: pytest.FixtureRequest, compiled: Callable[[], Any], mode: str, way: str
 ) -> None:
-    """Of other prompts, seeds, scales, negative prompts, images, masks, and strengths of as many steps."""
+    """Of other prompts, seeds, scales, negative prompts, images, masks, strengths, steps and grids."""
     pipe = request.getfixturevalue("pipe" if mode == "resident" else "streamed")
     rng = np.random.default_rng(0)
 
-    def ask(prompt: str, scale: float, seed: int, strength: float) -> None:
-        options: Any = {"guidance_scale": scale, "seed": seed, "negative_prompt": prompt[::-1], "steps": 7}
+    def ask(prompt: str, scale: float, seed: int, strength: float, steps: int, grid: str) -> None:
+        options: Any = {"guidance_scale": scale, "seed": seed, "negative_prompt": prompt[::-1], "sampler": "unipc"}
+        options |= {"order": 3, "steps": steps, "grid": grid}
         picture = Image.fromarray(rng.integers(0, 255, (20, 16, 3), np.uint8))
         mask = Image.new("L", picture.size)
         mask.paste(255, (seed, 8, 16, 16))
@@ -177,21 +178,21 @@ def test_a_second_call_compiles_nothing(
             pipe.attention_maps(prompt, prompt[-2:], **options)
 
     with compiled() as programs:
-        ask(PROMPTS[0], 2.0, 0, 0.5)
+        ask(PROMPTS[0], 2.0, 0, 0.5, 3, "")
     assert programs, "the first call must compile something, or this proves nothing"
     with compiled() as programs:
-        ask(PROMPTS[2], 5.0, 9, 0.52)
+        ask(PROMPTS[2], 5.0, 9, 0.8, 4, "karras")
     assert programs == []
 
 
 def test_compiling_is_announced_before_and_measured_after(pipe: Pipeline, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "ernie_vilg_jax"):
-        pipe(PROMPTS, steps=5)
+        pipe(PROMPTS, sampler="heun")
         before, after = caplog.messages
-        assert before == "compiling for 4 pictures, 5 steps of ddim"
+        assert before == "compiling for 4 images with heun"
         assert after.startswith("compiling took ") and float(after.split()[2]) > 0
         caplog.clear()
-        pipe(PROMPTS[::-1], steps=5, seed=3)
+        pipe(PROMPTS[::-1], sampler="heun", steps=5, seed=3)
         assert not caplog.messages
 
 
@@ -200,14 +201,14 @@ def test_the_program_unused_for_longest_is_dropped(
 ) -> None:
     monkeypatch.setattr(running, "MOST_PROGRAMS", 2)
     pipe = make_pipe()
-    for steps in (1, 2, 1, 3):
-        pipe(PROMPTS[0], steps=steps)
+    for sampler in ("ddim", "euler", "ddim", "dpmpp_2m"):
+        pipe(PROMPTS[0], sampler=sampler)
     with compiled() as programs:
-        pipe(PROMPTS[0], steps=1)
+        pipe(PROMPTS[0], sampler="ddim")
     assert programs == []
     with compiled() as programs, caplog.at_level(logging.INFO, "ernie_vilg_jax"):
-        pipe(PROMPTS[0], steps=2)
-    assert programs and "compiling for 1 picture, 2 steps of ddim" in caplog.text
+        pipe(PROMPTS[0], sampler="euler")
+    assert programs and "compiling for 1 image with euler" in caplog.text
 
 
 # ---- watching ------------------------------------------------------------------------------------------------------
@@ -282,11 +283,11 @@ def test_an_exception_in_on_step_ends_the_call(pipe: Pipeline) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"prompts": "  "}, "a prompt is empty"),
-        ({"prompts": ["猫", ""]}, "a prompt is empty"),
-        ({"prompts": []}, "there is no prompt"),
-        ({"prompts": 7}, "prompts must be a string or a list of strings, but holds a int: 7"),
-        ({"prompts": ["猫", None]}, "prompts must be a string or a list of strings, but holds a NoneType"),
+        ({"prompts": "  "}, "prompt: one is empty"),
+        ({"prompts": ["猫", ""]}, "prompt: one is empty"),
+        ({"prompts": []}, "prompt: there is none"),
+        ({"prompts": 7}, "prompt must be a string or a list of strings, but holds a int: 7"),
+        ({"prompts": ["猫", None]}, "prompt must be a string or a list of strings, but holds a NoneType"),
         ({"num_images": 0}, "num_images=0 must be a whole number from 1 up"),
         ({"num_images": "two"}, "num_images='two' must be a whole number"),
         ({"num_images": 1.5}, "num_images=1.5 must be a whole number"),
@@ -313,8 +314,8 @@ def test_an_exception_in_on_step_ends_the_call(pipe: Pipeline) -> None:
         ({"grid": "cubic"}, "grid='cubic' must be one of trailing, leading"),
         ({"negative_prompt": ["a", "b", "c"]}, "negative_prompt: 3 were given for 1 prompts; give one for all, or one"),
         ({"negative_prompt": 3}, "negative_prompt must be a string or a list of strings"),
-        ({"prompts": "a\ud83d cat"}, r"prompts: 'a\\ud83d cat' is not text, for it holds half of a character"),
-        ({"prompts": ["a", "b\0"]}, r"prompts: 'b\\x00' is not text, for it holds a NUL"),
+        ({"prompts": "a\ud83d cat"}, r"prompt: 'a\\ud83d cat' is not text, for it holds half of a character"),
+        ({"prompts": ["a", "b\0"]}, r"prompt: 'b\\x00' is not text, for it holds a NUL"),
         ({"negative_prompt": "\udcff"}, r"negative_prompt: '\\udcff' is not text"),
     ],
 )

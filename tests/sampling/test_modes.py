@@ -42,13 +42,13 @@ def test_three_modes_make_the_same_images(eta: float) -> None:
     """A U-Net with guidance; pipelined also with the images and the weights of each group cut over its devices."""
     predict, sampler, inputs = partial(ask, SMALL), DDIM(SCHEDULE, STEPS, eta), make_inputs(3)
     experts = unet_experts(SMALL)
-    sampling = partial(make_executor, predict=predict, stages=UNIFORM, sampler=sampler)
-    resident = np.asarray(sampling("resident")(experts, inputs))
+    sampling = partial(make_executor, predict=predict, stages=UNIFORM)
+    resident = np.asarray(sampling("resident")(experts, sampler, inputs))
     assert resident.std() > 0.1
     scale = np.abs(resident).max()
-    np.testing.assert_allclose(sampling("streamed")(experts, inputs) / scale, resident / scale, atol=1e-5)
+    np.testing.assert_allclose(sampling("streamed")(experts, sampler, inputs) / scale, resident / scale, atol=1e-5)
     mesh = mesh_of(expert=4) if eta else mesh_of(expert=2, data=2, tensor=2)
-    pipelined = sampling("pipelined", mesh=mesh)(stack_experts(experts, mesh), inputs)
+    pipelined = sampling("pipelined", mesh=mesh)(stack_experts(experts, mesh), sampler, inputs)
     np.testing.assert_allclose(pipelined / scale, resident / scale, atol=1e-5)
 
 
@@ -57,10 +57,10 @@ def test_every_sampler_in_three_modes(name: str) -> None:
     """With any history, and any number of predictions per step; the second stage begins with history."""
     sampler, inputs = make_sampler(name, SCHEDULE, 7, grid="trailing"), first(make_inputs(5), 3)
     expected = reference(sampler, UNEVEN)[:3]
-    streamed = make_executor("streamed", ask_toy, UNEVEN, sampler)(TOYS, inputs)
+    streamed = make_executor("streamed", ask_toy, UNEVEN)(TOYS, sampler, inputs)
     np.testing.assert_allclose(streamed, expected, rtol=1e-5, atol=1e-5)
     mesh = mesh_of(expert=2, data=2)
-    pipelined = make_executor("pipelined", ask_toy, UNEVEN, sampler, mesh=mesh)(stack_experts(TOYS, mesh), inputs)
+    pipelined = make_executor("pipelined", ask_toy, UNEVEN, mesh=mesh)(stack_experts(TOYS, mesh), sampler, inputs)
     np.testing.assert_allclose(pipelined, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -91,16 +91,16 @@ def test_guidance_in_three_modes(guidance: Guidance, other: Guidance) -> None:
     plain, negative = make_inputs(2), make_inputs(3)
     texts = plain.text, jax.tree.map(lambda leaf: leaf[1:], negative.text)
     modes = {
-        "resident": (make_executor("resident", ask, UNIFORM, sampler), TOYS),
-        "streamed": (make_executor("streamed", ask, UNIFORM, sampler), TOYS),
-        "pipelined": (make_executor("pipelined", ask, UNIFORM, sampler, mesh=mesh), stack_experts(TOYS, mesh)),
+        "resident": (make_executor("resident", ask, UNIFORM), TOYS),
+        "streamed": (make_executor("streamed", ask, UNIFORM), TOYS),
+        "pipelined": (make_executor("pipelined", ask, UNIFORM, mesh=mesh), stack_experts(TOYS, mesh)),
     }
     ends: dict[str, list[np.ndarray]] = {mode: [] for mode in modes}
     for asked in (guidance, other):
         traces.clear()
         for mode, (sampling, experts) in modes.items():
             inputs = Inputs(plain.latents, texts, asked.numbers(UNIFORM), plain.keys)
-            ends[mode].append(np.asarray(sampling(experts, inputs)))
+            ends[mode].append(np.asarray(sampling(experts, sampler, inputs)))
         if asked is guidance:
             assert set(traces) == {PICTURES * (1 if guidance.scale == 1 else 2)}
     assert not traces, "the second guidance has the form of the first"
@@ -118,16 +118,16 @@ def test_stages_of_the_uneven_cut() -> None:
 @pytest.mark.parametrize(
     ("mode", "n", "sizes", "message"),
     [
-        ("magic", 4, None, "--mode=magic must be one of resident, streamed, pipelined"),
-        ("pipelined", 4, None, "--mesh=expert=2, --mesh=expert=4, or --mode=streamed"),
-        ("pipelined", 4, {"data": 2}, "--mode=pipelined needs groups of devices that share the 4 experts"),
-        ("pipelined", 3, {"expert": 2}, "use --mesh=expert=3, or"),
-        ("pipelined", 1, None, "this model has one; use --mode=resident"),
+        ("magic", 4, None, "mode='magic' must be one of resident, streamed, pipelined"),
+        ("pipelined", 4, None, "mesh={'expert': 2}, mesh={'expert': 4}, or mode='streamed'"),
+        ("pipelined", 4, {"data": 2}, "mode='pipelined' needs groups of devices that share the 4 experts"),
+        ("pipelined", 3, {"expert": 2}, "use mesh={'expert': 3}, or"),
+        ("pipelined", 1, None, "this model has one; use mode='resident'"),
         (
             "streamed",
             4,
             {"expert": 2},
-            "--mesh=expert=2 is for --mode=pipelined; for --mode=streamed say --mesh=data=2",
+            "mode='streamed' takes no groups of devices; give mesh={'data': 2}, or mode='pipelined' with mesh=",
         ),
     ],
 )
@@ -138,9 +138,9 @@ def test_modes_that_do_not_fit_are_refused(mode: str, n: int, sizes: dict[str, i
 
 def test_wrong_numbers_of_experts_are_refused() -> None:
     with pytest.raises(ValueError, match="4 stages need 4 experts, but 3"):
-        Streamed(ask_toy, UNIFORM, STOCHASTIC)(TOYS[:3], make_inputs(1))
+        Streamed(ask_toy, UNIFORM)(TOYS[:3], STOCHASTIC, make_inputs(1))
     mesh = mesh_of(expert=2)
     with pytest.raises(ValueError, match="a bank of 4"):
-        Pipelined(ask_toy, UNIFORM, STOCHASTIC, mesh)(stack_experts(TOYS[:2], mesh), make_inputs(1))
+        Pipelined(ask_toy, UNIFORM, mesh)(stack_experts(TOYS[:2], mesh), STOCHASTIC, make_inputs(1))
     with pytest.raises(ValueError, match="4 experts cannot be divided among 3 groups"):
-        Pipelined(ask_toy, UNIFORM, STOCHASTIC, mesh_of(expert=3))
+        Pipelined(ask_toy, UNIFORM, mesh_of(expert=3))

@@ -35,9 +35,9 @@ def make_batches(count: int = 2, pictures: int = 3) -> Inputs:
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_steps_are_those_of_the_whole_program(name: str) -> None:
     sampler, inputs, steps = make_sampler(name, SCHEDULE, 7), make_batches(), []
-    stepped = Stepped(ask, UNEVEN, sampler, streamed=True)
-    got = stepped(EXPERTS, inputs, steps.append)
-    expected = make_executor("resident", ask, UNEVEN, sampler)(EXPERTS, inputs)
+    stepped = Stepped(ask, UNEVEN, streamed=True)
+    got = stepped(EXPERTS, sampler, inputs, steps.append)
+    expected = make_executor("resident", ask, UNEVEN)(EXPERTS, sampler, inputs)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
     assert [step.index for step in steps] == list(range(7))
     assert [step.timestep for step in steps] == sampler.timesteps.tolist()
@@ -51,8 +51,8 @@ def test_steps_are_those_of_the_whole_program(name: str) -> None:
 def test_look_sees_the_current_expert_and_changes_nothing() -> None:
     sampler, inputs, steps = make_sampler("ddim", SCHEDULE, 5), make_batches(), []
     look = lambda params, x, t, text, shared: (params["w"][0, 0], t, x.mean())  # noqa: E731
-    got = Stepped(ask, UNEVEN, sampler, look=look)(EXPERTS, inputs, steps.append)
-    np.testing.assert_array_equal(got, Stepped(ask, UNEVEN, sampler)(EXPERTS, inputs, lambda step: None))
+    got = Stepped(ask, UNEVEN, look=look)(EXPERTS, sampler, inputs, steps.append)
+    np.testing.assert_array_equal(got, Stepped(ask, UNEVEN)(EXPERTS, sampler, inputs, lambda step: None))
     for step in steps:
         corner, t, _ = step.seen[1]
         assert float(corner) == EXPERTS[step.stage]["w"][0, 0]
@@ -85,8 +85,8 @@ def test_streamed_experts_are_freed_even_when_on_step_raises(fails_at: int | Non
         if step.index == fails_at:
             raise KeyboardInterrupt
 
-    stepped = Stepped(ask, UNEVEN, make_sampler("ddim", SCHEDULE, 7), streamed=True)
-    run = partial(stepped, [partial(experts.source, k) for k in range(4)], make_batches(), on_step)
+    stepped, sampler = Stepped(ask, UNEVEN, streamed=True), make_sampler("ddim", SCHEDULE, 7)
+    run = partial(stepped, [partial(experts.source, k) for k in range(4)], sampler, make_batches(), on_step)
     if fails_at is None:
         run()
         assert len(experts.made) == 3, "one stage has no steps"
@@ -99,16 +99,16 @@ def test_streamed_experts_are_freed_even_when_on_step_raises(fails_at: int | Non
 
 def test_resident_experts_stay() -> None:
     experts = [jax.device_put(expert) for expert in EXPERTS]
-    stepped = Stepped(ask, UNEVEN, make_sampler("unipc", SCHEDULE, 7))
+    stepped, sampler = Stepped(ask, UNEVEN), make_sampler("unipc", SCHEDULE, 7)
     inputs = make_batches()
-    first = stepped(experts, inputs, lambda step: None)
-    np.testing.assert_array_equal(first, stepped(experts, inputs, lambda step: None))
+    first = stepped(experts, sampler, inputs, lambda step: None)
+    np.testing.assert_array_equal(first, stepped(experts, sampler, inputs, lambda step: None))
 
 
 def test_an_image_with_its_own_key_does_not_depend_on_its_batch() -> None:
     sampler, inputs = make_sampler("ddpm", SCHEDULE, 7), make_batches(1, 3)
-    sampling = make_executor("resident", ask, UNEVEN, sampler)
-    whole = sampling(EXPERTS, inputs)
+    sampling = partial(make_executor("resident", ask, UNEVEN), EXPERTS, sampler)
+    whole = sampling(inputs)
     alone = jax.tree.map(lambda leaf: leaf[:, 1:2], inputs._replace(shared=None))._replace(shared=inputs.shared)
-    np.testing.assert_allclose(sampling(EXPERTS, alone)[0, 0], whole[0, 1], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(sampling(alone)[0, 0], whole[0, 1], rtol=1e-5, atol=1e-5)
     assert float(jnp.abs(whole[0, 1] - whole[0, 0]).max()) > 0.01

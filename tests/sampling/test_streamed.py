@@ -37,10 +37,10 @@ def origins(kind: str, mesh: Mesh) -> list[Any]:
 @pytest.mark.parametrize("kind", ["numpy", "host", "device", "functions", "cut over a mesh"])
 def test_streamed_is_resident_wherever_experts_come_from(kind: str) -> None:
     mesh = mesh_of(data=2, tensor=3)
-    streamed = Streamed(ask_toy, UNEVEN, STOCHASTIC, mesh if "mesh" in kind else None, prefetch=kind != "device")
+    streamed = Streamed(ask_toy, UNEVEN, mesh if "mesh" in kind else None, prefetch=kind != "device")
     experts, inputs = origins(kind, mesh), make_inputs(5)
     for _ in range(2):  # neither the experts nor the noise may be donated
-        got = streamed(experts, inputs)
+        got = streamed(experts, STOCHASTIC, inputs)
         np.testing.assert_allclose(got, reference(STOCHASTIC, UNEVEN), rtol=1e-5, atol=1e-5)
 
 
@@ -75,8 +75,8 @@ def test_streamed_holds_one_expert_or_two_with_prefetch(
         look(f"work {next(at_work)}")
 
     monkeypatch.setattr(Turns, "ahead", look_after)
-    streamed = Streamed(ask_toy, UNIFORM, STOCHASTIC, prefetch=prefetch)
-    streamed([partial(read, stage) for stage in range(4)], inputs)
+    streamed = Streamed(ask_toy, UNIFORM, prefetch=prefetch)
+    streamed([partial(read, stage) for stage in range(4)], STOCHASTIC, inputs)
     look("end")
     assert list(held) == (
         ["read 3", "read 2", "work 3", "read 1", "work 2", "read 0", "work 1", "work 0", "end"]
@@ -93,10 +93,10 @@ def test_streamed_holds_one_expert_or_two_with_prefetch(
 def test_the_streamed_program_takes_one_expert() -> None:
     """Arguments, results and temporaries, by the compiler: an expert, a batch and activations."""
     expert, inputs = unet_experts(WIDE)[0], make_inputs(1, side=8)
-    streamed = Streamed(partial(ask, WIDE), UNIFORM, STOCHASTIC)
+    streamed = Streamed(partial(ask, WIDE), UNIFORM)
     latents, text, key = jax.tree.map(lambda leaf: leaf[0], (inputs.latents, inputs.text, inputs.keys))
-    carry = streamed.sampler.init(latents)
-    memory = streamed.stage.lower(expert, carry, text, inputs.shared, key, 0, 2).compile().memory_analysis()
+    carry = STOCHASTIC.init(latents)
+    memory = streamed.stage.lower(expert, STOCHASTIC, carry, text, inputs.shared, key, 0, 2).compile().memory_analysis()
     size = bytes_of(expert)
     assert size <= memory.argument_size_in_bytes < 1.01 * size
     assert memory.argument_size_in_bytes + memory.temp_size_in_bytes < 1.1 * size

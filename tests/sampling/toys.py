@@ -37,6 +37,7 @@ class History(NamedTuple):
     used: jax.Array  # a scalar, unlike the others
 
 
+@jax.tree_util.register_static
 class TwoStep:
     """DDIM on an extrapolated epsilon: like any multi-step solver it keeps the previous prediction."""
 
@@ -109,7 +110,7 @@ def mesh_of(**sizes: int) -> Mesh:
 @cache
 def reference(sampler: Sampler, stages: Stages) -> np.ndarray:
     """The resident mode's results for five batches of the toy."""
-    return np.asarray(make_executor("resident", ask_toy, stages, sampler)(TOYS, make_inputs(5)))
+    return np.asarray(make_executor("resident", ask_toy, stages)(TOYS, sampler, make_inputs(5)))
 
 
 DETERMINISTIC, STOCHASTIC = TwoStep(), DDIM(SCHEDULE, STEPS, eta=1.0)

@@ -1,20 +1,42 @@
 """Any input becomes a valid request or one sentence."""
 
+import base64
 import dataclasses
+import io
 import json
 import math
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
+from PIL import Image
 
 from configs.demo import get_config
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.pipeline.languages import Languages, is_foreign
+from ernie_vilg_jax.pipeline.styles import OURS, SERVICE
 from ernie_vilg_jax.sampling_params import ACCEPTS, SAMPLERS, SamplingParams
-from ernie_vilg_jax.webapp.languages import Languages, is_foreign
-from ernie_vilg_jax.webapp.options import ART_STYLES, choices_for
-from ernie_vilg_jax.webapp.request import FIELDS, MOST_IMAGES, PROMPT_LIMIT, SEEDS, Request, limits, read_request
+from ernie_vilg_jax.webapp import links
+from ernie_vilg_jax.webapp.options import choices_for
+from ernie_vilg_jax.webapp.request import (
+    FIELDS,
+    MOST_IMAGES,
+    PICTURE,
+    PROMPT_LIMIT,
+    SEEDS,
+    Request,
+    limits,
+    read_request,
+)
 
 CHOICES = choices_for(get_config())
+
+
+def png(colour: str, size: int = 64) -> str:
+    """An image as the page sends it."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (size, size), colour).save(buffer, "PNG")
+    return PICTURE + base64.b64encode(buffer.getvalue()).decode()
 
 
 def request(**values: Any) -> Request:
@@ -22,14 +44,15 @@ def request(**values: Any) -> Request:
 
 
 def test_defaults_are_those_of_the_checkpoint():
-    assert request() == Request("一只猫", SamplingParams(guidance_scale=3.0))
+    assert request() == Request("一只猫", SamplingParams(guidance_scale=3.0), plain="一只猫")
 
 
 def test_a_whole_order():
     made = request(style="3D style", num_images=8.0, random_seed=False, seed=7, steps=25, guidance_scale=5,
                  negative_prompt="红色", sampler="unipc")  # fmt: skip
     params = {"negative_prompt": ("红色",), "num_images": 8, "seed": 7, "steps": 25, "guidance_scale": 5.0}
-    assert made == Request("一只猫，立体风格", SamplingParams(**params, sampler="unipc"))
+    sampled = SamplingParams(**params, sampler="unipc")
+    assert made == Request("一只猫，立体风格", sampled, plain="一只猫", style="3D style")
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -37,6 +60,35 @@ def test_options_of_the_checkpoints_sampler_do_not_hinder_another(sampler: str):
     choices = dataclasses.replace(CHOICES, params=SamplingParams(sampler="ddim", eta=0.5))
     params = read_request(choices, "一只猫", sampler=sampler).params
     assert params == SamplingParams(sampler=sampler, eta=0.5 if sampler == "ddim" else 0.0)
+
+
+def test_images_and_masks_come_with_the_request():
+    given = {"image": png("red"), "mask": png("white"), "strength": 0.5}
+    assert request(**given).image is None, "of a prompt alone"
+    made = request(way="image", **given)
+    assert made.image is not None and made.image.getpixel((5, 5)) == (255, 0, 0)
+    assert made.mask is None and made.strength == 0.5
+    made = request(way="mask", candidates=2, rerank="binding", enlarge=4, **given)
+    assert made.mask is not None and made.mask.getpixel((5, 5)) == (255, 255, 255)
+    assert (made.params.candidates, made.rerank, made.enlarge) == (2, "binding", 4)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"style": "3D style", "num_images": 3, "seed": 5, "steps": 33, "guidance_scale": 4.5, "sampler": "unipc"},
+        {"prompt": "a & b = 猫?#", "negative_prompt": "12", "candidates": 2, "rerank": "alignment", "enlarge": 2},
+    ],
+)
+def test_a_link_leads_to_the_request(values: dict[str, Any]):
+    made = request(**values)
+    query = dict(parse_qsl(links.query_of(made.told())))
+    kinds: dict[str, type] = {"prompt": str, "style": str, "num_images": int, "seed": int, "negative_prompt": str}
+    kinds |= {"steps": int, "sampler": str, "guidance_scale": float, "candidates": int, "rerank": str, "enlarge": int}
+    assert request(**links.values_of(query, kinds)) == made
+    broken = {name: "[" for name in query}
+    assert set(links.values_of(broken, kinds)) <= {name for name, kind in kinds.items() if kind is str}
 
 
 def test_styles_are_added_in_the_language_of_the_prompt():
@@ -85,8 +137,25 @@ def test_controls_and_line_breaks_are_spaces():
         ({"random_seed": "yes"}, "must be true or false"),
         ({"random_seed": 1}, "must be true or false"),
         ({"random_seed": []}, "must be true or false"),
-        ({"steps": 10**9}, "number of steps must be one of 10, 25, 50, 100"),
-        ({"steps": 11}, "The number of steps must be one of 10, 25, 50, 100"),
+        ({"steps": 10**9}, "The number of steps must be a whole number from 1 to 250"),
+        ({"steps": 11.5}, "The number of steps must be a whole number from 1 to 250"),
+        ({"candidates": 5}, "number of candidates must be a whole number from 1 to 4"),
+        ({"candidates": 2}, "A scorer has to choose among candidates"),
+        ({"candidates": 2, "rerank": "taste"}, "The scorer must be one of "),
+        ({"enlarge": 3}, "The enlargement must be one of 1, 2, 4, 8"),
+        ({"enlarge": True}, "The enlargement must be a whole number"),
+        ({"way": "photo"}, "The way must be one of text, image, mask"),
+        ({"way": "image"}, "There is no image: choose one"),
+        ({"way": "mask", "image": png("red")}, "Nothing is marked: paint on the image"),
+        ({"way": "image", "image": "http://10.0.0.1/a.png"}, "The image must be a PNG in base64"),
+        ({"way": "image", "image": PICTURE + "AAAA"}, "The image cannot be read: it is no PNG, or a damaged one"),
+        ({"way": "image", "image": PICTURE + "?" * 40}, "The image cannot be read"),
+        ({"way": "image", "image": png("red")[:-40]}, "The image cannot be read"),
+        ({"way": "image", "image": png("red", 4096)}, "The image must have 64 x 64 pixels"),
+        ({"way": "image", "image": png("red"), "strength": 0}, "The strength must be above 0"),
+        ({"way": "image", "image": 3}, "The image must be text"),
+        ({"mask": ["x"]}, "The mask must be text"),
+        ({"strength": 1.5}, "The strength must be a number from 0 to 1"),
         ({"guidance_scale": 0.5}, "guidance scale must be a number from 1 to 20"),
         ({"guidance_scale": float("inf")}, "guidance scale must be a number from 1 to 20"),
         ({"guidance_scale": None, "sampler": "magic"}, "The sampler must be one of ddpm, ddim"),
@@ -100,7 +169,7 @@ def test_invalid_values_are_refused_in_one_sentence(values: dict[str, Any], mess
     assert len(str(caught.value)) < 300 and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", [name for name in FIELDS if name != "steps" and not ACCEPTS[name].choices])
+@pytest.mark.parametrize("name", [name for name in FIELDS if not ACCEPTS[name].choices])
 def test_a_slider_has_an_end(name: str):
     """A field whose range is endless in `SamplingParams` needs an entry in LIMITS."""
     assert all(map(math.isfinite, limits(name)))
@@ -118,8 +187,8 @@ def test_choices_are_those_that_the_checkpoint_was_trained_on():
     config = get_config("shapes")
     config.sample.steps = 30
     choices = choices_for(config)
-    assert tuple(choices.styles.values()) == ART_STYLES
-    assert choices.steps == (10, 25, 30, 50, 100) and choices.params.steps == 30
+    assert tuple(choices.styles.values()) == (*SERVICE, *OURS)
+    assert choices.params.steps == 30 and choices.size == config.model.image_size
 
 
 def test_other_languages_are_detected():
@@ -137,7 +206,7 @@ def test_only_foreign_prompts_are_translated(monkeypatch: pytest.MonkeyPatch):
         def translate(self, texts: list[str]) -> list[str]:
             return ["a bear" if text == "ein Bär" else "" for text in texts]
 
-    monkeypatch.setattr("ernie_vilg_jax.webapp.languages.HubTranslator", Translator)
+    monkeypatch.setattr("ernie_vilg_jax.pipeline.languages.HubTranslator", Translator)
     translate = Languages("some/model")
     assert read_request(CHOICES, "一只猫", negative_prompt="dog", translate=translate).prompt == "一只猫" and not read
     made = read_request(CHOICES, "ein Bär", "3D style", negative_prompt="ein Bär", translate=translate)

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import portpicker
 from PIL import Image
@@ -20,24 +21,38 @@ from ernie_vilg_jax.webapp.worker import Update
 
 
 class Painter:
-    """A `Worker` without a model. It waits while `free` is clear, and sets `begun` at each request."""
+    """A `Worker` without a model. It waits while `free` is clear, and sets `begun` at each request.
+
+    Attributes:
+      status: as of a `Worker`.
+      asked: the last request.
+    """
 
     choices = choices_for(get_config())
 
     def __init__(self) -> None:
         self.free, self.begun = threading.Event(), threading.Event()
         self.free.set()
+        self.status = ""
+        self.asked: Any = None
 
-    def is_new(self, request: Request) -> bool:
-        return False
-
-    def unseen(self, request: Request) -> str:
+    def cut_off(self, request: Request) -> str:
         return ""
 
+    def never_seen(self, request: Request) -> list[str]:
+        return ["zebra"] if "zebra" in request.prompt else []
+
     def make(self, request: Request) -> Iterator[Update]:
+        self.asked = request
         self.begun.set()
+        images = []
+        for number in range(request.params.num_images):
+            image = Image.new("RGB", (8, 8), (90 + number, 160, 90))
+            image.info.update(prompt=request.prompt, seed=str(request.params.seed), number=str(number))
+            images.append(image)
+        yield Update(2, 4, images, stages=(1, 1, 0, 0))
         self.free.wait(60)
-        yield Update(1, 1, [Image.new("RGB", (8, 8), "white")] * request.params.num_images, done=True)
+        yield Update(4, 4, images, done=True)
 
 
 def main() -> None:

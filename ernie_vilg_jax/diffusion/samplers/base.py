@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,8 @@ import numpy as np
 
 from ernie_vilg_jax.diffusion.guidance import Predict
 from ernie_vilg_jax.diffusion.schedule import Schedule
+
+S = TypeVar("S", bound="Discrete")
 
 
 class Carry(Protocol):
@@ -24,7 +26,8 @@ class Carry(Protocol):
 class Sampler(Protocol):
     """The loop, in plain Python: `c = init(x); for i in range(S): c = step(predict, c, i, key_i); x = finish(c)`.
 
-    All methods are traceable, with `i` an int32 scalar that may be traced.
+    All methods are traceable, with `i` an int32 scalar that may be traced. A sampler is a pytree, and may itself be an
+    argument of a compiled program (`as_data`).
     """
 
     @property
@@ -72,6 +75,10 @@ class Discrete:
 
     grid: ClassVar[str] = "trailing"
     """The time grid that suits the sampler best, the default of `make_sampler`."""
+    tables: ClassVar[tuple[str, ...]] = ("timesteps", "alphas", "sigmas")
+    """The tables that `step` reads: the leaves of the sampler as a pytree."""
+    static: ClassVar[tuple[str, ...]] = ()
+    """The fields that decide the form of the program, and not just its numbers."""
 
     def __post_init__(self) -> None:
         timesteps = np.asarray(self.timesteps, np.int32)
@@ -91,6 +98,22 @@ class Discrete:
         """[S + 1] float64: amplitude of the noise before each step, and after the last."""
         return np.append(self.schedule.sigmas[self.timesteps], 0.0)
 
+    @cached_property
+    def leaves(self) -> tuple[Any, ...]:
+        """`tables` with rows for all T timesteps, float32 or int32; rows past the last step are never read."""
+        rows = self.schedule.num_timesteps - len(self.timesteps)
+
+        def padded(table: np.ndarray) -> np.ndarray:
+            dtype = np.int32 if np.issubdtype(table.dtype, np.integer) else np.float32
+            return np.pad(table.astype(dtype), [(0, rows)] + [(0, 0)] * (table.ndim - 1))
+
+        return tuple(jax.tree.map(padded, getattr(self, name)) for name in self.tables)
+
+    @property
+    def is_data(self) -> bool:
+        """Whether its tables are those of a compiled program's argument, the numbers of any sampler of its kind."""
+        return "schedule" not in vars(self)
+
     def init(self, latents: jax.Array) -> Any:
         return Latents(latents.astype(jnp.float32))
 
@@ -105,6 +128,27 @@ class Discrete:
         return jnp.asarray(self.timesteps)[i]
 
 
+def as_data(kind: type[S]) -> type[S]:
+    """Class decorator: makes samplers pytrees, so that a compiled program can take one as an argument.
+
+    The leaves have the same shapes for any timesteps, so that other steps, grids and options do not recompile. The
+    sampler inside the program has `tables` and `static` alone.
+    """
+
+    def flatten(sampler: S) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        leaves = tuple(getattr(sampler, name) for name in kind.tables) if sampler.is_data else sampler.leaves
+        return leaves, tuple(getattr(sampler, name) for name in kind.static)
+
+    def unflatten(static: tuple[Any, ...], leaves: tuple[Any, ...]) -> S:
+        sampler = object.__new__(kind)
+        # Not by the fields: a frozen dataclass would compute its tables from them.
+        vars(sampler).update(zip((*kind.tables, *kind.static), (*leaves, *static), strict=True))
+        return sampler
+
+    jax.tree_util.register_pytree_node(kind, flatten, unflatten)
+    return kind
+
+
 def fresh_noise(key: jax.Array, x: jax.Array) -> jax.Array:
     """Unit-variance noise, float32 of the shape of x [B, ...].
 
@@ -115,7 +159,7 @@ def fresh_noise(key: jax.Array, x: jax.Array) -> jax.Array:
     return jax.random.normal(key, x.shape, jnp.float32)
 
 
-def row(table: np.ndarray, i: jax.typing.ArrayLike) -> jax.Array:
+def row(table: np.ndarray | jax.Array, i: jax.typing.ArrayLike) -> jax.Array:
     """table[i] in float32; i may be traced."""
     return jnp.asarray(table, jnp.float32)[i]
 

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ernie_vilg_jax.diffusion.guidance import Predict
-from ernie_vilg_jax.diffusion.samplers.base import Discrete, Latents, check_clip, fresh_noise, row
+from ernie_vilg_jax.diffusion.samplers.base import Discrete, Latents, as_data, check_clip, fresh_noise, row
 
 
+@as_data
 @dataclass(frozen=True, eq=False)
 class DDIM(Discrete):
     """Denoising diffusion implicit models, https://arxiv.org/abs/2010.02502 (equation 12); the paper's, in 50 steps.
@@ -19,6 +20,9 @@ class DDIM(Discrete):
     One step from t to s: x' = alpha_s * x0 + sqrt(sigma_s^2 - d^2) * e + d * z
     with fresh noise z and d = eta * sigma_s / sigma_t * sqrt(1 - alpha_t^2 / alpha_s^2).
     """
+
+    tables = (*Discrete.tables, "kept", "fresh")
+    static = ("clip_x0",)
 
     eta: float = 0.0
     """0 is deterministic, 1 is ancestral sampling (DDPM's smaller variance for these timesteps)."""
@@ -48,11 +52,14 @@ class DDIM(Discrete):
             x0 = jnp.clip(x0, -self.clip_x0, self.clip_x0)
             epsilon = (carry.x - row(self.alphas, i) * x0) / row(self.sigmas, i)
         x = row(self.alphas[1:], i) * x0 + row(self.kept, i) * epsilon
-        if self.eta:
-            x += row(self.fresh, i) * fresh_noise(key, x)
+        if self.is_data or self.eta:
+            # A branch of its own, so that without noise x is rounded as in a program that has none.
+            fresh = row(self.fresh, i)
+            x = jax.lax.cond(fresh > 0, lambda x: x + fresh * fresh_noise(key, x), lambda x: x, x)
         return Latents(x)
 
 
+@as_data
 @dataclass(frozen=True, eq=False)
 class DDPM(Discrete):
     """Ancestral sampling of denoising diffusion models, https://arxiv.org/abs/2006.11239 (equations 7 and 11).
@@ -62,6 +69,9 @@ class DDPM(Discrete):
     x' = alpha_s * b / sigma_t^2 * x0 + alpha_t / alpha_s * sigma_s^2 / sigma_t^2 * x + d * z.
     Adds no noise in the last step. Meant for all T steps: it is the worst sampler for few.
     """
+
+    tables = ("timesteps", "coefficients")
+    static = ("clip_x0",)
 
     variance: Literal["small", "large"] = "small"
     """d^2 is b * sigma_s^2 / sigma_t^2, exact for data at one point, or b, exact for data that is N(0, 1)."""

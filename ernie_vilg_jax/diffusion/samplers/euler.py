@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ernie_vilg_jax.diffusion.guidance import Predict
-from ernie_vilg_jax.diffusion.samplers.base import Discrete, Latents, row
+from ernie_vilg_jax.diffusion.samplers.base import Discrete, Latents, as_data, row
 
 
+@as_data
 @dataclass(frozen=True, eq=False)
 class Euler(Discrete):
     """y' = y + (k' - k) * e: the same map as DDIM without fresh noise. First order."""
@@ -24,6 +25,7 @@ class Euler(Discrete):
         return Latents(row(self.alphas[1:], i) * x0 + row(self.sigmas[1:], i) * epsilon)
 
 
+@as_data
 @dataclass(frozen=True, eq=False)
 class Heun(Discrete):
     """Euler, then again with the mean of the slopes at both ends: two predictions per step. Second order.
@@ -35,6 +37,8 @@ class Heun(Discrete):
     A whole step uses the expert of the timestep that it starts at. Its second prediction is for the next timestep,
     which may lie in the next stage; the same expert makes it.
     """
+
+    tables = (*Discrete.tables, "corrections", "seconds")
 
     @cached_property
     def corrections(self) -> np.ndarray:

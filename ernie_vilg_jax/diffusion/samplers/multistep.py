@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ernie_vilg_jax.diffusion.guidance import Predict
-from ernie_vilg_jax.diffusion.samplers.base import Discrete, row
+from ernie_vilg_jax.diffusion.samplers.base import Discrete, as_data, row
 
 
 class Solver(Discrete):
@@ -49,9 +49,12 @@ class WithLast(NamedTuple):
     """The estimate of the previous step; zeros before the first, where it is not used."""
 
 
+@as_data
 @dataclass(frozen=True, eq=False)
 class DPMSolverPP2M(Solver):
     """DPM-Solver++(2M), https://arxiv.org/abs/2211.01095 (algorithm 2). Second order; the first step is first order."""
+
+    tables = ("timesteps", "kept", "gained", "reach")
 
     @cached_property
     def reach(self) -> np.ndarray:
@@ -79,6 +82,7 @@ class WithHistory(NamedTuple):
     """The estimates of the last `order` steps, newest first; missing ones are zeros, with weight 0."""
 
 
+@as_data
 @dataclass(frozen=True, eq=False)
 class UniPC(Solver):
     """The unified predictor-corrector, https://arxiv.org/abs/2302.04867, for x0 and with its B_2(h).
@@ -88,6 +92,9 @@ class UniPC(Solver):
     last steps.
     """
 
+    tables = ("timesteps", "kept", "kept_before", "weights")
+    static = ("order",)
+
     order: int = 2
     """Of the predictor: 2 is the authors' choice with guidance, 3 without; 1 to 3."""
 
@@ -95,6 +102,11 @@ class UniPC(Solver):
         super().__post_init__()
         if self.order not in (1, 2, 3):
             raise ValueError(f"order must be 1, 2 or 3, but is {self.order}.")
+
+    @cached_property
+    def kept_before(self) -> np.ndarray:
+        """[S] float64: `kept` of the step before; 0 in the first."""
+        return np.append(0.0, self.kept[:-1])
 
     @cached_property
     def weights(self) -> tuple[np.ndarray, np.ndarray]:
@@ -128,7 +140,7 @@ class UniPC(Solver):
         x0, _ = predict(carry.x, self.time(i))
         estimates = (x0, *carry.x0)
         correct, ahead = (row(table, i) for table in self.weights)
-        corrected = row(np.append(0.0, self.kept[:-1]), i) * carry.before + _sum(correct, estimates)
+        corrected = row(self.kept_before, i) * carry.before + _sum(correct, estimates)
         x = jnp.where(jnp.asarray(i) > 0, corrected, carry.x)
         return WithHistory(row(self.kept, i) * x + _sum(ahead, estimates), x, estimates[:-1])
 

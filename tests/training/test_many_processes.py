@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ernie_vilg_jax.sharding.watch import LOST
+from tests.commands import on_devices
 from tests.tiny_run import MakeConfig, train
 
 pytestmark = pytest.mark.slow
@@ -46,7 +47,7 @@ class Group:
         command += [f"--config.data.path={data}", f"--workdir={workdir}", f"--coordinator=127.0.0.1:{port}"]
         command += [f"--num_processes={count}", *(f"--config.{name}={value}" for name, value in changes.items())]
         # One device each: the eight fake devices of the tests would be eight for each process.
-        environment = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+        environment = {**os.environ, **on_devices(1)}
         environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
         self.metrics = workdir / target / "metrics.jsonl"
         self.logs = [workdir / f"host_{number}.log" for number in range(count)]

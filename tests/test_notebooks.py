@@ -151,6 +151,7 @@ def test_sampling_notebook(tmp_path: Path) -> None:
     assert all(info["steps"] == "4" for info in saved)
 
 
+@pytest.mark.hosts
 @pytest.mark.slow
 def test_training_notebook(tmp_path: Path) -> None:
     done = execute(

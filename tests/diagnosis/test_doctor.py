@@ -57,7 +57,7 @@ def examined() -> Examination:
     """After its training step, on one device."""
     mesh = make_mesh({}, jax.devices()[:1])
     with jax.set_mesh(mesh):
-        found = Examination(get_config("experts,smoke"), mesh, each=2)
+        found = Examination(get_config("base,smoke"), mesh, each=2)
         list(found.train())
     return found
 

@@ -92,7 +92,7 @@ def of_each_kind() -> Iterator[tuple[str, ...]]:
     """Those commands that have a config, phase, variant or topology that none before them has."""
     seen: set[str] = set()
     for line in {**documented(), **launched()}:
-        flags = dict(word.partition("=")[::2] for word in line)
+        flags = {name: value for name, _, value in (word.partition("=") for word in line)}
         kind = {*re.split("[:,]", flags["--config"].removeprefix("configs/")), flags["--topology"].removeprefix("1*")}
         if kind - seen:
             yield line

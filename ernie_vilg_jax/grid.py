@@ -10,6 +10,7 @@ import json
 import math
 import re
 import warnings
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -131,7 +132,7 @@ def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
             line = ""
         token = token if line else token.lstrip()
         while font.getlength(token) > width and len(token) > 1:
-            fits = next(n for n in range(len(token) - 1, 0, -1) if n == 1 or font.getlength(token[:n]) <= width)
+            fits = max(bisect_right(range(len(token)), width, key=lambda n: font.getlength(token[:n])) - 1, 1)
             lines.append(token[:fits])
             token = token[fits:]
         line += token

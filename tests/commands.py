@@ -22,6 +22,11 @@ class Result(NamedTuple):
     stderr: str
 
 
+def on_devices(count: int) -> dict[str, str]:
+    """The environment of a process with that many devices, which finds what the tests have compiled."""
+    return {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={count}"}
+
+
 def run_all(
     commands: Sequence[Sequence[str]], cwd: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> list[Result]:

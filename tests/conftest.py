@@ -1,6 +1,7 @@
 """Tests run on the CPU with eight fake devices; all of this must be set before jax is imported anywhere."""
 
 import os
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,6 +11,8 @@ FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_lev
 if version("jaxlib").startswith("0.10."):  # later ones refuse unknown flags
     # The older fusion emitters compile a training step in half the time.
     FLAGS += " --xla_cpu_use_fusion_emitters=false"
+    # Two workers have two cores: neither compiles parts of a program in parallel, nor schedules for more cores.
+    FLAGS += " --xla_cpu_parallel_codegen_split_count=1 --xla_cpu_enable_concurrency_optimized_scheduler=false"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -18,6 +21,9 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
+import gc  # noqa: E402
+
+import jax  # noqa: E402
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 
@@ -30,6 +36,22 @@ pytest_plugins = ["tests.buckets", "tests.disks", "tests.random_model", "tests.s
 
 ON_REQUEST = ("network", "hosts")
 """Marks of tests that run only with -m."""
+LONGEST = (
+    "tests/training/",
+    "tests/interop/test_bank",
+    "tests/test_end_to_end",
+    "tests/test_notebooks",
+    "tests/models/",
+    "tests/test_aot",
+    "tests/pipeline/",
+)
+"""Beginnings of the paths of files that take longest: they begin first, so that no worker ends with one of them."""
+LARGE = 3 * 2**30
+"""Bytes in memory from which a worker forgets its compiled programs after a file."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # xdist would begin with the files of many, and so of short tests
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -38,3 +60,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+    place = lambda item: [not item.nodeid.startswith(start) for start in LONGEST]  # noqa: E731
+    items.sort(key=place)
+    # What was imported and collected stays; looking through it at each collection would take a tenth of the time.
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_programs() -> Iterator[None]:
+    """Compiled programs pile up, to 7 GB a worker."""
+    yield
+    memory = Path("/proc/self/statm")
+    if memory.is_file() and int(memory.read_text().split()[1]) * os.sysconf("SC_PAGESIZE") > LARGE:
+        jax.clear_caches()

@@ -5,11 +5,13 @@
 
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from ernie_vilg_jax.config import flat
 from tests.commands import run_all
 from tests.launch.scripts import launch, readme_lines
 
@@ -86,10 +88,34 @@ def test_there_are_commands_to_check() -> None:
     assert len(launched()) >= 5
 
 
+def of_each_kind() -> Iterator[tuple[str, ...]]:
+    """Those commands that have a config, phase, variant or topology that none before them has."""
+    seen: set[str] = set()
+    for line in {**documented(), **launched()}:
+        flags = {name: value for name, _, value in (word.partition("=") for word in line)}
+        kind = {*re.split("[:,]", flags["--config"].removeprefix("configs/")), flags["--topology"].removeprefix("1*")}
+        if kind - seen:
+            yield line
+        seen |= kind
+
+
+def test_every_field_of_a_documented_command_exists() -> None:
+    for line in {**documented(), **launched()}:
+        name, _, variants = line[0].removeprefix("--config=").partition(":")
+        config = import_module(f"configs.{Path(name).stem}").get_config(variants)
+        for word in line[1:]:
+            if word.startswith("--config."):
+                path = word.partition("=")[0].removeprefix("--config.")
+                assert path in flat(config), line
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("commands", [documented, launched])
+@pytest.mark.parametrize(
+    "commands",
+    [of_each_kind, *(pytest.param(every, marks=pytest.mark.hosts) for every in (documented, launched))],
+)
 def test_every_documented_command_would_start(
-    commands: Callable[[], dict[tuple[str, ...], None]], tmp_path: Path
+    commands: Callable[[], Iterable[tuple[str, ...]]], tmp_path: Path
 ) -> None:
     (tmp_path / "configs").symlink_to(ROOT / "configs")  # a folder without runs and data
     lines = list(commands())

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.commands import on_devices
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
@@ -17,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 
 def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     # One device, unlike the other tests: most users have one.
-    env = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0", "PYTHON": sys.executable, **environment}
+    env = {**os.environ, **on_devices(1), "PYTHON": sys.executable, **environment}
     return subprocess.run(words, cwd=ROOT, env=env, text=True, capture_output=True, timeout=900)
 
 

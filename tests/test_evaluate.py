@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests import feature_models
-from tests.commands import run_all
+from tests.commands import on_devices, run_all
 
 METRICS = "clip_score,r_precision,cmmd"
 ROOT = Path(__file__).parents[1]
@@ -54,8 +54,7 @@ def scores(output: Path) -> dict[tuple[str, str], list[float]]:
 @pytest.mark.slow
 def test_scores_are_the_same_on_eight_devices_and_by_two_processes(inputs: Path, tmp_path: Path) -> None:
     def environment(name: str, devices: int) -> dict[str, str]:
-        flag = f"--xla_force_host_platform_device_count={devices}"
-        return {"XLA_FLAGS": flag, "ERNIE_VILG_JAX_CACHE": str(tmp_path / f"cache_{name}"), "JAX_PLATFORMS": "cpu"}
+        return {**on_devices(devices), "ERNIE_VILG_JAX_CACHE": str(tmp_path / f"cache_{name}"), "JAX_PLATFORMS": "cpu"}
 
     for name, devices in (("one", 1), ("eight", 8)):
         (done,) = run_all([flags(inputs, tmp_path / name)], environment=environment(name, devices))

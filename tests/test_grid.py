@@ -1,6 +1,7 @@
 """Labelled grids and PNGs with metadata."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +61,21 @@ def test_wrapped_lines_fit_and_keep_the_text(text: str):
 def test_newlines_are_kept():
     _, font = grid._text_and_font("a", 16)
     assert grid._wrap("熊猫\na panda", font, 200) == ["熊猫", "a panda"]
+
+
+def test_a_word_of_thousands_of_characters_is_cut_soon():
+    """Measuring every beginning of what is left took 20 seconds."""
+    measured: list[str] = []
+
+    class Font:
+        def getlength(self, text: str) -> float:
+            measured.append(text)
+            return 10.0 * len(text)
+
+    font: Any = Font()
+    assert grid._wrap("x" * 3000, font, 160) == ["x" * 16] * 187 + ["x" * 8]
+    assert len(measured) < 3000
+    assert grid._wrap("xy", font, 5) == ["x", "y"], "a line has one character at least"
 
 
 def test_characters_without_a_glyph_show_their_code_point_and_warn(monkeypatch: pytest.MonkeyPatch):

@@ -17,6 +17,8 @@ import pytest
 from nbclient import NotebookClient
 from PIL import Image
 
+from tests.commands import on_devices
+
 COLAB = Path(__file__).parents[1] / "colab"
 NAMES = sorted(file.stem for file in COLAB.glob("*.py"))
 
@@ -122,9 +124,8 @@ def execute(name: str, folder: Path, **settings: Any) -> Any:
     assert set(settings) <= set(known)
     lines = [f"{name} = {value!r}" for name, value in settings.items()]
     notebook.cells.insert(place + 1, nbformat.v4.new_code_cell("\n".join(lines)))
-    flags = os.environ["XLA_FLAGS"].replace("--xla_force_host_platform_device_count=8", "")
     client = NotebookClient(notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
-    return client.execute(env={**os.environ, "XLA_FLAGS": flags, "IPYTHONDIR": str(folder / "ipython")})
+    return client.execute(env={**os.environ, **on_devices(1), "IPYTHONDIR": str(folder / "ipython")})
 
 
 def pictures(notebook: Any) -> list[np.ndarray]:
@@ -150,6 +151,7 @@ def test_sampling_notebook(tmp_path: Path) -> None:
     assert all(info["steps"] == "4" for info in saved)
 
 
+@pytest.mark.hosts
 @pytest.mark.slow
 def test_training_notebook(tmp_path: Path) -> None:
     done = execute(

@@ -24,7 +24,7 @@ def test_a_vocabulary_with_line_separators_from_prepare_to_sample(tmp_path: Path
     (source / "vocab.txt").write_text(made_vocabulary(), encoding="utf-8")
     (source / "config.json").write_text('{"model_type": "bert"}')
     theirs = AutoTokenizer.from_pretrained(str(source))
-    for phase in ("autoencoder", "base", "experts"):
+    for phase in ("autoencoder", "base"):
         config = get_config(f"{phase},smoke")
         config.tokenizer.update(kind="bert", path=str(source), vocab_size=SIZE)
         config.data.path = str(tmp_path / "data")

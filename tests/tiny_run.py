@@ -1,5 +1,7 @@
 """A whole tiny run on drawn shapes, made once: data, autoencoder, base, experts."""
 
+import fcntl
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,24 @@ SHOWN = {"train.validate_every": 8, "train.preview_every": 8}
 """For runs whose validation and previews are checked."""
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that one of several parallel processes fills by `make`, for all."""
+    shared = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    made = shared / f"{name}.made"
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.is_file():
+            folder = factory.mktemp(name)
+            make(folder)
+            made.write_text(str(folder))
+    return Path(made.read_text())
+
+
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("shapes")
-    prepare(get_config("smoke"), path)
-    return path
+    return once(tmp_path_factory, "shapes", lambda path: prepare(get_config("smoke"), path))
 
 
 @pytest.fixture(scope="session")
@@ -41,10 +56,12 @@ def make_config(data: Path) -> MakeConfig:
 @pytest.fixture(scope="session")
 def whole_run(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Working directory in which all three phases are finished."""
-    workdir = tmp_path_factory.mktemp("run")
-    for target in ("autoencoder", "base", "experts"):
-        train(make_config(target, **SHOWN), workdir)
-    return workdir
+
+    def make(workdir: Path) -> None:
+        for target in ("autoencoder", "base", "experts"):
+            train(make_config(target, **SHOWN), workdir)
+
+    return once(tmp_path_factory, "run", make)
 
 
 def train(config: ConfigDict, workdir: Path, **options: Any) -> State:

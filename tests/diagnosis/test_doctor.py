@@ -17,12 +17,12 @@ from ernie_vilg_jax.diagnosis.program import Examination
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.sharding.mesh import make_mesh
 from ernie_vilg_jax.sharding.splash_attention import splash
-from tests.commands import run_all
+from tests.commands import on_devices, run_all
 
 pytestmark = pytest.mark.slow
 
 SMOKE = "--config=configs/demo.py:base,smoke"
-TWO = {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"}
+TWO = on_devices(2)
 NAMES = ["Versions and devices", "Arithmetic and memory", "Attention kernel", "Training step of base"]
 NAMES += ["Against the compiler's estimate", "Sampling", "Save and restore"]
 
@@ -57,7 +57,7 @@ def examined() -> Examination:
     """After its training step, on one device."""
     mesh = make_mesh({}, jax.devices()[:1])
     with jax.set_mesh(mesh):
-        found = Examination(get_config("experts,smoke"), mesh, each=2)
+        found = Examination(get_config("base,smoke"), mesh, each=2)
         list(found.train())
     return found
 

@@ -24,6 +24,7 @@ def draw(folder: Path, seed: int, shade: float) -> Files:
     return Files(tuple(folder / f"{number}.png" for number in range(6)))
 
 
+@pytest.mark.hosts
 @pytest.mark.slow
 def test_fid_from_pictures_equals_torch_fidelity(tmp_path: Path) -> None:
     state: dict[str, torch.Tensor] = {}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.interop.bank_jobs import STEPS, Jobs, command, same_samples, with_base
-from tests.tiny_run import MakeConfig, train
+from tests.tiny_run import MakeConfig, once, train
 
 
 @pytest.fixture(scope="session")
@@ -35,12 +35,15 @@ def jobs(
     pictures: dict[str, np.ndarray],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Jobs:
-    found = Jobs(*(with_base(whole_run, tmp_path_factory.mktemp(name)) for name in Jobs._fields))
-    with same_samples(pictures):
-        train(job_config(0), found.first)
-        train(job_config(1), found.second)
-        train(job_config(**{"phases.experts.batch_size": 8}), found.together)
-    return found
+    def make(folder: Path) -> None:
+        made = Jobs(*(with_base(whole_run, folder / name) for name in Jobs._fields))
+        with same_samples(pictures):
+            train(job_config(0), made.first)
+            train(job_config(1), made.second)
+            train(job_config(**{"phases.experts.batch_size": 8}), made.together)
+
+    folder = once(tmp_path_factory, "jobs", make)
+    return Jobs(*(folder / name for name in Jobs._fields))
 
 
 @pytest.fixture(scope="session")

@@ -111,7 +111,7 @@ def expert_loss(model: Model, unet: Any, text: Any, frozen: Any, share: Any, dra
     images = jnp.asarray(share["image"], jnp.float32) / 127.5 - 1
     moments = model.autoencoder.apply({"params": frozen["params"]}, images, method="encode")
     latents = (moments.mean + jnp.exp(moments.log_variance / 2) * of_latents - MEAN) / STD  # type: ignore[union-attr]
-    alpha, sigma = (table[t][:, None, None, None] for table in alphas_and_sigmas())
+    alpha, sigma = (jnp.asarray(table)[t][:, None, None, None] for table in alphas_and_sigmas())
     features = model.text_encoder.apply({"params": text}, share["tokens"], share["token_mask"])
     said = model.unet.apply(
         {"params": unet},
@@ -127,17 +127,17 @@ def expert_loss(model: Model, unet: Any, text: Any, frozen: Any, share: Any, dra
 def gradients(model: Model, state: Any, batch: Any) -> tuple[list[Any], Any, np.ndarray]:
     """Of each U-Net, of the text encoder (their mean), and the loss of each sample."""
     of_unets, of_text, losses = [], [], []
-    for k, drawn in enumerate(draws(state, model)):
-        unet = jax.tree.map(lambda leaf, k=k: leaf[k], state["experts"]["params"])
-        share = {name: leaf[k * BATCH // N : (k + 1) * BATCH // N] for name, leaf in batch.items()}
-        function = jax.value_and_grad(
-            lambda unet, text, share=share, drawn=drawn: expert_loss(
-                model, unet, text, state["autoencoder"], share, drawn
-            ),
+    function = jax.jit(
+        jax.value_and_grad(
+            lambda unet, text, share, drawn: expert_loss(model, unet, text, state["autoencoder"], share, drawn),
             argnums=(0, 1),
             has_aux=True,
         )
-        (_, each), (of_unet, of_shared) = function(unet, state["text_encoder"]["params"])
+    )
+    for k, drawn in enumerate(draws(state, model)):
+        unet = jax.tree.map(lambda leaf, k=k: leaf[k], state["experts"]["params"])
+        share = {name: leaf[k * BATCH // N : (k + 1) * BATCH // N] for name, leaf in batch.items()}
+        (_, each), (of_unet, of_shared) = function(unet, state["text_encoder"]["params"], share, drawn)
         of_unets.append(of_unet)
         of_text.append(of_shared)
         losses.append(each)

@@ -8,8 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from etils import epath
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax import checkpointing
 from ernie_vilg_jax.annotation.annotate import annotate
 from ernie_vilg_jax.training.task import State
 from tests.tiny_run import MakeConfig, train
@@ -32,36 +34,34 @@ def losses(folder: Path) -> list[float]:
 
 
 @pytest.fixture
-def trained(make_config: MakeConfig, whole_run: Path, tmp_path: Path) -> Any:
-    """trained(data, steps=..., again=folder, **knowledge) -> (losses, state, folder) of the base."""
+def trained(make_config: MakeConfig, whole_run: Path, annotated: Path, tmp_path: Path) -> Any:
+    """trained(**knowledge) -> (losses, state) of four steps of the base, or of those that are left of them."""
+    shutil.copytree(whole_run / "autoencoder", tmp_path / "autoencoder")
 
-    def run(data: Path, steps: int = 4, again: Path | None = None, **knowledge: Any) -> tuple[list[float], State, Path]:
-        workdir = again or tmp_path / f"run{len(list(tmp_path.iterdir()))}"
-        if again is None:
-            shutil.copytree(whole_run / "autoencoder", workdir / "autoencoder")
-        config: ConfigDict = make_config("base", **{"data.path": str(data), "phases.base.steps": steps})
-        config.train.preview_every, config.train.checkpoint_every = 0, 2
+    def run(**knowledge: Any) -> tuple[list[float], State]:
+        config: ConfigDict = make_config("base", **{"data.path": str(annotated), "phases.base.steps": 4})
+        config.train.checkpoint_every = 2
         config.knowledge.enabled = bool(knowledge)
         config.knowledge.update(knowledge)
-        state = train(config, workdir)
-        return losses(workdir / "base"), state, workdir
+        state = train(config, tmp_path)
+        return losses(tmp_path / "base"), state
 
     return run
 
 
-def test_off_it_is_plain_training_to_the_last_bit(trained: Any, data: Path, annotated: Path) -> None:
-    plain, plain_state, _ = trained(data)
-    off, off_state, _ = trained(annotated)
-    assert plain == off
-    for a, b in zip(*(jax.tree.leaves(s["experts"]["params"]) for s in (plain_state, off_state)), strict=True):
-        np.testing.assert_array_equal(a, b)
+def test_off_it_is_plain_training_to_the_last_bit(trained: Any, whole_run: Path) -> None:
+    off, state = trained()
+    assert off == losses(whole_run / "base")[:2], "of steps 2 and 4"
+    plain = checkpointing.read_whole(epath.Path(whole_run / "base/checkpoints/4"), "expert_00")["params"]
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[0], b), state["experts"]["params"], plain)
 
 
-def test_with_knowledge_4_steps_are_2_and_restore_and_2(trained: Any, annotated: Path) -> None:
-    straight, at_once, _ = trained(annotated, **STRONG)
-    assert straight != trained(annotated)[0]
-    _, _, folder = trained(annotated, steps=2, **STRONG)
-    _, resumed, _ = trained(annotated, again=folder, **STRONG)
-    assert losses(folder / "base")[-2:] == straight[-2:]
-    for a, b in zip(*(jax.tree.leaves(s["experts"]["params"]) for s in (at_once, resumed)), strict=True):
-        np.testing.assert_array_equal(a, b)
+def test_with_knowledge_4_steps_are_2_and_restore_and_2(trained: Any, whole_run: Path, tmp_path: Path) -> None:
+    straight, at_once = trained(**STRONG)
+    assert straight != losses(whole_run / "base")[:2]
+    shutil.rmtree(tmp_path / "base/checkpoints/4")
+    assert (tmp_path / "base/checkpoints/2").is_dir()
+    both, resumed = trained(**STRONG)
+    assert both == [*straight, straight[-1]], "steps 3 and 4 again"
+    for part in ("experts", "text_encoder"):
+        jax.tree.map(np.testing.assert_array_equal, at_once[part], resumed[part])

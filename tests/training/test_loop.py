@@ -18,6 +18,7 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.training import loop
 from ernie_vilg_jax.training.autoencoder import AutoencoderTask
 from ernie_vilg_jax.training.loop import Stopped, finishing
+from tests.commands import on_devices
 from tests.tiny_run import MakeConfig, train
 
 pytestmark = pytest.mark.slow
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 def run(data: Path, workdir: Path, *flags: str, phase: str = "autoencoder") -> subprocess.CompletedProcess[str]:
     """The real command, on one device."""
     line = [sys.executable, "-m", "ernie_vilg_jax.train", f"--config=demo:{phase},smoke", f"--config.data.path={data}"]
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    environment = {**os.environ, **on_devices(1)}
     return subprocess.run([*line, f"--workdir={workdir}", *flags], capture_output=True, text=True, env=environment)
 
 

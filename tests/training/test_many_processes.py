@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ernie_vilg_jax.sharding.watch import LOST
+from tests.commands import on_devices
 from tests.tiny_run import MakeConfig, train
 
 pytestmark = pytest.mark.slow
@@ -46,7 +47,7 @@ class Group:
         command += [f"--config.data.path={data}", f"--workdir={workdir}", f"--coordinator=127.0.0.1:{port}"]
         command += [f"--num_processes={count}", *(f"--config.{name}={value}" for name, value in changes.items())]
         # One device each: the eight fake devices of the tests would be eight for each process.
-        environment = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+        environment = {**os.environ, **on_devices(1)}
         environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
         self.metrics = workdir / target / "metrics.jsonl"
         self.logs = [workdir / f"host_{number}.log" for number in range(count)]
@@ -120,17 +121,20 @@ def straight(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) 
     return workdir / "autoencoder" / "metrics.jsonl"
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.hosts)])
-def test_processes_train_like_one(count: int, start: Start, whole_run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("count", "phase"),
+    [(2, "autoencoder"), *(pytest.param(count, "experts", marks=pytest.mark.hosts) for count in (2, 4))],
+)
+def test_processes_train_like_one(count: int, phase: str, start: Start, whole_run: Path, tmp_path: Path) -> None:
     """Loss, gradient, every expert's loss, validation; and only process 0 writes and logs."""
-    for target in ("autoencoder", "base"):
+    for target in ("autoencoder", "base") if phase == "experts" else ():
         shutil.copytree(whole_run / target, tmp_path / target)
-    group = start(count, "experts", tmp_path)
+    group = start(count, phase, tmp_path)
     assert group.wait() == [0] * count, group.log(0)
-    same(whole_run / "experts" / "metrics.jsonl", group.metrics)
-    assert "experts step 8/8" in group.log(0)
+    same(whole_run / phase / "metrics.jsonl", group.metrics)
+    assert f"{phase} step 8/8" in group.log(0)
     assert [group.log(number) for number in range(1, count)] == [""] * (count - 1)
-    assert (tmp_path / "experts" / "previews" / "00000008.png").is_file()
+    assert (tmp_path / phase / "previews" / "00000008.png").is_file()
     rows = [json.loads(line) for line in group.metrics.read_text().splitlines()]
     assert all(row["step_seconds_spread"] >= 1 for row in rows if "step_seconds" in row)
     assert any("step_seconds" in row for row in rows)

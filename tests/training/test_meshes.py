@@ -38,7 +38,7 @@ MESHES: tuple[Mapping[str, int], ...] = (
     {"expert": 2, "data": 2, "fsdp": 2},
 )
 
-ON_REQUEST = ("data=8", "tensor=8", "expert=2,data=4", "expert=2,tensor=4")
+ON_REQUEST = ("data=8", "tensor=8", "expert=2,data=4", "expert=2,tensor=4", "expert=2", "fsdp=8", "expert=2,fsdp=4")
 """Parts of what other meshes test, too."""
 
 

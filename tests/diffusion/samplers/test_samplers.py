@@ -84,12 +84,12 @@ def test_few_steps_end_clean(name: str, steps: int) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
-@pytest.mark.parametrize("grid", sorted(GRIDS))
 @pytest.mark.parametrize("steps", [1, 2, 3, 8])
-def test_from_pure_noise_to_a_point(name: str, grid: str, steps: int) -> None:
+def test_from_pure_noise_to_a_point(name: str, steps: int) -> None:
     latents = np.random.default_rng(2).standard_normal((4, 3))
-    end = run_predict(make_sampler(name, ZERO, steps, grid=grid), v_in_jax(ZERO, s=0.0), latents)
-    np.testing.assert_allclose(end, np.full_like(end, MU), atol=1e-5)
+    for grid in GRIDS:
+        end = run_predict(make_sampler(name, ZERO, steps, grid=grid), v_in_jax(ZERO, s=0.0), latents)
+        np.testing.assert_allclose(end, np.full_like(end, MU), atol=1e-5, err_msg=grid)
 
 
 @pytest.mark.parametrize("options", [{"eta": 0.5}, {"eta": 1.0}, {"clip_x0": 5.0}])

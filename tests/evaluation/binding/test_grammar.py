@@ -80,13 +80,13 @@ def test_what_a_prompt_states(prompt, expected):
     assert set(facts_of(prompt)) == expected
 
 
-@pytest.mark.parametrize("noun", NOUNS.values(), ids=lambda noun: noun.en)
-def test_every_name_is_read_in_both_languages(noun):
-    for number in (0, 1, 2, 4):
-        for colour in ("", "orange"):
-            mentions = [Mention(noun.en, colour, number)]
-            for text in itertools.chain(*sentences(mentions, "", NOUNS).values()):
-                assert facts_of(text, tuple(NOUNS.values())) == facts_from(mentions), text
+@pytest.mark.parametrize("number", [0, 1, 2, 4])
+@pytest.mark.parametrize("colour", ["", "orange"])
+def test_every_name_is_read_in_both_languages(number, colour):
+    for noun in NOUNS.values():
+        mentions = [Mention(noun.en, colour, number)]
+        for text in itertools.chain(*sentences(mentions, "", NOUNS).values()):
+            assert facts_of(text, tuple(NOUNS.values())) == facts_from(mentions), text
 
 
 @pytest.mark.parametrize("side", RELATIONS)

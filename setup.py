@@ -83,8 +83,8 @@ EXTRAS = {
 }
 
 COMMANDS = (
-    *("prepare", "annotate", "encode", "inspect_data", "train", "finetune", "sample", "evaluate", "human_study", "demo"),
-    *("aot", "doctor", "checkpoint"),
+    *("prepare", "annotate", "encode", "inspect_data", "train", "finetune", "sample", "evaluate", "human_study"),
+    *("demo", "aot", "doctor", "checkpoint"),
 )
 
 setup(

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ernie_vilg_jax.forecast.report import Forecast
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What would be trained: configs/NAME.py:base or :experts.")
-_TOPOLOGY = flags.DEFINE_string("topology", None, "The slice: v5e:4x8, v5p:4x4x8, v6e:16x16, tpu7x:4x4x4, ...")
+_TOPOLOGY = flags.DEFINE_string("topology", "", "The slice: v5e:4x8, v5p:4x4x8, v6e:16x16, tpu7x:4x4x4, ...")
 _OUTPUT = flags.DEFINE_string("output", "", "Also write the report to this file; with --program=all, a folder.")
 _PROGRAM = flags.DEFINE_enum(
     "program",

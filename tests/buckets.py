@@ -49,7 +49,8 @@ def bucket_server() -> Iterator[dict[str, str]]:
     logging.getLogger("gcp_storage_emulator").setLevel(logging.WARNING)
     server = create_server("127.0.0.1", 0, in_memory=True)
     server.start()
-    url = f"http://127.0.0.1:{server._api._httpd.server_address[1]}"
+    listener: Any = server._api._httpd
+    url = f"http://127.0.0.1:{listener.server_address[1]}"
     # The first is read by gcsfs, the second by ArrayRecord, the third by tensorstore.
     places = dict.fromkeys(
         ("STORAGE_EMULATOR_HOST", "CLOUD_STORAGE_EMULATOR_ENDPOINT", "TENSORSTORE_GCS_HTTP_URL"), url

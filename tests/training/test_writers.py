@@ -21,13 +21,13 @@ def write(folder: Path, logs: tuple[str, ...], steps: tuple[int, ...] = (1, 2)) 
     with MetricWriter(folder, logs=logs) as writer:
         writer.settings(CONFIG)
         for step in steps:
-            writer.scalars(step, {"train/loss": np.float32(0.5 * step)})
+            writer.scalars(step, {"train/loss": 0.5 * step})
         writer.images(steps[-1], np.zeros((1, 8, 8, 3), np.uint8), ["black"])
 
 
 def scalars_in(folder: Path) -> list[tuple[int, float]]:
     """Of the event files, by tensorboardX's own messages."""
-    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
     found = []
     for file in sorted((folder / "tensorboard").iterdir()):
@@ -66,7 +66,7 @@ class Recorded:
 @pytest.fixture
 def wandb(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     double = Recorded()
-    monkeypatch.setitem(sys.modules, "wandb", double)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "wandb", double)
     for name in ("WANDB_PROJECT", "WANDB_NAME", "WANDB_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
     return double
@@ -115,7 +115,7 @@ def test_mistakes_are_one_sentence(wandb: Recorded, tmp_path: Path, monkeypatch:
     wandb.fail = True
     with pytest.raises(UserError, match=r"cannot start \(api_key not configured \(no-tty\)\): run `wandb login`"):
         write(tmp_path, ("wandb",))
-    monkeypatch.setitem(sys.modules, "wandb", None)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UserError, match=r"needs the package wandb: pip install 'ernie_vilg_jax\[wandb\]'"):
         write(tmp_path, ("wandb",))
 

@@ -76,7 +76,7 @@ def load_tokenizer(where: Any) -> Tokenizer:
             raise ValueError(f"kind {kind!r:.50} and max_length {length!r:.50} are not those of a tokenizer")
         content = (folder / FILE_OF_KIND[kind]).read_bytes()
         if max_length is not None:
-            stated = read_manifest(folder.parent).get("tokenizer", {}).get("fingerprint")
+            stated = read_manifest(str(folder.parent)).get("tokenizer", {}).get("fingerprint")
             if stated not in (None, tokenizer_sha256(tokenizer_files(folder))):
                 raise ValueError(f"it is not the one that {folder.parent / MANIFEST} states")
         if kind == "sentencepiece":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from etils import epath
 
 from ernie_vilg_jax.data.files import digest
 from ernie_vilg_jax.errors import file_errors
@@ -81,7 +82,7 @@ def write_files(folder: Path, kind: str, content: bytes, settings: Mapping[str, 
         (folder / SETTINGS).write_text(text)
 
 
-def tokenizer_files(folder: Path) -> dict[str, bytes]:
+def tokenizer_files(folder: Path | epath.Path) -> dict[str, bytes]:
     """The FILES that exist in a folder."""
     return {name: (folder / name).read_bytes() for name in FILES if (folder / name).exists()}
 

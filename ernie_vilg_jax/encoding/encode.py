@@ -93,7 +93,7 @@ def encode(
     if processes.index() == 0:
         target.create()
         _clear(target, job)
-    processes.wait_for_all("encode/start")
+    processes.wait_for_all("encode/start", _DAY)  # process 0 compares checksums
     notes = _notes(target, job)
     missing = [name for name in job.shards if name not in notes]
     if missing:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.encoding.test_encode import autoencoder, contents, images, make_config, model, run  # noqa: F401
+from tests.encoding.pictures import contents
 
 pytestmark = pytest.mark.hosts
 
@@ -26,8 +26,8 @@ def command(source: Path, output: Path, parts: Path, *more: str) -> subprocess.P
 
 
 def test_two_processes_write_what_one_writes(
-    images: Path,  # noqa: F811
-    autoencoder: Path,  # noqa: F811
+    images: Path,
+    autoencoder: Path,
     tmp_path: Path,
 ) -> None:
     alone = command(images, tmp_path / "alone", autoencoder)

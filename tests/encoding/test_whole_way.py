@@ -15,7 +15,7 @@ from ernie_vilg_jax import checkpointing
 from ernie_vilg_jax.encoding.encode import encode
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.training import loop
-from tests.encoding.test_encode import SIZES, images, make_config  # noqa: F401
+from tests.encoding.pictures import SIZES, make_config
 from tests.tiny_run import train
 
 pytestmark = pytest.mark.hosts
@@ -48,7 +48,7 @@ def parameters(workdir: Path, name: str) -> Any:
 
 
 def test_three_sizes_from_pictures_to_experts(
-    images: Path,  # noqa: F811
+    images: Path,
     tmp_path: Path,
     lines: Any,
     monkeypatch: pytest.MonkeyPatch,

@@ -1,0 +1,3 @@
+from tests.encoding.pictures import autoencoder, images, model
+
+__all__ = ["autoencoder", "images", "model"]

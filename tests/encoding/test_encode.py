@@ -193,6 +193,19 @@ def test_batches_have_one_size_in_proportion_and_boxes_follow(
             np.testing.assert_array_equal(value, np.concatenate([first[key], second[key]]))
 
 
+@pytest.mark.slow
+def test_worker_processes_read_the_same_latents(shapes: Path) -> None:
+    config = make_config(shapes, **{"data.sizes": SIZES, "data.crop": "random", "data.smallest_side": 16})
+    alone, helped = (
+        iter(make_loader(config, load_tokenizer(config), batch_size=4, seed=1, workers=workers)) for workers in (0, 2)
+    )
+    for first, second in itertools.islice(zip(alone, helped, strict=True), 12):
+        for name, value in first.items():
+            np.testing.assert_array_equal(value, second[name])
+            assert value.dtype == second[name].dtype
+    helped.close()
+
+
 def test_boxes_follow_the_crop_that_is_drawn(shapes: Path) -> None:
     config = make_config(shapes, **{"data.sizes": SIZES, "data.crop": "random", "data.smallest_side": 16})
     config.knowledge.enabled, config.knowledge.image_rate = True, 1.0

@@ -94,6 +94,9 @@ def encode(
         target.create()
         _clear(target, job)
     processes.wait_for_all("encode/start", _DAY)  # process 0 compares checksums
+    if (before := _manifest(target, job)) is not None:
+        logging.info("%s is complete already; nothing to do", output)
+        return before
     notes = _notes(target, job)
     missing = [name for name in job.shards if name not in notes]
     if missing:
@@ -134,10 +137,7 @@ def _plan(
 
 def _clear(target: Folder, job: Job) -> None:
     """Makes the output an unfinished run of this job, with the notes of the shards that it keeps."""
-    before = None
-    if target.size(MANIFEST) is not None:
-        where = f"the {MANIFEST} of --output={job.output}"
-        before = parse_manifest(target.read(MANIFEST), where, "choose another folder, or delete that one first")
+    before = _manifest(target, job)
     if before is not None and "encoding" not in before:
         raise UserError(f"--output={job.output} holds records that are not encoded ones: choose another folder")
     if before is None and not target.names(f"{PROGRESS}/*") and target.names("*.array_record"):
@@ -147,6 +147,8 @@ def _clear(target: Folder, job: Job) -> None:
         entries = [entry for split in before["splits"].values() for entry in split["shards"]]
         notes |= {entry["file"]: {"fingerprint": job.fingerprint, "entry": entry} for entry in entries}
     notes = {name: note for name, note in notes.items() if name in job.shards and intact(target, note["entry"])}
+    if before is not None and before["fingerprint"] == job.fingerprint and len(notes) == len(job.shards):
+        return
     if not notes and (before is not None or target.names("*.array_record")):
         logging.warning(
             "%s is of other input, settings or another autoencoder: all its shards are made again", job.output
@@ -159,6 +161,14 @@ def _clear(target: Folder, job: Job) -> None:
         if name not in kept:
             target.delete(name)
     target.delete_folder(SCRATCH)
+
+
+def _manifest(target: Folder, job: Job) -> dict[str, Any] | None:
+    """The manifest in the output, if there is one."""
+    if target.size(MANIFEST) is None:
+        return None
+    where = f"the {MANIFEST} of --output={job.output}"
+    return parse_manifest(target.read(MANIFEST), where, "choose another folder, or delete that one first")
 
 
 def _note_name(shard: str) -> str:

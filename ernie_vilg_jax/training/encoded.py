@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from absl import logging
 from etils import epath
 from ml_collections import ConfigDict
 
@@ -36,7 +37,10 @@ def find_autoencoder(given: epath.PathLike, config: ConfigDict, flag: str) -> tu
     ours = components.values_of("autoencoder", config)
     if different := {name: value for name, value in theirs.items() if ours.get(name) != value}:
         raise UserError(f"--{flag}={given} is of other sizes than the config; give {components.flags_of(different)}")
-    return path, part_of(path)
+    part, trained = part_of(path), config.phases.autoencoder.steps
+    if part == "ema" and int(path.name) < trained:
+        logging.warning("the autoencoder of %s stands at step %s of %d", path, path.name, trained)
+    return path, part
 
 
 def part_of(path: epath.Path) -> str:

@@ -119,6 +119,9 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
     run(make_config(), images, tmp_path / "out", autoencoder, dtype="float32")
     assert contents(tmp_path / "out") == contents(squares)
     assert (tmp_path / "out" / written[0]).stat().st_ino == kept
+    finished = (tmp_path / "out" / "manifest.json").stat().st_ino
+    run(make_config(), images, tmp_path / "out", autoencoder, dtype="float32")
+    assert (tmp_path / "out" / "manifest.json").stat().st_ino == finished  # nothing to do
     # Damaged afterwards: only that shard is made again.
     (tmp_path / "out" / written[0]).write_bytes(b"damage")
     run(make_config(), images, tmp_path / "out", autoencoder, dtype="float32")

@@ -149,5 +149,5 @@ def _verified_sha256(file: Path, size: int, modified: int) -> str:
 
 def redo(directory: str | Path, manifest: Mapping[str, Any]) -> str:
     """The remedy for a damaged directory: the command that made it."""
-    command = "annotate" if "annotation" in manifest else "prepare"
+    command = "encode" if "encoding" in manifest else "annotate" if "annotation" in manifest else "prepare"
     return f"run `python -m ernie_vilg_jax.{command}` with --output={directory} again, it redoes damaged shards only"

@@ -348,6 +348,13 @@ def test_what_needs_images_refuses_latents(squares: Path, tmp_path: Path) -> Non
         annotate(str(squares), str(tmp_path / "out"))
 
 
+def test_a_damaged_shard_names_the_command_that_makes_it_again(squares: Path, tmp_path: Path) -> None:
+    damaged = shutil.copytree(squares, tmp_path / "damaged")
+    next(damaged.glob("train-*")).write_bytes(b"")
+    with pytest.raises(UserError, match=r"run `python -m ernie_vilg_jax.encode` with --output="):
+        open_split(damaged, "train")
+
+
 def test_a_size_reads_as_it_is_written() -> None:
     assert (str(Size(1536, 1024)), Size(1536, 1024).aspect) == ("1536x1024", pytest.approx(2 / 3))
 

@@ -41,7 +41,7 @@ from ernie_vilg_jax.training.train import run as train
 
 OWN = "folder"
 """Source of the user's images in the data."""
-JUDGED, REHEARSED = 48, 160
+JUDGED, REHEARSED = 48, 256
 """Old prompts to measure with, and to make images of, at most."""
 SETTINGS = "finetune.json"
 FILE = "lora.safetensors"

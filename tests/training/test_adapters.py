@@ -24,7 +24,12 @@ TARGETS, TEXT = ("attn", "conv_in"), ("qkv",)
 
 def make_config(phase: str = "experts", **changes: Any) -> ConfigDict:
     config = get_config(f"{phase},smoke")
-    settings = {"lora.rank": 2, "lora.targets": TARGETS, f"phases.{phase}.init_from": "somewhere"}
+    settings = {
+        "lora.rank": 2,
+        "lora.targets": TARGETS,
+        "lora.text_targets": (),
+        f"phases.{phase}.init_from": "somewhere",
+    }
     config.update_from_flattened_dict({**settings, **changes})
     return config
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from etils import epath
 
 from ernie_vilg_jax import checkpointing, pipeline
 from ernie_vilg_jax.errors import UserError
@@ -73,9 +74,10 @@ def test_a_run_is_tuned_goes_on_and_is_used(
     finetune(str(whole_run), folder, tmp_path / "mine", settings)
     seen = read_note(tmp_path / "mine")
     assert list(seen) == [0, 2, 4] and {"seen", "held_out", "old"} <= set(seen[0])
-    steps = checkpointing.steps(tmp_path / "mine" / "experts" / "checkpoints")
+    steps = checkpointing.steps(epath.Path(tmp_path) / "mine/experts/checkpoints")
     again = finetune(str(whole_run), folder, tmp_path / "mine", settings)
-    assert read_note(tmp_path / "mine") == seen and checkpointing.steps(tmp_path / "mine/experts/checkpoints") == steps
+    assert read_note(tmp_path / "mine") == seen
+    assert checkpointing.steps(epath.Path(tmp_path) / "mine/experts/checkpoints") == steps
     assert again.best == max((2, 4), key=lambda step: seen[step]["score"]) and again.scores["gain"] > 0
     assert (tmp_path / "mine/grid.png").is_file() and len((tmp_path / "mine/prompts.txt").read_text().splitlines()) > 8
     made = pipeline.load(tmp_path / "mine/best")

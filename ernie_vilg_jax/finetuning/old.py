@@ -101,8 +101,8 @@ def seen_words(origin: Origin) -> set[str] | None:
 def composed_prompts(config: ConfigDict, count: int) -> list[Prompt]:
     """Captions of scenes that a model of the composed source was trained on, in turn in both languages."""
     options = next(dict(source) for source in config.data.sources if source["name"] == "composed")
-    chosen = {name: tuple(options.get(name, ())) for name in ("things", "looks")}
-    source, found = ComposedSource(seed=int(options.get("seed", 0)), **chosen), dict[str, None]()
+    things, looks = (tuple(options.get(name, ())) for name in ("things", "looks"))
+    source, found = ComposedSource(seed=int(options.get("seed", 0)), things=things, looks=looks), dict[str, None]()
     for index in range(20 * count):
         plan = source.plan(index)
         if not any(is_held_out(unit, float(config.data.holdout_fraction)) for unit in plan.units):

@@ -74,7 +74,7 @@ def test_a_model_without_prompts_says_what_to_do() -> None:
 def test_old_records_are_drawn_by_the_seed(prepared: Path, tmp_path: Path) -> None:
     options = rehearsal(origin(data=prepared), [], tmp_path, seed=5)
     assert options["name"] == "records" and options["path"] == str(prepared) and not list(tmp_path.iterdir())
-    source: Source = make_source({**options, "count": 7}, size=16)
+    source: Source = make_source({**options.to_dict(), "count": 7}, size=16)
     keys = source.keys()
     assert len(keys) == 7 and len({key.concept for key in keys}) == 7
     records = [source.record(index) for index in range(7)]
@@ -83,7 +83,7 @@ def test_old_records_are_drawn_by_the_seed(prepared: Path, tmp_path: Path) -> No
     before = open_split(prepared, "train")
     images = {f"records/{before[index].id}": before[index].image for index in range(len(before))}
     assert all(images[record.id] == record.image for record in records)
-    other = make_source({**options, "count": 7, "seed": 6}, size=16)
+    other = make_source({**options.to_dict(), "count": 7, "seed": 6}, size=16)
     assert other.keys() != keys and other.fingerprint() != source.fingerprint()
     assert source.licences()
 
@@ -107,7 +107,7 @@ def test_without_its_data_a_model_is_shown_its_own_images(tmp_path: Path, monkey
     options = rehearsal(origin(), prompts, tmp_path / "old", seed=0)
     rows = [json.loads(line) for line in (tmp_path / "old/captions.jsonl").read_text().splitlines()]
     assert [row[prompt.language] for row, prompt in zip(rows, prompts, strict=True)] == [one.text for one in prompts]
-    source = make_source(dict(options), size=16)
+    source = make_source(options.to_dict(), size=16)
     assert source.name == "samples" and len(source.keys()) == 6
     assert {source.record(index).source for index in range(6)} == {"samples"}
 

@@ -63,7 +63,7 @@ if not (has("ernie_vilg_jax") and has("jax", "0.10.2")):
 FOLDER = ""  # @param {type:"string"}
 WORK = "my_model"  # @param {type:"string"}
 PROMPTS = "a red monster; 一个蓝色的怪物; a purple monster; 一个绿色的怪物"  # @param {type:"string"}
-METHOD = "lora"  # @param ["lora", "full"]
+METHOD = "full"  # @param ["full", "lora"]
 STEPS = 300  # @param {type:"integer"}
 BATCH = 32  # @param {type:"integer"}
 SAMPLE_STEPS = 30  # @param {type:"integer"}
@@ -169,7 +169,7 @@ Image.open(data / "preview.png")
 # %% [markdown]
 # ## Fine-tune
 #
-# All four experts are trained from those of the demo: small adapters (LoRA), or with `METHOD = "full"` all parameters.
+# All experts are trained from those of the demo: all their parameters, or with `METHOD = "lora"` small adapters.
 # It is measured all the time on your held-out images and on old prompts; the best is kept. Run the cell again after an
 # interruption, and it goes on from the last checkpoint. To start over, choose another `WORK`.
 

@@ -176,8 +176,8 @@ def default_config() -> ConfigDict:
     c.lora = ConfigDict()
     c.lora.rank = 0  # 0 is off
     c.lora.alpha = 0.0  # adapters are multiplied by alpha / rank; 0 is alpha = rank
-    c.lora.targets = ("attn", "/emb$")  # regexes of modules of the U-Net, such as "down_0_attn_0/qkv"
-    c.lora.text_targets = ()  # of the text encoder, such as "layer_.*/qkv" or "tokens"; () leaves it as it is
+    c.lora.targets = ("attn", "/emb$", "conv")  # regexes of modules of the U-Net, such as "down_0_attn_0/qkv"
+    c.lora.text_targets = ("qkv", "mlp", "tokens")  # of the text encoder; () leaves it as it is
 
     c.train = ConfigDict()
     c.train.caption_dropout = 0.1  # share of captions replaced by the empty one, for guidance [?]

@@ -11,9 +11,9 @@ run, a checkpoint, or what `checkpoint export` wrote. In --output:
   lora.safetensors      the adapters alone, for load(lora=...)
   judged.json           all that was measured
 
-By default adapters (LoRA) are trained, 2% of the parameters; --method=full trains all. So that the model does not
-forget, half of each batch is what it knew: its own data if they are here, or else its own images of old prompts.
-Training ends early when nothing gets better. The same command goes on where it stopped.
+By default all parameters are trained but those of the autoencoder; --method=lora trains adapters, some percent of them.
+So that the model does not forget, half of each batch is what it knew: its own data if they are here, or else its own
+images of old prompts. Training ends early when nothing gets better. The same command goes on where it stopped.
 """
 
 import sys
@@ -21,20 +21,22 @@ import sys
 from absl import flags, logging
 
 from ernie_vilg_jax import cli
+from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.errors import UserError
 
+LORA = default_config().lora
 FROM = flags.DEFINE_string("from", None, "Model to start from: demo, a run, a checkpoint or an export.", required=True)
 IMAGES = flags.DEFINE_string("images", None, "Folder of images with captions.", required=True)
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", required=True)
-METHOD = flags.DEFINE_string("method", "lora", "What is trained: lora (adapters) or full (all parameters).")
-STEPS = flags.DEFINE_integer("steps", 400, "Training steps, at most.")
+METHOD = flags.DEFINE_string("method", "full", "What is trained: full (all parameters) or lora (adapters).")
+STEPS = flags.DEFINE_integer("steps", 800, "Training steps, at most.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 0, "Images of a step; 0: 8 for each expert.")
-LEARNING_RATE = flags.DEFINE_float("learning_rate", 0.0, "0: 1e-3 for lora, 2e-4 for full.")
-RANK = flags.DEFINE_integer("rank", 8, "Of the adapters.")
-TARGETS = flags.DEFINE_list("targets", ["attn", "/emb$"], "Modules of the U-Net that get adapters, as regexes.")
-TEXT_TARGETS = flags.DEFINE_list("text_targets", [], "Modules of the text encoder that get adapters, such as qkv.")
+LEARNING_RATE = flags.DEFINE_float("learning_rate", 0.0, "0: 5e-4 for full, 5e-3 for lora.")
+RANK = flags.DEFINE_integer("rank", 6, "Of the adapters.")
+TARGETS = flags.DEFINE_list("targets", list(LORA.targets), "Modules of the U-Net that get adapters, as regexes.")
+TEXT_TARGETS = flags.DEFINE_list("text_targets", list(LORA.text_targets), "The same of the text encoder.")
 EXPERTS = flags.DEFINE_list("experts", [], "With lora: the experts that get adapters, such as 0,1; all if empty.")
-TEXT_ENCODER = flags.DEFINE_boolean("text_encoder", False, "With full: also train the text encoder of the experts.")
+TEXT_ENCODER = flags.DEFINE_boolean("text_encoder", True, "With full: also train the text encoder of the experts.")
 OLD_SHARE = flags.DEFINE_float("old_share", 0.5, "Share of a batch that is what the model knew; 0 is none.")
 OLD_PROMPTS = flags.DEFINE_string(
     "old_prompts", None, "Prompts that it should keep, a file; by default, of its domain."

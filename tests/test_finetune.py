@@ -1,18 +1,21 @@
 """The command `finetune`: from a folder of images to a better model; bad input in one sentence."""
 
-import json
+import dataclasses
 import time
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
-from PIL import Image
+from etils import epath
 
 from ernie_vilg_jax import checkpointing, pipeline
+from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.finetuning.judge import read_note
 from ernie_vilg_jax.finetuning.origin import Origin
 from ernie_vilg_jax.finetuning.run import FILE, finetune, outcome, own_records, prepare_data, tell_words
 from ernie_vilg_jax.finetuning.settings import Settings
+from ernie_vilg_jax.interop.layout import flat
 from tests.commands import run_all
 from tests.small_data import picture
 from tests.stamps import choose, fetch
@@ -71,19 +74,34 @@ def test_a_run_is_tuned_goes_on_and_is_used(
     finetune(str(whole_run), folder, tmp_path / "mine", settings)
     seen = read_note(tmp_path / "mine")
     assert list(seen) == [0, 2, 4] and {"seen", "held_out", "old"} <= set(seen[0])
-    steps = checkpointing.steps(tmp_path / "mine" / "experts" / "checkpoints")
+    steps = checkpointing.steps(epath.Path(tmp_path) / "mine/experts/checkpoints")
     again = finetune(str(whole_run), folder, tmp_path / "mine", settings)
-    assert read_note(tmp_path / "mine") == seen and checkpointing.steps(tmp_path / "mine/experts/checkpoints") == steps
-    assert again.best == max((2, 4), key=lambda step: seen[step]["score"])
+    assert read_note(tmp_path / "mine") == seen
+    assert checkpointing.steps(epath.Path(tmp_path) / "mine/experts/checkpoints") == steps
+    assert again.best == max((2, 4), key=lambda step: seen[step]["score"]) and again.scores["gain"] > 0
     assert (tmp_path / "mine/grid.png").is_file() and len((tmp_path / "mine/prompts.txt").read_text().splitlines()) > 8
-    made = pipeline.load(tmp_path / "mine/best")("a red wall", steps=2)
-    assert isinstance(made[0], Image.Image)
-    if method == "lora":
-        file = pipeline.load(whole_run, lora=tmp_path / "mine" / FILE)("a red wall", steps=2)
-        assert list(file[0].getdata()) == list(made[0].getdata())
-        pipeline.export(tmp_path / "mine/best", tmp_path / "exported")
-        assert not json.loads((tmp_path / "exported/_CHECKPOINT_METADATA").read_text()).get("lora")
-        pipeline.load(tmp_path / "exported")
+    made = pipeline.load(tmp_path / "mine/best")
+    # What was trained is changed, and nothing else.
+    before = pipeline.load(whole_run)
+    changed = {
+        f"{name}/{path}"
+        for name, one, other in (
+            ("unet", before.params.experts[1], made.params.experts[1]),
+            ("text", before.params.text_encoder, made.params.text_encoder),
+        )
+        for path, leaf in flat(one).items()
+        if not np.array_equal(leaf, flat(other)[path])
+    }
+    if method == "full":
+        assert {"unet/conv_in/bias", "unet/mid_attn/qkv/kernel", "text/layer_00/qkv/kernel"} <= changed
+    else:
+        assert "unet/mid_attn/qkv/kernel" in changed and "text/layer_00/qkv/kernel" in changed
+        assert all(path.endswith(("/kernel", "/embedding")) and "norm" not in path for path in changed)
+        file = pipeline.load(whole_run, lora=tmp_path / "mine" / FILE)
+        for path, leaf in flat(made.params.experts[1]).items():
+            np.testing.assert_allclose(leaf, flat(file.params.experts[1])[path], atol=1e-6)
+    with pytest.raises(UserError, match="begun with another --rank"):
+        finetune(str(whole_run), folder, tmp_path / "mine", dataclasses.replace(settings, rank=3))
 
 
 @pytest.fixture(scope="module")

@@ -37,8 +37,9 @@ class OldPrompts(NamedTuple):
     """Prompts that a model knows.
 
     Attributes:
-      judged: for measuring what it keeps; none of them is rehearsed.
-      rehearsed: those that it makes images of, to be shown them again.
+      judged: for measuring what it keeps.
+      rehearsed: those that it makes images of, to be shown them again; the judged ones are among them, but what is
+        judged is made from other noise.
       in_domain: whether the measures of the demo's domain (alignment) say something about them.
     """
 
@@ -54,13 +55,13 @@ def old_prompts(origin: Origin, file: str | None, judged: int, rehearsed: int, s
       file: as `pipeline.prompts.read_prompts` takes it, of the flag --old_prompts.
       judged, rehearsed: how many are drawn, by the seed.
     """
-    domain = domain_prompts(origin.config, judged + rehearsed)
+    domain = domain_prompts(origin.config, rehearsed)
     if file is not None:
         found = read_prompts(file, flag="old_prompts", seed=seed)
     elif domain:
         found = domain
     elif origin.data is not None:
-        found = _captions(origin.data, judged + rehearsed, seed)
+        found = _captions(origin.data, rehearsed, seed)
     else:
         texts = origin.config.train.preview_prompts
         found = [Prompt(f"example_{number:03d}", text, language_of(text)) for number, text in enumerate(texts)]
@@ -72,7 +73,7 @@ def old_prompts(origin: Origin, file: str | None, judged: int, rehearsed: int, s
     order = np.random.default_rng(seed).permutation(len(found))
     cut = min(judged, len(found) // 2)
     chosen = [found[place] for place in order]
-    return OldPrompts(chosen[:cut], chosen[cut : cut + rehearsed], bool(domain))
+    return OldPrompts(chosen[:cut], chosen[:rehearsed], bool(domain))
 
 
 def domain_prompts(config: ConfigDict, count: int) -> list[Prompt]:
@@ -100,8 +101,8 @@ def seen_words(origin: Origin) -> set[str] | None:
 def composed_prompts(config: ConfigDict, count: int) -> list[Prompt]:
     """Captions of scenes that a model of the composed source was trained on, in turn in both languages."""
     options = next(dict(source) for source in config.data.sources if source["name"] == "composed")
-    chosen = {name: tuple(options.get(name, ())) for name in ("things", "looks")}
-    source, found = ComposedSource(seed=int(options.get("seed", 0)), **chosen), dict[str, None]()
+    things, looks = (tuple(options.get(name, ())) for name in ("things", "looks"))
+    source, found = ComposedSource(seed=int(options.get("seed", 0)), things=things, looks=looks), dict[str, None]()
     for index in range(20 * count):
         plan = source.plan(index)
         if not any(is_held_out(unit, float(config.data.holdout_fraction)) for unit in plan.units):

@@ -41,7 +41,7 @@ from ernie_vilg_jax.training.train import run as train
 
 OWN = "folder"
 """Source of the user's images in the data."""
-JUDGED, REHEARSED = 48, 160
+JUDGED, REHEARSED = 48, 256
 """Old prompts to measure with, and to make images of, at most."""
 SETTINGS = "finetune.json"
 FILE = "lora.safetensors"
@@ -68,12 +68,13 @@ def finetune(
     training.loop.Stopped after SIGTERM (a checkpoint is saved).
     """
     folder, origin = local(output, "output"), Origin.of(given)
-    same_settings(folder, {"from": origin.fingerprint, "images": str(images), **settings.told()})
+    same_settings(folder, {"--from": origin.fingerprint, **{f"--{name}": one for name, one in settings.told().items()}})
     old, source = None, None
     if settings.old_share:
         old = old_prompts(origin, prompts_file, JUDGED, REHEARSED, settings.seed)
         source = rehearsal(origin, old.rehearsed, folder / "old", settings.seed)
     data = prepare_data(origin, images, folder / "data", settings, source)
+    same_settings(folder, {"content of --images": read_manifest(data)["fingerprint"]})
     tell_words(origin, data)
     tune(origin, data, folder, settings, old)
     result = outcome(folder)
@@ -85,22 +86,21 @@ def finetune(
 
 
 def same_settings(folder: Path, told: dict[str, Any]) -> None:
-    """Notes how a folder is made. Raises UserError if it was begun otherwise."""
+    """Notes how a folder is made, beside what is noted already. Raises UserError if it was begun otherwise."""
     file, told = folder / SETTINGS, json.loads(json.dumps(told))
     with file_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if file.is_file():
-            try:
-                before = json.loads(file.read_text())
-            except ValueError:
-                before = {}
-            for name, value in told.items():
-                if before.get(name) != value:
-                    raise UserError(
-                        f"--output={folder} was begun with another --{name} ({before.get(name)!r:.60}, now "
-                        f"{value!r:.60}): give that, or another --output"
-                    )
-        write_atomically(file, json.dumps(told, ensure_ascii=False, indent=1).encode())
+        try:
+            before = json.loads(file.read_text()) if file.is_file() else {}
+        except ValueError:
+            before = {}
+        for name, value in told.items():
+            if before.get(name, value) != value:
+                raise UserError(
+                    f"--output={folder} was begun with another {name} ({before[name]!r:.60}, now {value!r:.60}): give "
+                    "that, or another --output"
+                )
+        write_atomically(file, json.dumps(before | told, ensure_ascii=False, indent=1).encode())
 
 
 def prepare_data(

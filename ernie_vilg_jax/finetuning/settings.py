@@ -9,11 +9,12 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax import checks
+from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.finetuning.origin import Origin
 
 METHODS = ("lora", "full")
-RATES = {"lora": 1e-3, "full": 2e-4}
+RATES = {"lora": 5e-3, "full": 5e-4}
 EACH = 8
 """Images of a step for each expert, by default."""
 
@@ -28,22 +29,22 @@ class Settings:
       batch_size: images of a step, over all experts; 0 is `EACH` for each expert.
       learning_rate: 0 is that of the method in `RATES`.
       rank, targets, text_targets, experts: of adapters, as config.lora and config.experts.train have them.
-      text_encoder: with "full", whether the text encoder of a bank of experts is trained as well.
+      text_encoder: with "full", whether the text encoder of a bank of experts is trained; that of a base always is.
       old_share: share of a batch that is of what the model could do before; 0 is none.
       holdout: share of the concepts that is held out.
       every: steps between evaluations; 0 is an eighth of all.
       knowledge: whether key words and objects weigh more (docs/knowledge.md); None is as the model was trained.
     """
 
-    method: str = "lora"
-    steps: int = 400
+    method: str = "full"
+    steps: int = 800
     batch_size: int = 0
     learning_rate: float = 0.0
-    rank: int = 8
-    targets: tuple[str, ...] = ("attn", "/emb$")
-    text_targets: tuple[str, ...] = ()
+    rank: int = 6
+    targets: tuple[str, ...] = tuple(default_config().lora.targets)
+    text_targets: tuple[str, ...] = tuple(default_config().lora.text_targets)
     experts: tuple[int, ...] = ()
-    text_encoder: bool = False
+    text_encoder: bool = True
     old_share: float = 0.5
     holdout: float = 0.1
     every: int = 0
@@ -87,6 +88,7 @@ def tuning_config(origin: Origin, settings: Settings, data: str, weights: dict[s
         config.knowledge.enabled = settings.uses_knowledge(origin)
         config.data.path, config.data.sources, config.data.weights = data, (), ConfigDict(weights)
         config.data.cache_latents = config.data.crop == "center"
+        config.mesh = default_config().mesh  # the model may have been trained on other devices
         section = config.phases[origin.phase]
         experts = len(settings.experts) or (config.experts.n if origin.phase == "experts" else 1)
         section.init_from = str(origin.path)
@@ -94,7 +96,7 @@ def tuning_config(origin: Origin, settings: Settings, data: str, weights: dict[s
         section.batch_size = settings.batch_size or EACH * experts * max(1, 4 // experts)
         section.learning_rate = settings.learning_rate or RATES[settings.method]
         section.warmup_steps, section.decay_steps = min(20, settings.steps), 0
-        section.ema_decay, section.accumulation_steps = 0.98, 1
+        section.ema_decay, section.accumulation_steps = 0.99, 1
         config.experts.train = settings.experts
         config.experts.train_text_encoder = settings.text_encoder and settings.method == "full"
         config.optimizer.weight_decay = 0.0  # it would pull towards zero, not towards the model

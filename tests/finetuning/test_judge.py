@@ -82,7 +82,7 @@ def make(folder: Path) -> Judge:
     """A judge without data, as it stands after its construction."""
     found = Judge.__new__(Judge)
     found.folder, found.seen = folder, read_note(folder)
-    found._sets = {name: name for name in ("seen", "held_out", "old")}  # pyright: ignore[reportAttributeAccessIssue]
+    found._sets = {name: name for name in ("seen", "held_out", "old")}
     found._prompts = (Prompt("1", "a cat", "en"),)
     found._words = np.zeros((1, 2), np.int32), np.ones((1, 2), bool)
     found._scorer = lambda images, prompts: np.array([np.mean(image) / 255 for image in images])  # type: ignore[assignment]

@@ -1,11 +1,14 @@
 """The config of a fine-tuning, from the model's own and the flags."""
 
+import dataclasses
 from typing import Any
 
 import pytest
+from absl import flags
 from etils import epath
 
 from configs.demo import get_config
+from ernie_vilg_jax import finetune
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.finetuning.origin import Origin
 from ernie_vilg_jax.finetuning.settings import RATES, Settings, tuning_config
@@ -24,7 +27,7 @@ def test_the_model_and_what_it_was_are_kept() -> None:
     assert config.model == of.config.model and config.tokenizer == of.config.tokenizer and config.knowledge.top_k == 3
     assert config.phases.experts.init_from == "/model" and config.data.path == "data"
     assert dict(config.data.weights) == {"folder": 0.5, "samples": 0.5}
-    assert config.phases.experts.steps == 400 and config.evaluation.every == 50 and config.train.keep_best == "score"
+    assert config.phases.experts.steps == 800 and config.evaluation.every == 100 and config.train.keep_best == "score"
     assert of.config.data.path == "" and not of.config.lora.rank  # the model's own config is not changed
 
 
@@ -41,7 +44,7 @@ def test_each_method_in_each_phase(method: str, phase: str) -> None:
 
 
 def test_some_experts_share_the_batch() -> None:
-    config = tuning_config(origin("experts"), Settings(experts=(1,)), "data", {})
+    config = tuning_config(origin("experts"), Settings("lora", experts=(1,)), "data", {})
     assert config.experts.train == (1,) and config.phases.experts.batch_size == 32
 
 
@@ -59,3 +62,10 @@ def test_some_experts_share_the_batch() -> None:
 def test_invalid_settings_name_their_flag(field: str, value: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         Settings(**{field: value})
+
+
+def test_the_flags_have_the_defaults_of_the_settings() -> None:
+    assert finetune.main.__module__ == "ernie_vilg_jax.finetune"
+    for field in dataclasses.fields(Settings):
+        default = flags.FLAGS[field.name].default
+        assert (tuple(default) if isinstance(default, list) else default) == field.default, field.name

@@ -22,9 +22,14 @@ from ernie_vilg_jax.training.validation import Validation
 TARGETS, TEXT = ("attn", "conv_in"), ("qkv",)
 
 
-def make_config(phase: str = "experts", **changes: Any) -> ConfigDict:
+def make_config(phase: str, changes: dict[str, Any]) -> ConfigDict:
     config = get_config(f"{phase},smoke")
-    settings = {"lora.rank": 2, "lora.targets": TARGETS, f"phases.{phase}.init_from": "somewhere"}
+    settings = {
+        "lora.rank": 2,
+        "lora.targets": TARGETS,
+        "lora.text_targets": (),
+        f"phases.{phase}.init_from": "somewhere",
+    }
     config.update_from_flattened_dict({**settings, **changes})
     return config
 
@@ -43,7 +48,7 @@ def batch_of(config: ConfigDict, size: int) -> dict[str, jax.ShapeDtypeStruct]:
 
 @pytest.mark.parametrize("text", [(), TEXT])
 def test_adapters_alone_are_trained_and_saved(text: tuple[str, ...]) -> None:
-    config = make_config(**{"lora.text_targets": text})
+    config = make_config("experts", {"lora.text_targets": text})
     task, model = make_task(config)
     state, unet = task.abstract, jax.eval_shape(model.init_unet, jax.random.key(0))
     wanted = sum(2 * (int(np.prod(leaf.shape[:-1])) + leaf.shape[-1]) for leaf in lora.targeted(unet, TARGETS).values())
@@ -63,7 +68,7 @@ def test_adapters_alone_are_trained_and_saved(text: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("phase", ["base", "experts"])
 def test_a_fresh_state_is_the_model_it_starts_from(phase: str) -> None:
-    config = make_config(phase, **{"lora.text_targets": TEXT, "lora.alpha": 6.0})
+    config = make_config(phase, {"lora.text_targets": TEXT, "lora.alpha": 6.0})
     task, model = make_task(config)
     rng = np.random.default_rng(0)
     fill = lambda shapes: jax.tree.map(lambda s: rng.standard_normal(s.shape).astype(np.float32), shapes)  # noqa: E731
@@ -94,10 +99,10 @@ def test_a_fresh_state_is_the_model_it_starts_from(phase: str) -> None:
 )
 def test_adapters_that_cannot_be_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        make_task(make_config(**changes))
+        make_task(make_config("experts", changes))
 
 
 def test_adapters_need_a_model() -> None:
     with pytest.raises(UserError, match=r"name one with --config\.phases\.base\.init_from"):
-        Adapters.of(make_config("base", **{"phases.base.init_from": ""}))
-    assert Adapters.of(make_config(**{"lora.rank": 0})) is None
+        Adapters.of(make_config("base", {"phases.base.init_from": ""}))
+    assert Adapters.of(make_config("experts", {"lora.rank": 0})) is None

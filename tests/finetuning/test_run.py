@@ -1,0 +1,48 @@
+"""Folders that go on, and what came of them."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.finetuning.judge import NOTE
+from ernie_vilg_jax.finetuning.run import SETTINGS, outcome, same_settings
+
+
+def test_a_folder_is_of_the_same_settings_each_time(tmp_path: Path) -> None:
+    folder = tmp_path / "a/mine"
+    same_settings(folder, {"--rank": 4, "--targets": ("attn",)})
+    same_settings(folder, {"content of --images": "abc"})
+    same_settings(folder, {"--rank": 4, "--targets": ("attn",)})
+    with pytest.raises(UserError, match=r"was begun with another --rank \(4, now 8\): give that, or another --output"):
+        same_settings(folder, {"--rank": 8, "--targets": ("attn",)})
+    with pytest.raises(UserError, match="another content of --images"):
+        same_settings(folder, {"content of --images": "abd"})
+    assert json.loads((folder / SETTINGS).read_text())["--rank"] == 4
+    (folder / SETTINGS).write_text("{")  # cut off by a full disk
+    same_settings(folder, {"--rank": 8})
+
+
+def judged(folder: Path, *scores: float) -> None:
+    values = {"seen": 0.5, "held_out": 0.5}
+    seen = {0: values} | {
+        10 * k: {**values, "gain": 0.3, "kept": 0.97, "score": one} for k, one in enumerate(scores, 1)
+    }
+    (folder / NOTE).write_text(json.dumps(seen))
+
+
+def test_the_best_is_told_with_how_to_use_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    judged(tmp_path, 0.1, 0.3, 0.2)
+    with caplog.at_level(logging.INFO):
+        found = outcome(tmp_path)
+    assert found.best == 20 and found.scores["score"] == 0.3
+
+
+def test_nothing_is_recommended_if_nothing_got_better(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    judged(tmp_path, -0.2, 0.0)
+    with caplog.at_level(logging.WARNING):
+        found = outcome(tmp_path)
+    assert found.best == 0 and found.scores == {"seen": 0.5, "held_out": 0.5}
+    assert "none of 2 checkpoints predicts your images better and keeps 95%" in caplog.messages[0]

@@ -200,13 +200,18 @@ def paste(known: Image.Image, made: Image.Image, mask: np.ndarray) -> Image.Imag
     return Image.fromarray(np.asarray(np.rint(mixed), np.uint8))
 
 
-def _checked(name: str, image: Any, ground: str = "white") -> Image.Image:
-    """`to_rgb` of the argument `name`. Raises UserError if it is not an image, or cannot be read."""
+def check(name: str, image: Any) -> None:
+    """Raises UserError if the argument `name` is not an image."""
     if not isinstance(image, Image.Image):
         raise UserError(
             f"the {name} must be a PIL image, but is a {type(image).__name__}; open files with PIL.Image.open(path), "
             "and make arrays of bytes into images with PIL.Image.fromarray(array)"
         )
+
+
+def _checked(name: str, image: Any, ground: str = "white") -> Image.Image:
+    """`to_rgb` of the argument `name`. Raises UserError if it is not an image, or cannot be read."""
+    check(name, image)
     if not all(image.size):
         raise UserError(f"the {name} has no pixels ({_times(image.size)})")
     try:

@@ -21,10 +21,10 @@ def test_no_template_marks_values_as_markup(name: str):
 
 
 def test_values_are_escaped():
-    html = render("progress.html", step=1, steps=2, text="<script>'\"&")
-    assert re.fullmatch(r"<progress value=1 max=2></progress><br>&lt;script&gt;&#39;&#34;&amp;", html)
+    html = render("progress.html", step=1, steps=2, timeline=[], text="<script>'\"&")
+    assert re.fullmatch(r"<progress value=1 max=2></progress>\s*&lt;script&gt;&#39;&#34;&amp;", html)
 
 
 def test_a_missing_value_is_an_error():
     with pytest.raises(jinja2.UndefinedError, match="'steps' is undefined"):
-        render("progress.html", step=1, text="")
+        render("progress.html", step=1, timeline=[], text="")

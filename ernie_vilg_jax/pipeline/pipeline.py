@@ -115,6 +115,7 @@ class Pipeline:
           strength: above 0, which hardly changes the image, up to 1, which keeps nothing of it. Rounded to whole steps.
           The rest is as in `__call__`.
         """
+        images.check("image", image)
         return self._ask(prompts, {"image": image, "strength": strength, **options}, rerank, on_step)
 
     def inpaint(
@@ -136,6 +137,8 @@ class Pipeline:
           strength: below 1, the repainted area begins with the image.
           The rest is as in `__call__`.
         """
+        images.check("image", image)
+        images.check("mask", mask)
         return self._ask(prompts, {"image": image, "mask": mask, "strength": strength, **options}, rerank, on_step)
 
     def again(

@@ -112,7 +112,7 @@ class Worker:
                     update = updates.get()
                 if isinstance(update, BaseException):
                     raise update
-                last = update
+                last = dataclasses.replace(update, images=[])  # those are shown already
                 yield update
                 if update.done:
                     return

@@ -67,7 +67,10 @@ def test_a_bank_of_more_experts_draws_the_same(jobs: Jobs, merged: Path, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("n", "stages", "origins"), [(1, None, [0]), (2, "log_snr", None), (3, "450,900", [0, 1, 1])])
+@pytest.mark.parametrize(
+    ("n", "stages", "origins"),
+    [(1, None, [0]), pytest.param(2, "log_snr", None, marks=pytest.mark.hosts), (3, "450,900", [0, 1, 1])],
+)
 def test_other_cuts(n: int, stages: str | None, origins: list[int] | None, merged: Path, tmp_path: Path) -> None:
     command("branch", merged, tmp_path / "out", n=n, stages=stages)
     pipe = load(tmp_path / "out")

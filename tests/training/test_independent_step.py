@@ -226,7 +226,7 @@ def compare(accumulation: int) -> None:
     )
 
 
-@pytest.mark.parametrize("accumulation", [1, 4])
+@pytest.mark.parametrize("accumulation", [pytest.param(1, marks=pytest.mark.hosts), 4])
 def test_a_step_matches_the_formulas(accumulation: int) -> None:
     """Micro-batches are one batch."""
     compare(accumulation)

@@ -39,7 +39,7 @@ def bits(leaf: Any) -> bytes:
     return np.asarray(jax.random.key_data(leaf) if key else leaf).tobytes()
 
 
-@pytest.mark.parametrize("sizes", MESHES, ids=str)
+@pytest.mark.parametrize("sizes", [MESHES[0], pytest.param(MESHES[1], marks=pytest.mark.hosts)], ids=str)
 def test_items_are_the_experts_and_make_the_state_again(sizes: Mapping[str, int]) -> None:
     mesh = mesh_of(sizes)
     config = tiny(**{"experts.n": 5, "experts.train": TRAINED})

@@ -1,21 +1,27 @@
 """A task with adapters: what it trains, what it saves, what it begins as. Traced, not compiled."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from etils import epath
 from ml_collections import ConfigDict
 
 from configs.demo import get_config
+from ernie_vilg_jax import checkpointing
+from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.model import Model, build_model
 from ernie_vilg_jax.models import lora
+from ernie_vilg_jax.pipeline import DEMO
 from ernie_vilg_jax.sharding.mesh import make_mesh
 from ernie_vilg_jax.training.adapters import Adapters, expert_average, text_average
 from ernie_vilg_jax.training.diffusion import DiffusionTask
+from ernie_vilg_jax.training.init import beginnings
 from ernie_vilg_jax.training.step import train_step
 from ernie_vilg_jax.training.validation import Validation
 
@@ -106,3 +112,12 @@ def test_adapters_need_a_model() -> None:
     with pytest.raises(UserError, match=r"name one with --config\.phases\.base\.init_from"):
         Adapters.of(make_config("base", {"phases.base.init_from": ""}))
     assert Adapters.of(make_config("experts", {"lora.rank": 0})) is None
+
+
+def test_a_bank_starts_from_a_bank_but_a_base_does_not(tmp_path: Path) -> None:
+    config = checkpointing.read_config(checkpointing.find(DEMO), default_config())
+    config.phase, config.phases.experts.init_from = "experts", str(DEMO)
+    assert beginnings(config, epath.Path(tmp_path), None) == {"all parts": checkpointing.find(DEMO)}
+    config.phase, config.phases.base.init_from = "base", str(DEMO)
+    with pytest.raises(UserError, match=r"base\.init_from=.* is of the phase experts, from which base cannot start"):
+        beginnings(config, epath.Path(tmp_path), None)

@@ -35,7 +35,7 @@ from ernie_vilg_jax.data import tokenizers
 from ernie_vilg_jax.data.files import digest, seal, sealed_json
 from ernie_vilg_jax.data.manifests import MANIFEST, parse_manifest
 from ernie_vilg_jax.errors import UserError, file_errors
-from ernie_vilg_jax.paths import inside
+from ernie_vilg_jax.paths import inside, is_url, url_file_system
 from ernie_vilg_jax.preparation.folders import SCRATCH, Folder, intact, open_folder, path_sha256
 from ernie_vilg_jax.preparation.progress import PROGRESS, split_summaries, whole_note
 from ernie_vilg_jax.preparation.runners import run
@@ -100,6 +100,9 @@ def _check(settings: Settings, source: str, output: str, workers: int) -> None:
         if name or tool in ("tagger", "detector"):
             checks.one_of(f"--{tool}={name}", name, names)
     settings.plain()  # raises for options that are not JSON
+    for flag, place in (("input", source), ("output", output)):
+        if is_url(place):
+            url_file_system(place, f"--{flag}=")
     if workers < 1:
         raise UserError(f"--workers={workers} must be at least 1")
     if inside(output, source):

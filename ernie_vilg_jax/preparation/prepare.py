@@ -26,7 +26,7 @@ from ernie_vilg_jax.data.files import digest, seal, sealed_json
 from ernie_vilg_jax.data.manifests import MANIFEST, SCHEMA, parse_manifest
 from ernie_vilg_jax.data.tokenizers import FILES, tokenizer_sha256
 from ernie_vilg_jax.errors import UserError, file_errors
-from ernie_vilg_jax.paths import is_url
+from ernie_vilg_jax.paths import is_url, url_file_system
 from ernie_vilg_jax.preparation.companions import write_licences, write_preview
 from ernie_vilg_jax.preparation.filters import Filters
 from ernie_vilg_jax.preparation.folders import Folder, intact, open_folder
@@ -88,9 +88,10 @@ def prepare(
     if workers < 1:
         raise UserError(f"--workers={workers} must be at least 1")
     _check(config)
+    place = _place(output)
     sources, settings = make_sources(config), source_settings(config)
     fingerprints = {source.name: source.fingerprint() for source in sources}
-    job = _job(config, _place(output), sources, settings, fingerprints)
+    job = _job(config, place, sources, settings, fingerprints)
     target = open_folder(job.output)
     target.create()
     before = _manifest_in(target, job.output)
@@ -130,7 +131,10 @@ def prepare(
 
 
 def _place(output: str | Path) -> str:
-    return str(output) if is_url(output) else str(Path(output).expanduser())
+    if is_url(output):
+        url_file_system(str(output), "--output=")  # a missing package is named before the sources are read
+        return str(output)
+    return str(Path(output).expanduser())
 
 
 def _check(config: Any) -> None:

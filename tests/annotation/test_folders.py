@@ -28,7 +28,9 @@ def test_folders_behind_urls(prepared: Path, annotated: Path, memory: Any):
     assert contents_of(memory, "memory://bucket/out") == contents(annotated)
     with pytest.raises(UserError, match="lies inside it"):
         annotate("memory://bucket/in", "memory://bucket/in/out")
-    with pytest.raises(UserError, match="nowhere://bucket/in: URLs of nowhere:// are not known; give gs:// or s3://"):
+    with pytest.raises(
+        UserError, match="--input=nowhere://bucket/in: URLs of nowhere:// are not known; give gs:// or s3://"
+    ):
         annotate("nowhere://bucket/in", "memory://bucket/new")
 
 

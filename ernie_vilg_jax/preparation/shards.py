@@ -155,6 +155,7 @@ def _kept_shards(target: Folder, job: Job, manifest: Mapping[str, Any] | None) -
         for name in job.shard_names
         if (note := notes.get(name))
         and note["fingerprint"] == job.fingerprint
+        and "held" in note  # not in a run that an earlier version left unfinished
         and note["entry"]["file"] == name
         and intact(target, note["entry"])
     }

@@ -121,8 +121,8 @@ def sampling_params(model: Model, dtype: DTypeLike, place: Callable[[Tree], Tree
 def config_for(program: str, config: ConfigDict, chips: int, chip: Chip) -> ConfigDict:
     """`config` with a mesh for `program`; it comes with the mesh of the phase `experts`.
 
-    Programs without experts use those chips for `data`, as the commands in configs/paper.py do. Sampling cuts
-    parameters along `tensor` into as few pieces as leave a quarter of a chip's memory for images.
+    Programs without experts use those chips for `data`, as the commands in configs/paper.py do; `encode` uses all chips
+    for it. Sampling cuts parameters along `tensor` into as few pieces as leave a quarter of a chip's memory for images.
     """
     config = config.copy_and_resolve_references()
     if program == "sampling":
@@ -131,6 +131,8 @@ def config_for(program: str, config: ConfigDict, chips: int, chip: Chip) -> Conf
         while size / tensor > 0.75 * chip.hbm and chips % (2 * tensor) == 0:
             tensor *= 2
         config.mesh = ConfigDict({"data": chips // tensor, "fsdp": 1, "tensor": tensor, "expert": 1})
+    elif program == "encoding":  # `encode` has the whole autoencoder on every chip
+        config.mesh = ConfigDict({"data": chips, "fsdp": 1, "tensor": 1, "expert": 1})
     elif not program.startswith("experts"):
         config.mesh.data *= config.mesh.expert if config.mesh.data > 0 else 1
         config.mesh.expert = 1

@@ -74,7 +74,7 @@ def save(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
 def encoding(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
     """One piece of the images that `encode` encodes, or a start with data.cache_latents.
 
-    The chips of a process encode their own pieces; so a mesh of `data` alone has the memory of any.
+    In `encode` each process has a mesh of its own chips; the memory of a chip is that of any number of them.
     """
     size = first_size(config)
     encoder, autoencoder, images = _frozen(config, mesh, size)

@@ -105,6 +105,7 @@ def test_sampling_names_batches_that_divide_over_the_chips() -> None:
         ("experts_step", "v6e", {"expert": 2, "data": 1, "fsdp": 128, "tensor": 1}),
         ("base_step", "v6e", {"expert": 1, "data": 2, "fsdp": 128, "tensor": 1}),
         ("autoencoder_step", "v6e", {"expert": 1, "data": 2, "fsdp": 128, "tensor": 1}),
+        ("encoding", "v6e", {"expert": 1, "data": 256, "fsdp": 1, "tensor": 1}),
         ("base_save", "v6e", {"expert": 1, "data": 2, "fsdp": 128, "tensor": 1}),
         # Ten experts in bf16 are 45 GiB: half of a v5p, and more than a v6e.
         ("sampling", "v5p", {"expert": 1, "data": 256, "fsdp": 1, "tensor": 1}),

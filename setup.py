@@ -74,7 +74,19 @@ EXTRAS = {
 }
 
 COMMANDS = (
-    *("prepare", "annotate", "inspect_data", "train", "finetune", "sample", "evaluate", "human_study", "demo", "aot", "doctor"),
+    *(
+        "prepare",
+        "annotate",
+        "inspect_data",
+        "train",
+        "finetune",
+        "sample",
+        "evaluate",
+        "human_study",
+        "demo",
+        "aot",
+        "doctor",
+    ),
     "checkpoint",
 )
 

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from ernie_vilg_jax import pipeline
 from ernie_vilg_jax.data import remote
+from ernie_vilg_jax.data.loader import make_loader
 from ernie_vilg_jax.data.manifests import check_shards, read_manifest
 from ernie_vilg_jax.data.records import Record, open_split
 from ernie_vilg_jax.data.remote import Copies, ShardReader
@@ -91,6 +92,17 @@ def test_manifest_tokenizer_and_sizes_are_read_from_a_bucket(uploaded: Any, prep
     uploaded.rm_file(f"{DATA}/{shards[0]['file']}")
     with pytest.raises(UserError, match=rf"{shards[0]['file']} is missing"):
         check_shards(DATA, "train")
+
+
+def test_training_reads_the_same_batches_from_a_bucket(uploaded: Any, prepared: Path):
+    found = []
+    for path in (str(prepared), DATA):
+        config = make_config(path=path)
+        batches = iter(make_loader(config, load_tokenizer(config), batch_size=8, seed=3))
+        found.append([next(batches) for _ in range(3)])
+    for here, there in zip(*found, strict=True):
+        assert here.keys() == there.keys()
+        assert all(np.array_equal(here[name], there[name]) for name in here)
 
 
 def records_of(reader: Any, positions: Any) -> list[Record]:

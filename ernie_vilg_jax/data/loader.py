@@ -212,7 +212,7 @@ def fixed_of_source(
     spans = example.source.positions.get(source, [])
     positions = [position for start, stop in spans for position in range(start, stop)]
     random.Random(f"{seed}/fixed").shuffle(positions)
-    return FixedExamples(example, (positions * -(-n // max(1, len(positions))))[:n], seed)
+    return FixedExamples(example, (positions * -(-n // max(1, len(positions))))[:n], seed, threads_of(config))
 
 
 def all_examples(config: ConfigDict, tokenizer: Tokenizer, split: str) -> FixedExamples:

@@ -17,10 +17,11 @@ import msgpack
 
 from ernie_vilg_jax.data.files import file_sha256
 from ernie_vilg_jax.data.manifests import check_shards, read_manifest, redo
+from ernie_vilg_jax.data.remote import open_shards
 from ernie_vilg_jax.errors import UserError, file_error, file_errors, first_line
 from ernie_vilg_jax.images import decode_image
 from ernie_vilg_jax.knowledge.words import LANGUAGES
-from ernie_vilg_jax.paths import discard, local
+from ernie_vilg_jax.paths import discard, reach
 
 _REQUIRED = ("id", "image", "captions", "concept", "source")
 
@@ -156,19 +157,18 @@ class RecordSource:
 
     def __init__(self, path: str | Path, split: str, *, verify: bool = True) -> None:
         """`verify`: see `check_shards`."""
-        from grain import sources
-
-        self._directory = local(path, "config.data.path")
+        self._directory = reach(path, "config.data.path")
         self.split = split
         self._shards = [shard for shard in check_shards(path, split, verify=verify) if shard["records"]]
         if not self._shards:
             raise UserError(
                 f"split {split!r} of {path} is empty: prepare more records or raise config.data.holdout_fraction"
             )
-        files = [str(self._directory / shard["file"]) for shard in self._shards]
         try:
-            self._reader: Any = sources.ArrayRecordDataSource(files)
+            self._reader: Any = open_shards(str(self._directory), self._shards)
             length = len(self._reader)
+        except UserError:
+            raise
         except Exception as error:  # the reader's C++ errors surface as several types
             fix = redo(self._directory, read_manifest(path))
             raise file_error(error) or UserError(
@@ -199,7 +199,7 @@ class RecordSource:
         index = int(index)
         try:
             return Record.unpack(self._reader[index])
-        except IndexError:
+        except (IndexError, UserError):
             raise
         except Exception as error:  # ValueError of unpack, or the reader's C++ errors
             shard, position = self.locate(index)

@@ -23,7 +23,6 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax import checkpointing
-from ernie_vilg_jax.annotation.folders import SCRATCH, Folder, intact, open_folder
 from ernie_vilg_jax.data.files import digest, file_sha256, sealed_json
 from ernie_vilg_jax.data.latents import DTYPES
 from ernie_vilg_jax.data.loader import threads_of
@@ -34,6 +33,7 @@ from ernie_vilg_jax.encoding.shard import Settings, ShardEncoder
 from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.model import Model, build_model
 from ernie_vilg_jax.paths import inside
+from ernie_vilg_jax.preparation.folders import SCRATCH, Folder, intact, open_folder
 from ernie_vilg_jax.preparation.progress import PROGRESS, split_summaries, whole_note
 from ernie_vilg_jax.progress import Progress
 from ernie_vilg_jax.sharding import processes, rules

@@ -16,7 +16,7 @@ from ernie_vilg_jax.data.files import digest
 from ernie_vilg_jax.data.manifests import MANIFEST, read_manifest
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.evaluation.making import path_of
+from ernie_vilg_jax.pipeline import DEMO
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Origin:
     @staticmethod
     def of(given: str) -> Origin:
         """The origin of the flag --from. Raises UserError if there is no model that can be fine-tuned."""
-        path = path_of(given)
+        path = checkpointing.find(DEMO if given == "demo" else given, "from")
         metadata = checkpointing.read_metadata(path)
         config = checkpointing.read_config(path, default_config())
         if metadata["phase"] not in ("base", "experts"):

@@ -16,7 +16,7 @@ from ernie_vilg_jax.finetuning.origin import Origin
 from ernie_vilg_jax.preparation.sources import Source, make_source
 from ernie_vilg_jax.preparation.sources.composed.source import ComposedSource
 from ernie_vilg_jax.preparation.splits import is_held_out
-from tests.small_data import picture
+from tests.small_data import picture, records_of
 
 
 def origin(variant: str = "", data: Path | None = None, sources: Any = None) -> Origin:
@@ -75,16 +75,15 @@ def test_old_records_are_drawn_by_the_seed(prepared: Path, tmp_path: Path) -> No
     options = rehearsal(origin(data=prepared), [], tmp_path, seed=5)
     assert options["name"] == "records" and options["path"] == str(prepared) and not list(tmp_path.iterdir())
     source: Source = make_source({**options.to_dict(), "count": 7}, size=16)
-    keys = source.keys()
-    assert len(keys) == 7 and len({key.concept for key in keys}) == 7
-    records = [source.record(index) for index in range(7)]
-    assert [record.id for record in records] == [key.id for key in keys]
+    records = records_of(source)
+    assert len(records) == 7 and len({record.concept for record in records}) == 7
+    assert records_of(source) == records
     assert {record.source for record in records} == {"records"}
     before = open_split(prepared, "train")
     images = {f"records/{before[index].id}": before[index].image for index in range(len(before))}
     assert all(images[record.id] == record.image for record in records)
     other = make_source({**options.to_dict(), "count": 7, "seed": 6}, size=16)
-    assert other.keys() != keys and other.fingerprint() != source.fingerprint()
+    assert records_of(other) != records and other.fingerprint() != source.fingerprint()
     assert source.licences()
 
 
@@ -108,8 +107,8 @@ def test_without_its_data_a_model_is_shown_its_own_images(tmp_path: Path, monkey
     rows = [json.loads(line) for line in (tmp_path / "old/captions.jsonl").read_text().splitlines()]
     assert [row[prompt.language] for row, prompt in zip(rows, prompts, strict=True)] == [one.text for one in prompts]
     source = make_source(options.to_dict(), size=16)
-    assert source.name == "samples" and len(source.keys()) == 6
-    assert {source.record(index).source for index in range(6)} == {"samples"}
+    assert source.name == "samples"
+    assert [record.source for record in records_of(source)] == ["samples"] * 6
 
 
 def test_words_that_a_model_saw(prepared: Path) -> None:

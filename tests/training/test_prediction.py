@@ -35,7 +35,8 @@ def losses(**changes: Any) -> tuple[np.ndarray, ...]:
             **{"noise": draw(), "t": jnp.array([0, 200, 700, 999]), "tokens": jnp.full((4, length), 5)},
             "token_mask": jnp.ones((4, length), bool),
         }
-        inputs = task.start["unet"], task.start["text_encoder"], _unit(task), batch, jax.random.key(0)
+        fixed = {"autoencoder": _unit(task), "unet": None, "text_encoder": None}
+        inputs = task.start["unet"], task.start["text_encoder"], fixed, batch, jax.random.key(0)
         _, per_sample = jax.jit(partial(loss, task.setup))(*inputs)
         text = task.model.encode_text(task.start["text_encoder"], batch["tokens"], batch["token_mask"])
         schedule, t = task.model.schedule, np.asarray(batch["t"])

@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import random
-from collections.abc import Sequence
 
 from ernie_vilg_jax.data.files import digest
 from ernie_vilg_jax.data.manifests import read_manifest
 from ernie_vilg_jax.data.records import Record, RecordSource, open_split
-from ernie_vilg_jax.preparation.sources import Key, Licence
+from ernie_vilg_jax.preparation.sources import Drawn, Licence
 from ernie_vilg_jax.preparation.sources.folder import FolderSource
 
 
@@ -22,7 +21,7 @@ class SamplesSource(FolderSource):
 
 
 @dataclasses.dataclass
-class RecordsSource:
+class RecordsSource(Drawn):
     """Records of other prepared data, of its split `train`.
 
     Attributes:
@@ -44,13 +43,15 @@ class RecordsSource:
         found = range(len(self._records))
         return sorted(random.Random(f"{self.seed}/records").sample(found, min(self.count, len(found))))
 
-    def keys(self) -> Sequence[Key]:
-        # A concept of the old data is whole in its `train`; each record decides its split here anew.
-        return [Key(f"{self.name}/{self._records[index].id}", f"record {index}") for index in self._chosen]
+    @property
+    def total(self) -> int:
+        return len(self._chosen)
 
     def record(self, index: int) -> Record:
-        record = self._records[self._chosen[index]]
-        return dataclasses.replace(record, id=f"{self.name}/{record.id}", source=self.name)
+        place = self._chosen[index]
+        record = self._records[place]
+        # A concept of the old data is whole in its `train`; each record decides its split here anew.
+        return dataclasses.replace(record, id=f"{self.name}/{record.id}", source=self.name, concept=f"record {place}")
 
     def fingerprint(self) -> str:
         return digest([read_manifest(self.path)["fingerprint"], self.count, self.seed])

@@ -3,7 +3,7 @@ import random
 import pytest
 
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.preparation.sources import Source
+from ernie_vilg_jax.preparation.sources import Source, make_source
 from ernie_vilg_jax.preparation.sources.distracted import PLAIN, DistractedSource, distracted
 from ernie_vilg_jax.preparation.sources.scenes import COLOURS
 from ernie_vilg_jax.tables import rows
@@ -16,7 +16,7 @@ def source() -> DistractedSource:
 
 
 def test_it_is_a_source_that_repeats_itself(source):
-    assert isinstance(source, Source)
+    assert isinstance(make_source({"name": "distracted"}, size=32), Source)
     assert records_of(source)[3].id == source.record(3).id
     again = DistractedSource(size=32, count=5, seed=1)
     assert [again.record(n) for n in range(5)] == [source.record(n) for n in range(5)]

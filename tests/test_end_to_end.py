@@ -82,7 +82,7 @@ def test_show_and_export(finished: Path, tmp_path: Path) -> None:
         (("sample", "--checkpoint=/nowhere"), "error: --checkpoint=/nowhere: there is no such folder"),
         (("sample", "--steps=many"), "steps"),
         (("checkpoint", "show", "/nowhere"), "there is no such folder"),
-        (("checkpoint",), "error: say `show CHECKPOINT` or `export CHECKPOINT OUTPUT`"),
+        (("checkpoint",), "error: say `show CHECKPOINT`, `export CHECKPOINT OUTPUT`"),
     ],
 )
 def test_mistakes_get_one_sentence_and_status_1(words: tuple[str, ...], message: str, tmp_path: Path) -> None:

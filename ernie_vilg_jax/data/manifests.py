@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from absl import logging
+from etils import epath
 
 from ernie_vilg_jax.data.files import file_sha256, sealed
 from ernie_vilg_jax.errors import UserError, file_errors
@@ -147,7 +148,7 @@ def _verified_sha256(file: Path, size: int, modified: int) -> str:
         return file_sha256(file)
 
 
-def redo(directory: str | Path, manifest: Mapping[str, Any]) -> str:
+def redo(directory: epath.PathLike, manifest: Mapping[str, Any]) -> str:
     """The remedy for a damaged directory: the command that made it."""
     command = "encode" if "encoding" in manifest else "annotate" if "annotation" in manifest else "prepare"
     return f"run `python -m ernie_vilg_jax.{command}` with --output={directory} again, it redoes damaged shards only"

@@ -203,7 +203,7 @@ class RecordSource:
             raise
         except Exception as error:  # ValueError of unpack, or the reader's C++ errors
             shard, position = self.locate(index)
-            fix = redo(self._directory, read_manifest(self._directory))
+            fix = redo(self._directory, read_manifest(str(self._directory)))
             raise file_error(error, shard) or UserError(
                 f"shard {shard} is corrupt at record {position} ({first_line(error)}): {fix}"
             ) from error

@@ -17,7 +17,6 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.preparation.sources.scenes import Plan, SceneSource, captions
 from ernie_vilg_jax.tables import rows
 
-TABLE = "scenes/distractors.tsv"
 PLAIN = 0.2
 """Share of captions without distractions."""
 
@@ -83,6 +82,6 @@ def distracted(text: str, language: str, draw: random.Random) -> str:
 def _distractors() -> dict[str, list[tuple[str, str]]]:
     """Part of the sentence -> (English, Chinese)."""
     found: dict[str, list[tuple[str, str]]] = {}
-    for part, en, zh in rows(TABLE):
+    for part, en, zh in rows("scenes/distractors.tsv"):
         found.setdefault(part, []).append((en, zh))
     return found

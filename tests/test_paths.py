@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ def test_local_folders_stay_as_they_are() -> None:
 def test_unreachable_urls(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"--workdir=ftp://x: URLs of ftp:// are not known; give gs:// or s3:// or"):
         paths.reach("ftp://x", "workdir")
-    monkeypatch.setitem(__import__("sys").modules, "gcsfs", None)  # as if it were not installed
+    # As if it were not installed, whatever other tests have imported.
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "gs", raising=False)
     with pytest.raises(UserError, match=r"--workdir=gs://bucket/run needs the package gcsfs: pip install gcsfs"):
         paths.reach("gs://bucket/run", "workdir")
 

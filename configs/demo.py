@@ -158,7 +158,7 @@ def composed(c: ConfigDict) -> None:
     c.tokenizer.max_length = 40
     c.model.text_encoder.num_layers = 4
     c.model.unet.attention_downsamplings = (1, 2)
-    # Samples are what two cores lack: both learn more from each (docs/demo.md).
+    # Samples are what two cores lack, and both are said to learn more from each; not compared with the defaults here.
     c.optimizer.name = "muon"
     c.diffusion.min_snr_gamma = 5.0
     c.phases.autoencoder.steps, c.phases.autoencoder.decay_steps = 2200, 900

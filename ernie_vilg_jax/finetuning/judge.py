@@ -21,6 +21,7 @@ from ernie_vilg_jax.paths import write_atomically
 from ernie_vilg_jax.pipeline.prompts import Prompt
 from ernie_vilg_jax.pipeline.rerank import Scorer
 from ernie_vilg_jax.sharding import processes
+from ernie_vilg_jax.texts import decode, parse_json
 from ernie_vilg_jax.training.validation import make_validation
 
 IMAGES = 32
@@ -163,9 +164,28 @@ def is_enough(seen: Mapping[int, Mapping[str, float]]) -> bool:
 
 
 def read_note(folder: Path) -> dict[int, dict[str, float]]:
-    """Step -> its values, as an earlier call of the same command wrote them; empty without, or if damaged."""
-    try:
-        found = json.loads((folder / NOTE).read_text())
-        return {int(step): {name: float(value) for name, value in values.items()} for step, values in found.items()}
-    except (OSError, ValueError, AttributeError):
+    """Step -> its values, as an earlier call of the same command wrote them; empty if there was none.
+
+    Raises UserError if the file is damaged.
+    """
+    file = folder / NOTE
+    if not file.is_file():
         return {}
+    found = read_json(file)
+    try:
+        return {int(step): {name: float(value) for name, value in values.items()} for step, values in found.items()}
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{file} is not what `finetune` writes ({error}): take another --output") from error
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A note of an earlier call. Raises UserError if it is damaged: nothing may begin anew in silence."""
+    with file_errors(file):
+        data = file.read_bytes()
+    try:
+        found = parse_json(decode(data, str(file)))
+    except ValueError as error:
+        raise UserError(f"{file} is damaged ({error}): take another --output") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{file} is not what `finetune` writes: take another --output")
+    return found

@@ -27,7 +27,7 @@ from ernie_vilg_jax.data.records import Record, open_split
 from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.evaluation.alignment.network import AlignmentScorer
 from ernie_vilg_jax.finetuning import judge, unseen
-from ernie_vilg_jax.finetuning.judge import Judge
+from ernie_vilg_jax.finetuning.judge import Judge, read_json
 from ernie_vilg_jax.finetuning.old import OldPrompts, old_prompts, rehearsal, seen_words
 from ernie_vilg_jax.finetuning.origin import Origin
 from ernie_vilg_jax.finetuning.settings import Settings, tuning_config
@@ -90,10 +90,7 @@ def same_settings(folder: Path, told: dict[str, Any]) -> None:
     file, told = folder / SETTINGS, json.loads(json.dumps(told))
     with file_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            before = json.loads(file.read_text()) if file.is_file() else {}
-        except ValueError:
-            before = {}
+        before = read_json(file) if file.is_file() else {}
         for name, value in told.items():
             if before.get(name, value) != value:
                 raise UserError(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.finetuning.judge import NOTE
+from ernie_vilg_jax.finetuning.judge import NOTE, read_note
 from ernie_vilg_jax.finetuning.run import SETTINGS, outcome, same_settings
 
 
@@ -21,8 +21,26 @@ def test_a_folder_is_of_the_same_settings_each_time(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="another content of --images"):
         same_settings(folder, {"content of --images": "abd"})
     assert json.loads((folder / SETTINGS).read_text())["--rank"] == 4
-    (folder / SETTINGS).write_text("{")  # cut off by a full disk
-    same_settings(folder, {"--rank": 8})
+
+
+@pytest.mark.parametrize("content", ["{", "[]", ""])
+def test_damaged_notes_are_told_and_nothing_begins_anew(tmp_path: Path, content: str) -> None:
+    for name, read in ((SETTINGS, lambda: same_settings(tmp_path, {"--rank": 8})), (NOTE, lambda: read_note(tmp_path))):
+        file = tmp_path / name
+        file.write_text(content)
+        with pytest.raises(
+            UserError, match=rf"{name} is (damaged|not what `finetune` writes).*: take another --output"
+        ):
+            read()
+        assert file.read_text() == content
+        file.unlink()
+
+
+@pytest.mark.parametrize("content", ['{"x": {}}', '{"0": {"seen": "y"}}', '{"0": 1}'])
+def test_a_note_of_something_else(tmp_path: Path, content: str) -> None:
+    (tmp_path / NOTE).write_text(content)
+    with pytest.raises(UserError, match="is not what `finetune` writes"):
+        read_note(tmp_path)
 
 
 def judged(folder: Path, *scores: float) -> None:

@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.load_demo import HOSTILE, request, send
+from tests.pages import watched
 
 pytest.importorskip("gradio", reason="the page needs the extra `demo`")
 pytestmark = pytest.mark.slow
@@ -72,13 +73,7 @@ def page(address: str) -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=switches)
         tab = browser.new_page(viewport={"width": 1100, "height": 760})
         tab.set_default_timeout(PATIENCE)
-        problems: list[str] = []
-        tab.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-        tab.on("pageerror", lambda error: problems.append(str(error)))
-        own = (address, "data:", "blob:")
-        tab.on("request", lambda request: None if request.url.startswith(own) else problems.append(request.url))
-        tab.goto(address)
-        tab.wait_for_selector("#generate")
+        problems = watched(tab, address)
         yield tab
         assert not problems, "the page asked another server or had errors"
         browser.close()

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.damage.inputs.serve import Painter
+from tests.pages import watched
 
 pytest.importorskip("gradio", reason="the page needs the extra `demo`")
 pytestmark = pytest.mark.hosts
@@ -55,13 +56,7 @@ def tab(browser: Any, address: str) -> Iterator[Any]:
     """A new visit. It may ask no other server, and have no errors."""
     tab = browser.new_context(viewport={"width": 1100, "height": 900}).new_page()
     tab.set_default_timeout(90_000)
-    problems: list[str] = []
-    tab.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    tab.on("pageerror", lambda error: problems.append(str(error)))
-    own = (address, "data:", "blob:")
-    tab.on("request", lambda request: None if request.url.startswith(own) else problems.append(request.url))
-    tab.goto(address)
-    tab.wait_for_selector("#generate")
+    problems = watched(tab, address)
     yield tab
     painter.free.set()
     tab.context.close()

@@ -31,7 +31,8 @@ def test_unreachable_urls() -> None:
 
 def test_a_missing_package_for_a_url_is_named() -> None:
     # In a process of its own: libraries keep the clients that other tests have made.
-    code = "import sys; sys.modules['gcsfs'] = None; from ernie_vilg_jax import paths; paths.reach('gs://b/run', 'workdir')"
+    code = "import sys; sys.modules['gcsfs'] = None; from ernie_vilg_jax import paths\n"
+    code += "paths.reach('gs://b/run', 'workdir')"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode
     assert "--workdir=gs://b/run needs the package gcsfs: pip install gcsfs" in result.stderr

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from ernie_vilg_jax.models.attention import GroupNorm
+from ernie_vilg_jax.models.convolution import Conv
 
 Dtype = jax.typing.DTypeLike
 PRECISIONS = ("default", "high", "highest")
@@ -52,11 +53,11 @@ class Resnet(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         norm = partial(_norm, self)
         h = nn.silu(norm("norm_0")(x))
-        h = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_0")(h)
+        h = Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_0")(h)
         h = nn.silu(norm("norm_1")(h))
-        h = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_1")(h)
+        h = Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_1")(h)
         if x.shape[-1] != self.channels:
-            x = nn.Conv(self.channels, (1, 1), dtype=self.dtype, name="skip")(x)
+            x = Conv(self.channels, (1, 1), dtype=self.dtype, name="skip")(x)
         return x + h
 
 
@@ -104,20 +105,20 @@ class Encoder(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         settings: Any = {"norm_groups": self.norm_groups, "two_pass_norm": self.two_pass_norm, "dtype": self.dtype}
         res = partial(nn.remat(Resnet) if self.remat else Resnet, **settings)
-        h = nn.Conv(self.channels[0], (3, 3), dtype=self.dtype, name="conv_in")(x)
+        h = Conv(self.channels[0], (3, 3), dtype=self.dtype, name="conv_in")(x)
         for level, channels in enumerate(self.channels):
             for i in range(self.num_res_blocks):
                 h = res(channels, name=f"down_{level}_res_{i}")(h)
             if level < len(self.channels) - 1:
                 # One pixel of padding on the far side only, as in latent diffusion.
                 name, pad = f"down_{level}_conv", ((0, 1), (0, 1))
-                h = nn.Conv(channels, (3, 3), (2, 2), padding=pad, dtype=self.dtype, name=name)(h)
+                h = Conv(channels, (3, 3), (2, 2), padding=pad, dtype=self.dtype, name=name)(h)
         h = res(self.channels[-1], name="mid_res_0")(h)
         h = SelfAttention(**settings, name="mid_attn")(h)
         h = res(self.channels[-1], name="mid_res_1")(h)
         h = nn.silu(_norm(self, "norm_out")(h))
-        h = nn.Conv(2 * self.latent_channels, (3, 3), dtype=jnp.float32, name="conv_out")(h)
-        return nn.Conv(2 * self.latent_channels, (1, 1), dtype=jnp.float32, name="quant")(h)
+        h = Conv(2 * self.latent_channels, (3, 3), dtype=jnp.float32, name="conv_out")(h)
+        return Conv(2 * self.latent_channels, (1, 1), dtype=jnp.float32, name="quant")(h)
 
 
 class Decoder(nn.Module):
@@ -136,8 +137,8 @@ class Decoder(nn.Module):
     def __call__(self, latents: jax.Array) -> jax.Array:
         settings: Any = {"norm_groups": self.norm_groups, "two_pass_norm": self.two_pass_norm, "dtype": self.dtype}
         res = partial(nn.remat(Resnet) if self.remat else Resnet, **settings)
-        h = nn.Conv(self.latent_channels, (1, 1), dtype=self.dtype, name="post_quant")(latents)
-        h = nn.Conv(self.channels[-1], (3, 3), dtype=self.dtype, name="conv_in")(h)
+        h = Conv(self.latent_channels, (1, 1), dtype=self.dtype, name="post_quant")(latents)
+        h = Conv(self.channels[-1], (3, 3), dtype=self.dtype, name="conv_in")(h)
         h = res(self.channels[-1], name="mid_res_0")(h)
         h = SelfAttention(**settings, name="mid_attn")(h)
         h = res(self.channels[-1], name="mid_res_1")(h)
@@ -146,9 +147,9 @@ class Decoder(nn.Module):
                 h = res(channels, name=f"up_{level}_res_{i}")(h)
             if level:
                 h = jnp.repeat(jnp.repeat(h, 2, axis=1), 2, axis=2)
-                h = nn.Conv(channels, (3, 3), dtype=self.dtype, name=f"up_{level}_conv")(h)
+                h = Conv(channels, (3, 3), dtype=self.dtype, name=f"up_{level}_conv")(h)
         h = nn.silu(_norm(self, "norm_out")(h))
-        return nn.Conv(self.out_channels, (3, 3), dtype=jnp.float32, name="conv_out")(h)
+        return Conv(self.out_channels, (3, 3), dtype=jnp.float32, name="conv_out")(h)
 
 
 class Autoencoder(nn.Module):

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from ernie_vilg_jax.models.attention import HEAVY, Attention, GroupNorm, JointAttention, plain_attention
+from ernie_vilg_jax.models.convolution import Conv
 
 Dtype = jax.typing.DTypeLike
 zeros = nn.initializers.zeros
@@ -41,7 +42,7 @@ class ResBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, emb: jax.Array, deterministic: bool) -> jax.Array:
-        conv = lambda c, k, name, **kw: nn.Conv(c, (k, k), dtype=self.dtype, name=name, **kw)  # noqa: E731
+        conv = lambda c, k, name, **kw: Conv(c, (k, k), dtype=self.dtype, name=name, **kw)  # noqa: E731
         h = nn.silu(GroupNorm(dtype=self.dtype, name="norm_in")(x))
         if self.resample:
             h, x = (_resample(a, self.resample) for a in (h, x))
@@ -131,7 +132,7 @@ class UNet(nn.Module):
         if self.pooled_text:
             emb = emb + nn.Dense(width, dtype=self.dtype, name="pooled")(pooled.astype(self.dtype))
 
-        h = nn.Conv(self.base_channels, (3, 3), dtype=self.dtype, name="conv_in")(x.astype(self.dtype))
+        h = Conv(self.base_channels, (3, 3), dtype=self.dtype, name="conv_in")(x.astype(self.dtype))
         skips = [h]
         last = len(self.channel_multipliers) - 1
         for level, multiplier in enumerate(self.channel_multipliers):
@@ -161,5 +162,5 @@ class UNet(nn.Module):
         # The last layer is fp32: the prediction is compared with unit-variance noise, and bf16 would round at 1/256 of
         # it. On TPU, fp32 without "highest" would still round the factors of products to bf16.
         exact: Any = {"dtype": jnp.float32, "precision": "highest"}
-        conv_out = nn.Conv(self.latent_channels, (3, 3), **exact, kernel_init=zeros, name="conv_out")
+        conv_out = Conv(self.latent_channels, (3, 3), **exact, kernel_init=zeros, name="conv_out")
         return conv_out(h.astype(jnp.float32))

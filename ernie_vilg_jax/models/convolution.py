@@ -9,7 +9,6 @@ convolution and its two transposes are one primitive, closed under differentiati
     forward(x, k) -> y        to_input(y, k) -> x        to_kernel(x, y) -> k
 """
 
-import math
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any
@@ -24,8 +23,12 @@ from jax.interpreters import ad, batching, mlir
 from ernie_vilg_jax.models import winograd
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
-LARGEST = 2**23
-"""Pixels times channels above which transformed tiles no longer fit in caches."""
+NARROWEST = 64
+"""Channels in and out below which the transforms take longer than they save."""
+FEWEST = {"forward": 256, "to_input": 256, "to_kernel": 64}
+"""Tiles (pixels / 4, of all images) below which they do, too: kernels are transformed however few images there are."""
+LARGEST = 2**20
+"""Numbers in x above which its tiles, four times as many, no longer fit in a cache of 32 MiB."""
 
 
 def convolution(
@@ -36,6 +39,8 @@ def convolution(
     simple = (
         (kernel.shape[:-2], x.ndim, tuple(window_strides), padding) == ((3, 3), 4, (1, 1), "SAME")
         and x.dtype == kernel.dtype == jnp.float32
+        # In a shard_map a transpose sums over devices, which jax's own operations arrange in ways that change by version.
+        and not jax.sharding.get_abstract_mesh().manual_axes
         and all(settings.get(name, value) == value for name, value in plain.items())
     )
     if not simple:
@@ -50,9 +55,10 @@ Conv = partial(nn.Conv, conv_general_dilated=convolution)
 
 def _faster(kind: str, first: Any, second: Any) -> bool:
     """Whether matrix products are faster than XLA's convolution on CPUs; see benchmarks/NOTES.md."""
-    image, other = (second, first) if kind == "to_kernel" else (first, second)
-    _, h, w, channels = image.shape
-    return h % 2 == w % 2 == 0 and min(channels, other.shape[-1]) >= 32 and math.prod(image.shape) <= LARGEST
+    b, h, w, channels = first.shape
+    narrow = min(channels, second.shape[-1], second.shape[-2] if kind != "to_kernel" else channels)
+    fits = b * h * w // 4 >= FEWEST[kind] and b * h * w * max(channels, second.shape[-1]) <= LARGEST
+    return h % 2 == w % 2 == 0 and narrow >= NARROWEST and fits
 
 
 def _on_cpu(first: jax.Array, second: jax.Array, *, kind: str, reference: ClosedJaxpr) -> list[jax.Array]:

@@ -39,7 +39,7 @@ def convolution(
     simple = (
         (kernel.shape[:-2], x.ndim, tuple(window_strides), padding) == ((3, 3), 4, (1, 1), "SAME")
         and x.dtype == kernel.dtype == jnp.float32
-        # In a shard_map a transpose sums over devices, which jax's own operations arrange in ways that change by version.
+        # In a shard_map a transpose sums over devices: jax's own arranges that, in ways that change by version.
         and not jax.sharding.get_abstract_mesh().manual_axes
         and all(settings.get(name, value) == value for name, value in plain.items())
     )

@@ -153,7 +153,8 @@ def test_other_platforms_get_the_same_text(make: Callable[[], Any], monkeypatch:
         shapes = jax.eval_shape(model.init, jax.random.key(0), *args)
 
         def loss(params: Any) -> jax.Array:
-            return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(model.apply(params, *args)))
+            leaves = jax.tree.leaves(model.apply(params, *args))
+            return jnp.sum(jnp.stack([jnp.sum(leaf**2) for leaf in leaves]))
 
         step = jax.jit(jax.value_and_grad(loss)).trace(shapes)
         return {name: step.lower(lowering_platforms=(name,)).as_text() for name in ("tpu", "cuda", "cpu")}

@@ -61,6 +61,30 @@ def inputs(size: Size) -> dict[str, np.ndarray]:
     }
 
 
+def our_unet(size: Size) -> Any:
+    from ernie_vilg_jax.models.unet import UNet
+
+    downsamplings = tuple(2**level for level in range(1, len(size.multipliers)))
+    return UNet(size.base, size.multipliers, 2, downsamplings, HEAD, pooled_text=False)
+
+
+def their_unet(size: Size) -> Any:
+    from diffusers import UNet2DConditionModel
+
+    levels = range(len(size.multipliers))
+    return UNet2DConditionModel(
+        sample_size=size.side,
+        block_out_channels=tuple(size.base * multiplier for multiplier in size.multipliers),
+        down_block_types=tuple("SimpleCrossAttnDownBlock2D" if i else "ResnetDownsampleBlock2D" for i in levels),
+        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+        up_block_types=tuple("SimpleCrossAttnUpBlock2D" if i else "ResnetUpsampleBlock2D" for i in reversed(levels)),
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=HEAD,
+        resnet_time_scale_shift="scale_shift",
+        act_fn="silu",
+    )
+
+
 def ours(size: Size, program: str) -> Callable[[], Any]:
     """A function that runs `program` once, to its end."""
     import jax
@@ -69,7 +93,6 @@ def ours(size: Size, program: str) -> Callable[[], Any]:
 
     from ernie_vilg_jax.models.autoencoder import Autoencoder
     from ernie_vilg_jax.models.text_encoder import TextEncoder
-    from ernie_vilg_jax.models.unet import UNet
 
     given, key = inputs(size), jax.random.key(0)
     mask = jnp.ones((size.batch, TEXT_LENGTH), bool)
@@ -86,8 +109,7 @@ def ours(size: Size, program: str) -> Callable[[], Any]:
         params = jax.jit(autoencoder.init)(key, jnp.zeros((1, side, side, 3)), key)
         decode: Any = jax.jit(lambda p, x: autoencoder.apply(p, x, method=Autoencoder.decode))
         return lambda: decode(params, given["x"]).block_until_ready()
-    downsamplings = tuple(2**level for level in range(1, len(size.multipliers)))
-    unet = UNet(size.base, size.multipliers, 2, downsamplings, HEAD, pooled_text=False)
+    unet = our_unet(size)
     rest = given["t"], given["text"], mask, jnp.zeros((size.batch, TEXT_WIDTH))
     params = jax.jit(unet.init)(key, given["x"], *rest)
     if program == "denoise":
@@ -114,7 +136,7 @@ def ours(size: Size, program: str) -> Callable[[], Any]:
 def theirs(size: Size, program: str, how: str) -> Callable[[], Any]:
     """The same by diffusers and transformers."""
     import torch
-    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from diffusers import AutoencoderKL
     from transformers import BertConfig, BertModel
 
     given = {name: torch.tensor(array) for name, array in inputs(size).items()}
@@ -132,7 +154,6 @@ def theirs(size: Size, program: str, how: str) -> Callable[[], Any]:
         config = BertConfig(VOCABULARY, TEXT_WIDTH, size.layers, 4, 4 * TEXT_WIDTH, max_position_embeddings=TEXT_LENGTH)
         bert = ready(BertModel(config).eval())
         return without_gradients(lambda: bert(given["tokens"]))
-    levels = range(len(size.multipliers))
     if program == "decode":
         n = len(size.decoder)
         blocks: Any = {
@@ -143,17 +164,7 @@ def theirs(size: Size, program: str, how: str) -> Callable[[], Any]:
         decoder = AutoencoderKL(**blocks, layers_per_block=2, latent_channels=4).eval()
         decode = ready(torch.nn.Sequential(decoder.post_quant_conv, decoder.decoder))
         return without_gradients(lambda: decode(x))
-    unet = UNet2DConditionModel(
-        sample_size=size.side,
-        block_out_channels=tuple(size.base * multiplier for multiplier in size.multipliers),
-        down_block_types=tuple("SimpleCrossAttnDownBlock2D" if i else "ResnetDownsampleBlock2D" for i in levels),
-        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
-        up_block_types=tuple("SimpleCrossAttnUpBlock2D" if i else "ResnetUpsampleBlock2D" for i in reversed(levels)),
-        cross_attention_dim=TEXT_WIDTH,
-        attention_head_dim=HEAD,
-        resnet_time_scale_shift="scale_shift",
-        act_fn="silu",
-    )
+    unet = their_unet(size)
     model = ready(unet)
     if program == "denoise":
         return without_gradients(lambda: model(x, given["t"], given["text"]))

@@ -151,7 +151,8 @@ def theirs(size: Size, program: str, how: str) -> Callable[[], Any]:
         return lambda: torch.no_grad()(function)()
 
     if program == "text":
-        config = BertConfig(VOCABULARY, TEXT_WIDTH, size.layers, 4, 4 * TEXT_WIDTH, max_position_embeddings=TEXT_LENGTH)
+        make: Any = BertConfig
+        config = make(VOCABULARY, TEXT_WIDTH, size.layers, 4, 4 * TEXT_WIDTH, max_position_embeddings=TEXT_LENGTH)
         bert = ready(BertModel(config).eval())
         return without_gradients(lambda: bert(given["tokens"]))
     if program == "decode":
@@ -161,7 +162,7 @@ def theirs(size: Size, program: str, how: str) -> Callable[[], Any]:
             "up_block_types": ("UpDecoderBlock2D",) * n,
             "block_out_channels": size.decoder,
         }
-        decoder = AutoencoderKL(**blocks, layers_per_block=2, latent_channels=4).eval()
+        decoder: Any = AutoencoderKL(**blocks, layers_per_block=2, latent_channels=4).eval()
         decode = ready(torch.nn.Sequential(decoder.post_quant_conv, decoder.decoder))
         return without_gradients(lambda: decode(x))
     unet = their_unet(size)

@@ -12,12 +12,14 @@ The paper: knowledge-enhanced U-Net; the block around it follows ADM and GLIDE (
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
+
+from ernie_vilg_jax.models.layers import Dense, GroupNorm
 
 Dtype = jax.typing.DTypeLike
 HEAVY = "heavy"
@@ -31,24 +33,6 @@ Attention = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 def plain_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
     """jax's own, which writes the logits to memory; sharding/splash_attention.py chooses on TPU."""
     return jax.nn.dot_product_attention(q, k, v, mask=mask)
-
-
-class GroupNorm(nn.Module):
-    """GroupNorm with fp32 statistics whatever the compute dtype; groups shrink until they divide the channels."""
-
-    num_groups: int = 32
-    epsilon: float = 1e-5
-    fast_variance: bool = True
-    dtype: Dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        groups = self.num_groups
-        while x.shape[-1] % groups:
-            groups //= 2
-        how: Any = {"epsilon": self.epsilon, "use_fast_variance": self.fast_variance, "dtype": jnp.float32}
-        y = nn.GroupNorm(groups, **how, name="norm")(x.astype(jnp.float32))
-        return y.astype(self.dtype)
 
 
 def attention_to_text(q: jax.Array, k: jax.Array, mask: jax.Array, length: int) -> jax.Array:
@@ -89,9 +73,9 @@ class JointAttention(nn.Module):
         heads = (c // self.head_channels, self.head_channels)
 
         y = GroupNorm(dtype=self.dtype, name="norm")(x).reshape(b, h * w, c)
-        qkv = checkpoint_name(nn.Dense(3 * c, dtype=self.dtype, name="qkv")(y), HEAVY)
+        qkv = checkpoint_name(Dense(3 * c, dtype=self.dtype, name="qkv")(y), HEAVY)
         q, k, v = (a.reshape(b, h * w, *heads) for a in jnp.split(qkv, 3, axis=-1))
-        text_kv = nn.Dense(2 * c, dtype=self.dtype, name="text_kv")(text)
+        text_kv = Dense(2 * c, dtype=self.dtype, name="text_kv")(text)
         text_k, text_v = (a.reshape(b, -1, *heads) for a in jnp.split(text_kv, 2, axis=-1))
         if token_weight is not None:
             # In fp32: bf16 has nothing between 1 and 1.0078, and the paper's weight is 1.01.
@@ -108,4 +92,4 @@ class JointAttention(nn.Module):
             self.sow("intermediates", "to_text", attention_to_text(q, k, mask, text.shape[1]).reshape(b, h, w, -1))
         out = checkpoint_name(self.attention(q, k, v, mask), HEAVY).reshape(b, h, w, c)
         # Zero at the start, so that every block begins as the identity (ADM).
-        return x + nn.Dense(c, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="out")(out)
+        return x + Dense(c, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="out")(out)

@@ -12,8 +12,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ernie_vilg_jax.models.attention import GroupNorm
 from ernie_vilg_jax.models.convolution import Conv
+from ernie_vilg_jax.models.layers import Dense, GroupNorm
 
 Dtype = jax.typing.DTypeLike
 PRECISIONS = ("default", "high", "highest")
@@ -72,9 +72,9 @@ class SelfAttention(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         b, h, w, c = x.shape
         y = _norm(self, "norm")(x).reshape(b, h * w, 1, c)
-        q, k, v = (nn.Dense(c, dtype=self.dtype, name=name)(y) for name in ("query", "key", "value"))
+        q, k, v = (Dense(c, dtype=self.dtype, name=name)(y) for name in ("query", "key", "value"))
         y = attention_in_pieces(q, k, v).reshape(b, h, w, c)
-        return x + nn.Dense(c, dtype=self.dtype, name="out")(y)
+        return x + Dense(c, dtype=self.dtype, name="out")(y)
 
 
 def attention_in_pieces(q: jax.Array, k: jax.Array, v: jax.Array, queries: int = 1024) -> jax.Array:

@@ -14,6 +14,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ernie_vilg_jax.models.layers import Dense
+
 Dtype = jax.typing.DTypeLike
 
 
@@ -64,7 +66,7 @@ class TransformerBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         b, length, width = x.shape
-        dense = lambda n, name: nn.Dense(n, dtype=self.dtype, name=name)  # noqa: E731
+        dense = lambda n, name: Dense(n, dtype=self.dtype, name=name)  # noqa: E731
         heads = (b, length, self.num_heads, width // self.num_heads)
 
         def norm(x: jax.Array, name: str) -> jax.Array:

@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from ernie_vilg_jax.models.attention import HEAVY, Attention, GroupNorm, JointAttention, plain_attention
+from ernie_vilg_jax.models.attention import HEAVY, Attention, JointAttention, plain_attention
 from ernie_vilg_jax.models.convolution import Conv
+from ernie_vilg_jax.models.layers import GroupNorm
 
 Dtype = jax.typing.DTypeLike
 zeros = nn.initializers.zeros

@@ -1,0 +1,88 @@
+"""Dense and GroupNorm with Flax's parameters and results, computed in another way on CPUs, where XLA's is slow.
+
+XLA's CPU backend sums many rows slowly, and copies operands of products that have more than two axes: here both are
+products of matrices (times in benchmarks/NOTES.md). Results differ in the order of sums alone. The platform is that of
+the mesh under which a program is traced, so a CPU host that compiles for TPUs gets the program for TPUs.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.linen.dtypes import promote_dtype
+
+Dtype = jax.typing.DTypeLike
+
+
+def on_cpu() -> bool:
+    """Whether the program being traced is for CPUs."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return (device.platform if device else jax.default_backend()) == "cpu"
+
+
+class Dense(nn.Dense):
+    """nn.Dense of x [..., C], with a bias."""
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        if not on_cpu():
+            return super().__call__(inputs)
+        kernel = self.param("kernel", self.kernel_init, (inputs.shape[-1], self.features), self.param_dtype)
+        bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype)
+        x, kernel, bias = promote_dtype(inputs, kernel, bias, dtype=self.dtype)
+        rows = jnp.dot(x.reshape(-1, x.shape[-1]), kernel, precision=self.precision)
+        return add_bias(rows, bias).reshape(*x.shape[:-1], -1)
+
+
+@jax.custom_vjp
+def add_bias(rows: jax.Array, bias: jax.Array) -> jax.Array:
+    """rows [N, D] + bias [D]."""
+    return rows + bias
+
+
+def _bias_gradient(_: None, g: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return g, jnp.ones(g.shape[0], g.dtype) @ g
+
+
+add_bias.defvjp(lambda rows, bias: (rows + bias, None), _bias_gradient)
+
+
+class GroupNorm(nn.Module):
+    """GroupNorm of x [B, ..., C] with fp32 statistics whatever the compute dtype.
+
+    Groups shrink until they divide the channels.
+    """
+
+    num_groups: int = 32
+    epsilon: float = 1e-5
+    fast_variance: bool = True
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        groups = self.num_groups
+        while x.shape[-1] % groups:
+            groups //= 2
+        how: Any = {"epsilon": self.epsilon, "use_fast_variance": self.fast_variance, "dtype": jnp.float32}
+        norm = (_FastGroupNorm if self.fast_variance and on_cpu() else nn.GroupNorm)(groups, **how, name="norm")
+        return norm(x.astype(jnp.float32)).astype(self.dtype)
+
+
+class _FastGroupNorm(nn.GroupNorm):
+    """nn.GroupNorm by sums over pixels first; those over a group's channels are products with a matrix."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        channels, groups = x.shape[-1], self.num_groups or 1
+        scale = self.param("scale", self.scale_init, (channels,), self.param_dtype)
+        bias = self.param("bias", self.bias_init, (channels,), self.param_dtype)
+        rows = x.reshape(x.shape[0], -1, channels)
+        member = np.repeat(np.eye(groups, dtype=np.float32), channels // groups, axis=0)  # [C, groups]
+        share = np.float32(groups / (rows.shape[1] * channels))
+        mean, square = (jnp.sum(a, axis=1) @ member * share for a in (rows, rows * rows))
+        inverse = jax.lax.rsqrt(jnp.maximum(square - mean * mean, 0) + self.epsilon)
+        factor = (inverse @ member.T) * scale
+        shift = bias - (mean @ member.T) * factor
+        return (rows * factor[:, None] + shift[:, None]).reshape(x.shape)

@@ -69,7 +69,7 @@ def our_unet(size: Size) -> Any:
 
 
 def their_unet(size: Size) -> Any:
-    from diffusers import UNet2DConditionModel
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     levels = range(len(size.multipliers))
     return UNet2DConditionModel(
@@ -136,7 +136,7 @@ def ours(size: Size, program: str) -> Callable[[], Any]:
 def theirs(size: Size, program: str, how: str) -> Callable[[], Any]:
     """The same by diffusers and transformers."""
     import torch
-    from diffusers import AutoencoderKL
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from transformers import BertConfig, BertModel
 
     given = {name: torch.tensor(array) for name, array in inputs(size).items()}
@@ -152,7 +152,14 @@ def theirs(size: Size, program: str, how: str) -> Callable[[], Any]:
 
     if program == "text":
         make: Any = BertConfig
-        config = make(VOCABULARY, TEXT_WIDTH, size.layers, 4, 4 * TEXT_WIDTH, max_position_embeddings=TEXT_LENGTH)
+        config = make(
+            vocab_size=VOCABULARY,
+            hidden_size=TEXT_WIDTH,
+            num_hidden_layers=size.layers,
+            num_attention_heads=4,
+            intermediate_size=4 * TEXT_WIDTH,
+            max_position_embeddings=TEXT_LENGTH,
+        )
         bert = ready(BertModel(config).eval())
         return without_gradients(lambda: bert(given["tokens"]))
     if program == "decode":

@@ -27,8 +27,8 @@ NARROWEST = 64
 """Channels in and out below which the transforms take longer than they save."""
 FEWEST = {"forward": 256, "to_input": 256, "to_kernel": 64}
 """Tiles (pixels / 4, of all images) below which they do, too: kernels are transformed however few images there are."""
-LARGEST = 2**21
-"""Numbers in x above which its tiles, four times as many, take longer to write than they save."""
+LARGEST = 2**24
+"""Numbers in x above which its tiles, four times as many, would take more than 256 MiB."""
 
 
 def convolution(

@@ -66,12 +66,12 @@ class GroupNorm(nn.Module):
         while x.shape[-1] % groups:
             groups //= 2
         how: Any = {"epsilon": self.epsilon, "use_fast_variance": self.fast_variance, "dtype": jnp.float32}
-        norm = (_FastGroupNorm if self.fast_variance and on_cpu() else nn.GroupNorm)(groups, **how, name="norm")
+        norm = (_GroupNormByProducts if on_cpu() else nn.GroupNorm)(groups, **how, name="norm")
         return norm(x.astype(jnp.float32)).astype(self.dtype)
 
 
-class _FastGroupNorm(nn.GroupNorm):
-    """nn.GroupNorm by sums over pixels first; those over a group's channels are products with a matrix."""
+class _GroupNormByProducts(nn.GroupNorm):
+    """nn.GroupNorm whose sums are products: over pixels with ones, over a group's channels with a matrix."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -80,9 +80,15 @@ class _FastGroupNorm(nn.GroupNorm):
         bias = self.param("bias", self.bias_init, (channels,), self.param_dtype)
         rows = x.reshape(x.shape[0], -1, channels)
         member = np.repeat(np.eye(groups, dtype=np.float32), channels // groups, axis=0)  # [C, groups]
-        share = np.float32(groups / (rows.shape[1] * channels))
-        mean, square = (jnp.sum(a, axis=1) @ member * share for a in (rows, rows * rows))
-        inverse = jax.lax.rsqrt(jnp.maximum(square - mean * mean, 0) + self.epsilon)
-        factor = (inverse @ member.T) * scale
-        shift = bias - (mean @ member.T) * factor
-        return (rows * factor[:, None] + shift[:, None]).reshape(x.shape)
+        ones = jnp.full((*rows.shape[:1], 1, rows.shape[1]), groups / (rows.shape[1] * channels), jnp.float32)
+
+        def mean(a: jax.Array) -> jax.Array:
+            return (ones @ a) @ member  # [B, 1, groups]
+
+        centre = mean(rows)
+        if self.use_fast_variance:
+            variance = jnp.maximum(mean(rows * rows) - centre * centre, 0)
+        else:
+            variance = mean(jnp.square(rows - centre @ member.T))
+        factor = (jax.lax.rsqrt(variance + self.epsilon) @ member.T) * scale
+        return ((rows - centre @ member.T) * factor + bias).reshape(x.shape)

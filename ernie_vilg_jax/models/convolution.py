@@ -25,8 +25,8 @@ from ernie_vilg_jax.models import winograd
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 NARROWEST = 64
 """Channels in and out below which the transforms take longer than they save."""
-FEWEST = {"forward": 256, "to_input": 256, "to_kernel": 64}
-"""Tiles (pixels / 4, of all images) below which they do, too: kernels are transformed however few images there are."""
+FEWEST = {"forward": 512, "to_input": 512, "to_kernel": 64}
+"""Tiles (pixels / 4, of all images) below which they do, too, or compile for longer than a few images take to sample."""
 LARGEST = 2**24
 """Numbers in x above which its tiles, four times as many, would take more than 256 MiB."""
 

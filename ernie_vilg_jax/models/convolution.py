@@ -26,7 +26,7 @@ LAYOUT = ("NHWC", "HWIO", "NHWC")
 NARROWEST = 64
 """Channels in and out below which the transforms take longer than they save."""
 FEWEST = {"forward": 512, "to_input": 512, "to_kernel": 64}
-"""Tiles (pixels / 4, of all images) below which they do, too, or compile for longer than a few images take to sample."""
+"""Tiles (pixels / 4, of all images) below which they do, too, or take longer to compile than a few samples to make."""
 LARGEST = 2**24
 """Numbers in x above which its tiles, four times as many, would take more than 256 MiB."""
 

@@ -1,4 +1,7 @@
-"""The commands as a user runs them, in separate processes: launch/local.sh on drawn shapes."""
+"""The commands as a user runs them, in separate processes: launch/local.sh on drawn shapes.
+
+`benchmarks.mini` goes the same way on every change, with the paper's config.
+"""
 
 import os
 import re
@@ -12,7 +15,7 @@ from PIL import Image
 
 from tests.commands import on_devices
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.hosts]
 
 ROOT = Path(__file__).parent.parent
 

@@ -56,6 +56,7 @@ def test_off_it_is_plain_training_to_the_last_bit(trained: Any, whole_run: Path)
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[0], b), state["experts"]["params"], plain)
 
 
+@pytest.mark.hosts
 def test_with_knowledge_4_steps_are_2_and_restore_and_2(trained: Any, whole_run: Path, tmp_path: Path) -> None:
     straight, at_once = trained(**STRONG)
     assert straight != losses(whole_run / "base")[:2]

@@ -164,7 +164,7 @@ class Validator:
         return np.concatenate(found)[: len(words[0])]
 
     def preview(self, state: State, validation: Validation) -> tuple[list[np.ndarray], list[str]]:
-        """Images [H, W, 3] uint8 of the preview prompts in each size, and the prompts; none while experts are missing."""
+        """Images [H, W, 3] uint8 of the preview prompts in each size; none while experts are missing."""
         labels = list(self.config.train.preview_prompts)
         if not self.whole or not labels:
             return [], []

@@ -97,7 +97,7 @@ class Validator:
         """Unweighted loss on plain captions, for each stage and their mean over timesteps; and that of each size."""
         groups = validation, *validation.others
         each = np.stack([self._losses_of_one_size(state, group) for group in groups])
-        losses = np.average(each, axis=0, weights=[group.count for group in groups])
+        losses = np.average(each, axis=0, weights=[max(1, group.count) for group in groups])
         names = [f"loss_stage_{stage:02d}" for stage in self._validated]
         spans = (self.model.stages.ends - self.model.stages.starts)[list(self._validated)]
         mean = lambda losses: float(np.average(losses, weights=spans))  # noqa: E731

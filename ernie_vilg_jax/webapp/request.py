@@ -117,7 +117,7 @@ def read_request(
             candidates=candidates,
             seed=secrets.randbelow(SEEDS) if random_seed else number,
             negative_prompt=(negative,) if negative and params.guidance_scale > 1 else (),
-            **(size._asdict() if len(choices.sizes) > 1 else {}),
+            **(size._asdict() if len(choices.sizes) > 1 else {"height": 0, "width": 0}),
         ),
         plain=plain,
         style=look,

@@ -16,7 +16,9 @@ from ernie_vilg_jax.data.tokenizers import load_tokenizer
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.images import decode_image, fitted
 from ernie_vilg_jax.model import Model, build_model
+from ernie_vilg_jax.models.autoencoder import Posterior
 from ernie_vilg_jax.sharding.mesh import make_mesh
+from ernie_vilg_jax.training import init
 from ernie_vilg_jax.training.metrics import MetricWriter
 from ernie_vilg_jax.training.validation import Validation, Validator, make_validation
 from tests.encoding.pictures import SIZES, images, make_config, model
@@ -58,6 +60,25 @@ def test_each_image_is_validated_once_in_the_size_that_training_gives_it(
     assert seen.keys() == expected.keys() and sum(map(len, seen.values())) == COUNT
     for size, whole in expected.items():
         np.testing.assert_array_equal(seen[size], whole)  # type: ignore[index]
+
+
+def test_cached_latents_are_those_of_the_only_size(images: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    class Encoder:
+        def __init__(self, model: Model, mesh: Any) -> None:
+            pass
+
+        def posterior(self, autoencoder: Any, batch: Any) -> Posterior:
+            seen.append(batch.shape[1:3])
+            return Posterior(*[np.zeros((len(batch), 6, 4, 4))] * 2)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(init, "Encoder", Encoder)
+    config = make_config(images, **{"data.sizes": ((24, 16),), "data.cache_latents": True})
+    mesh = make_mesh({"data": 1}, jax.devices()[:1])
+    found = init._all_posteriors(config, model, load_tokenizer(config), {}, mesh)
+    assert set(seen) == {(24, 16)}
+    assert len(found.mean) == len(open_split(str(images), "train", verify=False))
 
 
 def test_an_autoencoder_is_validated_on_squares(images: Path, model: Model) -> None:

@@ -20,7 +20,7 @@ def bucket_server() -> Iterator[dict[str, str]]:
     logging.getLogger("gcp_storage_emulator").setLevel(logging.WARNING)
     server = create_server("127.0.0.1", 0, in_memory=True)
     server.start()
-    listener: Any = server._api._httpd
+    listener: Any = server._api._httpd  # pyright: ignore[reportPrivateUsage]
     url = f"http://127.0.0.1:{listener.server_address[1]}"
     # The first is read by gcsfs, the second by ArrayRecord, the third by tensorstore.
     places = dict.fromkeys(

@@ -248,7 +248,7 @@ class FixedExamples(Sequence[Batch]):
             place = nearest(sizes, *self.example.source[index].size()) if len(sizes) > 1 else 0
             parts[sizes[place]].append(index)
         of = lambda size: dataclasses.replace(self.example, viewer=Viewer((size,), random=False))  # noqa: E731
-        found = [dataclasses.replace(self, example=of(size), chosen=part) for size, part in parts.items() if part]
+        found = [FixedExamples(of(size), part, self.seed, self.threads) for size, part in parts.items() if part]
         return found or [self]
 
     def batches(self, size: int, rows: Sequence[int] | None = None) -> Iterator[Batch]:

@@ -73,7 +73,7 @@ def _settings(choices: Choices, inputs: dict[str, Any]) -> None:
     inputs["style"] = gr.Dropdown(styles, value=NO_STYLE, label="Style · 风格")
     inputs["num_images"] = gr.Slider(1, MOST_IMAGES, FIRST_IMAGES, step=1, label="Pictures · 张数")
     sizes = [(f"{size.height} x {size.width}", str(size)) for size in choices.sizes]
-    size = gr.Dropdown(sizes, value=sizes[0][1], label="Height x width · 高 x 宽", visible=len(sizes) > 1)
+    size = gr.Dropdown(sizes, value=str(choices.sizes[0]), label="Height x width · 高 x 宽", visible=len(sizes) > 1)
     size.change(None, size, None, js="(size) => window.ernieSize(size)", api_visibility="private")
     tabs = _ways(choices)
     strength = gr.Slider(

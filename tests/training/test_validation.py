@@ -50,16 +50,16 @@ def test_each_image_is_validated_once_in_the_size_that_training_gives_it(
         image = decode_image(source[index].image)
         aspect = lambda size, image=image: abs(np.log(size[1] / size[0] * image.height / image.width))  # noqa: E731
         size = min(sizes or ((16, 16),), key=aspect)
-        expected.setdefault(tuple(size), []).append(np.asarray(fitted(image, *size)))
+        expected.setdefault((size[0], size[1]), []).append(np.asarray(fitted(image, *size)))
     found = held_out(config, model)
-    seen = {}
+    seen: dict[tuple[int, int], np.ndarray] = {}
     for group in (found, *found.others):
         pieces = [np.asarray(piece["image"])[np.asarray(piece["valid"])] for piece in group.pieces.values()]
         seen[group.size] = np.concatenate(pieces)
         assert group.count == len(seen[group.size])
     assert seen.keys() == expected.keys() and sum(map(len, seen.values())) == COUNT
     for size, whole in expected.items():
-        np.testing.assert_array_equal(seen[size], whole)  # type: ignore[index]
+        np.testing.assert_array_equal(seen[size], whole)
 
 
 def test_cached_latents_are_those_of_the_only_size(images: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

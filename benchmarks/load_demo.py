@@ -26,7 +26,7 @@ from absl import app, flags
 FLAGS = flags.FLAGS
 
 PROMPTS = ("一只熊猫", "a car", "一颗草莓", "a slice of pizza", "一座城堡")
-GOOD = ["", "", 4, True, 0, "", 50, "ddim", 3.0, 1, "", 1, "text", "", "", 1.0]
+GOOD = ["", "", 4, True, 0, "", 50, "ddim", 3.0, 1, "", 1, "", "text", "", "", 1.0]
 
 
 def request(place: int = 0, value: Any = "一只猫", count: int = 4) -> bytes:
@@ -51,12 +51,12 @@ HOSTILE: dict[str, tuple[str, bytes]] = {
     "seed of 4,000 digits": ("call/generate", request(4, 10**3999).replace(b"true", b"false")),
     "a billion steps": ("call/generate", request(6, 10**9)),
     "guidance not a number": ("call/generate", request(8, float("nan"))),
-    "image of nonsense": ("call/generate", request(13, "data:image/png;base64,AAAA").replace(b'"text"', b'"image"')),
-    "image from elsewhere": ("call/generate", request(13, "http://10.0.0.1/a.png").replace(b'"text"', b'"image"')),
-    "way that is none": ("call/generate", request(12, "../../etc")),
+    "image of nonsense": ("call/generate", request(14, "data:image/png;base64,AAAA").replace(b'"text"', b'"image"')),
+    "image from elsewhere": ("call/generate", request(14, "http://10.0.0.1/a.png").replace(b'"text"', b'"image"')),
+    "way that is none": ("call/generate", request(13, "../../etc")),
     "no values": ("call/generate", b'{"data": []}'),
     "too few values": ("call/generate", b'{"data": ["a cat"]}'),
-    "too many values": ("call/generate", b'{"data": [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]}'),
+    "too many values": ("call/generate", b'{"data": [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18]}'),
     "no JSON": ("call/generate", b"\xff\xfe not json"),
     "JSON nested 30,000 deep": ("call/generate", b'{"data": ' + b"[" * 30_000 + b"]" * 30_000 + b"}"),
     "past the queue": ("run/generate", request()),

@@ -3,10 +3,12 @@
     python -m benchmarks.mini --work=/tmp/mini                   # one process with eight fake devices
     python -m benchmarks.mini --work=/tmp/mini --processes=2     # two, of four each
     python -m benchmarks.mini --work=/tmp/mini --processes=1,2   # one, but two for the second job: CI does this
+    python -m benchmarks.mini --work=/tmp/mini --shapes          # from a bucket, in three shapes, killed once
 
 prepare -> annotate -> autoencoder -> base -> experts 0 and 1, experts 2 and 3 in another job -> merge -> sample,
 by the documented commands, on `configs/paper.py:…,mini`: with knowledge, remat, accumulation, groups of experts and cut
-parameters. Prints the seconds of each and exits with status 0, or prints the log of the command that failed.
+parameters. `--shapes` is the way of large data instead (benchmarks/mini_shapes.py). Prints the seconds of each and ends
+with status 0, or prints the log of the command that failed.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from ernie_vilg_jax import checkpointing
@@ -26,8 +29,13 @@ CONFIG = "configs/paper.py"
 JOBS = {"one": (0, 1), "two": (2, 3)}
 
 
-def command(work: Path, module: str, *arguments: str, processes: int = 1) -> None:
-    """Runs `python -m ernie_vilg_jax.<module>`, in all processes at once. Exits with the log of one that fails."""
+def command(
+    work: Path, module: str, *arguments: str, processes: int = 1, kill: Callable[[], bool] | None = None
+) -> None:
+    """Runs `python -m ernie_vilg_jax.<module>`, in all processes at once. Exits with the log of one that fails.
+
+    With `kill` they are killed as soon as it is true, and must not have ended before.
+    """
     line = [sys.executable, "-m", f"ernie_vilg_jax.{module}", *arguments]
     env = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(work / "xla")}
     # Optimizing programs that run for a second takes longer than it saves.
@@ -44,40 +52,57 @@ def command(work: Path, module: str, *arguments: str, processes: int = 1) -> Non
         more = [f"--process_id={number}"] if processes > 1 else []
         with log.open("w") as file:
             running.append(subprocess.Popen([*line, *more], cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT))
+    while kill is not None and all(process.poll() is None for process in running):
+        if kill():
+            for process in running:
+                process.kill()
+                process.wait()
+            return
+        time.sleep(0.02)
     statuses = [process.wait() for process in running]
-    if any(statuses):
+    if any(statuses) or kill is not None:
         raise SystemExit(f"{' '.join(line)}\nended with {statuses}:\n" + "\n".join(log.read_text() for log in logs))
 
 
-def whole_way(work: Path, processes: tuple[int, int]) -> dict[str, float]:
-    """Seconds of each command, by name; `processes` of all training runs but the last, and of the last."""
-    run, seconds = work / "run_{}_{}".format(*processes), {}
-    shutil.rmtree(run, ignore_errors=True)
-    work.mkdir(parents=True, exist_ok=True)
+class Times(dict[str, float]):
+    """Seconds of each command, by name; printed as it ends."""
 
-    def timed(name: str, module: str, *arguments: str, processes: int = 1) -> None:
+    def __init__(self, work: Path) -> None:
+        super().__init__()
+        self._work = work
+
+    def run(self, name: str, module: str, *arguments: str, **how: int | Callable[[], bool]) -> None:
+        """`command`, timed."""
         started = time.monotonic()
-        command(work, module, *arguments, processes=processes)
-        seconds[name] = time.monotonic() - started
-        print(f"{name:12s} {seconds[name]:6.1f} s", flush=True)
+        command(self._work, module, *arguments, **how)  # type: ignore[arg-type]
+        self[name] = time.monotonic() - started
+        print(f"{name:20s} {self[name]:6.1f} s", flush=True)
+
+
+def whole_way(work: Path, processes: tuple[int, int]) -> Times:
+    """`processes` of all training runs but the last, and of the last."""
+    run, times = work / "run_{}_{}".format(*processes), Times(work)
+    shutil.rmtree(run, ignore_errors=True)
 
     def train(name: str, phase: str, workdir: Path, *more: str, processes: int = processes[0]) -> None:
         settings = [f"--config={CONFIG}:{phase},mini", f"--config.data.path={run / 'annotated'}"]
-        timed(name, "train", *settings, f"--workdir={workdir}", *more, processes=processes)
+        times.run(name, "train", *settings, f"--workdir={workdir}", *more, processes=processes)
 
-    timed("prepare", "prepare", f"--config={CONFIG}:base,mini", f"--output={run / 'data'}")
-    timed("annotate", "annotate", f"--input={run / 'data'}", f"--output={run / 'annotated'}")
+    times.run("prepare", "prepare", f"--config={CONFIG}:base,mini", f"--output={run / 'data'}")
+    times.run("annotate", "annotate", f"--input={run / 'data'}", f"--output={run / 'annotated'}")
     train("autoencoder", "autoencoder", run / "one")
     train("base", "base", run / "one")
     shutil.copytree(run / "one" / "base", run / "two" / "base")
     for (name, experts), count in zip(JOBS.items(), processes, strict=True):
         train(f"experts {name}", "experts", run / name, f"--config.experts.train={experts}", processes=count)
-    timed("merge", "checkpoint", "merge", *(str(run / name) for name in JOBS), str(run / "merged"))
-    timed("sample", "sample", f"--checkpoint={run / 'merged'}", f"--output={run / 'samples'}", "--prompt=红色的圆形")
+    times.run("merge", "checkpoint", "merge", *(str(run / name) for name in JOBS), str(run / "merged"))
+    times.run(
+        "sample", "sample", f"--checkpoint={run / 'merged'}", f"--output={run / 'samples'}", "--prompt=红色的圆形"
+    )
     merged = checkpointing.item_names(checkpointing.find(run / "merged"))
     assert [name for name in merged if name.startswith("expert_")] == [f"expert_0{k}" for k in range(4)], merged
     assert (run / "samples" / "000.png").is_file()
-    return seconds
+    return times
 
 
 def main() -> None:
@@ -88,10 +113,18 @@ def main() -> None:
     parser.add_argument(
         "--processes", default="1", choices=("1", "2", "1,2"), help="processes of a training run (of the last)"
     )
+    parser.add_argument("--shapes", action="store_true", help="the way of large data, in one process")
     arguments = parser.parse_args()
-    count = [int(count) for count in arguments.processes.split(",")]
-    seconds = whole_way(arguments.work.absolute(), (count[0], count[-1]))
-    print(f"the whole way, processes {arguments.processes}, {DEVICES} devices: {sum(seconds.values()):.0f} s")
+    work = arguments.work.absolute()
+    work.mkdir(parents=True, exist_ok=True)
+    if arguments.shapes:
+        from benchmarks.mini_shapes import whole_way_of_large_data
+
+        times = whole_way_of_large_data(work)
+    else:
+        count = [int(count) for count in arguments.processes.split(",")]
+        times = whole_way(work, (count[0], count[-1]))
+    print(f"the whole way, processes {arguments.processes}, {DEVICES} devices: {sum(times.values()):.0f} s")
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from ml_collections import config_flags
 from ernie_vilg_jax import cli, shared_flags
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config to train with: configs/NAME.py:base.")
-_INPUT = flags.DEFINE_string("input", None, "Folder that `prepare` or `annotate` wrote.", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", required=True)
+_INPUT = flags.DEFINE_string("input", None, "Folder or URL that `prepare` or `annotate` wrote.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder or URL to write.", required=True)
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A run or checkpoint that has the autoencoder.", required=True)
 _CROPS = flags.DEFINE_integer("crops", 1, "With config.data.crop=random: how many of each image.")
 _DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["bfloat16", "float32"], "Of the posteriors' means and log-variances.")

@@ -163,38 +163,43 @@ def cut_square(image: Any, crop: Crop, size: int) -> np.ndarray:
     return cut(image, crop, size, size)
 
 
-def square(image: Any, size: int) -> Image.Image:
-    """The central square of `to_rgb` of an image, as in training: size x size."""
-    image = _checked("image", image)
-    return Image.fromarray(cut_square(image, draw_crop(image.width, image.height, None), size))
+def fitted(image: Any, height: int, width: int) -> Image.Image:
+    """The central part of `to_rgb` of an image with the aspect of this size, as in training, at this size."""
+    return Image.fromarray(_centre(upright("image", image), height, width))
 
 
-def square_mask(mask: Any, image: Image.Image, size: int) -> np.ndarray:
-    """The area of the square of `image` to repaint, [size, size] float32: 1 where the mask is white, 0 at black.
+def fitted_mask(mask: Any, image: Image.Image, height: int, width: int) -> np.ndarray:
+    """The area of `fitted` of `image` to repaint, [height, width] float32: 1 where the mask is white, 0 at black.
 
-    Raises UserError if the sizes of mask and image differ, or the mask has no white in the square.
+    Raises UserError if the sizes of mask and image differ, or the mask has no white in that part.
     """
-    mask = _checked("mask", mask, "black")
-    if mask.size != _checked("image", image).size:
+    mask = upright("mask", mask, "black")
+    if mask.size != upright("image", image).size:
         raise UserError(
             f"the mask is {_times(mask.size)} pixels and the image {_times(image.size)}: they must be of one size"
         )
-    pixels = cut_square(mask.convert("L"), draw_crop(mask.width, mask.height, None), size)
-    share = pixels.astype(np.float32) / 255
+    share = _centre(mask.convert("L"), height, width).astype(np.float32) / 255
     if share.max() < 0.5:
-        raise UserError("the mask has no white in the picture's central square: paint white what is to be made anew")
+        raise UserError(
+            f"the mask has no white in the middle of the picture, of which {height}x{width} pixels are made: paint "
+            "white what is to be made anew"
+        )
     return share
+
+
+def _centre(image: Image.Image, height: int, width: int) -> np.ndarray:
+    return cut(image, draw_crop(image.width, image.height, None, width / height), height, width)
 
 
 def known_cells(mask: np.ndarray, downsampling: int) -> np.ndarray:
     """[h, w] float32: 1 for latents whose pixels are all known, 0 where any of them is to be repainted."""
-    size = len(mask) // downsampling
-    return (mask.reshape(size, downsampling, size, downsampling).max((1, 3)) < 0.5).astype(np.float32)
+    height, width = (side // downsampling for side in mask.shape)
+    return (mask.reshape(height, downsampling, width, downsampling).max((1, 3)) < 0.5).astype(np.float32)
 
 
 def paste(known: Image.Image, made: Image.Image, mask: np.ndarray) -> Image.Image:
     """`made` where the mask is 1, `known` where it is 0, exactly; the edge is softened towards the inside."""
-    blurred = Image.fromarray((mask * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(len(mask) / 128))
+    blurred = Image.fromarray((mask * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(min(mask.shape) / 128))
     soft = np.minimum(mask, np.asarray(blurred, np.float32) / 255)[..., None]
     mixed = np.asarray(made, np.float32) * soft + np.asarray(known, np.float32) * (1 - soft)
     return Image.fromarray(np.asarray(np.rint(mixed), np.uint8))
@@ -209,7 +214,7 @@ def check(name: str, image: Any) -> None:
         )
 
 
-def _checked(name: str, image: Any, ground: str = "white") -> Image.Image:
+def upright(name: str, image: Any, ground: str = "white") -> Image.Image:
     """`to_rgb` of the argument `name`. Raises UserError if it is not an image, or cannot be read."""
     check(name, image)
     if not all(image.size):

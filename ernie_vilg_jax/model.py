@@ -48,9 +48,13 @@ class Model:
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """[h, w, c] of one image's latents."""
-        side = self.image_size // self.autoencoder.downsampling
-        return side, side, self.autoencoder.latent_channels
+        """[h, w, c] of the latents of a square of `image_size`."""
+        return self.latent_shape_of(self.image_size, self.image_size)
+
+    def latent_shape_of(self, height: int, width: int) -> tuple[int, int, int]:
+        """[h, w, c] of the latents of an image of so many pixels."""
+        factor = self.autoencoder.downsampling
+        return height // factor, width // factor, self.autoencoder.latent_channels
 
     @property
     def remat(self) -> bool:

@@ -2,6 +2,7 @@
 
   python -m ernie_vilg_jax.sample --prompt="一只猫" --prompt="a slice of pizza, 3D style" --num_images=4 --seed=7
   python -m ernie_vilg_jax.sample --checkpoint=runs/demo --steps=20 --sampler=dpmpp_2m --guidance_scale=5
+  python -m ernie_vilg_jax.sample --prompt="一只猫" --height=64 --width=96                      # two by three
   python -m ernie_vilg_jax.sample --prompt="一辆车" --negative_prompt="red" --guidance_interval=100,900
   python -m ernie_vilg_jax.sample --prompt="狮子" --image=cat.png --strength=0.6              # begin from a picture
   python -m ernie_vilg_jax.sample --prompt="一顶帽子" --image=cat.png --mask=white_at_the_top.png
@@ -51,7 +52,7 @@ MODE = flags.DEFINE_string(
 MESH = flags.DEFINE_list("mesh", None, "Devices along each axis, such as expert=4,data=2; one device without it.")
 shared_flags.define_sampling()
 flags.adopt_module_key_flags(shared_flags)
-IMAGE = flags.DEFINE_string("image", None, "A picture to begin from; its central square is taken.")
+IMAGE = flags.DEFINE_string("image", None, "A picture to begin from; its middle is taken.")
 AGAIN = flags.DEFINE_string(
     "again", None, "An image made here: makes it again from the settings inside it; other flags change some of them."
 )

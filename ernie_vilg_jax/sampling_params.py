@@ -23,6 +23,8 @@ SCHEDULERS = {
     "UniPCMultistepScheduler": "unipc",
 }
 """Name in diffusers -> ours; taken for a sampler everywhere."""
+MOST_SIDE = 8192
+"""Pixels of an image's height and width: more are probably a mistake."""
 GRIDS = ("", "trailing", "leading", "uniform", "power", "quadratic", "karras")
 """Names in `diffusion.samplers.GRIDS`; "" is the sampler's own."""
 
@@ -71,6 +73,13 @@ class SamplingParams:
         "The same seed gives the same images; image k of a call has noise of its own. In Python, None draws one.",
         always=True,
     )
+    height: int = _field(
+        0,
+        "Pixels; 0 is the first size that the model was trained on, or with an image the one nearest to its shape.",
+        least=0,
+        most=MOST_SIDE,
+    )
+    width: int = _field(0, "As height.", least=0, most=MOST_SIDE)
     steps: int = _field(50, "Denoising steps.", least=1, label="Steps · 步数", always=True)  # [N]
     sampler: str = _field(  # [N]
         "ddim",

@@ -1,13 +1,14 @@
 """Fake buckets: fsspec's file system in memory, and a server with the interface of Google Cloud Storage."""
 
 import hashlib
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
+
+from benchmarks import bucket
 
 
 @pytest.fixture
@@ -34,29 +35,11 @@ def contents_of(system: Any, url: str) -> dict[str, str]:
     }
 
 
-SETTINGS = {
-    "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # would ask Google for the kind of the bucket
-    "GOOGLE_CLOUD_PROJECT": "test",
-    "GCE_METADATA_HOST": "127.0.0.1:1",  # nobody there, which is noticed at once
-}
-
-
 @pytest.fixture(scope="session")
 def bucket_server() -> Iterator[dict[str, str]]:
     """A server with the interface of Google Cloud Storage on this machine; the environment in which clients use it."""
-    from gcp_storage_emulator.server import create_server
-
-    logging.getLogger("gcp_storage_emulator").setLevel(logging.WARNING)
-    server = create_server("127.0.0.1", 0, in_memory=True)
-    server.start()
-    listener: Any = server._api._httpd
-    url = f"http://127.0.0.1:{listener.server_address[1]}"
-    # The first is read by gcsfs, the second by ArrayRecord, the third by tensorstore.
-    places = dict.fromkeys(
-        ("STORAGE_EMULATOR_HOST", "CLOUD_STORAGE_EMULATOR_ENDPOINT", "TENSORSTORE_GCS_HTTP_URL"), url
-    )
-    yield places | SETTINGS
-    server.stop()
+    with bucket.bucket_server() as environment:
+        yield environment
 
 
 @pytest.fixture

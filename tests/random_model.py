@@ -24,11 +24,12 @@ def filled(shapes: Any, seed: int, scale: float) -> Any:
     return jax.tree.map(lambda leaf: (scale * rng.standard_normal(leaf.shape)).astype(np.float32), shapes)
 
 
-def make_pipe(mode: str = "resident", **axes: int) -> Pipeline:
-    """With `axes` on a mesh of that many devices."""
+def make_pipe(mode: str = "resident", sizes: tuple[tuple[int, int], ...] = (), **axes: int) -> Pipeline:
+    """With `axes` on a mesh of that many devices. `sizes` as in `config.data`; () is 16 x 16."""
     mesh = make_mesh({"data": 1, **axes}, jax.devices()[: int(np.prod(list(axes.values())))]) if axes else None
     config = get_config("smoke")
     config.sample.steps = 3
+    config.data.sizes = sizes
     model = build_model(config)
     key = jax.random.key(0)
     channels = model.autoencoder.latent_channels

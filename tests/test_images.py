@@ -14,9 +14,9 @@ from ernie_vilg_jax.images import (
     cut_square,
     decode_image,
     draw_crop,
+    fitted,
+    fitted_mask,
     open_image,
-    square,
-    square_mask,
     to_rgb,
 )
 
@@ -79,12 +79,12 @@ def test_numbers_beyond_8_bits_are_scaled(values: list[float], dtype: type, show
 
 
 def test_16_bits_are_not_cut_off_at_255() -> None:
-    assert square_mask_is_empty(Image.fromarray(np.full((8, 8), 300, np.uint16)))
+    assert mask_is_empty(Image.fromarray(np.full((8, 8), 300, np.uint16)))
 
 
-def square_mask_is_empty(mask: Image.Image) -> bool:
+def mask_is_empty(mask: Image.Image) -> bool:
     with pytest.raises(UserError, match="the mask has no white"):
-        square_mask(mask, colour((0, 0, 0)), 8)
+        fitted_mask(mask, colour((0, 0, 0)), 8, 8)
     return True
 
 
@@ -271,9 +271,9 @@ def test_all_errors_of_decoding_have_a_reason(tmp_path: Any) -> None:
 def test_images_given_in_python_are_checked(image: Any, message: str) -> None:
     given = Image.open(io.BytesIO(image)) if isinstance(image, bytes) else image  # not read before it is used
     with pytest.raises(UserError, match=f"^{message}"):
-        square(given, 8)
+        fitted(given, 8, 8)
     with pytest.raises(UserError, match=f"^{message.replace('the image', 'the mask')}"):
-        square_mask(given, colour((0, 0, 0)), 8)
+        fitted_mask(given, colour((0, 0, 0)), 8, 8)
 
 
 def test_a_mask_is_black_where_it_is_transparent_and_as_the_image_is_shown() -> None:
@@ -283,9 +283,9 @@ def test_a_mask_is_black_where_it_is_transparent_and_as_the_image_is_shown() -> 
     turned.getexif()[0x0112] = 6
     expected = np.zeros((8, 8), np.float32)
     expected[:, :4] = 1  # of the central square, which begins at 2
-    np.testing.assert_array_equal(square_mask(mask, turned, 8), expected)
+    np.testing.assert_array_equal(fitted_mask(mask, turned, 8, 8), expected)
     with pytest.raises(UserError, match="the mask is 12x8 pixels and the image 8x12: they must be of one size"):
-        square_mask(mask, Image.new("RGB", (8, 12)), 8)
+        fitted_mask(mask, Image.new("RGB", (8, 12)), 8, 8)
 
 
 def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,7 +303,7 @@ def test_all_ways_show_the_model_the_same() -> None:
     """A file, decoded for training, and given to the API."""
     image = Image.fromarray(np.random.default_rng(0).integers(0, 2**16, (12, 8)).astype(np.uint16))
     (trained,) = {decode_image(encoded(image)).crop((0, 2, 8, 10)).tobytes()}
-    assert square(Image.open(io.BytesIO(encoded(image))), 8).tobytes() == trained
+    assert fitted(Image.open(io.BytesIO(encoded(image))), 8, 8).tobytes() == trained
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])

@@ -135,6 +135,7 @@ def test_the_rate_does_not_count_compiling(monkeypatch: pytest.MonkeyPatch) -> N
     ("arguments", "message"),
     [
         (["--steps=0"], "^--steps=0 must be a whole number from 1 up"),
+        (["--height=18"], r"^--height=18 must be a multiple of 4 \(.*\): 16 and 20 are the nearest$"),
         (["--guidance_scale=nan"], "^--guidance_scale=nan must be a number"),
         (["--guidance_scale=-1"], "^--guidance_scale=-1.0 must be a number from 0 up"),
         (["--guidance_interval=low"], "^--guidance_interval=low must be numbers with commas, such as --guidance_int"),

@@ -12,6 +12,7 @@ from absl import flags
 
 from ernie_vilg_jax import sample, sampling_params
 from ernie_vilg_jax.config import default_config
+from ernie_vilg_jax.data.sizes import Size, Sizes
 from ernie_vilg_jax.diffusion.samplers import GRIDS, SAMPLERS
 from ernie_vilg_jax.diffusion.schedule import make_schedule
 from ernie_vilg_jax.diffusion.stages import make_stages
@@ -74,7 +75,7 @@ def test_a_checkpoints_options_do_not_hinder_another_sampler(option: str, chosen
     """Its option counts for a sampler that has it; one that is given with a sampler that lacks it is refused."""
 
     def made(settings: dict[str, Any], **changes: Any) -> Request:
-        return make_request(settings, schedule, stages, "a cat", changes)
+        return make_request(settings, schedule, stages, "a cat", changes, sizes=Sizes((Size(16, 16),), 8))
 
     schedule = make_schedule("linear", 100, 1e-3, 2e-1)
     stages = make_stages("uniform", 1, schedule)

@@ -27,8 +27,9 @@ from ernie_vilg_jax.config import default_config, differing, flat, plain
 from ernie_vilg_jax.data.examples import ExampleMaker
 from ernie_vilg_jax.data.mixture import endless, seed_for
 from ernie_vilg_jax.data.order import ProcessRows
+from ernie_vilg_jax.data.pixels import Viewer
 from ernie_vilg_jax.data.records import RecordSource, open_split, read_manifest
-from ernie_vilg_jax.data.sizes import sizes_of, smallest_side
+from ernie_vilg_jax.data.sizes import Size, nearest, sizes_of, smallest_side
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.knowledge.words import LANGUAGES
@@ -239,6 +240,16 @@ class FixedExamples(Sequence[Batch]):
         if not example.source[index].captions.get(turn.language):
             turn = example
         return turn(index, np.random.default_rng([seed_for(self.seed, "caption"), index]))
+
+    def by_size(self, sizes: Sequence[Size]) -> list[FixedExamples]:
+        """These examples as images of `sizes` in place of squares: a part for each size that any of them has."""
+        parts: dict[Size, list[int]] = {size: [] for size in sizes}
+        for index in self.chosen:
+            place = nearest(sizes, *self.example.source[index].size()) if len(sizes) > 1 else 0
+            parts[sizes[place]].append(index)
+        of = lambda size: dataclasses.replace(self.example, viewer=Viewer((size,), random=False))  # noqa: E731
+        found = [FixedExamples(of(size), part, self.seed, self.threads) for size, part in parts.items() if part]
+        return found or [self]
 
     def batches(self, size: int, rows: Sequence[int] | None = None) -> Iterator[Batch]:
         """All of them in batches of `size`, of which only `rows` (default: all) are read.

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax.data.sizes import sizes_of
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.evaluation.evaluate import Result
 from ernie_vilg_jax.evaluation.report import shown
@@ -45,16 +46,16 @@ def description(config: ConfigDict) -> list[str]:
 
 
 def _model(config: ConfigDict) -> str:
-    phases, model = config.phases, config.model
+    phases, sizes = config.phases, " or ".join(f"{size.height} x {size.width}" for size in sizes_of(config))
     experts = f"{config.experts.n} experts" if config.experts.n > 1 else "one U-Net"
     steps = ", ".join(
         f"{name} {phases[name].steps} steps of {phases[name].batch_size} images"
         for name in ("autoencoder", "base", "experts")
     )
     return (
-        f"A text-to-image diffusion model in the manner of ERNIE-ViLG 2.0, trained from scratch: {model.image_size} x "
-        f"{model.image_size} pixels, {experts} ({config.experts.stages} stages), prompts in Chinese and English. Its "
-        f"config asks for {steps}. Knowledge enhancement: {'on' if config.knowledge.enabled else 'off'}."
+        f"A text-to-image diffusion model in the manner of ERNIE-ViLG 2.0, trained from scratch: {sizes} pixels, "
+        f"{experts} ({config.experts.stages} stages), prompts in Chinese and English. Its config asks for {steps}. "
+        f"Knowledge enhancement: {'on' if config.knowledge.enabled else 'off'}."
     )
 
 

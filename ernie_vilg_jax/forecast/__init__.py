@@ -9,5 +9,10 @@ NAMES = (
 )
 """What `programs.PROGRAMS` can build, in the order of a run. It is here so that reading it does not import jax."""
 
-SIZED = ("encoding", "base_step", "base_step_encoded", "experts_step", "experts_step_encoded")
+SIZED = (
+    "encoding",
+    *("base_step", "base_step_encoded", "base_validation", "base_preview"),
+    *("experts_step", "experts_step_encoded", "experts_validation", "experts_preview"),
+    "sampling",
+)
 """Those that a run compiles for each of `config.data.sizes`."""

@@ -94,8 +94,9 @@ def statistics(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
 def validation(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
     """One piece of the validation, with the whole state in memory."""
     task = make_task(phase, config, mesh)
-    size, image = piece_of(task.model, mesh), task.model.image_size
-    shapes: dict[str, Shape] = {"image": ((size, image, image, 3), jnp.uint8), "valid": ((size,), jnp.bool_)}
+    image = first_size(config, task)
+    size = piece_of(task.model, mesh, image.height * image.width)
+    shapes: dict[str, Shape] = {"image": ((size, *image, 3), jnp.uint8), "valid": ((size,), jnp.bool_)}
     if phase == "autoencoder":
         run: Callable[..., Tree] = lambda state, piece: task.errors_of(state["ema"], piece)  # noqa: E731
     else:
@@ -104,7 +105,7 @@ def validation(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
         losses_of, count = _validator(task).losses_of, config.train.validation_samples
         run = lambda state, piece: losses_of(state, piece, jnp.int32(0), count)  # noqa: E731
     piece = placed_batch(shapes, mesh)
-    name = f"{title(config, mesh)}, validation of {phase}"
+    name = f"{title(config, mesh, image)}, validation of {phase}"
     return Built(name, mesh, size, _beside(run, mesh), (task.abstract, piece), {**parts(task), "batch": piece})
 
 
@@ -113,18 +114,21 @@ def preview(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
     task = make_task(phase, config, mesh)
     count, whole = len(config.train.preview_prompts) or 1, rules.replicated(mesh)
     prompts = _prompts(config, count, whole, whole)
-    name = f"{title(config, mesh)}, preview of {phase}"
-    return _images(name, task, prompts, (), _validator(task).sample, PREVIEW_STEPS)
+    name, size = f"{title(config, mesh, first_size(config))}, preview of {phase}", first_size(config)
+    run = lambda state, prompts: _validator(task).sample(state, prompts, size)  # noqa: E731
+    return _images(name, task, prompts, (), run, PREVIEW_STEPS)
 
 
 def evaluation(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
     """One piece of the images that are judged while training, with the whole state in memory."""
     task = make_task(phase, config, mesh)
-    count, whole = piece_of(task.model, mesh), rules.replicated(mesh)
+    size, whole = first_size(config), rules.replicated(mesh)
+    count = piece_of(task.model, mesh, size.height * size.width)
     prompts = _prompts(config, count, rules.batch_sharding(mesh), whole)
     numbers = jax.ShapeDtypeStruct((count,), jnp.int32, sharding=whole)
-    name = f"{title(config, mesh)}, images for the evaluation of {phase}"
-    return _images(name, task, prompts, (numbers,), _validator(task).sample_piece, config.evaluation.steps)
+    name = f"{title(config, mesh, size)}, images for the evaluation of {phase}"
+    run = lambda *inputs: _validator(task).sample_piece(*inputs, size)  # noqa: E731
+    return _images(name, task, prompts, (numbers,), run, config.evaluation.steps)
 
 
 def sampling(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
@@ -137,7 +141,7 @@ def sampling(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
     batch = batch or across
     if batch % across:
         raise UserError(f"--batch={batch} must be a multiple of {across}, the chips that images are split over")
-    model = build_model(config)
+    model, size = build_model(config), first_size(config)
     settings = config.sample
     sampler = make_sampler(settings.sampler, model.schedule, settings.steps)
     key = jax.random.key(0)
@@ -145,7 +149,7 @@ def sampling(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
     words = [jax.ShapeDtypeStruct((batch, config.tokenizer.max_length), t) for t in (jnp.int32, jnp.bool_)]
     whole = rules.replicated(mesh)
     null = tuple(jax.ShapeDtypeStruct((1, *word.shape[1:]), word.dtype, sharding=whole) for word in words)
-    noise = jax.ShapeDtypeStruct((batch, *model.latent_shape), jnp.float32)
+    noise = jax.ShapeDtypeStruct((batch, *model.latent_shape_of(*size)), jnp.float32)
     over = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
     tokens, mask, noise = (jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=over) for x in (*words, noise))
 
@@ -160,7 +164,7 @@ def sampling(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
         return generate(model, params, model.stages, sampler, tokens, mask, null, noise, scale, key)
 
     return Built(
-        f"{title(config, mesh)}, {settings.steps} steps of {settings.sampler} with guidance",
+        f"{title(config, mesh, size)}, {settings.steps} steps of {settings.sampler} with guidance",
         mesh,
         batch,
         jax.jit(run, out_shardings=over),
@@ -239,7 +243,7 @@ def _images(
     one = jax.eval_shape(lambda bank: jax.tree.map(lambda leaf: leaf[0], bank), state["experts"]["ema"])
     params = ModelParams(state["autoencoder"], state["text_encoder"]["ema"], (one,))
     words, null = (prompts["tokens"], prompts["mask"]), (prompts["null_tokens"], prompts["null_mask"])
-    noise = jax.ShapeDtypeStruct((count, *model.latent_shape), jnp.float32)
+    noise = jax.ShapeDtypeStruct((count, *model.latent_shape_of(*first_size(task.config))), jnp.float32)
     return Built(
         name,
         task.mesh,

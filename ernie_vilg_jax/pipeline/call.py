@@ -52,15 +52,12 @@ class Call:
         return (found.images,) if self.as_tuple else found
 
 
-def read_call(prompts: Any, options: Mapping[str, Any], config: ConfigDict, size: int) -> Call:
+def read_call(prompts: Any, options: Mapping[str, Any], config: ConfigDict) -> Call:
     """The call with these arguments, by our names or those of diffusers.
-
-    Args:
-      size: of the model's images, in pixels.
 
     Raises UserError for a value, TypeError for a name.
     """
-    found = familiar.ours(options, size)
+    found = familiar.ours(options)
     if "prompt" in found:
         if prompts is not None:
             raise TypeError("prompt: prompts is given as well; give one of them")

@@ -16,7 +16,7 @@ OURS: Mapping[str, str] = {
 """Name in diffusers -> ours, with the same meaning."""
 
 _TEXTS = "the text encoder reads prompt and negative_prompt; give texts"
-_SIZE = "the model makes images of one size"
+_SIZE = "height and width are the size of the images"
 REFUSED: Mapping[str, str] = {
     **dict.fromkeys(
         (
@@ -61,20 +61,13 @@ PREFIXES: Mapping[str, str] = {
 }
 
 
-def ours(options: Mapping[str, Any], size: int) -> dict[str, Any]:
+def ours(options: Mapping[str, Any]) -> dict[str, Any]:
     """`options` under our names.
-
-    Args:
-      size: of the model's images, in pixels.
 
     Raises TypeError for a name of diffusers without a counterpart, and for a name given twice; UserError for a value.
     """
     found: dict[str, Any] = {}
     for name, value in options.items():
-        if name in ("height", "width"):
-            if value not in (None, size):
-                raise UserError(f"{name}={value}: this model makes images of {size}x{size}; resize them afterwards")
-            continue
         if name in REFUSED:
             if value is None:
                 continue

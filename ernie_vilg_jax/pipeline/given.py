@@ -22,9 +22,8 @@ def given_of(
     """
     if image is None:
         return NOTHING, lambda made: made
-    size = runner.model.image_size
-    known = images.square(image, size)
-    share = None if mask is None else images.square_mask(mask, image, size)
+    known = images.fitted(image, *request.size)
+    share = None if mask is None else images.fitted_mask(mask, image, *request.size)
     if share is None and request.strength == 1:
         return NOTHING, lambda made: made
     latents = runner.encode(images.to_array(known))[None]

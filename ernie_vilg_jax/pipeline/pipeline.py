@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from ernie_vilg_jax import images
+from ernie_vilg_jax.data.sizes import Sizes
 from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.errors import UserError
@@ -36,9 +37,9 @@ log = logging.getLogger(__name__)
 class Pipeline:
     """A trained model, ready to use.
 
-    Programs are compiled once for each number of images (padded to one of `BATCH_SIZES`), sampler and combination of
-    options (with or without guidance, its `rescale` and so on, an image, a mask, one negative prompt or many,
-    `on_step`). Other prompts, seeds, steps, grids, strengths and guidance values do not recompile.
+    Programs are compiled once for each number of images (padded to one of `BATCH_SIZES`), size of images, sampler and
+    combination of options (with or without guidance, its `rescale` and so on, an image, a mask, one negative prompt or
+    many, `on_step`). Other prompts, seeds, steps, grids, strengths and guidance values do not recompile.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Pipeline:
         self.mode = mode
         self.mesh = mesh
         self.weights = weights
+        self.sizes = Sizes.of(config)
 
     @cached_property
     def runner(self) -> Runner:
@@ -84,7 +86,7 @@ class Pipeline:
           rerank: with the option `candidates`, which of them is kept; `evaluation.scorers` has some.
           on_step: called with a `Progress` after each step; not in the pipelined mode, where groups are at different
             steps.
-          options: fields of `SamplingParams`, such as num_images, seed, steps or guidance_scale; those that are left
+          options: fields of `SamplingParams`, such as num_images, seed, steps, height or width; those that are left
             out, or None, are the checkpoint's. Only seed=None draws a seed.
             `style`: a name in `pipeline.styles`. `translate`: of prompts that are neither Chinese nor English, a
             translator of `transformers` or a function of a text. `image`, `mask`, `strength`: as in `inpaint`.
@@ -111,7 +113,8 @@ class Pipeline:
         """Images of the prompts that begin with `image`, noised to the start of the last `strength` of the steps.
 
         Args:
-          image: any mode and size; cropped to its central square and resized to the model's size (`Pipeline.square`).
+          image: any mode and size; its middle is cropped and resized to the size of the images (`Pipeline.fitted`): by
+            default that of the trained sizes whose shape is nearest to its own.
           strength: above 0, which hardly changes the image, up to 1, which keeps nothing of it. Rounded to whole steps.
           The rest is as in `__call__`.
         """
@@ -188,9 +191,9 @@ class Pipeline:
         maps = stack([step.seen[0] for step in steps], tokens)
         return AttentionMaps(word, tokens, image, timesteps, stages, maps)
 
-    def square(self, image: Image.Image) -> Image.Image:
-        """An image as the model sees it: its central square, RGB, at the model's size."""
-        return images.square(image, self.model.image_size)
+    def fitted(self, image: Image.Image, *, height: int = 0, width: int = 0) -> Image.Image:
+        """An image as the model sees it in a call with this height and width: cropped centrally, RGB, at that size."""
+        return images.fitted(image, *self.sizes.choose(height, width, images.upright("image", image).size))
 
     if not TYPE_CHECKING:
 
@@ -201,12 +204,13 @@ class Pipeline:
         self, prompts: Any, options: Mapping[str, Any], rerank: Scorer | None, on_step: OnStep | None, first: int = 0
     ) -> Images:
         """The images of a call by any name."""
-        call = read_call(prompts, options, self.config, self.model.image_size)
+        call = read_call(prompts, options, self.config)
         if call.callback is not None:
             if on_step is not None:
                 raise TypeError("callback_on_step_end: on_step is given as well; give one of them")
             on_step = familiar.on_step(self, call.callback)
-        request = self._request(call.prompts, call.options, call.strength, first)
+        like = None if call.image is None else images.upright("image", call.image).size
+        request = self._request(call.prompts, call.options, like, call.strength, first)
         given, finish = given_of(call.image, call.mask, request, self.runner)
         made = [finish(one) for one in self._make(request, given=given, rerank=rerank, on_step=on_step)]
         for one in made:
@@ -214,10 +218,15 @@ class Pipeline:
         return call.deliver(made)
 
     def _request(
-        self, prompts: str | Sequence[str], options: Mapping[str, Any], strength: float = 1.0, first: int = 0
+        self,
+        prompts: str | Sequence[str],
+        options: Mapping[str, Any],
+        like: tuple[int, int] | None = None,
+        strength: float = 1.0,
+        first: int = 0,
     ) -> Request:
-        settings, schedule = self.config.sample, self.model.schedule
-        return make_request(settings, schedule, self.stages, prompts, options, strength=strength, first=first)
+        what = self.config.sample, self.model.schedule, self.stages, prompts, options
+        return make_request(*what, sizes=self.sizes, like=like, strength=strength, first=first)
 
     def _make(
         self,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ernie_vilg_jax import checks
+from ernie_vilg_jax.data.sizes import Size, Sizes
 from ernie_vilg_jax.diffusion.guidance import Guidance
 from ernie_vilg_jax.diffusion.samplers import Sampler, make_sampler
 from ernie_vilg_jax.diffusion.schedule import Schedule
@@ -33,6 +34,7 @@ class Request:
     guidance: Guidance
     sampler: Sampler
     """With the steps that `strength` leaves."""
+    size: Size
     strength: float = 1.0
     """Share of the steps to run; 1 is all of them, from pure noise."""
     first: int = 0
@@ -60,10 +62,15 @@ def make_request(
     prompts: str | Sequence[str],
     options: Mapping[str, Any],
     *,
+    sizes: Sizes,
+    like: tuple[int, int] | None = None,
     strength: float = 1.0,
     first: int = 0,
 ) -> Request:
     """The request of `prompts` and `options`; `settings` is the section `sample` of a config.
+
+    Args:
+      sizes: that the model can make. like: width and height of the image to begin from.
 
     Raises UserError naming the argument that is invalid, and TypeError for an option that does not exist.
     """
@@ -85,6 +92,9 @@ def make_request(
         )
     checks.whole(f"steps={params.steps}", params.steps, 1, stages.num_timesteps)
     strength = _strength(strength)
+    size = _size(params, sizes, like)
+    told = {} if sizes.trained == (size,) else size._asdict()  # nothing if there is no choice
+    params = dataclasses.replace(params, **{"height": 0, "width": 0, **told})
     guidance, sampler = _guidance(params, stages), _sampler(params, schedule, strength)
     negative = params.negative_prompt or ("",)
     if len(negative) not in (1, len(texts)):
@@ -104,9 +114,20 @@ def make_request(
         params=params,
         guidance=guidance,
         sampler=sampler,
+        size=size,
         strength=strength,
         first=first,
     )
+
+
+def _size(params: SamplingParams, sizes: Sizes, like: tuple[int, int] | None) -> Size:
+    size = sizes.choose(params.height, params.width, like)
+    if size not in sizes.trained:
+        log.warning(
+            "height=%d, width=%d: the model was trained on images of %s; those of another size are often worse",
+            *(size.height, size.width, ", ".join(map(str, sizes.trained))),
+        )
+    return size
 
 
 def _strength(value: Any) -> float:

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from ernie_vilg_jax.data.sizes import Size
 from ernie_vilg_jax.diffusion.inpainting import Known
 from ernie_vilg_jax.diffusion.samplers import Sampler
 from ernie_vilg_jax.diffusion.stages import Stages
@@ -78,7 +79,7 @@ class Runner:
         self.most_programs = MOST_PROGRAMS
         self.compiling = ""
         """What is being compiled now."""
-        self._begin = jax.jit(self._noise)
+        self._begin = jax.jit(self._noise, static_argnums=0)
         self._programs: OrderedDict[tuple[Any, ...], Run] = OrderedDict()
         self._compiled: set[tuple[Any, ...]] = set()
 
@@ -111,8 +112,9 @@ class Runner:
         guidance = request.guidance.numbers(self.stages)
         inputs = ProgramInputs(tokens, mask, rows, null, np.uint32(params.seed % 2**32), guidance, given)
         # Steps, grid and numbers of the sampler are data, as are those of guidance.
-        key = jax.tree.structure(sampler), on_step is not None, attention, str(jax.tree.map(np.shape, inputs))
-        what = f"{rows.size} image{'s' * (rows.size > 1)} with {params.sampler}"
+        shapes = str(jax.tree.map(np.shape, inputs))
+        key = request.size, on_step is not None, attention, jax.tree.structure(sampler), shapes
+        what = f"{rows.size} image{'s' * (rows.size > 1)} of {request.size} with {params.sampler}"
         # Attention reads the current mesh while it is traced (sharding/splash_attention.py).
         here = contextlib.nullcontext() if self.mesh is None else jax.set_mesh(self.mesh)
         with here, self._announced(key, what):
@@ -124,16 +126,16 @@ class Runner:
             if len(self._programs) >= self.most_programs:
                 dropped, _ = self._programs.popitem(last=False)
                 self._compiled.discard(dropped)
-            self._programs[key] = self._make(watched=key[1], attention=key[2])
+            self._programs[key] = self._make(*key[:3])
         self._programs.move_to_end(key)
         return self._programs[key]
 
-    def _make(self, *, watched: bool, attention: bool) -> Run:
+    def _make(self, size: Size, watched: bool, attention: bool) -> Run:
         asked = partial(look, self.model) if attention else None
         generator = Generator(self.model, self.mode, self.stages, mesh=self.mesh, look=asked, watched=watched)
 
         def run(sampler: Sampler, inputs: ProgramInputs, on_step: OnStep | None) -> np.ndarray:
-            noise, keys = self._begin(sampler.timesteps[0], inputs.seed, inputs.numbers, inputs.given.start)
+            noise, keys = self._begin(size, sampler.timesteps[0], inputs.seed, inputs.numbers, inputs.given.start)
 
             def report(step: Step) -> None:
                 assert on_step is not None
@@ -146,10 +148,13 @@ class Runner:
 
         return run
 
-    def _noise(self, t: Any, seed: Any, numbers: Any, start: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    def _noise(
+        self, size: Size, t: Any, seed: Any, numbers: Any, start: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array]:
         """The start of sampling at t [M, b, h, w, c], and keys [M, b]: by the images' numbers, whatever the batch."""
         keys = jax.vmap(jax.vmap(partial(jax.random.fold_in, jax.random.key(seed))))(numbers)
-        noise = jax.vmap(jax.vmap(lambda key: jax.random.normal(key, self.model.latent_shape)))(keys)
+        shape = self.model.latent_shape_of(*size)
+        noise = jax.vmap(jax.vmap(lambda key: jax.random.normal(key, shape)))(keys)
         if start is not None:
             noise = self.model.schedule.add_noise(start, noise, t)
         return noise, keys

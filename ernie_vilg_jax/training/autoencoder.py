@@ -150,11 +150,11 @@ class AutoencoderTask:
         # Peak-to-peak of the images is 2.
         return {"mse": mse, "psnr_db": 10 * math.log10(4.0 / mse)}
 
-    def preview(self, state: State) -> tuple[np.ndarray, list[str]]:
+    def preview(self, state: State) -> tuple[list[np.ndarray], list[str]]:
         _, images, decoded = self.errors_of(state["ema"], self.validation.pieces[0])
         count = min(self.validation.count, len(images))
         pairs = np.stack([np.asarray(images), to_uint8(decoded)], axis=1)[:count]
-        return pairs.reshape(-1, *pairs.shape[2:]), ["original", "reconstructed"] * count
+        return list(pairs.reshape(-1, *pairs.shape[2:])), ["original", "reconstructed"] * count
 
     def flops_per_step(self, batch: Batch) -> float:
         return model_flops(self, batch)

@@ -233,7 +233,7 @@ class DiffusionTask:
         """The same on other images; as many as before need no other program."""
         return self._validator.losses(state, validation)
 
-    def preview(self, state: State) -> tuple[np.ndarray, list[str]]:
+    def preview(self, state: State) -> tuple[list[np.ndarray], list[str]]:
         return self._validator.preview(state, self.validation)
 
     @property
@@ -242,5 +242,8 @@ class DiffusionTask:
         return self._validator.whole
 
     def images(self, state: State, words: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-        """Images [N, H, W, 3] uint8 of tokens and mask [N, L], by the averages; the same at every call."""
+        """Images [N, H, W, 3] uint8 of tokens and mask [N, L], by the averages; the same at every call.
+
+        They have the first of the model's sizes.
+        """
         return self._validator.images(state, words, self.validation)

@@ -91,7 +91,8 @@ def _all_posteriors(config: ConfigDict, model: Model, tokenizer: Tokenizer, auto
     Every process holds all of them, because it draws different ones in each epoch.
     """
     check_cache(config)
-    examples, encoder, pieces = all_examples(config, tokenizer, "train"), Encoder(model, mesh), []
+    (examples,) = all_examples(config, tokenizer, "train").by_size(sizes_of(config))
+    encoder, pieces = Encoder(model, mesh), []
     for _, batch in pieces_of(examples, model, mesh):
         # The process decodes these images while the devices encode the previous ones.
         pieces[-1:] = jax.device_get(pieces[-1:])

@@ -30,8 +30,9 @@ def pieces_of(
     examples: FixedExamples, model: Model, mesh: Mesh, names: Sequence[str] = ("image",)
 ) -> Iterator[tuple[int, Batch]]:
     """(index of its first image, piece) for each piece: the named arrays of the examples and "valid", sharded over the
-    mesh. Each process reads its own part."""
-    size = piece_of(model, mesh)
+    mesh. The images are of one size. Each process reads its own part."""
+    (image,) = examples.example.viewer.sizes
+    size = piece_of(model, mesh, image.height * image.width)
     for number, batch in enumerate(examples.batches(size, processes.own_rows(rules.batch_sharding(mesh), size))):
         yield number * size, rules.to_devices({name: batch[name] for name in (*names, "valid")}, mesh, size)
 

@@ -70,8 +70,8 @@ class MetricWriter:
             if time.monotonic() - self._copied > UPLOAD_EVERY:
                 self._copy()
 
-    def images(self, step: int, images: np.ndarray, labels: Sequence[str]) -> None:
-        """Images [N, H, W, 3] uint8 as one labelled grid."""
+    def images(self, step: int, images: Sequence[np.ndarray], labels: Sequence[str]) -> None:
+        """Images [H, W, 3] uint8 as one labelled grid."""
         if not self.enabled or not len(images):
             return
         grid = labelled_grid([Image.fromarray(image) for image in images], list(labels))

@@ -148,7 +148,7 @@ def _look_at_sizes(plan: Plan, config: ConfigDict, task: Task, devices: Devices)
     axes = ", ".join(f"{axis}={size}" for axis, size in mesh.shape.items())
     plan.rows["config"] = f"{config.name}, {config.model.image_size} x {config.model.image_size} pixels"
     if isinstance(task, DiffusionTask) and len(sizes := sizes_of(config)) > 1:
-        plan.rows["sizes"] = f"{', '.join(map(str, sizes))}; a training step is compiled for each"
+        plan.rows["sizes"] = f"{', '.join(map(str, sizes))}; steps, validation and previews are compiled for each"
     plan.rows["phase"] = config.phase
     plan.rows["steps"] = f"0 to {task.steps}, if fresh"
     plan.rows["devices"] = f"{mesh.size} x {devices.name}: {axes}"

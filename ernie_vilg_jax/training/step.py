@@ -100,8 +100,7 @@ def latent_shape(model: Model, batch: Batch) -> tuple[int, ...]:
     if "mean" in batch:
         return batch["mean"].shape
     count, height, width, _ = batch["image"].shape
-    factor = model.autoencoder.downsampling
-    return count, height // factor, width // factor, model.autoencoder.latent_channels
+    return count, *model.latent_shape_of(height, width)
 
 
 def each_expert(setup: Setup, frozen: Any, step: jax.Array, experts: Any, shares: Any) -> tuple[Any, Any, Any]:

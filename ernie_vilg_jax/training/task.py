@@ -64,8 +64,8 @@ class Task(Protocol):
         """Losses on a fixed set of (sample, timestep, noise), by name."""
         ...
 
-    def preview(self, state: State) -> tuple[np.ndarray, list[str]]:
-        """Images [N, H, W, 3] uint8 and a label each."""
+    def preview(self, state: State) -> tuple[list[np.ndarray], list[str]]:
+        """Images [H, W, 3] uint8, of one or several sizes, and a label each."""
         ...
 
     def flops_per_step(self, batch: Batch) -> float:

@@ -72,6 +72,9 @@ def _settings(choices: Choices, inputs: dict[str, Any]) -> None:
                     examples_per_page=len(choices.examples), api_visibility="private")  # fmt: skip
     inputs["style"] = gr.Dropdown(styles, value=NO_STYLE, label="Style · 风格")
     inputs["num_images"] = gr.Slider(1, MOST_IMAGES, FIRST_IMAGES, step=1, label="Pictures · 张数")
+    sizes = [(f"{size.height} x {size.width}", str(size)) for size in choices.sizes]
+    size = gr.Dropdown(sizes, value=str(choices.sizes[0]), label="Height x width · 高 x 宽", visible=len(sizes) > 1)
+    size.change(None, size, None, js="(size) => window.ernieSize(size)", api_visibility="private")
     tabs = _ways(choices)
     strength = gr.Slider(
         0.05, 1, 0.6, step=0.05, elem_id="strength", elem_classes="unused",
@@ -89,10 +92,18 @@ def _settings(choices: Choices, inputs: dict[str, Any]) -> None:
         )
         scorers = [*choices.scorers] or [("none", "")]
         inputs["rerank"] = gr.Dropdown(scorers, value=(*choices.scorers, "")[0], label="chosen by · 评分")
-        sizes = [(f"{choices.size * times} x {choices.size * times}", times) for times in ENLARGEMENTS]
-        inputs["enlarge"] = gr.Dropdown(sizes, value=1, label="Pixels of the images · 图片像素")
+        inputs["enlarge"] = gr.Dropdown(_enlarged(choices), value=1, label="Pixels of the images · 图片像素")
+    inputs["size"] = size
     inputs |= {name: gr.Textbox(visible=False) for name in ("way", "image", "mask")}
     inputs["strength"] = strength
+
+
+def _enlarged(choices: Choices) -> list[tuple[str, int]]:
+    """Labels and values of the sizes of downloads."""
+    if len(choices.sizes) > 1:
+        return [(f"x {times}", times) for times in ENLARGEMENTS]
+    height, width = choices.sizes[0]
+    return [(f"{height * times} x {width * times}", times) for times in ENLARGEMENTS]
 
 
 def _ways(choices: Choices) -> list[Any]:
@@ -103,7 +114,7 @@ def _ways(choices: Choices) -> list[Any]:
             gr.HTML("Images of the prompt alone · 只用描述生成图片")
         for (way, _), title in zip(STRENGTHS, ("Image · 图片", "Mask · 涂抹"), strict=True):
             with gr.Tab(title) as tab:
-                gr.HTML(render("given.html", size=choices.size, mask=way == "mask"), elem_id=f"given-{way}")
+                gr.HTML(render("given.html", size=choices.sizes[0], mask=way == "mask"), elem_id=f"given-{way}")
             tabs.append(tab)
     return tabs
 

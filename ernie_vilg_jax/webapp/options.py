@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax import registry
+from ernie_vilg_jax.data.sizes import Size, sizes_of
 from ernie_vilg_jax.evaluation.scorers import SCORERS
 from ernie_vilg_jax.pipeline.styles import Style, styles_of
 from ernie_vilg_jax.preparation.sources.everyday import EVERYDAY
@@ -25,8 +26,8 @@ class Choices:
     examples: tuple[str, ...]
     """Prompts that the model has learned to draw."""
     params: SamplingParams
-    size: int
-    """Pixels per side of the images."""
+    sizes: tuple[Size, ...]
+    """Those that it was trained on; the first is the default."""
     scorers: tuple[str, ...] = ()
     """Scorers that may choose among candidates."""
 
@@ -39,7 +40,7 @@ def choices_for(config: ConfigDict) -> Choices:
         styles=styles_of(config),
         examples=_examples(config, sources),
         params=params,
-        size=config.model.image_size,
+        sizes=sizes_of(config),
         scorers=tuple(name for name in SCORERS if not registry.needs(SCORERS, name, "path")),
     )
 

@@ -60,7 +60,8 @@ class Page:
         functions = {number: len(function.inputs) for number, function in self.blocks.fns.items()}
         names = {str(function.api_name): len(function.inputs) for function in self.blocks.fns.values()}
         # Two images as PNGs in base64, each hardly larger than its pixels.
-        limit = BODY_LIMIT + 2 * (4 * self.worker.choices.size**2 * 4 // 3 + 1024)
+        pixels = max(size.height * size.width for size in self.worker.choices.sizes)
+        limit = BODY_LIMIT + 2 * (4 * pixels * 4 // 3 + 1024)
         guard = Middleware(
             Guard,
             values={**functions, **names},

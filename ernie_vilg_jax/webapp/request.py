@@ -15,6 +15,7 @@ from typing import Any
 from PIL import Image
 
 from ernie_vilg_jax import checks, images
+from ernie_vilg_jax.data.sizes import Size
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.sampling_params import ACCEPTS, DEFAULTS, SamplingParams, make_params
 from ernie_vilg_jax.webapp.files import ENLARGEMENTS
@@ -30,7 +31,7 @@ WAYS = ("text", "image", "mask")
 """What images begin with: the prompt alone, an image, or an image and a mask."""
 FIELDS = tuple(name for name, accepts in ACCEPTS.items() if accepts.label)
 """Fields of `SamplingParams` that the page offers unchanged."""
-EXTRAS = ("candidates", "rerank", "enlarge", "way", "image", "mask", "strength")
+EXTRAS = ("candidates", "rerank", "enlarge", "size", "way", "image", "mask", "strength")
 """The values after `FIELDS`."""
 LIMITS = {"guidance_scale": (1.0, 20.0), "steps": (1, 250)}
 """Limits that are narrower on the page than in `SamplingParams`."""
@@ -63,6 +64,8 @@ class Request:
         values |= {name: getattr(params, name) for name in FIELDS}
         if params.candidates > 1:
             values |= {"candidates": params.candidates, "rerank": self.rerank}
+        if params.height:
+            values["size"] = str(Size(params.height, params.width))
         return values | ({"enlarge": self.enlarge} if self.enlarge > 1 else {})
 
 
@@ -103,7 +106,8 @@ def read_request(
     candidates, rerank = _candidates(choices, extras["candidates"], extras["rerank"])
     enlarge = checks.whole("The enlargement", 1 if extras["enlarge"] is None else extras["enlarge"])
     checks.one_of("The enlargement", enlarge, ENLARGEMENTS)
-    image, mask, strength = _begun_with(choices.size, extras)
+    size = _size(choices, extras["size"])
+    image, mask, strength = _begun_with(size, extras)
     text, negative = translate(plain), translate(negative) if negative else ""
     return Request(
         prompt=choices.styles[look].after(text) if look else text,
@@ -113,6 +117,7 @@ def read_request(
             candidates=candidates,
             seed=secrets.randbelow(SEEDS) if random_seed else number,
             negative_prompt=(negative,) if negative and params.guidance_scale > 1 else (),
+            **(size._asdict() if len(choices.sizes) > 1 else {"height": 0, "width": 0}),
         ),
         plain=plain,
         style=look,
@@ -144,7 +149,13 @@ def _candidates(choices: Choices, count: Any, rerank: Any) -> tuple[int, str]:
     return count, scorer if count > 1 else ""
 
 
-def _begun_with(size: int, extras: dict[str, Any]) -> tuple[Image.Image | None, Image.Image | None, float]:
+def _size(choices: Choices, value: Any) -> Size:
+    names = [str(size) for size in choices.sizes]
+    name = "" if value is None else checks.one_of("The size", value, ("", *names))
+    return choices.sizes[names.index(name) if name else 0]
+
+
+def _begun_with(size: Size, extras: dict[str, Any]) -> tuple[Image.Image | None, Image.Image | None, float]:
     """The image, the mask and the strength of a request."""
     way = checks.one_of("The way", "text" if extras["way"] is None else extras["way"], WAYS)
     strength = checks.number("The strength", 1 if extras["strength"] is None else extras["strength"], 0, 1)
@@ -159,8 +170,8 @@ def _begun_with(size: int, extras: dict[str, Any]) -> tuple[Image.Image | None, 
     return image, _picture("mask", extras["mask"], size) if way == "mask" else None, strength
 
 
-def _picture(name: str, value: str | None, size: int) -> Image.Image:
-    """The image of a data URL. UserError unless it is a PNG of the model's size."""
+def _picture(name: str, value: str | None, size: Size) -> Image.Image:
+    """The image of a data URL. UserError unless it is a PNG of that size."""
     if not value:
         raise UserError(
             f"There is no {name}: choose one" if name == "image" else "Nothing is marked: paint on the image"
@@ -170,8 +181,8 @@ def _picture(name: str, value: str | None, size: int) -> Image.Image:
     try:
         data = base64.b64decode(value[len(PICTURE) :], validate=True)
         with Image.open(io.BytesIO(data), formats=["PNG"]) as header:  # reads no pixels
-            if header.size != (size, size):
-                raise UserError(f"The {name} must have {size} x {size} pixels")
+            if header.size != (size.width, size.height):
+                raise UserError(f"The {name} must be {size.height} pixels high and {size.width} wide")
         return images.decode_image(data)
     except (binascii.Error, OSError, ValueError) as error:
         raise UserError(f"The {name} cannot be read: it is no PNG, or a damaged one") from error

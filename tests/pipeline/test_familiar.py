@@ -116,7 +116,12 @@ def test_a_call_works(name: str, pipe: Pipeline) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "sentence"),
     [
-        ({"height": 512}, UserError, "height=512: this model makes images of 16x16; resize them afterwards"),
+        ({"height": 515}, UserError, "height=515 must be a multiple of 4 .*: 512 and 516 are the nearest"),
+        ({"width": 3}, UserError, "width=3 must be a multiple of 4 .*: 4 is the nearest"),
+        ({"width": 10**9}, UserError, "width=1000000000 must be a whole number from 0 to 8192"),
+        ({"height": -8}, UserError, "height=-8 must be a whole number from 0 to 8192"),
+        ({"height": 1.5}, UserError, "height=1.5 must be a whole number"),
+        ({"target_size": (512, 512)}, TypeError, "target_size: not an option here; height and width are the size"),
         ({"latents": np.zeros(3)}, TypeError, "latents: not an option here; the noise comes from seed"),
         ({"prompt_embeds": np.zeros(3)}, TypeError, "prompt_embeds: not an option here; the text encoder reads prompt"),
         (

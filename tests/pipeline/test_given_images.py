@@ -29,14 +29,14 @@ def pixels(image: Image.Image) -> np.ndarray:
 
 def test_an_image_of_the_right_size_is_unchanged() -> None:
     image = noisy(16, 16, 3)
-    np.testing.assert_array_equal(pixels(images_module.square(image, 16)), pixels(image))
+    np.testing.assert_array_equal(pixels(images_module.fitted(image, 16, 16)), pixels(image))
 
 
 def test_the_central_square_is_taken() -> None:
     image = Image.new("RGB", (48, 16), "red")
     image.paste("blue", (16, 0, 32, 16))
-    assert images_module.square(image, 16).getcolors() == [(256, (0, 0, 255))]
-    tall = pixels(images_module.square(image.transpose(Image.Transpose.ROTATE_90), 8))
+    assert images_module.fitted(image, 16, 16).getcolors() == [(256, (0, 0, 255))]
+    tall = pixels(images_module.fitted(image.transpose(Image.Transpose.ROTATE_90), 8, 8))
     assert np.abs(tall - (0, 0, 255)).max() < 20, "a little of the red may bleed in where the picture is made smaller"
 
 
@@ -46,15 +46,15 @@ def test_any_mode_becomes_rgb(mode: str) -> None:
         image = Image.fromarray(np.full((8, 8), 65535, np.uint16))
     else:
         image = Image.new("RGB", (8, 8), "white").convert(mode)
-    assert images_module.square(image, 4).getcolors() == [(16, (255, 255, 255))]
+    assert images_module.fitted(image, 4, 4).getcolors() == [(16, (255, 255, 255))]
 
 
 def test_transparency_lies_on_white_and_exif_turns() -> None:
-    assert images_module.square(Image.new("RGBA", (4, 4), (255, 0, 0, 0)), 4).getcolors() == [(16, (255, 255, 255))]
+    assert images_module.fitted(Image.new("RGBA", (4, 4), (255, 0, 0, 0)), 4, 4).getcolors() == [(16, (255, 255, 255))]
     image = Image.new("RGB", (8, 8), "red")
     image.paste("blue", (0, 0, 8, 4))
     image.getexif()[0x0112] = 3  # upside down
-    assert images_module.square(image, 8).getpixel((0, 0)) == (255, 0, 0)
+    assert images_module.fitted(image, 8, 8).getpixel((0, 0)) == (255, 0, 0)
 
 
 def test_cells_are_known_where_all_their_pixels_are() -> None:
@@ -77,7 +77,7 @@ def test_paste_keeps_black_pixels_exactly_and_softens_inwards() -> None:
 
 
 def reconstruction(pipe: Pipeline, image: Image.Image) -> np.ndarray:
-    latents = pipe.runner.encode(images_module.to_array(pipe.square(image)))
+    latents = pipe.runner.encode(images_module.to_array(pipe.fitted(image)))
     images = pipe.model.decode(pipe.params.autoencoder, latents[None])
     return (np.asarray(images[0]) + 1) * 127.5
 
@@ -135,16 +135,27 @@ def test_the_known_part_affects_the_latents_and_its_surroundings(pipe: Pipeline)
 
 @pytest.mark.parametrize("mode", ["streamed", "pipelined", "on a mesh"])
 def test_inpainting_in_every_mode(pipe: Pipeline, streamed: Pipeline, mode: str) -> None:
-    """With strength, and a negative prompt for each image, half of them empty."""
+    """With strength, a size of its own, and a negative prompt for each image, half of them empty."""
     made = {"streamed": lambda: streamed, "pipelined": lambda: make_pipe("pipelined", expert=2)}
-    image, other = noisy(24, 16, 3), made.get(mode, lambda: make_pipe("resident", data=2))()
-    options: Any = {"strength": 0.7, "negative_prompt": ["三角形", ""], "sampler": "ddpm", "num_images": 2}
-    prompts, mask = [PROMPT, "a blue square"], half((16, 24))
+    image, other = noisy(24, 32, 3), made.get(mode, lambda: make_pipe("resident", data=2))()
+    options: Any = {
+        "strength": 0.7,
+        "negative_prompt": ["三角形", ""],
+        "sampler": "ddpm",
+        "num_images": 2,
+        "height": 24,
+    }
+    prompts, mask = [PROMPT, "a blue square"], half((32, 24))
     expected, got = (each.inpaint(prompts, image, mask, **options) for each in (pipe, other))
     for one, another in zip(expected, got, strict=True):
         assert np.abs(pixels(one) - pixels(another)).max() <= 1
-        np.testing.assert_array_equal(pixels(one)[:, :8], pixels(pipe.square(image))[:, :8])
-        assert one.info == another.info and one.info["strength"] == 0.7
+        np.testing.assert_array_equal(pixels(one)[:, :8], pixels(pipe.fitted(image, height=24))[:, :8])
+        np.testing.assert_array_equal(pixels(one)[:, :8], pixels(image)[:, 8:16])
+        assert one.info == another.info and (one.info["strength"], one.info["height"], one.info["width"]) == (
+            0.7,
+            24,
+            16,
+        )
 
 
 @pytest.mark.parametrize(
@@ -155,7 +166,10 @@ def test_inpainting_in_every_mode(pipe: Pipeline, streamed: Pipeline, mode: str)
         ({"image": Image.new("RGB", (0, 5))}, r"the image has no pixels \(0x5\)"),
         ({"mask": None}, "the mask must be a PIL image, but is a NoneType"),
         ({"mask": half((8, 8))}, "the mask is 8x8 pixels and the image 16x16: they must be of one size"),
-        ({"mask": Image.new("L", (16, 16))}, "the mask has no white in the picture's central square"),
+        (
+            {"mask": Image.new("L", (16, 16))},
+            "the mask has no white in the middle of the picture, of which 16x16 pixels",
+        ),
         ({"mask": Image.new("L", (16, 16), 90)}, "the mask has no white"),
         ({"strength": 0}, "strength=0 must be a number above 0"),
         ({"strength": 1.5}, "strength=1.5 must be a number above 0"),
@@ -183,8 +197,8 @@ def test_a_damaged_file_is_one_sentence(pipe: Pipeline, tmp_path: Any) -> None:
 def test_masks_of_other_modes() -> None:
     image = Image.new("RGB", (16, 16))
     for mode in ("1", "L", "RGB", "RGBA"):
-        share = images_module.square_mask(half().convert(mode), image, 16)
+        share = images_module.fitted_mask(half().convert(mode), image, 16, 16)
         np.testing.assert_array_equal(share, np.asarray(half(), np.float32) / 255)
     ghost = Image.new("RGBA", (16, 16), (255, 255, 255, 0))
     ghost.paste((255, 255, 255, 255), (8, 0, 16, 16))
-    np.testing.assert_array_equal(images_module.square_mask(ghost, image, 16), np.asarray(half(), np.float32) / 255)
+    np.testing.assert_array_equal(images_module.fitted_mask(ghost, image, 16, 16), np.asarray(half(), np.float32) / 255)

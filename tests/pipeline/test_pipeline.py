@@ -189,7 +189,7 @@ def test_compiling_is_announced_before_and_measured_after(pipe: Pipeline, caplog
     with caplog.at_level(logging.INFO, "ernie_vilg_jax"):
         pipe(PROMPTS, sampler="heun")
         before, after = caplog.messages
-        assert before == "compiling for 4 images with heun"
+        assert before == "compiling for 4 images of 16x16 with heun"
         assert after.startswith("compiling took ") and float(after.split()[2]) > 0
         caplog.clear()
         pipe(PROMPTS[::-1], sampler="heun", steps=5, seed=3)
@@ -208,7 +208,7 @@ def test_the_program_unused_for_longest_is_dropped(
     assert programs == []
     with compiled() as programs, caplog.at_level(logging.INFO, "ernie_vilg_jax"):
         pipe(PROMPTS[0], sampler="euler")
-    assert programs and "compiling for 1 image with euler" in caplog.text
+    assert programs and "compiling for 1 image of 16x16 with euler" in caplog.text
 
 
 # ---- watching ------------------------------------------------------------------------------------------------------

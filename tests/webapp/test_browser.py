@@ -188,6 +188,30 @@ def test_an_image_to_begin_with(tab: Any, tmp_path: Path) -> None:
     assert painter.asked.image is None
 
 
+def test_an_image_and_its_mask_have_the_size_that_was_chosen(tab: Any, address: str, tmp_path: Path) -> None:
+    sheets = choose(tab, "mask", "Mask", tmp_path)
+    tab.get_by_label("Height x width").click()
+    tab.get_by_role("option", name="64 x 96").click()
+    tab.wait_for_function("document.querySelector('#given-mask .mask').width == 96")
+    sheets.scroll_into_view_if_needed()
+    box = sheets.bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(1.5, rel=0.02)
+    tab.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + 0.9 * box["width"], box["y"] + 0.5 * box["height"], steps=4)
+    tab.mouse.up()
+    generate(tab, "a hat")
+    query = dict(urllib.parse.parse_qsl(made(tab)[1:]))
+    asked, mask = painter.asked, np.asarray(painter.asked.mask.convert("L"))
+    assert (asked.params.height, asked.params.width, query["size"]) == (64, 96, "64x96")
+    assert asked.image.size == (96, 64) and asked.image.getpixel((2, 10)) == (255, 0, 0), "nothing of it is cut off"
+    assert mask.shape == (64, 96) and mask[32, 50:84].min() > 200 and mask[:, :40].max() == 0
+    tab.goto(f"{address}/?{urllib.parse.urlencode({'prompt': 'a cap', 'size': '64x96'})}")
+    tab.wait_for_function("document.querySelector('#prompt textarea')?.value == 'a cap'")
+    tab.get_by_role("tab", name=re.compile("Image")).click()
+    tab.wait_for_function("document.querySelector('#given-image .picture')?.width == 96")
+
+
 def test_a_mask_is_painted(tab: Any, tmp_path: Path) -> None:
     sheets = choose(tab, "mask", "Mask", tmp_path)
     generate(tab, "a hat")

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from configs.demo import get_config
+from ernie_vilg_jax.data.sizes import Size
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.pipeline.languages import Languages
 from ernie_vilg_jax.pipeline.styles import OURS, SERVICE
@@ -32,10 +33,10 @@ from ernie_vilg_jax.webapp.request import (
 CHOICES = choices_for(get_config())
 
 
-def png(colour: str, size: int = 64) -> str:
+def png(colour: str, width: int = 64, height: int | None = None) -> str:
     """An image as the page sends it."""
     buffer = io.BytesIO()
-    Image.new("RGB", (size, size), colour).save(buffer, "PNG")
+    Image.new("RGB", (width, height or width), colour).save(buffer, "PNG")
     return PICTURE + base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -89,6 +90,20 @@ def test_a_link_leads_to_the_request(values: dict[str, Any]):
     assert request(**links.values_of(query, kinds)) == made
     broken = {name: "[" for name in query}
     assert set(links.values_of(broken, kinds)) <= {name for name, kind in kinds.items() if kind is str}
+
+
+def test_a_size_is_one_that_the_model_was_trained_on():
+    choices = dataclasses.replace(CHOICES, sizes=(Size(64, 64), Size(64, 96)))
+    made = {size: read_request(choices, "一只猫", size=size) for size in (None, "", "64x64", "64x96")}
+    assert [(one.params.height, one.params.width) for one in made.values()] == [(64, 64)] * 3 + [(64, 96)]
+    assert dict(parse_qsl(links.query_of(made["64x96"].told())))["size"] == "64x96"
+    given = read_request(choices, "一只猫", size="64x96", way="image", image=png("red", 96, 64))
+    assert given.image is not None and given.image.size == (96, 64)
+    for wrong in (png("red"), png("red", 64, 96)):
+        with pytest.raises(UserError, match="The image must be 64 pixels high and 96 wide"):
+            read_request(choices, "一只猫", size="64x96", way="image", image=wrong)
+    with pytest.raises(UserError, match="The size must be one of 64x64, 64x96"):
+        read_request(choices, "一只猫", size="96x64")
 
 
 def test_styles_are_added_in_the_language_of_the_prompt():
@@ -151,7 +166,10 @@ def test_controls_and_line_breaks_are_spaces():
         ({"way": "image", "image": PICTURE + "AAAA"}, "The image cannot be read: it is no PNG, or a damaged one"),
         ({"way": "image", "image": PICTURE + "?" * 40}, "The image cannot be read"),
         ({"way": "image", "image": png("red")[:-40]}, "The image cannot be read"),
-        ({"way": "image", "image": png("red", 4096)}, "The image must have 64 x 64 pixels"),
+        ({"way": "image", "image": png("red", 4096)}, "The image must be 64 pixels high and 64 wide"),
+        ({"size": "64x96"}, "The size must be one of 64x64"),
+        ({"size": 64}, "The size must be one of 64x64"),
+        ({"size": [64, 64]}, "The size must be one of 64x64"),
         ({"way": "image", "image": png("red"), "strength": 0}, "The strength must be above 0"),
         ({"way": "image", "image": 3}, "The image must be text"),
         ({"mask": ["x"]}, "The mask must be text"),
@@ -188,7 +206,7 @@ def test_choices_are_those_that_the_checkpoint_was_trained_on():
     config.sample.steps = 30
     choices = choices_for(config)
     assert tuple(choices.styles.values()) == (*SERVICE, *OURS)
-    assert choices.params.steps == 30 and choices.size == config.model.image_size
+    assert choices.params.steps == 30 and choices.sizes == ((64, 64),)
 
 
 def test_only_foreign_prompts_are_translated(monkeypatch: pytest.MonkeyPatch):

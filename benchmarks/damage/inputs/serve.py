@@ -3,6 +3,7 @@
 Prints the number of images and ends with 0, or with the server's sentence and 1.
 """
 
+import dataclasses
 import json
 import sys
 import threading
@@ -15,6 +16,7 @@ from PIL import Image
 
 from benchmarks.load_demo import send
 from configs.demo import get_config
+from ernie_vilg_jax.data.sizes import Size
 from ernie_vilg_jax.webapp.options import choices_for
 from ernie_vilg_jax.webapp.request import Request
 from ernie_vilg_jax.webapp.worker import Update
@@ -28,7 +30,7 @@ class Painter:
       asked: the last request.
     """
 
-    choices = choices_for(get_config())
+    choices = dataclasses.replace(choices_for(get_config()), sizes=(Size(64, 64), Size(64, 96)))
 
     def __init__(self) -> None:
         self.free, self.begun = threading.Event(), threading.Event()

@@ -4,29 +4,25 @@
   const KEPT = 24; // entries of the history
   const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
 
-  // ---- an image to begin with, and a mask painted on it: squares of the model's size, made in the browser -----------
+  // ---- an image to begin with, and a mask painted on it: of the size of the images, made in the browser -------------
 
   function prepare(given) {
     if (given.dataset.ready) return;
     given.dataset.ready = "yes";
+    if (sized) resize(given); // a tab is made when it is opened
     const picture = given.querySelector(".picture"), mask = given.querySelector(".mask");
-    const size = Number(given.dataset.size);
     given.querySelector("input[type=file]").addEventListener("change", async (event) => {
       const file = event.target.files[0];
       if (!file) return;
       try {
-        const image = await createImageBitmap(file, { imageOrientation: "from-image" });
-        const side = Math.min(image.width, image.height), context = picture.getContext("2d");
-        context.fillStyle = "white";
-        context.fillRect(0, 0, size, size);
-        context.imageSmoothingQuality = "high";
-        const left = (image.width - side) / 2, top = (image.height - side) / 2;
-        context.drawImage(image, left, top, side, side, 0, 0, size, size);
+        given.image = await createImageBitmap(file, { imageOrientation: "from-image" });
+        drawMiddle(given.image, picture);
         given.dataset.chosen = "yes";
         if (mask) clear(mask);
       } catch {
         delete given.dataset.chosen;
-        picture.getContext("2d").clearRect(0, 0, size, size);
+        delete given.image;
+        picture.getContext("2d").clearRect(0, 0, picture.width, picture.height);
         alert("This file cannot be read as an image. · 无法读取这个图片。");
       }
     });
@@ -35,13 +31,14 @@
     let last = null;
     const place = (event) => {
       const box = mask.getBoundingClientRect();
-      return [((event.clientX - box.left) / box.width) * size, ((event.clientY - box.top) / box.height) * size];
+      const [across, down] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+      return [across * mask.width, down * mask.height];
     };
     const paint = (event) => {
       const here = place(event), context = mask.getContext("2d");
       context.strokeStyle = "white";
       context.lineCap = context.lineJoin = "round";
-      context.lineWidth = (Number(given.querySelector(".brush").value) / 100) * size;
+      context.lineWidth = (Number(given.querySelector(".brush").value) / 100) * Math.min(mask.width, mask.height);
       context.beginPath();
       context.moveTo(...(last || here));
       context.lineTo(here[0] + 0.01, here[1]);
@@ -54,6 +51,32 @@
     mask.addEventListener("pointerup", () => { last = null; });
   }
 
+  function drawMiddle(image, sheet) { // the middle of an image, as large as fits, over the whole sheet
+    const wide = image.naturalWidth || image.width, high = image.naturalHeight || image.height;
+    const context = sheet.getContext("2d"), times = Math.min(wide / sheet.width, high / sheet.height);
+    const width = sheet.width * times, height = sheet.height * times;
+    context.fillStyle = "white";
+    context.fillRect(0, 0, sheet.width, sheet.height);
+    context.imageSmoothingQuality = "high";
+    const left = (wide - width) / 2, top = (high - height) / 2;
+    context.drawImage(image, left, top, width, height, 0, 0, sheet.width, sheet.height);
+  }
+
+  // Images of another size, "HEIGHTxWIDTH": what was chosen is cut again, and what was painted is gone.
+  let sized = "";
+  window.ernieSize = (size) => {
+    sized = size;
+    all(".given").forEach(resize);
+  };
+
+  function resize(given) {
+    const [height, width] = sized.split("x").map(Number);
+    given.querySelector(".sheets").style.aspectRatio = `${width} / ${height}`;
+    for (const sheet of all("canvas", given)) Object.assign(sheet, { width, height });
+    if (given.image) drawMiddle(given.image, given.querySelector(".picture"));
+    delete given.dataset.painted;
+  }
+
   function clear(mask) {
     mask.getContext("2d").clearRect(0, 0, mask.width, mask.height);
     delete mask.closest(".given").dataset.painted;
@@ -61,7 +84,7 @@
 
   function asMask(mask) { // white where painted, black elsewhere
     const sheet = document.createElement("canvas"), context = sheet.getContext("2d");
-    sheet.width = sheet.height = mask.width;
+    Object.assign(sheet, { width: mask.width, height: mask.height });
     context.fillRect(0, 0, mask.width, mask.height);
     context.drawImage(mask, 0, 0);
     return sheet.toDataURL("image/png");
@@ -111,7 +134,7 @@
     await image.decode().catch(() => {});
     const small = document.createElement("canvas"); // its own pixels: the server deletes its files
     small.width = small.height = 96;
-    small.getContext("2d").drawImage(image, 0, 0, 96, 96);
+    drawMiddle(image, small);
     const entries = [{ link, label, image: small.toDataURL("image/png") }, ...stored().filter((one) => one.link !== link)];
     try { sessionStorage.setItem("visit", JSON.stringify(entries.slice(0, KEPT))); } catch { /* full, or forbidden */ }
     showVisit();

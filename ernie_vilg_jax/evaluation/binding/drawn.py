@@ -18,7 +18,7 @@ from ernie_vilg_jax.evaluation.binding.facts import Fact, things_of
 from ernie_vilg_jax.evaluation.binding.judging import Judgement, Seen, judge
 from ernie_vilg_jax.evaluation.binding.network import CELLS, FEATURES, SIDE, Finder, Namer, Names, cut_out
 from ernie_vilg_jax.evaluation.binding.nouns import PALETTE
-from ernie_vilg_jax.images import square
+from ernie_vilg_jax.images import fitted
 from ernie_vilg_jax.tables import ASSETS
 
 WEIGHTS = ASSETS / "evaluation" / "binding.safetensors"
@@ -138,7 +138,7 @@ def at_size(image: np.ndarray) -> np.ndarray:
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"an image must be uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
-    return image if image.shape[:2] == (SIDE, SIDE) else np.asarray(square(Image.fromarray(image), SIDE))
+    return image if image.shape[:2] == (SIDE, SIDE) else np.asarray(fitted(Image.fromarray(image), SIDE, SIDE))
 
 
 @jax.jit

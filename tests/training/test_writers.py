@@ -116,7 +116,7 @@ def test_mistakes_are_one_sentence(wandb: Recorded, tmp_path: Path, monkeypatch:
     with pytest.raises(UserError, match=r"cannot start \(api_key not configured \(no-tty\)\): run `wandb login`"):
         write(tmp_path, ("wandb",))
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(UserError, match=r"needs the package wandb: pip install 'ernie_vilg_jax\[wandb\]'"):
+    with pytest.raises(UserError, match=r"needs the package wandb: pip install '\.\[wandb\]', in a clone"):
         write(tmp_path, ("wandb",))
 
 

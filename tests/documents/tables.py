@@ -7,7 +7,7 @@ The first one that fits counts, those of `REASONS` before those of `RUN`.
 from fnmatch import fnmatchcase
 
 PARITY = "tests/interop/test_parity.py::test_"
-FINETUNE = "--steps=2 --every=2 --batch_size=2 --holdout=0.2 --old_share=0 --old_prompts=old.txt"
+FINETUNE = "--steps=2 --every=2 --batch_size=4 --holdout=0.2 --old_share=0 --old_prompts=old.txt"
 
 RUN = {
     # In test_pages.py, as typed, but for flags that are added here to make it shorter. What needs no flag is small by
@@ -51,6 +51,7 @@ RUN = {
     "docs/weights.md: *checkpoint export_text_encoder*": f"{PARITY}transformers_loads_an_exported_text_encoder",
     "docs/weights.md: python -c *BertModel*": f"{PARITY}transformers_loads_an_exported_text_encoder",
     "*: *train --config=configs/*": "tests/test_documented_commands.py::test_every_documented_command_would_start",
+    "CONTRIBUTING.md: mkdocs build *": "tests/documents/test_site.py::test_the_site_is_built_without_a_warning",
     "launch/README.md: launch/*": "tests/launch/test_lines.py::test_lines_of_the_readme_are_accepted",
 }
 
@@ -67,6 +68,7 @@ REASONS = {
     "benchmarks/README.md: *": "compiles the paper's model for TPUs, minutes to an hour each",
     "README*.md: *ernie_vilg_jax.demo": "a server until stopped; tests/webapp starts one",
     "*: source .venv/bin/activate": "changes the shell of the reader",
+    "CONTRIBUTING.md: mkdocs serve": "a server until stopped, of a package that is not ours",
     "CONTRIBUTING.md: pre-commit install": "changes the clone of the reader",
     "CONTRIBUTING.md: SKIP=pyright git commit": "commits to the clone of the reader",
     "docs/ablations.md: *": "trains for days; tests/benchmarks/test_ablations.py builds every cell",

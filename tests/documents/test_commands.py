@@ -136,6 +136,13 @@ def test_files_exist() -> None:
                 assert list(ROOT.glob(path)), f"{where}: there is no {path}"
 
 
+def test_links_lead_to_files() -> None:
+    for page in blocks.pages():
+        text = re.sub(r"^ *```.*?^ *```$", "", blocks.markdown(page), flags=re.M | re.S)
+        for target in re.findall(r"\]\((?!\w+:)([^)#]+)", text):
+            assert (page.parent / target).exists(), f"{page}: there is no {target}"
+
+
 def test_metrics_scorers_and_prompts_of_evaluations_exist() -> None:
     found = 0
     for where, words in typed():

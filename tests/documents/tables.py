@@ -7,24 +7,24 @@ The first one that fits counts, those of `REASONS` before those of `RUN`.
 from fnmatch import fnmatchcase
 
 PARITY = "tests/interop/test_parity.py::test_"
-FINETUNE = "--steps=2 --every=2 --batch_size=4 --holdout=0.2 --old_share=0 --old_prompts=old.txt"
+PAGES = "tests/documents/test_pages.py::test_what_a_page_says_can_be_typed"
+FINETUNE = "--from=runs/demo --steps=2 --every=2 --batch_size=4 --holdout=0.2 --old_share=0 --old_prompts=old.txt"
 
 RUN = {
     # In test_pages.py, as typed, but for flags that are added here to make it shorter. What needs no flag is small by
     # the configs/demo.py of its folder, which has the sizes of `smoke`.
     "README.md: PYTHON=python launch/local.sh *": "tests/test_end_to_end.py::finished",
-    "README.md: *ernie_vilg_jax.finetune *": FINETUNE,
+    "README.md: *runs/mine*": PAGES,  # as on docs/finetuning.md
     "README.md: *": "",
     "docs/api.md: *": "",
     "docs/colab.md: jupytext *": "",
     "docs/data.md: *prepare *--tars=*": "--output=data/tars",
     "docs/data.md: *prepare *--parquet=*": "--output=data/parquet",
     "docs/data.md: *": "",
-    "docs/demo.md: *--config.phases.base.steps=2361*": "--config.phases.base.steps=8",
-    "docs/demo.md: *": "",
     "docs/evaluation.md: *train *--config.evaluation.every=1000*": (
         "--config.phases.experts.steps=16 --config.evaluation.every=8 --config.evaluation.count=4"
     ),
+    "docs/demo.md: *checkpoint export *": "tests/test_end_to_end.py::test_show_and_export",
     "docs/evaluation.md: *evaluate *": "--count=2 --steps=2",
     "docs/evaluation.md: *": "",
     "docs/evaluation_binding.md: from *": "",
@@ -36,7 +36,9 @@ RUN = {
     "docs/knowledge.md: *": "",
     "docs/model_card.md: *": "--count=2 --steps=2",
     "docs/parser.md: from *": "",
+    "docs/samplers.md: python -m *": "--checkpoint=runs/demo",
     "docs/samplers.md: *": "",
+    "docs/sampling.md: python -m *": "--checkpoint=runs/demo",
     "docs/sampling.md: *": "",
     "docs/weights.md: *--workdir=runs/second *": "",
     # By other tests, with inputs of their own.
@@ -74,6 +76,7 @@ REASONS = {
     "docs/ablations.md: *": "trains for days; tests/benchmarks/test_ablations.py builds every cell",
     "docs/data.md: *--tfds=coco_captions*": "downloads 20 GB; tests/preparation reads small sets of TFDS",
     "docs/data.md: *--beam=*": "needs more data than a test has; tests/preparation runs Beam on small data",
+    "docs/demo.md: *prepare *": "downloads 50 MB of art; tests/preparation prepares some of it",
     "docs/demo_app.md: *": "a server until stopped; tests/webapp starts one",
     "docs/evaluation.md: *clip=*": "needs CLIP's weights, 1.7 GB; tests/test_evaluate.py scores with a small CLIP",
     "docs/evaluation_binding.md: *.train *": "trains for hours; tests/evaluation trains a small one",

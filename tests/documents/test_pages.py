@@ -3,16 +3,16 @@
     python -m pytest -q -m hosts tests/documents/test_pages.py       # minutes on one core
 
 `tables.py` says which, and which flags make them shorter. `configs/demo.py` has the sizes of `smoke` there, on drawn
-shapes, with the demo's four experts; `demo`, where a command names that, is the model in the package.
+shapes, with the demo's four experts. README.md samples from the model in the package, other pages from the run that
+README.md trains.
 """
 
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow
@@ -20,9 +20,9 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from tests.commands import on_devices
+from tests.commands import Result, on_devices, run_all
 from tests.documents import blocks
-from tests.documents.blocks import ROOT
+from tests.documents.blocks import ROOT, Command
 from tests.documents.tables import RUN, is_run_here, row
 from tests.evaluation.study.conftest import write_images, write_prompts
 
@@ -37,13 +37,20 @@ def get_config(argument=None):
     config.experts.n = 4
     return config
 """
-DEMO = ROOT / "ernie_vilg_jax/assets/demo"
+OURS = "python -m ernie_vilg_jax."
+SMALL_MODEL = """import functools
+import ernie_vilg_jax
+
+ernie_vilg_jax.load = functools.partial(ernie_vilg_jax.load, "runs/demo")
+"""
+"""What `load()` loads is the run of README.md instead of the model in the package."""
 DEVICES = {"docs/sampling.md": 4}
 BEFORE = {
     "docs/data.md": "from ml_collections import ConfigDict\nc = ConfigDict({'data': {'sources': ()}})",
-    "docs/evaluation.md": "import ernie_vilg_jax\npipe = ernie_vilg_jax.load()",
+    "docs/api.md": SMALL_MODEL,
+    "docs/evaluation.md": f"{SMALL_MODEL}pipe = ernie_vilg_jax.load()",
     "docs/evaluation_binding.md": "import numpy as np\nimage = np.zeros((64, 64, 3), np.uint8)",
-    "docs/samplers.md": "from dataclasses import dataclass\nimport ernie_vilg_jax\n"
+    "docs/samplers.md": f"{SMALL_MODEL}from dataclasses import dataclass\n"
     "from ernie_vilg_jax.diffusion.samplers.base import Discrete, Latents, row",
     "docs/sampling.md": "import ernie_vilg_jax",
 }
@@ -88,11 +95,6 @@ def first(folder: Path) -> None:
     shutil.copytree(folder / "data/demo", folder / "data/mine")
 
 
-def packaged(folder: Path) -> None:
-    shutil.rmtree(folder / "runs/demo")
-    (folder / "runs/demo").symlink_to(DEMO)
-
-
 def notebooks(folder: Path) -> None:
     shutil.copytree(ROOT / "colab", folder / "colab")
 
@@ -102,7 +104,6 @@ INPUTS: dict[str, tuple[Callable[[Path], None], ...]] = {
     "docs/data.md": (tars, parquet),
     "docs/finetuning.md": (first,),
     "docs/human_study.md": (study,),
-    "docs/sampling.md": (packaged,),
     "docs/weights.md": (first,),
 }
 """What the commands of a page read that no command before them wrote."""
@@ -127,30 +128,53 @@ def place(folder: Path, page: str, trained: Path | None) -> Path:
     return folder
 
 
+def batches(page: str) -> Iterator[list[Command]]:
+    """What is run of a page, in order; commands of the package that follow each other are together.
+
+    What README.md says, too, is left out: its output is in the folder of every page.
+    """
+    run_here = [one for one in blocks.commands() if is_run_here(one.name)]
+    done = [one.text.split() for one in run_here if one.page == TRAINED and page != TRAINED]
+    batch: list[Command] = []
+    for one in run_here:
+        if one.page == page and one.text.split() not in done:
+            if batch and not (batch[-1].text.startswith(OURS) and one.text.startswith(OURS)):
+                yield batch
+                batch = []
+            batch.append(one._replace(text=f"{one.text} {RUN[str(row(one.name))]}"))
+    if batch:
+        yield batch
+
+
 def run(page: str, folder: Path) -> None:
     """All that the page says to type, the commands first."""
-    python = [block for block in blocks.blocks() if block.page == page and block.language == "python"]
-    code = "\n\n".join(block.text for block in python if is_run_here(block.name) and ">>>" not in block.text)
-    (folder / "page.py").write_text(f"{BEFORE.get(page, '')}\n{code}\n")
-    lines = [
-        "\n".join((*one.before, f"{one.text} {RUN[str(row(one.name))]}"))
-        for one in blocks.commands()
-        if one.page == page and is_run_here(one.name)
-    ]
     environment = {
-        **os.environ,
         **on_devices(DEVICES.get(page, 1)),
         "PATH": f"{folder}/.venv/bin:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
     }
-    for line in [*lines, "python page.py"] if code else lines:
-        begun = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run(["bash", "-c", line], cwd=folder, env=environment, text=True, capture_output=True)
-        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds = ended.ru_utime + ended.ru_stime - begun.ru_utime - begun.ru_stime
-        print(f"{seconds:6.1f} processor seconds  {line}", flush=True)
-        assert done.returncode == 0, f"{page}: {line}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-        assert "Traceback" not in done.stderr, done.stderr[-4000:]
+
+    def bash(line: str) -> Result:
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=folder, env={**os.environ, **environment}, text=True, capture_output=True
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def check(lines: Sequence[str], results: Sequence[Result]) -> None:
+        for line, done in zip(lines, results, strict=True):
+            assert done.status == 0, f"{page}: {line}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+            assert "Traceback" not in done.stderr, f"{page}: {line}\n{done.stderr[-4000:]}"
+
+    for batch in batches(page):
+        if batch[0].text.startswith(OURS):  # the libraries are imported once for all of them
+            typed = [(words[2].removeprefix("ernie_vilg_jax."), *words[3:]) for words in blocks.words(batch)]
+            check([one.text for one in batch], run_all(typed, folder, environment))
+        else:
+            check([batch[0].shell], [bash(batch[0].shell)])
+    python = [block for block in blocks.blocks() if block.page == page and block.language == "python"]
+    if code := [block.text for block in python if is_run_here(block.name) and ">>>" not in block.text]:
+        (folder / "page.py").write_text("\n\n".join([BEFORE.get(page, ""), *code]))
+        check(["python page.py"], [bash("python page.py")])
 
 
 @pytest.fixture(scope="session")
@@ -161,9 +185,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_the_readme_says_leads_to_images(trained: Path) -> None:
-    for path in ("samples/grid.png", "panda.png", "runs/mine/grid.png"):
+    for path in ("samples/grid.png", "panda.png"):
         assert Image.open(trained / path).width > 10
-    assert (trained / "exported/mine").is_dir() and (trained / "runs/demo/experts/checkpoints/8").is_dir()
+    assert (trained / "runs/demo/experts/checkpoints/8").is_dir()
 
 
 PAGES = sorted({one.page for one in (*blocks.commands(), *blocks.blocks()) if is_run_here(one.name)} - {TRAINED})

@@ -6,6 +6,7 @@ The first one that fits counts, those of `REASONS` before those of `RUN`.
 
 from fnmatch import fnmatchcase
 
+INIT = "tests/training/test_init.py::test_"
 PARITY = "tests/interop/test_parity.py::test_"
 PAGES = "tests/documents/test_pages.py::test_what_a_page_says_can_be_typed"
 FINETUNE = "--from=runs/demo --steps=2 --every=2 --batch_size=4 --holdout=0.2 --old_share=0 --old_prompts=old.txt"
@@ -22,7 +23,8 @@ RUN = {
     "docs/data.md: *prepare *--parquet=*": "--output=data/parquet",
     "docs/data.md: *": "",
     "docs/evaluation.md: *train *--config.evaluation.every=1000*": (
-        "--config.phases.experts.steps=16 --config.evaluation.every=8 --config.evaluation.count=4"
+        "--config.phases.experts.steps=16 --config.evaluation.every=8 --config.evaluation.num_images=1 "
+        "--config.evaluation.steps=2"
     ),
     "docs/demo.md: *checkpoint export *": "tests/test_end_to_end.py::test_show_and_export",
     "docs/evaluation.md: *evaluate *": "--count=2 --steps=2",
@@ -45,12 +47,11 @@ RUN = {
     "README.zh.md: *": "tests/documents/test_commands.py::test_both_readmes_say_to_type_the_same",
     "docs/human_study.md: *": "tests/test_human_study.py::test_from_images_to_a_report",
     "docs/scale.md: *": "tests/forecast/test_plan.py::test_the_page_in_the_docs_is_what_the_command_writes",
-    "docs/weights.md: *checkpoint import_autoencoder*": f"{PARITY}autoencoder_encodes_and_decodes_as_in_diffusers",
-    "docs/weights.md: *checkpoint import_text_encoder*": f"{PARITY}text_encoder_reads_as_in_transformers",
-    "docs/weights.md: *checkpoint import_unet*": f"{PARITY}of_stable_diffusions_unet_convolutions_and_norms_are_taken",
-    "docs/weights.md: *checkpoint export_autoencoder*": f"{PARITY}diffusers_loads_an_exported_autoencoder",
+    "docs/weights.md: *checkpoint import_autoencoder *": f"{INIT}stage_1_takes_autoencoder_and_text_encoder",
+    "docs/weights.md: *checkpoint import_text_encoder *": f"{INIT}stage_1_takes_autoencoder_and_text_encoder",
+    "docs/weights.md: *checkpoint import_unet *": f"{INIT}a_unet_begins_from_one_of_another_size",
+    "docs/weights.md: *checkpoint export_*": f"{INIT}exported_weights_are_those_that_were_imported",
     "docs/weights.md: python -c *AutoencoderKL*": f"{PARITY}diffusers_loads_an_exported_autoencoder",
-    "docs/weights.md: *checkpoint export_text_encoder*": f"{PARITY}transformers_loads_an_exported_text_encoder",
     "docs/weights.md: python -c *BertModel*": f"{PARITY}transformers_loads_an_exported_text_encoder",
     "*: *train --config=configs/*": "tests/test_documented_commands.py::test_every_documented_command_would_start",
     "CONTRIBUTING.md: mkdocs build *": "tests/documents/test_site.py::test_the_site_is_built_without_a_warning",

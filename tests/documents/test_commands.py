@@ -48,6 +48,10 @@ def test_every_command_is_run_or_has_a_reason() -> None:
     )
 
 
+def test_a_new_command_is_in_no_table() -> None:
+    assert row("docs/new.md: python -m ernie_vilg_jax.sample") is None
+
+
 def test_no_row_of_the_tables_is_left_over() -> None:
     used = {row(name) for name in names()}
     assert [pattern for pattern in (*REASONS, *RUN) if pattern not in used] == []
@@ -74,6 +78,18 @@ def test_both_readmes_say_to_type_the_same() -> None:
     )
     assert english == chinese and len(english[0]) > 10
     assert "(README.zh.md)" in (ROOT / "README.md").read_text() and "(README.md)" in (ROOT / "README.zh.md").read_text()
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
+def test_scores_of_the_demo_are_those_of_its_model_card(page: str) -> None:
+    card = (ROOT / "docs/model_card.md").read_text(encoding="utf-8")
+    scores = {}
+    for kind in ("one thing", "one shape"):
+        (row,) = re.findall(rf"^\| {kind} \|.*$", card, re.M)
+        scores[kind] = [round(100 * float(number)) for number in re.findall(r"\d\.\d+", row)[:3]]
+    text = (ROOT / page).read_text(encoding="utf-8")
+    found = [int(number) for number in re.findall(r"(\d+)(?=%| to \d+%)", text)]
+    assert found == [*scores["one thing"], scores["one shape"][0]]
 
 
 @cache

@@ -9,7 +9,8 @@ from fnmatch import fnmatchcase
 INIT = "tests/training/test_init.py::test_"
 PARITY = "tests/interop/test_parity.py::test_"
 PAGES = "tests/documents/test_pages.py::test_what_a_page_says_can_be_typed"
-FINETUNE = "--from=runs/demo --steps=2 --every=2 --batch_size=4 --holdout=0.2 --old_share=0 --old_prompts=old.txt"
+FINETUNE = "--from=runs/demo --method=lora --steps=2 --every=2 --batch_size=4 --holdout=0.2 --old_share=0 "
+FINETUNE += "--old_prompts=old.txt"
 
 RUN = {
     # In test_pages.py, as typed, but for flags that are added here to make it shorter. What needs no flag is small by

@@ -38,10 +38,10 @@ def get_config(argument=None):
     return config
 """
 OURS = "python -m ernie_vilg_jax."
-SMALL_MODEL = """import functools
-import ernie_vilg_jax
+SMALL_MODEL = """import ernie_vilg_jax
 
-ernie_vilg_jax.load = functools.partial(ernie_vilg_jax.load, "runs/demo")
+_load = ernie_vilg_jax.load
+ernie_vilg_jax.load = lambda path="runs/demo", **options: _load(path, **options)
 """
 """What `load()` loads is the run of README.md instead of the model in the package."""
 DEVICES = {"docs/sampling.md": 4}
@@ -50,6 +50,7 @@ BEFORE = {
     "docs/api.md": SMALL_MODEL,
     "docs/evaluation.md": f"{SMALL_MODEL}pipe = ernie_vilg_jax.load()",
     "docs/evaluation_binding.md": "import numpy as np\nimage = np.zeros((64, 64, 3), np.uint8)",
+    "docs/finetuning.md": SMALL_MODEL,
     "docs/samplers.md": f"{SMALL_MODEL}from dataclasses import dataclass\n"
     "from ernie_vilg_jax.diffusion.samplers.base import Discrete, Latents, row",
     "docs/sampling.md": "import ernie_vilg_jax",

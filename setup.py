@@ -59,6 +59,8 @@ EXTRAS = {
     "demo": ["gradio>=6"],
     # Human studies; psycopg is for Postgres.
     "study": ["fastapi>=0.115", "uvicorn>=0.30", "sqlalchemy>=2.0.30", "psycopg[binary]>=3.2"],
+    # The documents as a site, and Chinese words for its search.
+    "docs": ["mkdocs-material>=9.6", "jieba>=0.42"],
     "tpu": ["jax[tpu]>=0.10.2", "gcsfs>=2024.6"],  # a --workdir there is a bucket
     "cuda": ["jax[cuda12]>=0.10.2"],
     # setuptools is not part of a fresh virtual environment from Python 3.12 on; the packaging test needs it.

@@ -3,7 +3,7 @@
     python benchmarks/compare_runs.py --output=curves.png baseline=runs/demo/base knowledge=runs/knowledge/base
 
 Each run is NAME=FOLDER, the folder that holds its metrics.jsonl. Also prints a table of the steps that all have.
-Needs matplotlib (`pip install 'ernie_vilg_jax[dev]'`).
+Needs matplotlib (`pip install '.[dev]'`).
 """
 
 # The environment of the tests has no matplotlib.

@@ -6,7 +6,7 @@
   python -m ernie_vilg_jax.demo --translate=Helsinki-NLP/opus-mt-mul-en  # other languages, too; needs '.[models]'
 
 Requests are made one at a time; --queue_size more may wait, of them --client_queue_size from one address, and the next
-is told to try again. The page loads nothing from elsewhere, and needs gradio: pip install 'ernie_vilg_jax[demo]'.
+is told to try again. The page loads nothing from elsewhere, and needs gradio: pip install '.[demo]'.
 """
 
 import logging
@@ -15,7 +15,7 @@ import threading
 from absl import flags
 
 from ernie_vilg_jax import cli, shared_flags
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.errors import UserError, install
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Checkpoint folder, or the --workdir of a training run.")
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen at; 0.0.0.0 is open to the network.")
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise
-        raise UserError("the page needs gradio: pip install 'ernie_vilg_jax[demo]'") from error
+        raise UserError(f"the page needs gradio: {install('demo')}") from error
     from ernie_vilg_jax.pipeline.languages import Languages
     from ernie_vilg_jax.webapp.worker import Worker
 

@@ -16,6 +16,11 @@ class UserError(Exception):
     """An error in flags, config, data or checkpoint. The message says what is wrong, where, and how to fix it."""
 
 
+def install(extra: str) -> str:
+    """The remedy for missing packages of an extra of setup.py; not published, so from a clone."""
+    return f"pip install '.[{extra}]', in a clone of the repository"
+
+
 _NO_SPACE = "free some space there and run the same command again, or choose another place"
 _NO_RIGHT = "give this user the right to it, or choose another place"
 REMEDIES = {

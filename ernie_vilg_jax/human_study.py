@@ -12,7 +12,7 @@ A study is one SQLite file, or a database of Postgres: postgresql://USER:PASSWOR
 named after the ids of the prompts, such as ID.png or ID_0.png. Behind a proxy, give `serve` and `links` the address
 that raters type: --public_url=https://lab.example/study. docs/human_study.md has the rest.
 
-Needs pip install 'ernie_vilg_jax[study]'.
+Needs pip install '.[study]'.
 """
 
 import re
@@ -22,7 +22,7 @@ from typing import Any
 from absl import flags
 
 from ernie_vilg_jax import cli
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.errors import UserError, install
 from ernie_vilg_jax.paths import check_writable, local, write_atomically
 
 _PROMPTS = flags.DEFINE_string("prompts", None, "With `create`: file of prompts: .txt, .csv, .tsv, .jsonl.")
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
     except ModuleNotFoundError as error:
         if error.name != "sqlalchemy":
             raise
-        raise UserError("human studies need more packages: pip install 'ernie_vilg_jax[study]'") from error
+        raise UserError(f"human studies need more packages: {install('study')}") from error
     match argv[1:]:
         case ["create", place]:
             _create(place)
@@ -119,7 +119,7 @@ def _serve(place: str) -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("fastapi", "uvicorn"):
             raise
-        raise UserError("the pages need more packages: pip install 'ernie_vilg_jax[study]'") from error
+        raise UserError(f"the pages need more packages: {install('study')}") from error
 
     cli.check_free(_HOST.value, _PORT.value)
     server.serve(Database(place), _HOST.value, _PORT.value, _address())

@@ -2,7 +2,7 @@
 # From nothing to images on this machine: prepare, autoencoder, base, experts, sample.
 #
 #   launch/local.sh [--dry_run] CONFIG VARIANT FOLDER
-#   launch/local.sh configs/demo.py quick runs/quick     # 11 minutes on two shared CPU cores; needs npm for the art
+#   launch/local.sh configs/demo.py quick runs/quick     # minutes (README.md); the art comes from the npm registry
 #   launch/local.sh configs/demo.py smoke runs/smoke     # under two minutes, drawn shapes, nothing to download
 #
 # After an interruption, the same line resumes. PYTHON names the interpreter (default: python3).

@@ -98,7 +98,7 @@ def test_metrics_go_to_a_url_as_whole_files(tmp_path: Path, monkeypatch: pytest.
     for step in (1, 2):
         with metrics.MetricWriter(bucket) as writer:
             writer.scalars(step, {"loss": 0.5})
-            writer.images(step, np.zeros((1, 8, 8, 3), np.uint8), ["black"])
+            writer.images(step, [np.zeros((8, 8, 3), np.uint8)], ["black"])
             local = writer.directory
         assert not local.exists()
     lines = (bucket / "metrics.jsonl").read_text().splitlines()

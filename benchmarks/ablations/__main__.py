@@ -6,7 +6,7 @@ r"""The paper's ablations on a small model: do knowledge and experts help, by bi
 
 By the documented commands, on configs/small_ablation.py: prepare, annotate, one autoencoder for all, then for each
 cell and seed `train` and `evaluate` (a sweep of guidance scales). Two of them may run side by side if they have
-different --seeds and the first has made data and autoencoder. Needs `pip install 'ernie_vilg_jax[annotate]'`.
+different --seeds and the first has made data and autoencoder. Needs `pip install '.[annotate]'`.
 """
 
 import argparse

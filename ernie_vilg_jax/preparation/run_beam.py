@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from absl import logging
 
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.errors import UserError, install
 from ernie_vilg_jax.preparation.folders import Folder, open_folder
 from ernie_vilg_jax.preparation.progress import PROGRESS
 from ernie_vilg_jax.preparation.work import Work
@@ -31,7 +31,7 @@ try:
     from apache_beam.metrics.metric import Metrics
     from apache_beam.options.pipeline_options import PipelineOptions
 except ImportError as error:
-    raise UserError("--beam needs the package apache-beam: pip install 'ernie_vilg_jax[beam]'") from error
+    raise UserError(f"--beam needs the package apache-beam: {install('beam')}") from error
 finally:
     python_logging.disable(_disabled)
 

@@ -15,7 +15,7 @@ import numpy as np
 from absl import logging
 
 from ernie_vilg_jax import checks
-from ernie_vilg_jax.errors import UserError, first_line
+from ernie_vilg_jax.errors import UserError, first_line, install
 
 
 class Writer(Protocol):
@@ -75,7 +75,7 @@ class WeightsAndBiases:
             import wandb
         except ImportError as error:
             raise UserError(
-                "config.train.logs names 'wandb', which needs the package wandb: pip install 'ernie_vilg_jax[wandb]'"
+                f"config.train.logs names 'wandb', which needs the package wandb: {install('wandb')}"
             ) from error
         self._image = wandb.Image
         name = "/".join(run.rstrip("/").split("/")[-2:])

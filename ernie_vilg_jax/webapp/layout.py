@@ -100,10 +100,10 @@ def _settings(choices: Choices, inputs: dict[str, Any]) -> None:
 
 def _enlarged(choices: Choices) -> list[tuple[str, int]]:
     """Labels and values of the sizes of downloads."""
-    if len(choices.sizes) > 1:
-        return [(f"x {times}", times) for times in ENLARGEMENTS]
-    height, width = choices.sizes[0]
-    return [(f"{height * times} x {width * times}", times) for times in ENLARGEMENTS]
+    if len(choices.sizes) == 1:
+        height, width = choices.sizes[0]
+        return [(f"{height * times} x {width * times}", times) for times in ENLARGEMENTS]
+    return [(f"x {times}", times) for times in ENLARGEMENTS]
 
 
 def _ways(choices: Choices) -> list[Any]:

@@ -100,7 +100,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path):
 
 def test_the_page_in_the_docs_is_what_the_command_writes():
     text = (ROOT / "docs/scale.md").read_text()
-    (line,) = [row.strip() for row in text.splitlines() if row.startswith("    python -m ernie_vilg_jax.aot")]
+    (line,) = [row.strip() for row in text.splitlines() if row.startswith("python -m ernie_vilg_jax.aot")]
     slices = read_slices(REPORTS)
     slices.append(scaled(slices, "v5p-4x4x4"))
     assert "--config=configs/paper.py " in line and "--also=v5p-4x4x4" in line and "--assume" not in line

@@ -53,5 +53,5 @@ def test_other_files_are_one_sentence(
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(efficientnet, "PACKAGE", "no_such_package")
-    with pytest.raises(UserError, match=r"pip install 'ernie_vilg_jax\[evaluate\]'"):
+    with pytest.raises(UserError, match=r"pip install '\.\[evaluate\]', in a clone"):
         efficientnet.packaged()

@@ -5,6 +5,8 @@ import shlex
 import subprocess
 from pathlib import Path
 
+from tests.documents.blocks import commands
+
 ROOT = Path(__file__).parents[2]
 
 GOLDEN = ROOT / "tests" / "launch"
@@ -35,5 +37,5 @@ def launch(script: str, *arguments: str, **environment: str) -> subprocess.Compl
 
 def readme_lines() -> list[list[str]]:
     """The lines of launch/README.md that call a script."""
-    text = (ROOT / "launch" / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    return [shlex.split(line) for line in text.splitlines() if line.startswith("    launch/")]
+    texts = (one.text for one in commands() if one.page == "launch/README.md")
+    return [shlex.split(text) for text in texts if text.startswith("launch/")]

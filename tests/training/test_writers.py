@@ -22,7 +22,7 @@ def write(folder: Path, logs: tuple[str, ...], steps: tuple[int, ...] = (1, 2)) 
         writer.settings(CONFIG)
         for step in steps:
             writer.scalars(step, {"train/loss": 0.5 * step})
-        writer.images(steps[-1], np.zeros((1, 8, 8, 3), np.uint8), ["black"])
+        writer.images(steps[-1], [np.zeros((8, 8, 3), np.uint8)], ["black"])
 
 
 def scalars_in(folder: Path) -> list[tuple[int, float]]:
@@ -116,7 +116,7 @@ def test_mistakes_are_one_sentence(wandb: Recorded, tmp_path: Path, monkeypatch:
     with pytest.raises(UserError, match=r"cannot start \(api_key not configured \(no-tty\)\): run `wandb login`"):
         write(tmp_path, ("wandb",))
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(UserError, match=r"needs the package wandb: pip install 'ernie_vilg_jax\[wandb\]'"):
+    with pytest.raises(UserError, match=r"needs the package wandb: pip install '\.\[wandb\]', in a clone"):
         write(tmp_path, ("wandb",))
 
 

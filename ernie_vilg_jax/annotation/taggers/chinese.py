@@ -15,7 +15,7 @@ from ernie_vilg_jax.annotation.taggers import chinese_lists as lists
 from ernie_vilg_jax.annotation.taggers.chinese_context import ADVERBIAL, ART, BARE, LOCALISER, SHAPE, decide
 from ernie_vilg_jax.annotation.taggers.chinese_segments import MEMORY, Segmenter
 from ernie_vilg_jax.annotation.taggers.chinese_words import HAN, LISTED, NOUN_TAGS, Piece, foreign, guessed
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.errors import UserError, install
 from ernie_vilg_jax.knowledge.words import PARTS_OF_SPEECH, Word
 
 _COUNTED = re.compile(f"(第?[{lists.NUMERAL_CHARACTERS}]+|许多|多|无数)(.*)", re.DOTALL)
@@ -27,9 +27,7 @@ def import_rjieba() -> Any:
     try:
         import rjieba
     except ImportError as error:
-        raise UserError(
-            "the Chinese tagger needs the package rjieba: pip install 'ernie_vilg_jax[annotate]'"
-        ) from error
+        raise UserError(f"the Chinese tagger needs the package rjieba: {install('annotate')}") from error
     return rjieba
 
 

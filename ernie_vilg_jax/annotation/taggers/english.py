@@ -32,7 +32,7 @@ from ernie_vilg_jax.annotation.taggers.english_context import (
     THIRD,
     decide,
 )
-from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.errors import UserError, install
 from ernie_vilg_jax.knowledge.words import PARTS_OF_SPEECH, Word
 
 _TOKEN = re.compile(
@@ -49,9 +49,7 @@ def import_dictionary() -> dict[str, str]:
     try:
         from textblob.en import lexicon
     except ImportError as error:
-        raise UserError(
-            "the English tagger needs the package textblob: pip install 'ernie_vilg_jax[annotate]'"
-        ) from error
+        raise UserError(f"the English tagger needs the package textblob: {install('annotate')}") from error
     lexicon.load()
     return dict(dict.items(lexicon))
 

@@ -186,7 +186,7 @@ def test_a_missing_torch(monkeypatch: pytest.MonkeyPatch, models: dict[str, Path
         return real(name, package)
 
     monkeypatch.setattr(importlib, "import_module", without_torch)
-    fails(r"needs the package torch: pip install 'ernie_vilg_jax\[models\]'", model=str(models["detr"]))
+    fails(r"needs the package torch: pip install '\.\[models\]', in a clone", model=str(models["detr"]))
 
 
 def test_an_unreadable_image(models: dict[str, Path], tmp_path: Path):

@@ -147,5 +147,5 @@ def test_a_missing_package_is_named_with_the_remedy(name: str, package: str, mon
         return import_before(module, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(UserError, match=rf"needs the package {package}: pip install 'ernie_vilg_jax\[annotate\]'"):
+    with pytest.raises(UserError, match=rf"needs the package {package}: pip install '\.\[annotate\]', in a clone"):
         make_tagger(name)

@@ -231,6 +231,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("compare.json"))
     parser.add_argument("--sizes", default=",".join(SIZES))
     parser.add_argument("--programs", default=",".join(PROGRAMS))
+    parser.add_argument("--how", default=",".join(HOW), help="some of them: compiled takes minutes a size")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--cell", help=argparse.SUPPRESS)
@@ -239,13 +240,13 @@ def main() -> None:
         size, program, how = given.cell.split("/")
         print(json.dumps(one_cell(size, program, how, given.repeats)))
         return
-    sizes, programs = given.sizes.split(","), given.programs.split(",")
-    for flag, names, known in (("sizes", sizes, tuple(SIZES)), ("programs", programs, PROGRAMS)):
+    sizes, programs, ways = given.sizes.split(","), given.programs.split(","), given.how.split(",")
+    for flag, names, known in (("sizes", sizes, tuple(SIZES)), ("programs", programs, PROGRAMS), ("how", ways, HOW)):
         if unknown := sorted(set(names) - set(known)):
             parser.error(f"--{flag}={','.join(unknown)}: must be of {', '.join(known)}")
     found = json.loads(given.output.read_text()) if given.output.exists() else {}
     for number in range(given.rounds):
-        for name in (f"{size}/{program}/{how}" for size in sizes for program in programs for how in HOW):
+        for name in (f"{size}/{program}/{how}" for size in sizes for program in programs for how in ways):
             runs = found.setdefault(name, [])
             if len(runs) > number:
                 continue

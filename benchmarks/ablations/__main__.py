@@ -95,10 +95,11 @@ def run(work: Path, cell: Cell, seed: int) -> None:
         steps = EXPERTS_SAMPLES // cell.batch_size
         settings += [f"--config.experts.n={cell.experts}", f"--config.phases.experts.batch_size={cell.batch_size}"]
         settings += [f"--config.phases.experts.steps={steps}"]
-        if not (folder / "base").exists():
-            shutil.copytree(work / "runs" / BASELINE / str(seed) / "base", folder / "base")
+        start = work / "runs" / BASELINE / str(seed) / "base"
     else:
-        settings += [f"--config.phases.base.autoencoder_from={work / 'autoencoder'}"]
+        start = work / "autoencoder" / "autoencoder"
+    if not (folder / start.name).exists():
+        shutil.copytree(start, folder / start.name)
     command(work, f"{name}/train", "train", *settings, f"--workdir={folder}")
     sampling = ["--metrics=binding", f"--guidance_scales={SCALES}", "--steps=25", f"--seed={seed}", "--num_images=2"]
     inputs = [f"--checkpoint={folder}", f"--prompts={work / 'prompts.jsonl'}"]

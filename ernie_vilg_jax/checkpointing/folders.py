@@ -72,6 +72,8 @@ def find(path: epath.PathLike, flag: str = "checkpoint") -> epath.Path:
                 return candidate
             if found := steps(candidate):
                 return candidate / str(found[-1])
+    if steps(phase_folder(given, "autoencoder") / "checkpoints"):
+        raise UserError(f"--{flag}={given}: this run has an autoencoder alone: `train` its base first")
     raise UserError(f"--{flag}={given}: this folder holds no checkpoint (expected one from `train` or `checkpoint`)")
 
 

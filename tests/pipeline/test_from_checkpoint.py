@@ -131,6 +131,9 @@ def test_missing_and_foreign_checkpoints(whole_run: Path, tmp_path: Path) -> Non
         load(tmp_path / "nowhere")
     with pytest.raises(UserError, match="holds no checkpoint"):
         load(tmp_path)
+    shutil.copytree(whole_run / "autoencoder", tmp_path / "young" / "autoencoder")
+    with pytest.raises(UserError, match=r"young: this run has an autoencoder alone: `train` its base first"):
+        load(tmp_path / "young")
     shutil.copytree(whole_run / "experts/checkpoints/8", tmp_path / "8")
     shutil.rmtree(tmp_path / "8/expert_01")
     with pytest.raises(UserError, match="lacks expert_01: it is incomplete"):

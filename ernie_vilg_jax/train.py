@@ -25,7 +25,7 @@ Batch sizes are those of all processes together. When one process dies, the othe
 
 import sys
 
-from absl import flags, logging
+from absl import flags
 from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
@@ -77,8 +77,6 @@ def main(argv: list[str]) -> None:
     if shared_flags.have_peers():
         cli.silence_runtime()
 
-    import jax
-
     from ernie_vilg_jax.sharding import processes
     from ernie_vilg_jax.training.loop import Stopped
     from ernie_vilg_jax.training.train import run as train
@@ -93,8 +91,6 @@ def main(argv: list[str]) -> None:
         from ernie_vilg_jax.evaluation.in_training import Evaluator as evaluator
     saved = None
     with processes.together(*peers):
-        if jax.default_backend() == "cpu" and (tip := cli.huge_pages_tip()):
-            logging.info(tip)
         try:
             going_on = {"resume_from": RESUME_FROM.value, "allow_changes": ALLOW_CHANGES.value}
             train(config, workdir, **going_on, profile_steps=PROFILE_STEPS.value, evaluator=evaluator)

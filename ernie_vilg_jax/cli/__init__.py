@@ -18,8 +18,8 @@ fix, wherever they occur.
 """
 
 from ernie_vilg_jax.cli.command import run
-from ernie_vilg_jax.cli.environment import huge_pages_tip, silence_runtime
+from ernie_vilg_jax.cli.environment import silence_runtime
 from ernie_vilg_jax.cli.ports import check_free
 from ernie_vilg_jax.compilation_cache import enable as enable_compilation_cache
 
-__all__ = ["check_free", "enable_compilation_cache", "huge_pages_tip", "run", "silence_runtime"]
+__all__ = ["check_free", "enable_compilation_cache", "run", "silence_runtime"]

@@ -1,8 +1,6 @@
 """What is set before the libraries are imported, or before the first program is compiled."""
 
 import os
-import platform
-from pathlib import Path
 
 # Set before the libraries are imported, and only if the user has not set them.
 QUIET_ENVIRONMENT = {
@@ -21,18 +19,3 @@ def silence_runtime() -> None:
     name = "TF_CPP_MIN_LOG_LEVEL"
     if os.environ.get(name) == QUIET_ENVIRONMENT[name]:
         os.environ[name] = "4"
-
-
-HUGE_PAGES = "glibc.malloc.hugetlb=1"
-
-
-def huge_pages_tip(pages: Path = Path("/sys/kernel/mm/transparent_hugepage/enabled")) -> str | None:
-    """What makes arrays of programs for this machine's CPU lie on huge pages; None if it is set, or changes nothing.
-
-    The variable is read when a process starts: a running command cannot set it for itself.
-    """
-    if platform.libc_ver()[0] != "glibc" or HUGE_PAGES in os.environ.get("GLIBC_TUNABLES", ""):
-        return None
-    if not pages.is_file() or "[madvise]" not in pages.read_text():
-        return None
-    return f"tip: with GLIBC_TUNABLES={HUGE_PAGES} before the command, training here is faster (docs/training.md)"

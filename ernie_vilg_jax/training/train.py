@@ -11,7 +11,7 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ernie_vilg_jax import checkpointing, paths
+from ernie_vilg_jax import checkpointing, huge_pages, paths
 from ernie_vilg_jax.config import as_json, flat
 from ernie_vilg_jax.data.records import read_manifest
 from ernie_vilg_jax.data.tokenizers import Tokenizer, load_tokenizer
@@ -64,6 +64,8 @@ def run(
         start = find_start(folder / "checkpoints", config, tokenizer, resume_from, allow_changes)
         task = build_task(config, model, tokenizer, mesh, workdir, start and start.path)
         logging.info("%s on %d x %s", config.phase, mesh.size, mesh.devices.flat[0].device_kind)
+        if mesh.devices.flat[0].platform == "cpu" and (tip := huge_pages.tip()):
+            logging.info(tip)
         for name, tree in task.parameters.items():
             logging.info("%s: %.1fM parameters", name, parameter_overview.count_parameters(tree) / 1e6)
         wanted = evaluator is not None and config.evaluation.every and config.phase != "autoencoder"

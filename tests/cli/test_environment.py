@@ -8,7 +8,6 @@ import pytest
 
 from ernie_vilg_jax import cli
 from ernie_vilg_jax.chips import ABSENT, without_tpu
-from ernie_vilg_jax.cli import environment
 
 
 @pytest.mark.parametrize(("before", "after"), [("2", "4"), ("0", "0"), (None, None)])
@@ -54,30 +53,6 @@ def test_variables_of_a_tpu_are_left_alone(device: str | None, monkeypatch, tmp_
     found = {name: os.environ.get(name) for name in ABSENT}
     expected = dict.fromkeys(ABSENT) if device else dict(ABSENT)
     assert found == {**expected, "TPU_WORKER_HOSTNAMES": "mine"}
-
-
-@pytest.mark.parametrize(
-    ("pages", "tunables", "libc", "told"),
-    [
-        ("always [madvise] never", "", "glibc", True),
-        ("always [madvise] never", "glibc.malloc.hugetlb=1", "glibc", False),
-        ("always [madvise] never", "", "", False),
-        ("[always] madvise never", "", "glibc", False),
-        ("always madvise [never]", "", "glibc", False),
-        (None, "", "glibc", False),
-    ],
-)
-def test_huge_pages_are_recommended_where_they_help(
-    pages: str | None, tunables: str, libc: str, told: bool, monkeypatch, tmp_path
-):
-    file = tmp_path / "enabled"
-    if pages:
-        file.write_text(pages)
-    monkeypatch.setenv("GLIBC_TUNABLES", tunables)
-    monkeypatch.setattr(environment.platform, "libc_ver", lambda: (libc, "2.36"))
-    tip = cli.huge_pages_tip(file)
-    assert bool(tip) == told
-    assert not tip or "GLIBC_TUNABLES=glibc.malloc.hugetlb=1" in tip
 
 
 def test_compilation_cache_respects_the_environment(monkeypatch, tmp_path):

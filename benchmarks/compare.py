@@ -93,6 +93,7 @@ def ours(size: Size, program: str) -> Callable[[], Any]:
 
     from ernie_vilg_jax.models.autoencoder import Autoencoder
     from ernie_vilg_jax.models.text_encoder import TextEncoder
+    from ernie_vilg_jax.sharding.compiler_options import CPU_OPTIONS
 
     given, key = inputs(size), jax.random.key(0)
     mask = jnp.ones((size.batch, TEXT_LENGTH), bool)
@@ -124,7 +125,7 @@ def ours(size: Size, program: str) -> Callable[[], Any]:
         updates, opt = optimizer.update(grads, opt, params)
         return optax.apply_updates(params, updates), opt, value
 
-    compiled = jax.jit(step, donate_argnums=(0, 1))
+    compiled = jax.jit(step, donate_argnums=(0, 1), compiler_options=dict(CPU_OPTIONS))
 
     def run() -> None:
         *state[:], loss = compiled(*state, given["x"], given["noise"])

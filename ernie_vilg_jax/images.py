@@ -108,7 +108,9 @@ def _in_srgb(image: Image.Image) -> Image.Image:
     if profile is not None:
         with contextlib.suppress(ImageCms.PyCMSError, OSError):
             changed = ImageCms.applyTransform(plain, _transform(profile, plain.mode))
-            return plain if changed is None else changed
+            colours = plain if changed is None else changed
+            colours.info.pop("icc_profile", None)  # it is applied
+            return colours
     return plain.convert("RGB")
 
 

@@ -170,7 +170,10 @@ def test_a_profile_is_applied_in_every_mode_of_colours(mode: str) -> None:
     image = image.convert(mode)
     expected = np.asarray(to_rgb(image)).astype(int)
     image.info["icc_profile"] = wide_profile()
-    difference = np.asarray(to_rgb(image)) - expected
+    shown = to_rgb(image)
+    np.testing.assert_array_equal(to_rgb(shown), shown)  # not applied again
+    assert "icc_profile" not in shown.info and "icc_profile" in image.info
+    difference = np.asarray(shown) - expected
     assert image.mode == mode and (difference[..., 0] > 4).all() and (difference[..., 1] < -2).all()
 
 

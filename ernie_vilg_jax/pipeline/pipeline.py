@@ -193,7 +193,8 @@ class Pipeline:
 
     def fitted(self, image: Image.Image, *, height: int = 0, width: int = 0) -> Image.Image:
         """An image as the model sees it in a call with this height and width: cropped centrally, RGB, at that size."""
-        return images.fitted(image, *self.sizes.choose(height, width, images.upright("image", image).size))
+        image = images.upright("image", image)
+        return images.fitted(image, *self.sizes.choose(height, width, image.size))
 
     if not TYPE_CHECKING:
 
@@ -209,9 +210,9 @@ class Pipeline:
             if on_step is not None:
                 raise TypeError("callback_on_step_end: on_step is given as well; give one of them")
             on_step = familiar.on_step(self, call.callback)
-        like = None if call.image is None else images.upright("image", call.image).size
-        request = self._request(call.prompts, call.options, like, call.strength, first)
-        given, finish = given_of(call.image, call.mask, request, self.runner)
+        image = None if call.image is None else images.upright("image", call.image)
+        request = self._request(call.prompts, call.options, image and image.size, call.strength, first)
+        given, finish = given_of(image, call.mask, request, self.runner)
         made = [finish(one) for one in self._make(request, given=given, rerank=rerank, on_step=on_step)]
         for one in made:
             one.info.update(call.told(one.info["number"] - first, self.weights))

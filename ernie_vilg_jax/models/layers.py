@@ -16,10 +16,14 @@ from flax.linen.dtypes import promote_dtype
 Dtype = jax.typing.DTypeLike
 
 
-def on_cpu() -> bool:
-    """Whether the program being traced is for CPUs."""
+def platform() -> str:
+    """What the program being traced is for: "cpu", "gpu" or "tpu"."""
     device = jax.sharding.get_abstract_mesh().abstract_device
-    return (device.platform if device else jax.default_backend()) == "cpu"
+    return device.platform if device else jax.default_backend()
+
+
+def on_cpu() -> bool:
+    return platform() == "cpu"
 
 
 class Dense(nn.Dense):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
 from ernie_vilg_jax.models.attention import HEAVY, Attention, plain_attention
+from ernie_vilg_jax.models.layers import platform
 
 LANES = 128
 """The kernel needs multiples of this many keys and queries."""
@@ -29,11 +30,8 @@ def make_attention(kernel_from: int) -> Attention:
 
     def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
         positions = q.shape[1]
-        if kernel_from and positions >= kernel_from and positions % LANES == 0:
-            mesh = jax.sharding.get_abstract_mesh()
-            device = mesh.abstract_device
-            if (device.platform if device else jax.default_backend()) == "tpu":
-                return _over(mesh, splash, q, k, v, mask)
+        if kernel_from and positions >= kernel_from and positions % LANES == 0 and platform() == "tpu":
+            return _over(jax.sharding.get_abstract_mesh(), splash, q, k, v, mask)
         return plain_attention(q, k, v, mask)
 
     return attention

@@ -1,6 +1,6 @@
 """The commands as a user runs them, in separate processes: launch/local.sh on drawn shapes.
 
-`benchmarks.mini` goes the same way on every change, with the paper's config.
+CI runs them with the documents (.ci/documents).
 """
 
 import os

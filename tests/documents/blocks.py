@@ -56,9 +56,7 @@ class Command(NamedTuple):
 def pages() -> list[Path]:
     """Markdown files, and notebooks, whose Markdown counts."""
     found = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("colab/*.ipynb")]
-    return sorted(
-        [*found, *(ROOT / name / "README.md" for name in ("launch", "benchmarks", "ernie_vilg_jax/assets/fonts"))]
-    )
+    return sorted([*found, *(ROOT / name / "README.md" for name in READMES)])
 
 
 def markdown(page: Path) -> str:

@@ -75,7 +75,7 @@ REASONS = {
     "CONTRIBUTING.md: mkdocs serve": "a server until stopped, of a package that is not ours",
     "CONTRIBUTING.md: pre-commit install": "changes the clone of the reader",
     "CONTRIBUTING.md: SKIP=pyright git commit": "commits to the clone of the reader",
-    "docs/ablations.md: *": "trains for days; tests/benchmarks/test_ablations.py builds every cell",
+    "docs/ablations.md: *": "trains for hours; tests/benchmarks/test_ablations.py builds every cell",
     "docs/data.md: *--tfds=coco_captions*": "downloads 20 GB; tests/preparation reads small sets of TFDS",
     "docs/data.md: *--beam=*": "needs more data than a test has; tests/preparation runs Beam on small data",
     "docs/demo.md: *prepare *": "downloads 50 MB of art; tests/preparation prepares some of it",

@@ -115,6 +115,8 @@ def main() -> None:
     )
     parser.add_argument("--shapes", action="store_true", help="the way of large data, in one process")
     arguments = parser.parse_args()
+    if arguments.shapes and arguments.processes != "1":
+        parser.error(f"--processes={arguments.processes}: --shapes runs in one process")
     work = arguments.work.absolute()
     work.mkdir(parents=True, exist_ok=True)
     if arguments.shapes:

@@ -98,8 +98,9 @@ def run(work: Path, cell: Cell, seed: int) -> None:
         start = work / "runs" / BASELINE / str(seed) / "base"
     else:
         start = work / "autoencoder" / "autoencoder"
-    if not (folder / start.name).exists():
-        shutil.copytree(start, folder / start.name)
+    if not (folder / start.name).exists():  # whole, also if it is killed meanwhile
+        shutil.copytree(start, folder / f".{start.name}", dirs_exist_ok=True)
+        (folder / f".{start.name}").rename(folder / start.name)
     command(work, f"{name}/train", "train", *settings, f"--workdir={folder}")
     sampling = ["--metrics=binding", f"--guidance_scales={SCALES}", "--steps=25", f"--seed={seed}", "--num_images=2"]
     inputs = [f"--checkpoint={folder}", f"--prompts={work / 'prompts.jsonl'}"]

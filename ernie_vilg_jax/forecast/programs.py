@@ -114,7 +114,8 @@ def preview(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
     task = make_task(phase, config, mesh)
     count, whole = len(config.train.preview_prompts) or 1, rules.replicated(mesh)
     prompts = _prompts(config, count, whole, whole)
-    name, size = f"{title(config, mesh, first_size(config))}, preview of {phase}", first_size(config)
+    size = first_size(config)
+    name = f"{title(config, mesh, size)}, preview of {phase}"
     run = lambda state, prompts: _validator(task).sample(state, prompts, size)  # noqa: E731
     return _images(name, task, prompts, (), run, PREVIEW_STEPS)
 

@@ -4,21 +4,24 @@
 | --- | --- |
 | things | each everyday thing that the model was trained on, in both languages |
 | shapes | drawn shapes: each colour and shape alone, and pairs with a relation, drawn by a fixed seed |
-| demo | both |
 | composed | combinations that a model of the composed source never saw: colour, two things, relation, count, style |
+| demo | things and shapes, and composed for a model of that source |
 | free | 14 prompts that people might type, four times each |
 """
 
 import random
-from collections.abc import Container
+from collections.abc import Iterable
+from typing import Any
 
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax.evaluation.binding.nouns import EVERYDAY_NOUNS
 from ernie_vilg_jax.knowledge.words import language_of
 from ernie_vilg_jax.pipeline.prompts import Prompt
 from ernie_vilg_jax.preparation.sources.composed.captions import plain_caption
 from ernie_vilg_jax.preparation.sources.composed.source import ComposedSource
-from ernie_vilg_jax.preparation.sources.everyday import EVERYDAY, with_article
+from ernie_vilg_jax.preparation.sources.composed.vocabulary import THINGS
+from ernie_vilg_jax.preparation.sources.nouns import Noun, chinese, english
 from ernie_vilg_jax.preparation.sources.scenes import COLOURS, RELATIONS, Plan, Thing, captions
 from ernie_vilg_jax.preparation.sources.shapes import SHAPES
 from ernie_vilg_jax.preparation.splits import is_held_out
@@ -58,13 +61,17 @@ def prompt_set(name: str, config: ConfigDict | None) -> list[Prompt]:
         return [Prompt(f"free_{n:02d}_{k}", text, language_of(text), "free") for n, text in texts for k in range(4)]
     if name == "composed":
         return _composed(config)
-    return [*(_things(_only(config)) if name != "shapes" else ()), *(_shapes() if name != "things" else ())]
+    composed = name == "demo" and _options(config, "composed") is not None
+    return [
+        *(_things(_nouns(config)) if name != "shapes" else ()),
+        *(_shapes() if name != "things" else ()),
+        *(_composed(config) if composed else ()),
+    ]
 
 
 def _composed(config: ConfigDict | None) -> list[Prompt]:
     """Scenes of the source, drawn by another seed, that show a held-out combination of their category's kind."""
-    sources = () if config is None else config.data.sources
-    options = next((dict(source) for source in sources if source["name"] == "composed"), {"name": "composed"})
+    options = _options(config, "composed") or {}
     fraction = 0.02 if config is None else float(config.data.holdout_fraction)
     seed = int(options.get("seed", 0)) + 1
     source = ComposedSource(seed=seed, things=tuple(options.get("things", ())), looks=tuple(options.get("looks", ())))
@@ -82,19 +89,26 @@ def _composed(config: ConfigDict | None) -> list[Prompt]:
     return [prompt for prompts in found.values() for prompt in prompts]
 
 
-def _only(config: ConfigDict | None) -> Container[str]:
-    """English names of the things that the model of a config was trained on."""
+def _options(config: ConfigDict | None, name: str) -> dict[str, Any] | None:
+    """The options of a source of the config; None if it is not among them."""
     sources = () if config is None else config.data.sources
-    named = [name for source in sources if source["name"] == "emoji" for name in source.get("only", ())]
-    return frozenset(named or (concept.en for concept in EVERYDAY.values()))
+    return next((dict(source) for source in sources if source["name"] == name), None)
 
 
-def _things(only: Container[str]) -> list[Prompt]:
+def _nouns(config: ConfigDict | None) -> list[Noun]:
+    """The things, drawn shapes left out, that the model of a config was trained on."""
+    if (composed := _options(config, "composed")) is not None:
+        return [THINGS[name].noun for name in composed.get("things") or THINGS if not THINGS[name].shape]
+    only = (_options(config, "emoji") or {}).get("only")
+    return [noun for noun in EVERYDAY_NOUNS if not only or noun.en in only]
+
+
+def _things(nouns: Iterable[Noun]) -> list[Prompt]:
     prompts = []
-    for number, thing in enumerate(thing for thing in EVERYDAY.values() if thing.en in only):
-        zh = f"一{thing.measure}{thing.zh}" if thing.measure else thing.zh
-        for language, text in (("en", with_article(thing.en) if thing.article else thing.en), ("zh", zh)):
-            prompts.append(Prompt(f"thing_{number:03d}_{language}", text, language, "one thing"))
+    for number, noun in enumerate(nouns):
+        zh = chinese(noun, number=1) if noun.measure else noun.zh
+        prompts.append(Prompt(f"thing_{number:03d}_en", english(noun), "en", "one thing"))
+        prompts.append(Prompt(f"thing_{number:03d}_zh", zh, "zh", "one thing"))
     return prompts
 
 

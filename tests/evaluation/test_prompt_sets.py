@@ -8,6 +8,7 @@ from configs.demo import THINGS, get_config
 from ernie_vilg_jax.evaluation.binding.drawn import DrawnChecker
 from ernie_vilg_jax.evaluation.binding.grammar import facts_of
 from ernie_vilg_jax.evaluation.prompt_sets import FREE, PAIRS, SETS, prompt_set
+from ernie_vilg_jax.preparation.sources.composed.vocabulary import THINGS as COMPOSED
 
 
 @pytest.mark.parametrize("name", [name for name in SETS if name != "composed"])
@@ -23,6 +24,17 @@ def test_things_are_those_of_the_config_once_in_each_language() -> None:
     assert Counter(prompt.language for prompt in prompts) == {"en": len(THINGS), "zh": len(THINGS)}
     assert {"a panda", "一只熊猫"} <= {prompt.text for prompt in prompts}
     assert len(prompt_set("things", None)) > len(prompts)
+
+
+def test_a_model_of_composed_scenes_is_asked_for_its_own_things_and_for_combinations() -> None:
+    config = get_config("base,composed")
+    alone = [thing.noun for thing in COMPOSED.values() if not thing.shape]
+    things = prompt_set("things", config)
+    assert len(things) == 2 * len(alone) and {"a panda", "一只熊猫"} <= {prompt.text for prompt in things}
+    config.data.sources[0]["things"] = ("circle", "panda", "cat")
+    assert [prompt.text for prompt in prompt_set("things", config)] == ["a panda", "一只熊猫", "a cat", "一只猫"]
+    counts = Counter(prompt.category for prompt in prompt_set("demo", get_config("base,composed")))
+    assert counts["one thing"] == len(things) and {"one shape", "two shapes", "relation", "count"} <= set(counts)
 
 
 def test_shapes_are_all_of_them_and_pairs_with_another_colour_and_shape() -> None:

@@ -10,6 +10,7 @@ different --seeds and the first has made data and autoencoder. Needs `pip instal
 """
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -58,22 +59,34 @@ def common(work: Path) -> None:
 
 
 def write_prompts(work: Path) -> None:
-    """Two things and their relation, in combinations of colour and shape that were held out; half in Chinese."""
+    """Two things and their relation, half of them in a combination of colour and shape that was held out; half in
+    Chinese."""
+    from configs.small_ablation import get_config
+    from ernie_vilg_jax.preparation.sources import make_source
     from ernie_vilg_jax.preparation.sources.distracted import DistractedSource
     from ernie_vilg_jax.preparation.sources.scenes import captions
     from ernie_vilg_jax.preparation.splits import is_held_out
 
-    source, lines, images, index = DistractedSource(size=32, seed=1), [], work / "real", 0
-    images.mkdir(parents=True, exist_ok=True)
-    while len(lines) < PROMPTS:
+    config = get_config()
+    source = make_source({**config.data.sources[0], "seed": 1}, size=config.model.image_size)
+    assert isinstance(source, DistractedSource)
+    found: dict[str, list[int]] = {"seen": [], "new": []}
+    for index in itertools.count():
         plan = source.plan(index)
-        units = source.units(plan)
-        if len(plan.things) == 2 and any(is_held_out(unit, 0.1) for unit in units):
-            language = ("zh", "en")[len(lines) % 2]
-            prompt = {"id": f"pair_{len(lines):03d}", "prompt": captions(plan)[language][0], "category": "pair"}
-            (images / f"{prompt['id']}.png").write_bytes(source.record(index).image)
+        new = any(is_held_out(unit, config.data.holdout_fraction) for unit in source.units(plan))
+        mine = found["new" if new else "seen"]
+        if len(plan.things) == 2 and len(mine) < PROMPTS // 2:
+            mine.append(index)
+        elif sum(map(len, found.values())) == PROMPTS:
+            break
+    images, lines = work / "real", []
+    images.mkdir(parents=True, exist_ok=True)
+    for category, indices in found.items():
+        for number, index in enumerate(indices):
+            name, language = f"{category}_{number:03d}", ("zh", "en")[number % 2]
+            (images / f"{name}.png").write_bytes(source.record(index).image)
+            prompt = {"id": name, "prompt": captions(source.plan(index))[language][0], "category": category}
             lines.append(json.dumps(prompt, ensure_ascii=False))
-        index += 1
     (work / "prompts.jsonl").write_text("\n".join(lines) + "\n")
 
 

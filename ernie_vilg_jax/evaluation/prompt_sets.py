@@ -21,7 +21,7 @@ from ernie_vilg_jax.pipeline.prompts import Prompt
 from ernie_vilg_jax.preparation.sources.composed.captions import plain_caption
 from ernie_vilg_jax.preparation.sources.composed.source import ComposedSource
 from ernie_vilg_jax.preparation.sources.composed.vocabulary import THINGS
-from ernie_vilg_jax.preparation.sources.nouns import Noun, chinese, english
+from ernie_vilg_jax.preparation.sources.nouns import Noun, alone
 from ernie_vilg_jax.preparation.sources.scenes import COLOURS, RELATIONS, Plan, Thing, captions
 from ernie_vilg_jax.preparation.sources.shapes import SHAPES
 from ernie_vilg_jax.preparation.splits import is_held_out
@@ -63,7 +63,7 @@ def prompt_set(name: str, config: ConfigDict | None) -> list[Prompt]:
         return _composed(config)
     composed = name == "demo" and _options(config, "composed") is not None
     return [
-        *(_things(_nouns(config)) if name != "shapes" else ()),
+        *(_things(known_things(config)) if name != "shapes" else ()),
         *(_shapes() if name != "things" else ()),
         *(_composed(config) if composed else ()),
     ]
@@ -95,8 +95,8 @@ def _options(config: ConfigDict | None, name: str) -> dict[str, Any] | None:
     return next((dict(source) for source in sources if source["name"] == name), None)
 
 
-def _nouns(config: ConfigDict | None) -> list[Noun]:
-    """The things, drawn shapes left out, that the model of a config was trained on."""
+def known_things(config: ConfigDict | None) -> list[Noun]:
+    """The things, drawn shapes left out, that a model of a config was trained on; without one, all everyday things."""
     if (composed := _options(config, "composed")) is not None:
         return [THINGS[name].noun for name in composed.get("things") or THINGS if not THINGS[name].shape]
     only = (_options(config, "emoji") or {}).get("only")
@@ -104,12 +104,11 @@ def _nouns(config: ConfigDict | None) -> list[Noun]:
 
 
 def _things(nouns: Iterable[Noun]) -> list[Prompt]:
-    prompts = []
-    for number, noun in enumerate(nouns):
-        zh = chinese(noun, number=1) if noun.measure else noun.zh
-        prompts.append(Prompt(f"thing_{number:03d}_en", english(noun), "en", "one thing"))
-        prompts.append(Prompt(f"thing_{number:03d}_zh", zh, "zh", "one thing"))
-    return prompts
+    return [
+        Prompt(f"thing_{number:03d}_{language}", alone(noun, language), language, "one thing")
+        for number, noun in enumerate(nouns)
+        for language in ("en", "zh")
+    ]
 
 
 def _shapes() -> list[Prompt]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.tables import ASSETS
+from ernie_vilg_jax.tables import ASSETS, rows
 
 HANZI = re.compile("[\u3400-\u9fff]")
 
@@ -49,26 +49,41 @@ OURS = (Style("中国水墨画", "Chinese ink painting"), Style("铅笔素描", 
 
 def of_emoji(names: Any = None) -> tuple[Style, ...]:
     """The styles of the emoji set by their names in `assets/styles.json`; all without names."""
+    known = _art()
+    return tuple(known[name] for name in names or known)
+
+
+def of_composed(looks: Any = None) -> tuple[Style, ...]:
+    """The looks of composed scenes by their keys in `assets/scenes/looks.tsv`; all without keys."""
+    known = {key: Style(zh.split("|")[0], en.split("|")[0]) for key, en, _, _, zh, _ in rows("scenes/looks.tsv")}
+    known |= {key: style for key, style in _art().items() if key in known}
+    return tuple(known[look] for look in looks or known)
+
+
+def _art() -> dict[str, Style]:
     known: Mapping[str, Any] = json.loads((ASSETS / "styles.json").read_text(encoding="utf-8"))
-    return tuple(Style(known[name]["zh"], known[name]["en"]) for name in names or known)
+    return {name: Style(style["zh"], style["en"]) for name, style in known.items()}
 
 
 def styles_of(config: ConfigDict) -> dict[str, Style]:
     """English name -> style, of those that a model of this config was trained on.
 
-    A model of the emoji set knows the styles named in its captions. Captions of other data name no fixed styles: then
-    they are those of the service and ours.
+    A model of emoji or composed scenes knows the styles named in its captions. Captions of other data name no fixed
+    styles: then they are those of the service and ours.
     """
-    sources = {source["name"]: source for source in config.data.sources}
-    emoji = sources.get("emoji")
-    styles = (*SERVICE, *OURS) if emoji is None else of_emoji(emoji.get("styles"))
-    return {style.en: style for style in styles}
+    named: list[Style] = []
+    for source in config.data.sources:
+        if source["name"] == "emoji":
+            named += of_emoji(source.get("styles"))
+        elif source["name"] == "composed":
+            named += of_composed(source.get("looks"))
+    return {style.en: style for style in named or (*SERVICE, *OURS)}
 
 
 def find(name: Any, config: ConfigDict) -> Style:
     """The style of an English or Chinese name. Raises UserError naming those of the model."""
     known = styles_of(config)
-    for style in (*known.values(), *SERVICE, *OURS, *of_emoji()):
+    for style in (*known.values(), *SERVICE, *OURS, *of_emoji(), *of_composed()):
         if name in style:
             return style
     raise UserError(f"style={name!r} is not known; choose from {', '.join(known)}")

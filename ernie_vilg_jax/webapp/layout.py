@@ -8,6 +8,8 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import gradio as gr
 
+from ernie_vilg_jax.preparation.sources.scenes import COLOURS, RELATIONS
+from ernie_vilg_jax.preparation.sources.shapes import SHAPES
 from ernie_vilg_jax.sampling_params import ACCEPTS
 from ernie_vilg_jax.templates import render
 from ernie_vilg_jax.webapp.files import ENLARGEMENTS
@@ -93,6 +95,9 @@ def _settings(choices: Choices, inputs: dict[str, Any]) -> None:
         scorers = [*choices.scorers] or [("none", "")]
         inputs["rerank"] = gr.Dropdown(scorers, value=(*choices.scorers, "")[0], label="chosen by · 评分")
         inputs["enlarge"] = gr.Dropdown(_enlarged(choices), value=1, label="Pixels of the images · 图片像素")
+    if choices.things or choices.scenes:
+        with gr.Accordion("What the model knows · 模型认识什么", open=False, elem_id="known"):
+            gr.HTML(render("known.html", choices=choices, shapes=SHAPES, colours=COLOURS, relations=RELATIONS))
     inputs["size"] = size
     inputs |= {name: gr.Textbox(visible=False) for name in ("way", "image", "mask")}
     inputs["strength"] = strength

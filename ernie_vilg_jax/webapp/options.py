@@ -8,9 +8,11 @@ from ml_collections import ConfigDict
 
 from ernie_vilg_jax import registry
 from ernie_vilg_jax.data.sizes import Size, sizes_of
+from ernie_vilg_jax.evaluation.prompt_sets import known_things
 from ernie_vilg_jax.evaluation.scorers import SCORERS
+from ernie_vilg_jax.knowledge.words import LANGUAGES
 from ernie_vilg_jax.pipeline.styles import Style, styles_of
-from ernie_vilg_jax.preparation.sources.everyday import EVERYDAY
+from ernie_vilg_jax.preparation.sources.nouns import Noun, alone
 from ernie_vilg_jax.sampling_params import SamplingParams, make_params
 
 SCENES = ("红色的圆形在蓝色的正方形的左边", "a yellow star above a green triangle")
@@ -30,6 +32,10 @@ class Choices:
     """Those that it was trained on; the first is the default."""
     scorers: tuple[str, ...] = ()
     """Scorers that may choose among candidates."""
+    things: tuple[Noun, ...] = ()
+    """Everyday things that it was trained on; none for a model of other data."""
+    scenes: bool = False
+    """Whether it was trained on scenes of several things in colours."""
 
 
 def choices_for(config: ConfigDict) -> Choices:
@@ -42,17 +48,18 @@ def choices_for(config: ConfigDict) -> Choices:
         params=params,
         sizes=sizes_of(config),
         scorers=tuple(name for name in SCORERS if not registry.needs(SCORERS, name, "path")),
+        things=tuple(known_things(config)) if {"emoji", "composed"} & set(sources) else (),
+        scenes=bool({"scenes", "composed"} & set(sources)),
     )
 
 
 def _examples(config: ConfigDict, sources: Mapping[str, Any]) -> tuple[str, ...]:
     """The preview prompts, some things of the emoji set, alternately in Chinese and English, and scenes."""
     found = list(config.train.preview_prompts)
-    if emoji := sources.get("emoji"):
-        by_name = {thing.en: thing for thing in EVERYDAY.values()}
-        known = [by_name[name] for name in emoji.get("only") or by_name if name in by_name]
+    if "emoji" in sources:
+        known = known_things(config)
         chosen = known[:: max(1, len(known) // EXAMPLE_THINGS)][:EXAMPLE_THINGS]
-        found += [thing.en_phrase if place % 2 else thing.zh_phrase for place, thing in enumerate(chosen)]
+        found += [alone(thing, LANGUAGES[place % 2]) for place, thing in enumerate(chosen)]
     if "scenes" in sources:
         found += SCENES
     return tuple(dict.fromkeys(found))

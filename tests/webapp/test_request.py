@@ -16,7 +16,10 @@ from ernie_vilg_jax.data.sizes import Size
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.pipeline.languages import Languages
 from ernie_vilg_jax.pipeline.styles import OURS, SERVICE
+from ernie_vilg_jax.preparation.sources.scenes import COLOURS, RELATIONS
+from ernie_vilg_jax.preparation.sources.shapes import SHAPES
 from ernie_vilg_jax.sampling_params import ACCEPTS, SAMPLERS, SamplingParams
+from ernie_vilg_jax.templates import render
 from ernie_vilg_jax.webapp import links
 from ernie_vilg_jax.webapp.options import choices_for
 from ernie_vilg_jax.webapp.request import (
@@ -201,7 +204,10 @@ def test_limits_themselves_are_taken():
 
 def test_choices_are_those_that_the_checkpoint_was_trained_on():
     assert list(CHOICES.styles) == ["Google style", "flat style", "3D style", "Twitter style"]
-    assert {"一只猫", "a car", "一只狗", "红色的圆形在蓝色的正方形的左边"} <= set(CHOICES.examples)
+    assert {"一只猫", "a car", "一只猴子", "红色的圆形在蓝色的正方形的左边"} <= set(CHOICES.examples)
+    composed = choices_for(get_config("base,composed")).styles
+    assert {"3D style", "pixel style", "watercolour style", "line drawing style"} <= set(composed) and len(composed) == 9
+    assert composed["watercolour style"].zh == "水彩风格"
     config = get_config("shapes")
     config.sample.steps = 30
     choices = choices_for(config)
@@ -226,3 +232,20 @@ def test_only_foreign_prompts_are_translated(monkeypatch: pytest.MonkeyPatch):
     assert (made.prompt, made.params.negative_prompt) == ("a bear, 3D style", ("a bear",)) and read == ["some/model"]
     with pytest.raises(UserError, match="could not be translated"):
         translate("кошка")
+
+
+@pytest.mark.parametrize(
+    ("argument", "things", "scenes"), [("base", 80, True), ("base,composed", 216, True), ("base,shapes", 0, True)]
+)
+def test_the_page_lists_what_the_model_was_trained_on(argument: str, things: int, scenes: bool):
+    choices = choices_for(get_config(argument))
+    assert len(choices.things) == things and choices.scenes == scenes
+    page = render("known.html", choices=choices, shapes=SHAPES, colours=COLOURS, relations=RELATIONS)
+    assert ("panda · 熊猫" in page) == bool(things) and "to the left of · 在…的左边" in page and "red · 红色" in page
+
+
+def test_a_model_of_other_data_is_said_to_know_nothing():
+    config = get_config()
+    config.data.sources = ({"name": "folder", "path": "mine"},)
+    choices = choices_for(config)
+    assert choices.things == () and not choices.scenes

@@ -23,7 +23,7 @@ PLAIN = 0.2
 
 @dataclasses.dataclass
 class DistractedSource(SceneSource):
-    """Options of the distracted source: those of `scenes`, of which `simple` and `objects` may not be changed.
+    """Options of the distracted source: those of `scenes`, of which `objects` may not be changed.
 
     Attributes:
       unsaid: share of the things that no caption of their image names.
@@ -35,8 +35,8 @@ class DistractedSource(SceneSource):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.simple or self.objects != "shapes":
-            raise UserError("source 'distracted': it has drawn shapes on several grounds; leave out simple and objects")
+        if self.objects != "shapes":
+            raise UserError("source 'distracted': it has drawn shapes; leave out objects")
         if not 0 <= self.unsaid < 1:
             raise UserError(f"source 'distracted': unsaid={self.unsaid} is a share of the things: give 0 to below 1")
 

@@ -68,3 +68,10 @@ def chinese(noun: Noun, words: str = "", number: int = 0) -> str:
     measure."""
     counted = f"{ZH_NUMBERS[number]}{noun.measure or '个'}" if number else ""
     return f"{counted}{words}{noun.zh}"
+
+
+def alone(noun: Noun, language: str) -> str:
+    """One of a thing, as a prompt of a word or two: "a panda", 一只熊猫."""
+    if language == "en":
+        return english(noun)
+    return chinese(noun, number=1) if noun.measure else noun.zh

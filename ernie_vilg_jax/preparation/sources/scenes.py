@@ -38,6 +38,9 @@ COLOURS: dict[str, tuple[str, tuple[int, int, int]]] = {
 }
 """English name -> Chinese name and sRGB."""
 
+MOST_THINGS = 3
+"""In a scene."""
+
 GROUNDS = ((255, 255, 255), (255, 255, 255), (238, 246, 255), (255, 247, 230), (238, 251, 234))
 """Backgrounds of the full scenes; simple ones are white."""
 
@@ -99,6 +102,8 @@ class SceneSource(Drawn):
       objects: "shapes" (drawn here) or "emoji" (recoloured silhouettes, fetched from the npm registry).
       simple: one or two objects on white, never three.
       single: fraction of scenes with one object.
+      shapes: keys of SHAPES to draw; () = all.
+      colours: keys of COLOURS; () = all.
     """
 
     size: int = 64
@@ -107,9 +112,21 @@ class SceneSource(Drawn):
     objects: str = "shapes"
     simple: bool = False
     single: float = 0.4
+    shapes: tuple[str, ...] = ()
+    colours: tuple[str, ...] = ()
     name: str = dataclasses.field(default="scenes", init=False)
 
     def __post_init__(self) -> None:
+        self.shapes, self.colours = tuple(self.shapes), tuple(self.colours)
+        for option, given, known in (("shapes", self.shapes, SHAPES), ("colours", self.colours, COLOURS)):
+            if unknown := [name for name in given if name not in known]:
+                raise UserError(
+                    f"source {self.name!r}: {option} has no {unknown[0]!r}: choose from {', '.join(known)}"
+                )
+            if given and len(set(given)) < MOST_THINGS:
+                raise UserError(f"source {self.name!r}: {option} needs at least {MOST_THINGS}, no two of which are alike")
+        if self.shapes and self.objects != "shapes":
+            raise UserError(f"source {self.name!r}: shapes chooses among drawn shapes, so it needs objects='shapes'")
         if self.objects not in ("shapes", "emoji"):
             raise UserError(f"source 'scenes': objects={self.objects!r} must be 'shapes' or 'emoji'")
         if self.count < 1:
@@ -118,7 +135,7 @@ class SceneSource(Drawn):
     @functools.cached_property
     def _nouns(self) -> dict[str, Name]:
         if self.objects == "shapes":
-            return {key: name for key, (name, _) in SHAPES.items()}
+            return {key: SHAPES[key][0] for key in self.shapes or SHAPES}
         from ernie_vilg_jax.preparation.sources.emoji import IconSet, icon_set
 
         art = icon_set(SILHOUETTES)
@@ -132,7 +149,7 @@ class SceneSource(Drawn):
         one = draw.random() < self.single
         number = 1 if one else 2 if self.simple or draw.random() < 0.7 else 3
         nouns = draw.sample(sorted(self._nouns), number)
-        colours = draw.sample(list(COLOURS), number)
+        colours = draw.sample(list(self.colours or COLOURS), number)
         things = tuple(Thing(key, self._nouns[key], colour) for key, colour in zip(nouns, colours, strict=True))
         relation = draw.choice(("left", "above") if number == 3 else tuple(RELATIONS)) if number > 1 else ""
         ground = GROUNDS[0] if self.simple else draw.choice(GROUNDS)
@@ -198,6 +215,7 @@ class SceneSource(Drawn):
 
     def fingerprint(self) -> str:
         options = [self.size, self.count, self.seed, self.objects, self.simple, self.single]
+        options += [chosen for chosen in (self.shapes, self.colours) if chosen]
         inputs: list[Any] = [metadata.version("pillow")]
         if self.objects == "emoji":
             from ernie_vilg_jax.preparation.sources.styles import CLDR, STYLES

@@ -56,7 +56,7 @@ def test_some_captions_are_plain_and_the_others_have_up_to_three_phrases():
     assert abs(counts.count(0) / 1000 - PLAIN) < 0.05
 
 
-@pytest.mark.parametrize("options", [{"objects": "emoji"}, {"simple": True}, {"unsaid": 1.0}, {"unsaid": -0.1}])
+@pytest.mark.parametrize("options", [{"objects": "emoji"}, {"unsaid": 1.0}, {"unsaid": -0.1}])
 def test_options_that_make_no_sense(options):
     with pytest.raises(UserError, match="source 'distracted'"):
         DistractedSource(**options)

@@ -8,6 +8,7 @@ from PIL import Image
 
 from ernie_vilg_jax.data.records import Record
 from ernie_vilg_jax.preparation.sources import Source
+from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.preparation.sources.scenes import COLOURS, GROUNDS, RELATIONS, SceneSource, captions
 from ernie_vilg_jax.preparation.sources.shapes import SHAPES, shape_mask
 from tests.small_data import records_of
@@ -133,3 +134,26 @@ def test_shapes_differ_from_each_other():
     masks = [np.asarray(shape_mask(shape, 32), np.float32) / 255 for shape in SHAPES]
     for i, one in enumerate(masks):
         assert all(np.abs(one - other).mean() > 0.05 for other in masks[:i])
+
+
+def test_shapes_and_colours_can_be_chosen():
+    source = SceneSource(count=60, shapes=("circle", "star", "heart"), colours=("red", "blue", "green"))
+    things = [thing for index in range(60) for thing in source.plan(index).things]
+    assert {thing.key for thing in things} == {"circle", "star", "heart"}
+    assert {thing.colour for thing in things} == {"red", "blue", "green"}
+    assert source.fingerprint() != SceneSource(count=60).fingerprint()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"shapes": ("circle", "star", "cube")},
+        {"colours": ("red", "blue", "beige")},
+        {"shapes": ("circle", "star", "star")},
+        {"colours": ("red",)},
+        {"shapes": ("circle", "star", "heart"), "objects": "emoji"},
+    ],
+)
+def test_choices_that_make_no_sense_are_one_sentence(options: dict[str, object]):
+    with pytest.raises(UserError, match="source 'scenes': "):
+        SceneSource(**options)  # type: ignore[arg-type]

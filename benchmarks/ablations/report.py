@@ -1,17 +1,14 @@
 """docs/ablations.md from the scores of the runs: tables with intervals, plots, and a sentence for each claim."""
 
-# The environment of the tests has no matplotlib.
-# pyright: reportMissingImports=false
-
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
+from benchmarks.ablations import plots
 from benchmarks.ablations.cells import BASELINE, CELLS, SEEDS, Cell
+from benchmarks.ablations.intervals import Interval, Scores, interval
 
 SCALE = "3"
 """The guidance scale of the tables, chosen before any cell was scored: the default of the config."""
@@ -28,28 +25,6 @@ CLAIMS = (
     ("Four experts are better than the model that they start from.", "4 experts", BASELINE),
     ("Four experts are better than one model trained on for the same samples.", "4 experts", "trained on"),
 )
-Scores = Mapping[tuple[str, int], Mapping[str, Mapping[str, float]]]
-"""(cell, seed) -> guidance scale -> metric -> mean over images."""
-
-
-class Interval(NamedTuple):
-    """A mean over seeds and its 95% interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{100 * self.mean:.1f} ({100 * self.low:.1f} to {100 * self.high:.1f})"
-
-
-def interval(values: Sequence[float]) -> Interval:
-    """Student's t; without bounds for a single value."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return Interval(mean, float("-inf"), float("inf"))
-    half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
-    return Interval(mean, mean - half, mean + half)
 
 
 def read_scores(work: Path) -> Scores:
@@ -129,35 +104,14 @@ def stage_losses(work: Path) -> dict[str, dict[str, float]]:
     return found
 
 
-def plot_guidance(scores: Scores, file: Path) -> None:
-    """Share of images with all right over guidance scales, the mean over seeds and its interval."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-    axes = figure.subplots()
-    for cell in CELLS:
-        seeds = [seed for seed in SEEDS if (cell.name, seed) in scores]
-        if cell.exploratory or not seeds:
-            continue
-        scales = sorted(scores[cell.name, seeds[0]], key=float)
-        points = [interval([scores[cell.name, seed][scale]["binding"] for seed in seeds]) for scale in scales]
-        half = [0.0 if len(seeds) < 2 else 100 * (p.high - p.mean) for p in points]
-        axes.errorbar(
-            [float(s) for s in scales], [100 * p.mean for p in points], half, label=cell.name, capsize=2, marker="o"
-        )
-    axes.set_xlabel("guidance scale")
-    axes.set_ylabel("images with all right, %")
-    axes.legend(fontsize=8)
-    figure.savefig(file, dpi=120)
-
-
 def write(work: Path, folder: Path) -> None:
-    """ablations.json and images/ablations_guidance.png, and the tables between the marks of ablations.md."""
+    """ablations.json, two plots in images/, and the tables between the marks of ablations.md."""
     scores = read_scores(work)
     if not scores:
         raise SystemExit(f"{work} has no scores yet: run python -m benchmarks.ablations --work={work}")
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    plot_guidance(scores, folder / "images" / "ablations_guidance.png")
+    plots.guidance(scores, folder / "images" / "ablations_guidance.png")
+    plots.attention(work, folder / "images" / "ablations_attention.png")
     ceiling = json.loads((work / "ceiling" / "results.json").read_text())["results"][0]["scores"]
     content = {
         "scores": {f"{cell}/{seed}": by_scale for (cell, seed), by_scale in scores.items()},

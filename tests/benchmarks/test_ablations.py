@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from benchmarks.ablations.cells import CELLS, SEEDS, chosen
-from benchmarks.ablations.report import claims, difference, interval, read_scores, tables, verdict
+from benchmarks.ablations.intervals import interval
+from benchmarks.ablations.report import claims, difference, read_scores, tables, verdict
 from configs.small_ablation import get_config
 
 

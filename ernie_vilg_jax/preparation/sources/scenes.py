@@ -120,11 +120,9 @@ class SceneSource(Drawn):
         self.shapes, self.colours = tuple(self.shapes), tuple(self.colours)
         for option, given, known in (("shapes", self.shapes, SHAPES), ("colours", self.colours, COLOURS)):
             if unknown := [name for name in given if name not in known]:
-                raise UserError(
-                    f"source {self.name!r}: {option} has no {unknown[0]!r}: choose from {', '.join(known)}"
-                )
+                raise UserError(f"source {self.name!r}: {option} has no {unknown[0]!r}: choose from {', '.join(known)}")
             if given and len(set(given)) < MOST_THINGS:
-                raise UserError(f"source {self.name!r}: {option} needs at least {MOST_THINGS}, no two of which are alike")
+                raise UserError(f"source {self.name!r}: {option} needs {MOST_THINGS} or more different ones")
         if self.shapes and self.objects != "shapes":
             raise UserError(f"source {self.name!r}: shapes chooses among drawn shapes, so it needs objects='shapes'")
         if self.objects not in ("shapes", "emoji"):

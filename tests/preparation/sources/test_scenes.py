@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from ernie_vilg_jax.data.records import Record
-from ernie_vilg_jax.preparation.sources import Source
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.preparation.sources import Source
 from ernie_vilg_jax.preparation.sources.scenes import COLOURS, GROUNDS, RELATIONS, SceneSource, captions
 from ernie_vilg_jax.preparation.sources.shapes import SHAPES, shape_mask
 from tests.small_data import records_of

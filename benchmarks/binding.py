@@ -24,6 +24,7 @@ from ernie_vilg_jax.evaluation.binding.drawn import WEIGHTS, DrawnChecker
 from ernie_vilg_jax.evaluation.binding.facts import KINDS, Fact
 from ernie_vilg_jax.evaluation.binding.renders import LOOKS, Render, counted, near_miss, scenes, surely_false
 from ernie_vilg_jax.evaluation.binding.sprites import STYLES
+from ernie_vilg_jax.evaluation.study.statistics import wilson
 
 MEASURES = ("right", "shuffled", "near")
 _OUTPUT = flags.DEFINE_string("output", "binding.json", "Results, kept from run to run.")
@@ -126,13 +127,6 @@ def _through() -> Callable[[Sequence[Render]], list[np.ndarray]]:
     return lambda renders: [render.image for render in renders]
 
 
-def wilson(right: int, count: int) -> tuple[float, float]:
-    """95% interval of a proportion."""
-    z, p = 1.959964, right / count
-    middle, half = p + z * z / (2 * count), z * np.sqrt(p * (1 - p) / count + z * z / (4 * count * count))
-    return max(0.0, float((middle - half) / (1 + z * z / count))), float((middle + half) / (1 + z * z / count))
-
-
 def table(parts: dict[str, dict[str, dict[str, list[int]]]]) -> str:
     """Lines of percentages; "all" sums the looks."""
     lines = [f"{'fact':9} {'look':12} {'right':>28} {'shuffled':>28} {'near miss':>28}"]
@@ -150,8 +144,8 @@ def table(parts: dict[str, dict[str, dict[str, list[int]]]]) -> str:
 def _cell(right: int, count: int) -> str:
     if not count:
         return f"{'-':>28}"
-    low, high = wilson(right, count)
-    return f"{f'{100 * right / count:.1f} ({100 * low:.1f} to {100 * high:.1f}) of {count}':>28}"
+    share = wilson(right / count, count, 1.96)
+    return f"{f'{100 * share.value:.1f} ({100 * share.low:.1f} to {100 * share.high:.1f}) of {count}':>28}"
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ r"""The binding checker against people, on samples of a checkpoint.
     (each rater fills in a copy of raters/answers.csv and commits it; only then is the key opened)
     python -m benchmarks.blind_binding --key=secret/key.json --answers=answers_a.csv,answers_b.csv
 
-The samples are of single things of the demo, of one drawn shape and of two in a relation, half of them in Chinese; they
-are kept beside the key. The sheets show numbers only, in a seeded shuffle. The second form prints, for each rater and
-kind of fact, how often rater and checker agree and how often each says true; and the same for the two raters.
+The samples are of prompts drawn from the set "demo" of `evaluate`; they are kept beside the key. The sheets show
+numbers only, in a seeded shuffle; names.txt has the names that answers may use. The second form prints, for each rater
+and kind of fact, how often rater and checker agree and how often each says true; and the same for the two raters.
 What a line of the answers looks like: ernie_vilg_jax/evaluation/binding/blind.py.
 """
 
@@ -21,12 +21,10 @@ from PIL import Image
 import ernie_vilg_jax
 from ernie_vilg_jax.evaluation.binding.blind import Agreement, Answer, compare, read_answers, write_sheets
 from ernie_vilg_jax.evaluation.binding.drawn import WEIGHTS, DrawnChecker
-from ernie_vilg_jax.evaluation.binding.facts import Fact, Mention
+from ernie_vilg_jax.evaluation.binding.facts import Fact
 from ernie_vilg_jax.evaluation.binding.grammar import facts_of
 from ernie_vilg_jax.evaluation.binding.judging import Judgement, Verdict
-from ernie_vilg_jax.evaluation.binding.nouns import Noun
-from ernie_vilg_jax.evaluation.binding.sentences import sentences
-from ernie_vilg_jax.preparation.sources.scenes import SceneSource
+from ernie_vilg_jax.evaluation.prompt_sets import prompt_set
 
 _WRITE = flags.DEFINE_string("write", None, "Folder for the raters: sheets and answers.csv.")
 _KEY = flags.DEFINE_string("key", None, "JSON file with order and prompts; the samples go beside it.", required=True)
@@ -44,12 +42,16 @@ def main(argv: list[str]) -> None:
         raise app.UsageError("give --write=FOLDER or --answers=FILE,FILE")
     if _WRITE.value:
         pipe = ernie_vilg_jax.load(_CHECKPOINT.value) if _CHECKPOINT.value else ernie_vilg_jax.load()
-        prompts = make_prompts(checker.nouns, _COUNT.value, _SEED.value)
+        known = prompt_set("demo", pipe.config)
+        drawn = np.random.default_rng(_SEED.value).permutation(len(known))[: _COUNT.value]
+        prompts = [known[place].text for place in drawn]
         images = [np.asarray(image) for image in pipe(prompts, seed=_SEED.value, num_images=1)]
         write_sheets(images, prompts, _SEED.value, Path(_WRITE.value), key)
         order = json.loads(key.read_text())["order"]
         for number, place in enumerate(order):
             Image.fromarray(images[place]).save(key.parent / f"{number + 1:04d}.png")
+        names = [f"{noun.en} {noun.zh}\n" for noun in checker.nouns]
+        (Path(_WRITE.value) / "names.txt").write_text("".join(names), encoding="utf-8")
         logging.info("%d samples; give %s to the raters", len(images), _WRITE.value)
         return
     prompts = json.loads(key.read_text())["prompts"]
@@ -62,25 +64,6 @@ def main(argv: list[str]) -> None:
     if len(raters) == 2:
         first = [as_judgement(answer, several) for answer, several in zip(raters[0], facts, strict=True)]
         report("the two raters", compare(raters[1], first, facts))
-
-
-def make_prompts(nouns: tuple[Noun, ...], count: int, seed: int) -> list[str]:
-    """Two fifths single things, then alternately one and two drawn shapes; every second prompt in Chinese."""
-    names = {noun.en: noun for noun in nouns}
-    things = [noun for noun in nouns if noun.emoji]
-    rng = np.random.default_rng(seed)
-    scenes = SceneSource(seed=seed, simple=True, single=0.5)
-    prompts: list[str] = []
-    single = 2 * count // 5 if things else 0
-    for k in range(count):
-        if k < single:
-            mentions, relation = [Mention(things[k % len(things)].en)], ""
-        else:
-            plan = scenes.plan(k)
-            mentions, relation = [Mention(thing.noun.en, thing.colour) for thing in plan.things], plan.relation
-        texts = sentences(mentions, relation, names)["zh" if k % 2 else "en"]
-        prompts.append(texts[rng.integers(len(texts))])
-    return prompts
 
 
 def as_judgement(answer: Answer, facts: Sequence[Fact]) -> Judgement:

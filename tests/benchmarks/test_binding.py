@@ -1,17 +1,6 @@
 """The benchmark of the binding checker: its counting, not its figures."""
 
-import pytest
-
 from benchmarks import binding
-
-
-@pytest.mark.parametrize(
-    ("right", "count", "low", "high"),
-    # R: prop.test(x, n, correct = FALSE)$conf.int
-    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (8, 10, 0.4902, 0.9433), (1960, 2000, 0.9729, 0.9853)],
-)
-def test_wilson_interval(right, count, low, high):
-    assert binding.wilson(right, count) == pytest.approx((low, high), abs=1e-4)
 
 
 def test_the_table_sums_the_looks():

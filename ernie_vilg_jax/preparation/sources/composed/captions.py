@@ -1,8 +1,7 @@
 """Captions of composed scenes: sentences in both languages that are true of a plan, varied in words, order and length.
 
-Colours, numbers, traits and relations are always said; size, look and ground only sometimes.
-`evaluation.binding.grammar` reads
-the sentences back, but for those with a trait or a rider.
+Colours, numbers, traits and relations are always said; size, look and ground only sometimes. The sentences are read
+back by `evaluation.binding.grammar`, but for those with a trait or a rider.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Plans of composed scenes: what stands where, in which colour, number, size and look. No pixels.
 
-A plan is drawn from a random generator and from which style has which art; its units say which combinations it
-shows, so that whole combinations can be
-held out of training.
+A plan is drawn from a random generator and from which style has which art; its units say which combinations it shows,
+so that whole combinations can be held out of training.
 """
 
 from __future__ import annotations
@@ -31,11 +30,9 @@ KINDS: dict[str, float] = {
 }
 """Kind of scene -> its share.
 
-single: one thing, perhaps with a trait. count: two to four equal ones. related: two with a relation. beside:
-two, of which
-nothing is said. groups: the same with more than one of a kind. ordered, list: three in an order, or of which
-none is said.
-ride: one on top of another.
+single: one thing, perhaps with a trait. count: two to four equal ones. related: two with a relation. beside: two, of
+which nothing is said. groups: the same with more than one of a kind. ordered, list: three in an order, or of which none
+is said. ride: one on top of another.
 """
 
 

@@ -3,9 +3,8 @@
 "two red cars to the left of a blue heart, on the grass", 一只戴着红色帽子的熊猫，水彩风格. Record i depends on
 (seed, i) alone.
 Full-colour emoji art in several styles, the same in shades of one colour, and drawn shapes. The units of the split are
-combinations (`plans.Plan.units`): with a holdout fraction, some colours of things, numbers of things, looks of
-things and pairs
-with a relation are never trained on, though every thing, colour, number, look and relation is.
+combinations (`plans.Plan.units`): with a holdout fraction, some colours of things, numbers of things, looks of things
+and pairs with a relation are never trained on, though every thing, colour, number, look and relation is.
 """
 
 from __future__ import annotations

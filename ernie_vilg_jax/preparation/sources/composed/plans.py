@@ -80,9 +80,8 @@ class Plan:
 
     @property
     def units(self) -> list[str]:
-        """The combinations that it shows, for the split: (colour, thing), (number, thing), (look, thing),
-        (trait, thing),
-        and two things with their relation."""
+        """The combinations that it shows, for the split: (colour, thing), (number, thing), (look, thing), (trait,
+        thing), and two things with their relation."""
         found: dict[str, None] = {}
         for part in self.parts:
             if part.colour:

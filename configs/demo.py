@@ -6,7 +6,7 @@
   python -m ernie_vilg_jax.train --config=configs/demo.py:experts     --config.data.path=data/demo --workdir=runs/demo
 
 Hardware and time: two cores of a 2.5 GHz Xeon; about 15 minutes, 35 minutes and 10 minutes. The checkpoint in the
-package began its base from a run on more things (variant `wide`); docs/demo.md has its commands, losses and images.
+package is of the variant `composed`, which takes hours; docs/demo.md has its commands, losses and images.
 
 Variants, after the phase (`configs/demo.py:base,quick`): `quick` runs all phases in minutes, `smoke` in seconds
 on drawn shapes, `shapes` needs no download, `wide` has all everyday things in all styles, `composed`
@@ -163,8 +163,8 @@ def composed(c: ConfigDict) -> None:
     c.diffusion.min_snr_gamma = 5.0
     c.phases.autoencoder.steps, c.phases.autoencoder.decay_steps = 2200, 900
     c.phases.base.batch_size = c.phases.experts.batch_size = 128  # Muon takes as long for any batch
-    c.phases.base.steps, c.phases.base.decay_steps = 15_000, 3000
-    c.phases.experts.steps, c.phases.experts.decay_steps = 2000, 800
+    c.phases.base.steps, c.phases.base.decay_steps = 11_000, 3000
+    c.phases.experts.steps, c.phases.experts.decay_steps = 1000, 800
     c.phases.base.ema_decay = c.phases.experts.ema_decay = 0.9995
     c.train.validate_every, c.train.validation_samples, c.train.preview_every = 1000, 256, 2000
     c.train.preview_prompts = (

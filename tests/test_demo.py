@@ -120,10 +120,10 @@ def test_a_chinese_prompt_is_drawn_with_previews(page: Any):
 
 
 def test_an_english_example_is_clicked_and_drawn(page: Any):
-    page.get_by_role("button", name="a slice of pizza", exact=True).or_(
-        page.get_by_text("a slice of pizza", exact=True)
+    page.get_by_role("button", name="two red cars", exact=True).or_(
+        page.get_by_text("two red cars", exact=True)
     ).first.click()
-    page.wait_for_function("document.querySelector('#prompt textarea').value == 'a slice of pizza'")
+    page.wait_for_function("document.querySelector('#prompt textarea').value == 'two red cars'")
     before = {one.tobytes() for one in shown(page)}
     pictures = generate(page, page.input_value("#prompt textarea"))
     assert len(pictures) == 4 and not before & {one.tobytes() for one in pictures}

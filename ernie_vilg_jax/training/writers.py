@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,11 +36,25 @@ class Writer(Protocol):
     def close(self) -> None: ...
 
 
+@contextmanager
+def _as_if_without(module: str) -> Iterator[None]:
+    """To import it raises an ImportError, unless it was imported before."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+
+
 class TensorBoard:
     """Event files in a folder."""
 
     def __init__(self, folder: Path, run: str) -> None:
-        from tensorboardX import SummaryWriter
+        with _as_if_without("torch"):  # tensorboardX would import it, for seconds, only to name the type of its tensors
+            from tensorboardX import SummaryWriter
 
         del run
         self._board = SummaryWriter(str(folder / "tensorboard"))

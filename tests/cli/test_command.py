@@ -1,6 +1,7 @@
 """Flags, help, errors and exit statuses of a command."""
 
 import errno
+import gc
 import os
 import subprocess
 import sys
@@ -18,6 +19,16 @@ from tests.cli.commands import run, say
 def test_main_runs_with_flags(monkeypatch, capsys):
     assert run(monkeypatch, say, "--word=熊猫") == 0
     assert capsys.readouterr().out == "熊猫\n"
+
+
+def test_garbage_is_collected_rarely_while_programs_are_traced(monkeypatch):
+    before, seen = gc.get_threshold(), []
+    try:
+        gc.set_threshold(700)
+        run(monkeypatch, lambda argv: seen.append(gc.get_threshold()[0]))
+    finally:
+        gc.set_threshold(*before)
+    assert seen == [10_000]
 
 
 def test_user_error_is_one_sentence_without_traceback(monkeypatch, capsys):

@@ -25,6 +25,7 @@ from tests.documents import blocks
 from tests.documents.blocks import ROOT, Command
 from tests.documents.tables import RUN, is_run_here, row
 from tests.evaluation.study.conftest import write_images, write_prompts
+from tests.tiny_run import once
 
 pytestmark = [pytest.mark.slow, pytest.mark.hosts]
 TRAINED = "README.md"
@@ -180,9 +181,7 @@ def run(page: str, folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = place(tmp_path_factory.mktemp("documents") / "clone", TRAINED, None)
-    run(TRAINED, folder)
-    return folder
+    return once(tmp_path_factory, "documents", lambda folder: run(TRAINED, place(folder, TRAINED, None)))
 
 
 def test_what_the_readme_says_leads_to_images(trained: Path) -> None:

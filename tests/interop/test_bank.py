@@ -51,6 +51,13 @@ def test_every_item_is_that_of_its_run(jobs: Jobs, merged: Path, caplog: pytest.
 
 
 @pytest.mark.slow
+def test_training_one_expert_changes_nothing_else(jobs: Jobs, whole_run: Path) -> None:
+    names = checkpointing.item_names(checkpointing.find(jobs.second))
+    assert [name for name in names if name.startswith("expert")] == ["expert_01"]
+    assert_equal(item(jobs.second, "text_encoder")["ema"], item(whole_run / "base", "text_encoder")["ema"])
+
+
+@pytest.mark.slow
 def test_experts_trained_apart_are_those_trained_together(jobs: Jobs, merged: Path, whole_run: Path) -> None:
     for name in EXPERTS:
         assert_close(item(merged, name)["params"], item(jobs.together, name)["params"])

@@ -13,8 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from etils import epath
 
 from ernie_vilg_jax import checkpointing
+from ernie_vilg_jax.checkpointing.items import read_raw
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.training import diffusion, loop
 from ernie_vilg_jax.training.step import Setup
@@ -25,12 +27,16 @@ from tests.tiny_run import MakeConfig, train
 pytestmark = pytest.mark.slow
 
 
-def leaves(state: State) -> dict[str, np.ndarray]:
-    state = {**state, "key": jax.random.key_data(state["key"])}
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
+def leaves(tree: Any) -> dict[str, np.ndarray]:
+    return {jax.tree_util.keystr(path): numbers(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-def assert_equal(a: State, b: State) -> None:
+def numbers(leaf: Any) -> np.ndarray:
+    key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(leaf) if key else leaf)
+
+
+def assert_equal(a: Any, b: Any) -> None:
     a, b = leaves(a), leaves(b)
     assert a.keys() == b.keys()
     for name in a:
@@ -61,33 +67,29 @@ def test_losses_fall_and_everything_is_written(whole_run: Path) -> None:
     assert set(metrics(whole_run / "experts", "train/loss_expert_01")) == {2, 4, 6, 8}
 
 
-@pytest.mark.parametrize("target", [pytest.param("base", marks=pytest.mark.hosts), "experts"])
-def test_4_steps_are_2_and_restore_and_2(target: str, make_config: MakeConfig, whole_run: Path, tmp_path: Path) -> None:
-    """Parameters, optimizer, EMA, randomness and position in the data: bit for bit."""
-    before = ("autoencoder",) if target == "base" else ("autoencoder", "base")
-    changes = {"train.checkpoint_every": 2, "train.preview_every": 0, f"phases.{target}.accumulation_steps": 2}
-    config = make_config(target, **changes, **{f"phases.{target}.steps": 4})
-    workdir = start_from(whole_run, tmp_path / "run", *before)
-    at_once = train(config, workdir)
-    loss = metrics(workdir / target, "train/loss")[4]
-    checkpoints = workdir / target / "checkpoints"
-    assert sorted(path.name for path in checkpoints.iterdir()) == ["2", "4"]
-    shutil.rmtree(checkpoints / "4")
-    (workdir / target / "metrics.jsonl").unlink()
-    resumed = train(config, workdir)
-    assert int(resumed["step"]) == 4
-    assert_equal(at_once, resumed)
-    assert metrics(workdir / target, "train/loss") == {4: loss}, "step 3 was the first"
+def test_8_steps_are_4_and_restore_and_4(make_config: MakeConfig, whole_run: Path, tmp_path: Path) -> None:
+    """Parameters, optimizer, EMA, randomness and position in the data: bit for bit. (Of the base: test_resume.py.)"""
+    workdir = start_from(whole_run, tmp_path, "experts")
+    shutil.rmtree(workdir / "experts/checkpoints/8")
+    (workdir / "experts/metrics.jsonl").unlink()
+    train(make_config("experts"), workdir)
+    at_once, resumed = (epath.Path(run / "experts/checkpoints/8") for run in (whole_run, workdir))
+    names = checkpointing.item_names(at_once)
+    assert {"train", "text_encoder", "expert_00", "expert_01"} <= set(names) == set(checkpointing.item_names(resumed))
+    for name in names:
+        assert_equal(*(read_raw(path, name) for path in (at_once, resumed)))
+    losses = metrics(whole_run / "experts", "train/loss")
+    assert metrics(workdir / "experts", "train/loss") == {step: losses[step] for step in (6, 8)}, "step 5 was the first"
 
 
 def test_experts_begin_as_the_stage_1_average(make_config: MakeConfig, whole_run: Path, tmp_path: Path) -> None:
     workdir = start_from(whole_run, tmp_path, "autoencoder", "base")
     with pytest.raises(loop.Stopped):
         stop_at(workdir, make_config("experts"), steps=1)
-    base = read_expert(workdir / "base", "expert_00")["ema"]
+    base = read(workdir / "base", "expert_00")["ema"]
     rate = 1.1 * make_config("experts").phases.experts.learning_rate  # one AdamW step moves a number by about the rate
     for name in ("expert_00", "expert_01"):
-        expert = read_expert(workdir / "experts", name)["params"]
+        expert = read(workdir / "experts", name)["params"]
         for start, now in zip(jax.tree.leaves(base), jax.tree.leaves(expert), strict=True):
             assert np.abs(start - now).max() <= rate
 
@@ -113,36 +115,17 @@ def test_one_stage_1_branches_into_any_number_of_experts(
         train(make_config("experts"), workdir)
 
 
-def test_training_one_expert_changes_no_other(make_config: MakeConfig, whole_run: Path, tmp_path: Path) -> None:
-    """Experts trained alone equal those trained together on the same samples: they are independent."""
-    workdir = start_from(whole_run, tmp_path, "autoencoder", "base")
-    state = train(make_config("experts", **{"experts.train": (1,), "phases.experts.steps": 3}), workdir)
-    assert {leaf.shape[0] for leaf in jax.tree.leaves(state["experts"]["params"])} == {1}
-    saved = checkpointing.find(workdir / "experts")
-    assert [name for name in checkpointing.item_names(saved) if name.startswith("expert")] == ["expert_01"]
-    text = read_item(workdir / "base", "text_encoder")["ema"]
-    for a, b in zip(jax.tree.leaves(text), jax.tree.leaves(state["text_encoder"]["ema"]), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
 def test_an_expert_gets_no_gradient_from_anothers_timesteps(
     make_config: MakeConfig, whole_run: Path, tmp_path: Path
 ) -> None:
     """Corrupt the samples of expert 0 (the first half of the batch): expert 1 must be the same to the last bit."""
-    ends = []
-    for spoil in (False, True):
-        workdir = start_from(whole_run, tmp_path / str(spoil), "autoencoder", "base")
-        config = make_config("experts", **{"phases.experts.steps": 2})
-        ends.append(run_with_batches(config, workdir, spoil))
-    first, second = ends
-    for name, index, equal in (("expert 0", 0, False), ("expert 1", 1, True)):
-        same = [
-            np.array_equal(np.asarray(a)[index], np.asarray(b)[index])
-            for a, b in zip(
-                jax.tree.leaves(first["experts"]["params"]), jax.tree.leaves(second["experts"]["params"]), strict=True
-            )
-        ]
-        assert all(same) == equal, name
+    workdir = start_from(whole_run, tmp_path, "autoencoder", "base")
+    spoiled = run_with_batches(make_config("experts", **{"phases.experts.steps": 4}), workdir, spoil=True)["experts"]
+    for index, equal in enumerate((False, True)):
+        path = epath.Path(whole_run / "experts/checkpoints/4")
+        trained = checkpointing.read_whole(path, f"expert_{index:02d}")["params"]
+        same = jax.tree.map(lambda a, b, index=index: np.array_equal(a[index], b), spoiled["params"], trained)
+        assert all(jax.tree.leaves(same)) == equal, f"expert {index}"
 
 
 def test_sigterm_saves_and_the_same_command_resumes(make_config: MakeConfig, whole_run: Path, tmp_path: Path) -> None:
@@ -234,36 +217,31 @@ def test_impossible_experts(
 def test_cached_latents_train_like_encoding_each_batch(
     make_config: MakeConfig, whole_run: Path, tmp_path: Path
 ) -> None:
-    losses = []
-    for cached in (False, True):
-        workdir = start_from(whole_run, tmp_path / str(cached), "autoencoder")
-        train(make_config("base", **{"data.cache_latents": cached, "phases.base.steps": 4}), workdir)
-        losses.append(metrics(workdir / "base", "train/loss"))
-    for step in (2, 4):
-        assert losses[0][step] == pytest.approx(losses[1][step], rel=1e-4)
+    workdir = start_from(whole_run, tmp_path, "autoencoder")
+    train(make_config("base", **{"data.cache_latents": True, "phases.base.steps": 4}), workdir)
+    encoded = metrics(whole_run / "base", "train/loss")
+    assert metrics(workdir / "base", "train/loss") == pytest.approx({step: encoded[step] for step in (2, 4)}, rel=1e-4)
 
 
-@pytest.mark.parametrize("target", ["autoencoder", pytest.param("experts", marks=pytest.mark.hosts)])
-def test_eight_devices_train_like_one(target: str, make_config: MakeConfig, whole_run: Path, tmp_path: Path) -> None:
-    """Data and FSDP axes: the same losses as on a single device (of experts on other meshes: test_meshes.py)."""
-    losses = []
-    for name, mesh in (("one", {}), ("eight", {"mesh.data": 2, "mesh.fsdp": 4})):
-        workdir = start_from(whole_run, tmp_path / name, *(("autoencoder", "base") if target == "experts" else ()))
-        changes = {f"phases.{target}.steps": 4, f"phases.{target}.batch_size": 16, "train.preview_every": 0}
-        config = make_config(target, **mesh, **changes)
-        run(config, workdir, jax.devices()[:1] if name == "one" else None)
-        losses.append(metrics(workdir / target, "train/loss"))
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+@pytest.mark.parametrize(
+    ("target", "mesh"),
+    [
+        ("autoencoder", {"mesh.data": 2, "mesh.fsdp": 4}),
+        pytest.param("experts", {"mesh.expert": 2, "mesh.data": 1, "mesh.fsdp": 4}, marks=pytest.mark.hosts),
+    ],
+)
+def test_eight_devices_train_like_one(
+    target: str, mesh: dict[str, int], make_config: MakeConfig, whole_run: Path, tmp_path: Path
+) -> None:
+    """The same losses as on a single device (of experts on other meshes: test_meshes.py)."""
+    workdir = start_from(whole_run, tmp_path, *(("autoencoder", "base") if target == "experts" else ()))
+    run(make_config(target, **mesh, **{f"phases.{target}.steps": 4}), workdir)
+    one = metrics(whole_run / target, "train/loss")
+    assert metrics(workdir / target, "train/loss") == pytest.approx({step: one[step] for step in (2, 4)}, rel=1e-4)
 
 
-def read_item(folder: Path, item: str) -> Any:
-    from orbax.checkpoint import v1 as ocp
-
-    return ocp.load(str(checkpointing.find(folder).absolute()), checkpointable_name=item)
-
-
-def read_expert(folder: Path, item: str) -> Any:
-    return jax.tree.map(np.asarray, read_item(folder, item))
+def read(folder: Path, item: str) -> Any:
+    return checkpointing.read_whole(checkpointing.find(folder), item)
 
 
 def stop_at(workdir: Path, config: Any, steps: int) -> None:

@@ -1,6 +1,7 @@
 """Where metrics go besides metrics.jsonl."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -79,6 +80,14 @@ def test_both_get_all_that_is_written(wandb: Recorded, tmp_path: Path):
     assert wandb.logged[2]["step"] == 2 and wandb.logged[2]["preview"][0] == "image"
     assert wandb.config["train.log_every"] == 10 and wandb.config["seed"] == 1
     assert wandb.inits[0]["project"] == "ernie_vilg_jax" and wandb.finished == 1
+
+
+def test_torch_is_not_imported_for_tensorboard(tmp_path: Path):
+    code = "import sys; from pathlib import Path; from ernie_vilg_jax.training.writers import TensorBoard; "
+    code += "TensorBoard(Path(sys.argv[1]), 'x').close(); assert 'torch' not in sys.modules, 'takes seconds'; "
+    code += "import torch"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    assert list((tmp_path / "tensorboard").iterdir())
 
 
 def test_a_run_that_is_resumed_goes_on_in_the_same_run_of_wandb(

@@ -13,9 +13,10 @@ from ernie_vilg_jax import checkpointing, pipeline
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.finetuning.judge import read_note
 from ernie_vilg_jax.finetuning.origin import Origin
-from ernie_vilg_jax.finetuning.run import FILE, finetune, outcome, own_records, prepare_data, tell_words
+from ernie_vilg_jax.finetuning.run import finetune, outcome, own_records, prepare_data, tell_words
 from ernie_vilg_jax.finetuning.settings import Settings
 from ernie_vilg_jax.interop.layout import flat
+from ernie_vilg_jax.interop.lora import FILE
 from tests.commands import run_all
 from tests.small_data import picture
 from tests.stamps import choose, fetch

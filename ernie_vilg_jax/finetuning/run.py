@@ -46,7 +46,6 @@ OWN = "folder"
 JUDGED, REHEARSED = 48, 256
 """Old prompts to measure with, and to make images of, at most."""
 SETTINGS = "finetune.json"
-FILE = "lora.safetensors"
 
 
 class Result(NamedTuple):
@@ -203,6 +202,6 @@ def write_lora(output: str | Path) -> Path:
     path = checkpointing.find(folder / "best")
     config = checkpointing.read_config(path, default_config())
     model = build_model(config)
-    size = lora.write_file(folder / FILE, lora.of_checkpoint(path, config, model), model)
-    logging.info("%s: %.1f MB", folder / FILE, size / 2**20)
-    return folder / FILE
+    size = lora.write_file(folder / lora.FILE, lora.of_checkpoint(path, config, model), model)
+    logging.info("%s: %.1f MB", folder / lora.FILE, size / 2**20)
+    return folder / lora.FILE

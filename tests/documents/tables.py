@@ -34,6 +34,7 @@ RUN = {
     "docs/experts.md: *--config.phases.experts.steps=1000*": "--config.phases.experts.steps=16",
     "docs/experts.md: *": "",
     "docs/finetuning.md: *ernie_vilg_jax.finetune *": FINETUNE,
+    "docs/finetuning.md: *ernie_vilg_jax.sample --lora=*": "--checkpoint=runs/demo",
     "docs/finetuning.md: *": "",
     "docs/human_study.md: *create *": "",
     "docs/knowledge.md: *": "",

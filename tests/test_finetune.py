@@ -2,6 +2,8 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -15,9 +17,12 @@ from ernie_vilg_jax.finetuning.judge import read_note
 from ernie_vilg_jax.finetuning.origin import Origin
 from ernie_vilg_jax.finetuning.run import finetune, outcome, own_records, prepare_data, tell_words
 from ernie_vilg_jax.finetuning.settings import Settings
+from ernie_vilg_jax.interop import lora as files
 from ernie_vilg_jax.interop.layout import flat
 from ernie_vilg_jax.interop.lora import FILE
+from ernie_vilg_jax.models import lora
 from tests.commands import run_all
+from tests.documents import blocks
 from tests.small_data import picture
 from tests.stamps import choose, fetch
 
@@ -122,19 +127,52 @@ def test_new_words_of_real_captions_are_told(stamps: Path) -> None:
     data = prepare_data(origin, stamps / "my_images", stamps / "data", Settings())
     assert len(own_records(data)) + len(own_records(data, "holdout")) == 40
     words = tell_words(origin, data)
-    assert {"quetzal", "蜻", "蜓"} <= set(words) and not {"a", "red", "apple", "一", "只"} & set(words)
+    assert "quetzal" in words and not {"a", "red", "apple", "一", "只"} & set(words)
+
+
+@pytest.fixture(scope="module")
+def tuned(stamps: Path) -> Callable[[str], tuple[Path, float]]:
+    """tuned(method) -> the folder that the documented lines wrote, and the seconds that they took."""
+    block = next(one for one in blocks.blocks() if one.page == "docs/finetuning.md")
+    lines = [words[2:] for words in blocks.words(blocks.commands_of(block))]
+    assert [line[0].rpartition(".")[2] for line in lines] == ["finetune", "sample", "checkpoint"]
+
+    @cache
+    def run(method: str) -> tuple[Path, float]:
+        name = {"full": "mine"}.get(method, method)
+        typed = [[word.replace("/mine", f"/{name}") for word in line] for line in lines]
+        commands = [[module.rpartition(".")[2], *arguments] for module, *arguments in typed]
+        commands[0] += [] if method == "full" else [f"--method={method}"]
+        start = time.monotonic()
+        results = run_all(commands, cwd=stamps, environment={"XLA_FLAGS": ""})  # not those of tests
+        seconds = time.monotonic() - start
+        assert [one.status for one in results] == [0, 0, 0], [one.stderr[-2000:] for one in results]
+        return stamps / "runs" / name, seconds
+
+    return run
 
 
 @pytest.mark.network
 @pytest.mark.hosts
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_forty_real_images_are_learnt_and_old_prompts_kept(method: str, stamps: Path) -> None:
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_forty_real_images_are_learnt_and_old_prompts_kept(
+    method: str, tuned: Callable[[str], tuple[Path, float]]
+) -> None:
     """As documented, in a quarter of an hour on two cores."""
-    start = time.monotonic()
-    command = ["finetune", "--from=demo", "--images=my_images", f"--output={method}", f"--method={method}"]
-    (done,) = run_all([command], cwd=stamps)
-    assert done.status == 0, done.stderr
-    best = outcome(stamps / method)
+    folder, seconds = tuned(method)
+    best = outcome(folder)
+    print(f"{method}: {seconds / 60:.1f} minutes, step {best.best}: {best.scores}")
     assert best.best and best.scores["kept"] >= 0.95 and best.scores["gain"] > 0
-    assert (stamps / method / "grid.png").is_file()
-    assert time.monotonic() - start < 15 * 60
+    assert (folder / "grid.png").is_file() and (folder.parents[1] / "exported" / folder.name).is_dir()
+    assert seconds < 15 * 60
+
+
+@pytest.mark.network
+@pytest.mark.hosts
+def test_forty_real_images_are_learnt_by_few_parameters(tuned: Callable[[str], tuple[Path, float]]) -> None:
+    (full, _), (few, _) = tuned("full"), tuned("lora")
+    assert outcome(few).scores["gain"] >= 0.9 * outcome(full).scores["gain"]
+    model = pipeline.load().model
+    networks = files.network_shapes(model)
+    all_of_them = model.stages.n * lora.count(networks["unet"]) + lora.count(networks["text_encoder"])
+    assert lora.count(dict(files.read(few / FILE, model).trees)) <= 0.05 * all_of_them

@@ -83,6 +83,7 @@ REASONS = {
     "docs/demo_app.md: *": "a server until stopped; tests/webapp starts one",
     "docs/evaluation.md: *clip=*": "needs CLIP's weights, 1.7 GB; tests/test_evaluate.py scores with a small CLIP",
     "docs/evaluation_binding.md: *.train *": "trains for hours; tests/evaluation trains a small one",
+    "docs/finetuning.md: *benchmarks.blind_finetuned *": "needs people; tests/benchmarks answers for them",
     "docs/human_study.md: *serve *": "a server until stopped; tests/evaluation/study starts one",
     "docs/knowledge.md: *--detector=transformers*": "downloads weights; tests/annotation runs a small detector",
     "docs/knowledge.md: *benchmarks/annotate_records.py": "a benchmark of minutes",

@@ -144,7 +144,8 @@ def tuned(stamps: Path) -> Callable[[str], tuple[Path, float]]:
         commands = [[module.rpartition(".")[2], *arguments] for module, *arguments in typed]
         commands[0] += [] if method == "full" else [f"--method={method}"]
         start = time.monotonic()
-        results = run_all(commands, cwd=stamps, environment={"XLA_FLAGS": ""})  # not those of tests
+        users = {"XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(stamps / "xla")}  # not those of tests
+        results = run_all(commands, cwd=stamps, environment=users)
         seconds = time.monotonic() - start
         assert [one.status for one in results] == [0, 0, 0], [one.stderr[-2000:] for one in results]
         return stamps / "runs" / name, seconds

@@ -109,6 +109,7 @@ def tuning_config(origin: Origin, settings: Settings, data: str, weights: dict[s
         config.experts.train_text_encoder = settings.text_encoder and settings.method == "full"
         config.optimizer.weight_decay = 0.0  # it would pull towards zero, not towards the model
         if settings.method == "lora":
+            config.optimizer.name = "adamw"  # Muon is for whole matrices: it would make the factors orthogonal
             config.lora.rank, config.lora.alpha = settings.rank, 0.0
             config.lora.targets, config.lora.text_targets = settings.targets, settings.text_targets
         every = settings.every or max(1, settings.steps // 8)

@@ -45,6 +45,12 @@ def test_each_method_in_each_phase(method: str, phase: str) -> None:
     assert config.phases[phase].batch_size % experts == 0 and config.phases[phase].batch_size >= 16
 
 
+def test_adapters_are_not_trained_by_muon() -> None:
+    muon = origin("experts", **{"optimizer.name": "muon"})
+    assert tuning_config(muon, Settings("lora"), "data", {}).optimizer.name == "adamw"
+    assert tuning_config(muon, Settings("full"), "data", {}).optimizer.name == "muon"
+
+
 def test_some_experts_share_the_batch() -> None:
     config = tuning_config(origin("experts"), Settings("lora", experts=(1,)), "data", {})
     assert config.experts.train == (1,) and config.phases.experts.batch_size == 32

@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
             counts = told(file, _KEY.value).items()
             print(f"{file}: {', '.join(f'{who} {right} of {n} told' for who, (right, n) in counts)}")
         return
-    run, origin = Path(_RUN.value), Origin.of(flags.FLAGS["from"].value)
+    run, origin = Path(_RUN.value or ""), Origin.of(flags.FLAGS["from"].value or "")
     captions = captions_of(run, _LANGUAGE.value)
     images = [
         np.asarray(image)

@@ -3,6 +3,7 @@
   python -m ernie_vilg_jax.demo                             # http://127.0.0.1:7860, the demo model in the package
   python -m ernie_vilg_jax.demo --checkpoint=runs/demo --port=8000
   python -m ernie_vilg_jax.demo --host=0.0.0.0              # for everybody who reaches this machine
+  python -m ernie_vilg_jax.demo --lora=runs/mine/lora.safetensors --lora_scale=0.7
   python -m ernie_vilg_jax.demo --translate=Helsinki-NLP/opus-mt-mul-en  # other languages, too; needs '.[models]'
 
 Requests are made one at a time; --queue_size more may wait, of them --client_queue_size from one address, and the next
@@ -29,6 +30,8 @@ _MODE = flags.DEFINE_enum("mode", "resident", ["resident", "streamed"], "Where t
 _TRANSLATE = flags.DEFINE_string(
     "translate", None, "Translates prompts that are neither Chinese nor English: a model of transformers, see docs."
 )
+shared_flags.define_adapters()
+flags.adopt_module_key_flags(shared_flags)
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +53,7 @@ def main(argv: list[str]) -> None:
     cli.enable_compilation_cache()
     with shared_flags.naming_flags():
         translate = Languages(_TRANSLATE.value) if _TRANSLATE.value else str
-        worker = Worker(load(_CHECKPOINT.value, mode=_MODE.value))
+        worker = Worker(load(_CHECKPOINT.value, mode=_MODE.value, **shared_flags.adapters()))
     page = Page(worker, _QUEUE_SIZE.value, translate, client_queue_size=_CLIENT_QUEUE_SIZE.value)
     address = page.launch(_HOST.value, _PORT.value, share=_SHARE.value)
     log.info("open %s in a browser; Ctrl-C ends the demo", address)

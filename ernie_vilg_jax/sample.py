@@ -13,6 +13,7 @@
   python -m ernie_vilg_jax.sample --prompt="ein Bär" --translate=Helsinki-NLP/opus-mt-mul-en --style="flat style"
   python -m ernie_vilg_jax.sample --prompt="红色的圆形在蓝色的正方形的右边" --candidates=4 --rerank=binding
   python -m ernie_vilg_jax.sample --prompts=prompts.csv --num_images=4 --output=many   # ID_0.png, ID_1.png, ...
+  python -m ernie_vilg_jax.sample --prompt="a red monster" --lora=runs/mine/lora.safetensors --lora_scale=0.7
 
 Writes one PNG per picture (its prompt, seed and settings are inside) and grid.png with all of them, labelled (prompts
 and the settings of all are inside). Without --prompt it takes the example prompts of the checkpoint; without
@@ -51,6 +52,7 @@ MODE = flags.DEFINE_string(
 )
 MESH = flags.DEFINE_list("mesh", None, "Devices along each axis, such as expert=4,data=2; one device without it.")
 shared_flags.define_sampling()
+shared_flags.define_adapters()
 flags.adopt_module_key_flags(shared_flags)
 IMAGE = flags.DEFINE_string("image", None, "A picture to begin from; its middle is taken.")
 AGAIN = flags.DEFINE_string(
@@ -81,7 +83,8 @@ def main(argv: list[str]) -> None:
         make_many(options, rerank)
         return
     with shared_flags.naming_flags():
-        pipe = load(CHECKPOINT.value, mode=MODE.value, mesh=shared_flags.axis_sizes(MESH.value))
+        mesh = shared_flags.axis_sizes(MESH.value)
+        pipe = load(CHECKPOINT.value, mode=MODE.value, mesh=mesh, **shared_flags.adapters())
     if AGAIN.value is not None:
         make_again(pipe, {**options, **given}, folder)
         return
@@ -150,8 +153,9 @@ def make_many(options: dict[str, Any], rerank: Scorer | None) -> None:
             raise UserError(f"--prompts is for text to image alone: leave out --{name}")
     prompts = read_prompts(PROMPTS.value or "")
     seed, each = options.pop("seed", 0), options.pop("num_images", 1)
-    subject = making.Subject.of(CHECKPOINT.value, MODE.value, shared_flags.axis_sizes(MESH.value))
+    mesh = shared_flags.axis_sizes(MESH.value)
     with shared_flags.naming_flags():
+        subject = making.Subject.of(CHECKPOINT.value, MODE.value, mesh, **shared_flags.adapters())
         made = subject.make(prompts, Path(OUTPUT.value), options, rerank=rerank, each=each, seed=seed)
     shown = range(min(len(made.own), 64))
     images = [Image.fromarray(pixels(made.images, number)) for number in shown]

@@ -13,6 +13,7 @@ from ernie_vilg_jax.sampling_params import ACCEPTS, DEFAULTS, parse
 ARGUMENTS = (
     *ACCEPTS,
     *("prompt", "image", "mask", "strength", "rerank", "style", "translate", "again", "checkpoint", "mode", "mesh"),
+    "lora",
 )
 """Arguments of the pipeline and of `load` that are flags of the same name."""
 
@@ -40,6 +41,22 @@ def sampling_options(without: Container[str] = ()) -> dict[str, Any]:
         return {name: parse(name, value) for name, value in values.items() if value is not None}
 
 
+def define_adapters() -> None:
+    """Defines the flags of adapters that are added to a model."""
+    flags.DEFINE_string(
+        "lora",
+        None,
+        "Adapters to add to the model: a run of `finetune --method=lora`, a checkpoint of it, a .safetensors file, or "
+        "hf://OWNER/NAME.",
+    )
+    flags.DEFINE_float("lora_scale", 1.0, "How much of the adapters is added; 1 is as they were trained.")
+
+
+def adapters() -> dict[str, Any]:
+    """The arguments of `pipeline.load` that those flags are."""
+    return {"lora": flags.FLAGS["lora"].value, "scale": flags.FLAGS["lora_scale"].value}
+
+
 def axis_sizes(values: Sequence[str] | None) -> dict[str, int] | None:
     """{"expert": 4, "data": 2} of ["expert=4", "data=2"], the value of --mesh."""
     if not values:
@@ -65,6 +82,8 @@ def as_flags(message: str) -> str:
     message = re.sub(r"(?<!-)\b(mode)='(\w+)'", r"--\1=\2", message)
     message = re.sub(r"(?<!-)\b(prompt|image|mask)=(?=$|[^\s'])", r"--\1=", message)
     message = re.sub(rf"^(?=({'|'.join(ARGUMENTS)})[=:])", "--", message)
+    message = re.sub(r"^scale(?=[=:])", "--lora_scale", message)
+    message = re.sub(r"\b(as|with) lora\b", r"\1 --lora", message)
     return re.sub(r"^the (image|mask)\b", r"--\1: the \1", message)
 
 

@@ -2,19 +2,27 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from configs.demo import get_config
+from ernie_vilg_jax import checkpointing
+from ernie_vilg_jax.data.files import digest
 from ernie_vilg_jax.data.tokenizers import train_sentencepiece
+from ernie_vilg_jax.interop import lora as lora_files
 from ernie_vilg_jax.model import ModelParams, build_model
+from ernie_vilg_jax.models import lora
 from ernie_vilg_jax.pipeline import Pipeline
 from ernie_vilg_jax.sampling.pipelined import stack_experts
 from ernie_vilg_jax.sharding.mesh import make_mesh
 
+ADAPTED = {"expert_00": ("attn",), "expert_01": ("attn",), "text_encoder": ("qkv",)}
+"""Item of `adapters` -> its targets."""
 PROMPTS = ["红色的圆形", "a blue square", "一个绿色的三角形"]
 
 
@@ -49,6 +57,44 @@ def make_pipe(mode: str = "resident", sizes: tuple[tuple[int, int], ...] = (), *
 @pytest.fixture(scope="session")
 def pipe() -> Pipeline:
     return make_pipe()
+
+
+def trained(**changes: Any) -> ConfigDict:
+    """The config of a training of experts, with some fields changed."""
+    config = get_config("experts,smoke")
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+@pytest.fixture(scope="session")
+def bank(tmp_path_factory: pytest.TempPathFactory, pipe: Pipeline) -> Path:
+    """The two experts of `pipe`, as training saves them."""
+    path = tmp_path_factory.mktemp("bank") / "8"
+    items = {"autoencoder": pipe.params.autoencoder, "text_encoder": {"ema": pipe.params.text_encoder}}
+    items |= {f"expert_{k:02d}": {"ema": expert} for k, expert in enumerate(pipe.params.experts)}
+    items["tokenizer"] = checkpointing.pack_tokenizer(pipe.tokenizer)
+    config = trained(**{"tokenizer.vocab_size": pipe.config.tokenizer.vocab_size})
+    checkpointing.save_once(path, items, checkpointing.make_metadata(config, phase="experts"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def adapters(tmp_path_factory: pytest.TempPathFactory, bank: Path, pipe: Pipeline) -> Path:
+    """A checkpoint of a run that trained adapters of them, times 3 / 2."""
+    path = tmp_path_factory.mktemp("adapters") / "4"
+    shapes = lora_files.network_shapes(pipe.model)
+    items: dict[str, Any] = {}
+    for seed, (item, targets) in enumerate(ADAPTED.items()):
+        of = shapes[item if item == "text_encoder" else "unet"]
+        tree = jax.eval_shape(lambda of=of, targets=targets: lora.init(jax.random.key(0), of, targets, 2))
+        items[item] = {"ema": filled(tree, seed, 0.3)}
+    items["tokenizer"] = checkpointing.pack_tokenizer(pipe.tokenizer)
+    changes = {"lora.rank": 2, "lora.alpha": 3.0, "lora.targets": ("attn",), "lora.text_targets": ("qkv",)}
+    config = trained(**changes, **{"phases.experts.init_from": str(bank)})
+    config.tokenizer.vocab_size = pipe.config.tokenizer.vocab_size
+    about = {"phase": "experts", "base": digest(checkpointing.read_metadata(checkpointing.find(bank)))}
+    checkpointing.save_once(path, items, checkpointing.make_metadata(config, **about))
+    return path
 
 
 @pytest.fixture(scope="session")

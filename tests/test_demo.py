@@ -17,9 +17,13 @@ from typing import Any
 
 import portpicker
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 from PIL import Image
 
 from benchmarks.load_demo import HOSTILE, request, send
+from ernie_vilg_jax import cli, demo, pipeline
+from ernie_vilg_jax.errors import UserError
 from tests.pages import watched
 
 pytest.importorskip("gradio", reason="the page needs the extra `demo`")
@@ -60,6 +64,21 @@ def address() -> Iterator[str]:
     assert process.poll() is None, "the demo died: " + "".join(lines[-30:])
     process.terminate()
     process.wait(60)
+
+
+def test_adapters_are_those_of_the_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def load(path: str | None, **options: Any) -> None:
+        seen.update(options)
+        raise UserError("lora=x: there is no such folder")
+
+    monkeypatch.setattr(pipeline, "load", load)
+    monkeypatch.setattr(cli, "enable_compilation_cache", lambda: None)
+    with flagsaver.flagsaver(), pytest.raises(UserError, match=r"^--lora=x: there is no such folder"):
+        flags.FLAGS(["demo", f"--port={portpicker.pick_unused_port()}", "--lora=x", "--lora_scale=0.5"])
+        demo.main([])
+    assert seen == {"mode": "resident", "lora": "x", "scale": 0.5}
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -13,10 +15,14 @@ from ernie_vilg_jax import checkpointing, pipeline
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.finetuning.judge import read_note
 from ernie_vilg_jax.finetuning.origin import Origin
-from ernie_vilg_jax.finetuning.run import FILE, finetune, outcome, own_records, prepare_data, tell_words
+from ernie_vilg_jax.finetuning.run import finetune, outcome, own_records, prepare_data, tell_words
 from ernie_vilg_jax.finetuning.settings import Settings
+from ernie_vilg_jax.interop import lora as files
 from ernie_vilg_jax.interop.layout import flat
+from ernie_vilg_jax.interop.lora import FILE
+from ernie_vilg_jax.models import lora
 from tests.commands import run_all
+from tests.documents import blocks
 from tests.small_data import picture
 from tests.stamps import choose, fetch
 
@@ -39,14 +45,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("--images=nowhere", "--images=nowhere: there is no such folder"),
         ("--method=all", "--method=all"),
         ("--rank=0", "--rank=0"),
+        ("--batch_size=2", "--batch_size=2 must be a multiple of"),
         ("--old_share=1", "--old_share=1.0 is a share of each batch"),
         ("--holdout=0", "--holdout=0.0 is the share of your images"),
         ("--experts=one", "--experts=one must be numbers of experts"),
         ("--experts=0 --method=full", "--experts is for --method=lora"),
-        ("--experts=7", "--config.experts.train=(7,) must name different stages"),
+        ("--experts=7 --method=lora", "--experts=7 must name different stages"),
         ("--from=nowhere", "--from=nowhere: there is no such folder"),
-        ("--targets=(", "is not a regular expression"),
-        ("--targets=attic", "'attic' is in the name of no module"),
+        ("--targets=( --method=lora", "--targets: '(' is not a regular expression"),
+        ("--targets=attic --method=lora", "--targets: 'attic' is in the name of no module"),
         ("--old_prompts=nowhere.txt", "--old_prompts=nowhere.txt: there is no such file"),
         ("--output=/proc/x", "--output=/proc/x cannot be written"),
         ("--steps=0", "--steps=0"),
@@ -61,7 +68,7 @@ def test_bad_input_is_one_sentence(arguments: str, message: str, folder: Path, t
     (done,) = run_all([["finetune", *(f"--{name}={value}" for name, value in given.items())]], cwd=tmp_path)
     lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert done.status == 1 and len(lines) == 1 and message in lines[0], done.stderr
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr and "config." not in lines[0]
 
 
 @pytest.mark.hosts
@@ -70,7 +77,9 @@ def test_a_run_is_tuned_goes_on_and_is_used(
     method: str, whole_run: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jax, "devices", lambda *_: jax.local_devices()[:1])
-    settings = Settings(method=method, steps=4, every=2, batch_size=4, learning_rate=3e-3, rank=2, holdout=0.2)
+    settings = Settings(method=method, steps=4, every=2, batch_size=4, learning_rate=3e-3, holdout=0.2)
+    if method == "lora":
+        settings = dataclasses.replace(settings, rank=2)
     finetune(str(whole_run), folder, tmp_path / "mine", settings)
     seen = read_note(tmp_path / "mine")
     assert list(seen) == [0, 2, 4] and {"seen", "held_out", "old"} <= set(seen[0])
@@ -100,8 +109,8 @@ def test_a_run_is_tuned_goes_on_and_is_used(
         file = pipeline.load(whole_run, lora=tmp_path / "mine" / FILE)
         for path, leaf in flat(made.params.experts[1]).items():
             np.testing.assert_allclose(leaf, flat(file.params.experts[1])[path], atol=1e-6)
-    with pytest.raises(UserError, match="begun with another --rank"):
-        finetune(str(whole_run), folder, tmp_path / "mine", dataclasses.replace(settings, rank=3))
+    with pytest.raises(UserError, match="begun with another --seed"):
+        finetune(str(whole_run), folder, tmp_path / "mine", dataclasses.replace(settings, seed=3))
 
 
 @pytest.fixture(scope="module")
@@ -118,19 +127,53 @@ def test_new_words_of_real_captions_are_told(stamps: Path) -> None:
     data = prepare_data(origin, stamps / "my_images", stamps / "data", Settings())
     assert len(own_records(data)) + len(own_records(data, "holdout")) == 40
     words = tell_words(origin, data)
-    assert {"quetzal", "蜻", "蜓"} <= set(words) and not {"a", "red", "apple", "一", "只"} & set(words)
+    assert "quetzal" in words and not {"a", "red", "apple", "一", "只"} & set(words)
+
+
+@pytest.fixture(scope="module")
+def tuned(stamps: Path) -> Callable[[str], tuple[Path, float]]:
+    """tuned(method) -> the folder that the documented lines wrote, and the seconds that they took."""
+    block = next(one for one in blocks.blocks() if one.page == "docs/finetuning.md")
+    lines = [words[2:] for words in blocks.words(blocks.commands_of(block))]
+    assert [line[0].rpartition(".")[2] for line in lines] == ["finetune", "sample", "checkpoint"]
+
+    @cache
+    def run(method: str) -> tuple[Path, float]:
+        name = {"full": "mine"}.get(method, method)
+        typed = [[word.replace("/mine", f"/{name}") for word in line] for line in lines]
+        commands = [[module.rpartition(".")[2], *arguments] for module, *arguments in typed]
+        commands[0] += [] if method == "full" else [f"--method={method}"]
+        start = time.monotonic()
+        users = {"XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(stamps / "xla")}  # not those of tests
+        results = run_all(commands, cwd=stamps, environment=users)
+        seconds = time.monotonic() - start
+        assert [one.status for one in results] == [0, 0, 0], [one.stderr[-2000:] for one in results]
+        return stamps / "runs" / name, seconds
+
+    return run
 
 
 @pytest.mark.network
 @pytest.mark.hosts
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_forty_real_images_are_learnt_and_old_prompts_kept(method: str, stamps: Path) -> None:
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_forty_real_images_are_learnt_and_old_prompts_kept(
+    method: str, tuned: Callable[[str], tuple[Path, float]]
+) -> None:
     """As documented, in a quarter of an hour on two cores."""
-    start = time.monotonic()
-    command = ["finetune", "--from=demo", "--images=my_images", f"--output={method}", f"--method={method}"]
-    (done,) = run_all([command], cwd=stamps)
-    assert done.status == 0, done.stderr
-    best = outcome(stamps / method)
+    folder, seconds = tuned(method)
+    best = outcome(folder)
+    print(f"{method}: {seconds / 60:.1f} minutes, step {best.best}: {best.scores}")
     assert best.best and best.scores["kept"] >= 0.95 and best.scores["gain"] > 0
-    assert (stamps / method / "grid.png").is_file()
-    assert time.monotonic() - start < 15 * 60
+    assert (folder / "grid.png").is_file() and (folder.parents[1] / "exported" / folder.name).is_dir()
+    assert seconds < 15 * 60
+
+
+@pytest.mark.network
+@pytest.mark.hosts
+def test_forty_real_images_are_learnt_by_few_parameters(tuned: Callable[[str], tuple[Path, float]]) -> None:
+    (full, _), (few, _) = tuned("full"), tuned("lora")
+    assert outcome(few).scores["gain"] >= 0.9 * outcome(full).scores["gain"]
+    model = pipeline.load().model
+    networks = files.network_shapes(model)
+    all_of_them = model.stages.n * lora.count(networks["unet"]) + lora.count(networks["text_encoder"])
+    assert lora.count(dict(files.read(few / FILE, model).trees)) <= 0.05 * all_of_them

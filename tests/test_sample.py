@@ -12,6 +12,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 from PIL import Image
+from safetensors.numpy import save_file
 
 from ernie_vilg_jax import pipeline, sample
 from ernie_vilg_jax.errors import UserError
@@ -21,7 +22,7 @@ from ernie_vilg_jax.pipeline import Pipeline, Progress
 @pytest.fixture
 def command(pipe: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """command("--seed=1", ...) -> the folder of images; with the model of these tests."""
-    monkeypatch.setattr(pipeline, "load", lambda path, mode, mesh: pipe)
+    monkeypatch.setattr(pipeline, "load", lambda path, mode, mesh, lora, scale: pipe)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
     def run(*arguments: str) -> Path:
@@ -180,6 +181,63 @@ def test_mistakes_name_the_flag(
         command("--prompt=一只猫", *arguments)
 
 
+@pytest.fixture
+def whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """whole("--seed=1", ...) -> the folder of images; with the model that the flags name."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Path:
+        with flagsaver.flagsaver():
+            flags.FLAGS(["sample", "--steps=1", *arguments])
+            sample.main(["sample"])
+        return tmp_path
+
+    return run
+
+
+def test_adapters_are_added_to_the_model(whole: Any, bank: Path, adapters: Path, pipe: Pipeline) -> None:
+    folder = whole(f"--checkpoint={bank}", f"--lora={adapters}", "--lora_scale=0.5", "--prompt=一只猫", "--output=one")
+    wanted = pipeline.load(bank, lora=adapters, scale=0.5)("一只猫", steps=1)[0]
+    assert same(folder / "one/000.png", wanted)
+    assert not same(folder / "one/000.png", pipe("一只猫", steps=1)[0])
+    # Also those of a file of prompts, which are not those of another scale.
+    (folder / "prompts.txt").write_text("一只猫\n", encoding="utf-8")
+    many = f"--checkpoint={bank}", f"--lora={adapters}", "--prompts=prompts.txt", "--output=many"
+    whole(*many, "--lora_scale=0.5")
+    (made,) = (folder / "many").glob("*_0.png")
+    assert same(made, wanted)
+    with pytest.raises(UserError, match=r"^many has images of another evaluation: weights was"):
+        whole(*many)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--lora=nowhere", r"^--lora=nowhere: there is no such folder"),
+        ("--lora=nowhere.safetensors", r"^--lora=nowhere\.safetensors: there is no such file$"),
+        ("--lora=notes.txt", r"^--lora=notes\.txt: it is neither a"),
+        ("--lora=BANK", r"^--lora=\S+ is a whole model, not adapters"),
+        ("--lora=empty.safetensors", r"^--lora=empty\.safetensors holds no tensors"),
+        ("--lora=other.safetensors", r"^--lora=other\.safetensors has adapters of another network: 1 of its 1 modules"),
+        ("--lora=hf://model", r"^--lora=hf://model must be hf://OWNER/NAME"),
+        ("--lora=ADAPTERS --lora_scale=nan", r"^--lora_scale=nan must be a number"),
+        ("--lora_scale=0.5", r"^--lora_scale=0\.5 is of adapters, and there are none: name some with --lora$"),
+        ("--checkpoint=ADAPTERS --lora=ADAPTERS", r"^--checkpoint=\S+ has adapters itself: .* one of them as --lora;"),
+    ],
+)
+@pytest.mark.parametrize("many", [False, True])
+def test_adapters_that_do_not_fit_name_the_flag(
+    many: bool, arguments: str, message: str, whole: Any, bank: Path, adapters: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("一只猫\n", encoding="utf-8")
+    save_file({}, tmp_path / "empty.safetensors")
+    save_file({"lora_unet_attic.lora_up.weight": np.zeros((2, 2), np.float32)}, tmp_path / "other.safetensors")
+    given = arguments.replace("BANK", str(bank)).replace("ADAPTERS", str(adapters)).split()
+    with pytest.raises(UserError, match=message):
+        whole(f"--checkpoint={bank}", "--prompts=notes.txt" if many else "--prompt=一只猫", *given)
+
+
 def test_an_image_is_made_again_and_changed(command: Any, pipe: Pipeline, picture: Path, tmp_path: Path) -> None:
     folder = command("--prompt=一只猫", "--prompt=a dog", "--seed=5", "--steps=4", "--style=油画", "--num_images=2")
     before = (folder / "003.png").rename(tmp_path / "dog.png")
@@ -207,6 +265,10 @@ def test_an_image_is_made_again_and_changed(command: Any, pipe: Pipeline, pictur
         ("notes: what does not name an argument stays", "notes: what does not name an argument stays"),
         ("prompt: there is none, such as prompt=一只猫", "--prompt: there is none, such as --prompt=一只猫"),
         ("the mask is 8x8", "--mask: the mask is 8x8"),
+        ("lora=x: there is no such file", "--lora=x: there is no such file"),
+        ("scale=0.5 is of adapters: name some with lora", "--lora_scale=0.5 is of adapters: name some with --lora"),
+        ("checkpoint=x has some: give one as lora", "--checkpoint=x has some: give one as --lora"),
+        ("guidance_scale=x must be a number", "--guidance_scale=x must be a number"),
     ],
 )
 def test_arguments_become_flags(message: str, flags: str) -> None:

@@ -19,7 +19,7 @@ from ernie_vilg_jax.evaluation.image_sets import Files, OfPrompts
 from ernie_vilg_jax.grid import save_png
 from ernie_vilg_jax.paths import write_atomically
 from ernie_vilg_jax.pipeline import Pipeline, load
-from ernie_vilg_jax.pipeline.from_checkpoint import DEMO
+from ernie_vilg_jax.pipeline.from_checkpoint import DEMO, fingerprint, resolve
 from ernie_vilg_jax.pipeline.prompts import Prompt
 from ernie_vilg_jax.pipeline.rerank import Scorer
 from ernie_vilg_jax.progress import Progress
@@ -49,17 +49,27 @@ class Subject:
       checkpoint: as the user named it.
       path: of the checkpoint that this is now.
       load: the pipeline; called when images are missing.
+      weights: the fingerprint of its parameters.
     """
 
     checkpoint: str
     path: epath.Path
     load: Callable[[], Pipeline]
+    weights: str
 
     @staticmethod
-    def of(checkpoint: str | None, mode: str, mesh: Mapping[str, int] | None) -> "Subject":
-        """The subject of the flags --checkpoint, --mode and --mesh."""
+    def of(
+        checkpoint: str | None,
+        mode: str,
+        mesh: Mapping[str, int] | None,
+        lora: epath.PathLike | None = None,
+        scale: float = 1.0,
+    ) -> "Subject":
+        """The subject of the flags --checkpoint, --mode and --mesh, with the adapters of --lora and --lora_scale."""
         path = path_of(checkpoint)
-        return Subject(checkpoint or "demo", path, cache(partial(load, path, mode=mode, mesh=mesh)))
+        weights = fingerprint(resolve(path, lora, scale))
+        pipeline = cache(partial(load, path, mode=mode, mesh=mesh, lora=lora, scale=scale))
+        return Subject(checkpoint or "demo", path, pipeline, weights)
 
     def make(
         self,
@@ -83,12 +93,10 @@ class Subject:
         """
         config = checkpointing.read_config(self.path, default_config())
         settings = make_params(config.sample, options).told()
-        # A run trains on: the images of one checkpoint are not those of the next.
-        weights = digest(checkpointing.read_metadata(self.path))
         name = None if rerank is None else rerank.name
         settings |= {
             "checkpoint": self.checkpoint,
-            "weights": weights,
+            "weights": self.weights,  # a run trains on: the images of one checkpoint are not those of the next
             "rerank": name,
             "seed": seed,
             "num_images": each,

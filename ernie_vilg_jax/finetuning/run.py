@@ -27,7 +27,9 @@ from ernie_vilg_jax.data.records import Record, open_split
 from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.evaluation.alignment.network import AlignmentScorer
 from ernie_vilg_jax.finetuning import judge, unseen
+from ernie_vilg_jax.finetuning.check import check_training
 from ernie_vilg_jax.finetuning.judge import Judge, read_json
+from ernie_vilg_jax.finetuning.messages import naming_flags
 from ernie_vilg_jax.finetuning.old import OldPrompts, old_prompts, rehearsal, seen_words
 from ernie_vilg_jax.finetuning.origin import Origin
 from ernie_vilg_jax.finetuning.settings import Settings, tuning_config
@@ -44,7 +46,6 @@ OWN = "folder"
 JUDGED, REHEARSED = 48, 256
 """Old prompts to measure with, and to make images of, at most."""
 SETTINGS = "finetune.json"
-FILE = "lora.safetensors"
 
 
 class Result(NamedTuple):
@@ -59,6 +60,7 @@ class Result(NamedTuple):
     scores: dict[str, float]
 
 
+@naming_flags()
 def finetune(
     given: str, images: str | Path, output: str | Path, settings: Settings, prompts_file: str | None = None
 ) -> Result:
@@ -68,6 +70,7 @@ def finetune(
     training.loop.Stopped after SIGTERM (a checkpoint is saved).
     """
     folder, origin = local(output, "output"), Origin.of(given)
+    check_training(origin, settings)  # before anything is noted of a folder that is then begun with other settings
     same_settings(folder, {"--from": origin.fingerprint, **{f"--{name}": one for name, one in settings.told().items()}})
     old, source = None, None
     if settings.old_share:
@@ -100,6 +103,7 @@ def same_settings(folder: Path, told: dict[str, Any]) -> None:
         write_atomically(file, json.dumps(before | told, ensure_ascii=False, indent=1).encode())
 
 
+@naming_flags()
 def prepare_data(
     origin: Origin, images: str | Path, output: str | Path, settings: Settings, old: ConfigDict | None = None
 ) -> Path:
@@ -116,6 +120,10 @@ def prepare_data(
         config.data.holdout_fraction, config.data.num_shards = settings.holdout, 1
         config.tokenizer.path = str(words)
     prepare(config, output, own_data=True)
+    if not _sources(output)[OWN]:
+        raise UserError(
+            f"--holdout={settings.holdout} holds all of your images out: lower it, and give another --output"
+        )
     if not settings.uses_knowledge(origin):
         return output
     from ernie_vilg_jax.annotation.annotate import annotate
@@ -154,7 +162,8 @@ def tune(origin: Origin, data: str | Path, output: str | Path, settings: Setting
     config = tuning_config(origin, settings, str(data), weights)
     scorer = AlignmentScorer() if old is not None and old.in_domain else None
     make: Any = partial(Judge, folder=folder, own=OWN, old=rehearsed, prompts=old.judged if old else (), scorer=scorer)
-    train(config, folder, evaluator=make)
+    with naming_flags(config.phases[origin.phase].batch_size):
+        train(config, folder, evaluator=make)
 
 
 def _sources(data: str | Path) -> dict[str, int]:
@@ -193,6 +202,6 @@ def write_lora(output: str | Path) -> Path:
     path = checkpointing.find(folder / "best")
     config = checkpointing.read_config(path, default_config())
     model = build_model(config)
-    size = lora.write_file(folder / FILE, lora.of_checkpoint(path, config, model), model)
-    logging.info("%s: %.1f MB", folder / FILE, size / 2**20)
-    return folder / FILE
+    size = lora.write_file(folder / lora.FILE, lora.of_checkpoint(path, config, model), model)
+    logging.info("%s: %.1f MB", folder / lora.FILE, size / 2**20)
+    return folder / lora.FILE

@@ -17,6 +17,10 @@ METHODS = ("lora", "full")
 RATES = {"lora": 5e-3, "full": 5e-4}
 EACH = 8
 """Images of a step for each expert, by default."""
+WHOLE = {"steps": (1, 10**9), "batch_size": (0, 2**16), "rank": (1, 2**16), "every": (0, 10**9), "seed": (0, 2**31 - 1)}
+"""Least and most of the settings that are whole numbers."""
+ONLY = {"lora": ("rank", "targets", "text_targets", "experts"), "full": ("text_encoder",)}
+"""Settings that mean something to one method alone. A bank that is trained whole needs all of its experts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,16 +57,20 @@ class Settings:
 
     def __post_init__(self) -> None:
         checks.one_of(f"--method={self.method}", self.method, METHODS)
-        for name, least in (("steps", 1), ("batch_size", 0), ("rank", 1), ("every", 0)):
-            checks.whole(f"--{name}={getattr(self, name)}", getattr(self, name), least)
+        for name, (least, most) in WHOLE.items():
+            checks.whole(f"--{name}={getattr(self, name)}", getattr(self, name), least, most)
         if not 0 <= self.learning_rate < math.inf:
             raise UserError(f"--learning_rate={self.learning_rate} must be above 0, or 0 for that of the method")
         if not 0 <= self.old_share < 1:
             raise UserError(f"--old_share={self.old_share} is a share of each batch: give 0 to less than 1")
         if not 0 < self.holdout < 1:
             raise UserError(f"--holdout={self.holdout} is the share of your images to measure on, such as 0.1")
-        if self.experts and self.method == "full":
-            raise UserError("--experts is for --method=lora: a bank that is trained whole needs all of its experts")
+        if self.method == "lora" and not self.targets:
+            raise UserError("--targets is empty: name modules of the U-Net that get adapters, such as --targets=attn")
+        other = "full" if self.method == "lora" else "lora"
+        for field in dataclasses.fields(self):
+            if field.name in ONLY[other] and getattr(self, field.name) != field.default:
+                raise UserError(f"--{field.name} is for --method={other}: leave it out, or add that")
 
     def uses_knowledge(self, origin: Origin) -> bool:
         return bool(origin.config.knowledge.enabled if self.knowledge is None else self.knowledge)
@@ -101,6 +109,7 @@ def tuning_config(origin: Origin, settings: Settings, data: str, weights: dict[s
         config.experts.train_text_encoder = settings.text_encoder and settings.method == "full"
         config.optimizer.weight_decay = 0.0  # it would pull towards zero, not towards the model
         if settings.method == "lora":
+            config.optimizer.name = "adamw"  # Muon is for whole matrices: it would make the factors orthogonal
             config.lora.rank, config.lora.alpha = settings.rank, 0.0
             config.lora.targets, config.lora.text_targets = settings.targets, settings.text_targets
         every = settings.every or max(1, settings.steps // 8)

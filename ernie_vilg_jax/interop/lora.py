@@ -26,7 +26,7 @@ from ml_collections import ConfigDict
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from ernie_vilg_jax import checkpointing, paths
+from ernie_vilg_jax import checkpointing, hub, paths
 from ernie_vilg_jax.aliases import Params
 from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.errors import UserError, file_errors
@@ -37,6 +37,8 @@ from ernie_vilg_jax.models import lora
 from ernie_vilg_jax.paths import write_atomically
 
 TEXT, UNET = "text_encoder", "unet"
+FILE = "lora.safetensors"
+"""What `finetune` writes beside its checkpoints, and what a folder of the hub holds."""
 ABOUT = "ernie_vilg_jax."
 """Prefix of our own metadata in a .safetensors file."""
 
@@ -71,11 +73,17 @@ def is_lora(config: ConfigDict) -> bool:
 def read(path: epath.PathLike, model: Model) -> Lora:
     """The adapters of a run or checkpoint, or of a .safetensors file, for the networks of `model`.
 
+    A folder that holds `FILE` means that file: a run's best adapters, or a repository hf://OWNER/NAME of them.
     Raises UserError if there are none, or if they are of networks of other sizes.
     """
-    if str(path).endswith(".safetensors"):
-        return _from_file(paths.local(path, "lora"), model)
-    found = checkpointing.find(path, "lora")
+    given = epath.Path(hub.fetch(str(path), "lora")) if hub.named(path) else paths.reach(path, "lora")
+    file = given / FILE if given.is_dir() else given
+    if file.suffix == ".safetensors" and file.is_file():
+        return _from_file(paths.local(file, "lora"), model)
+    if not given.is_dir() and (given.exists() or given.suffix == ".safetensors"):
+        wrong = "it is neither a .safetensors file nor a folder" if given.exists() else "there is no such file"
+        raise UserError(f"--lora={path}: {wrong}")
+    found = checkpointing.find(given, "lora")
     config = checkpointing.read_config(found, default_config())
     if not is_lora(config):
         raise UserError(f"--lora={path} is a whole model, not adapters: load it in place of the other")
@@ -181,6 +189,8 @@ def _from_file(path: Path, model: Model) -> Lora:
     with safe_open(path, framework="np") as file:
         about = {name.removeprefix(ABOUT): value for name, value in (file.metadata() or {}).items() if ABOUT in name}
     known = {name.rsplit(".", 2 if name.endswith(".weight") else 1)[0] for name in tensors.shapes}
+    if not known:
+        raise UserError(f"--lora={path} holds no tensors")
     shapes, trees, used = network_shapes(model), {}, set()
     for item in _items(known):
         names = _names(item, levels_of(model))

@@ -1,6 +1,7 @@
 """Loads a checkpoint as a Pipeline, and exports a run to a checkpoint with only the arrays that sampling needs."""
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from ernie_vilg_jax import checkpointing, checksums, compilation_cache, paths
+from ernie_vilg_jax import checkpointing, checks, checksums, compilation_cache, paths
 from ernie_vilg_jax.checkpointing import expert_name
 from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.data.files import digest
@@ -61,21 +62,22 @@ def load(
       path: a folder, a URL of a bucket, or hf://OWNER/NAME[@REVISION] on the Hugging Face hub.
       mode: where the experts are while sampling: "resident", "streamed" or "pipelined" (docs/sampling.md).
       mesh: sizes of mesh axes, such as {"expert": 4}; `data` takes the remaining devices. None is one device.
-      lora: adapters that are added to the model: a run of fine-tuning, a checkpoint of it, or a .safetensors file.
+      lora: adapters that are added to the model: a run of fine-tuning, a checkpoint of it, a .safetensors file, or
+        hf://OWNER/NAME, which holds either.
       scale: how much of the adapters is added; 0 is the model without them, 1 is as they were trained.
 
     A run that trained adapters loads with the model that they were trained on. Compiled programs are kept on disk
     (`compilation_cache`).
 
-    Raises UserError if there is no checkpoint, if it is damaged or of another version, or if the mode does not fit the
-    mesh.
+    Raises UserError if there is no checkpoint, if it is damaged or of another version, if the adapters are of another
+    model, or if the mode does not fit the mesh.
     """
     if path is None and not DEMO.is_dir():
         raise UserError(f"checkpoint: the demo's is missing from {DEMO}; name another")
     try:
         found = resolve(DEMO if path is None else path, lora, scale)
     except UserError as error:
-        raise UserError(str(error).replace("--checkpoint=", "checkpoint=")) from error
+        raise UserError(re.sub("--(?=(checkpoint|lora)[=:])", "", str(error))) from error
     config, model = found.config, build_model(found.config)
     stages, names = _experts(found.path, model)
     compilation_cache.enable()
@@ -83,19 +85,23 @@ def load(
     check_mode(mode, stages.n, devices)
     params = _read_params(found, model, names, jnp.dtype(config.dtype), mode, devices)
     tokenizer = checkpointing.read_tokenizer(found.path)
-    return Pipeline(config, model, stages, params, tokenizer, mode=mode, mesh=devices, weights=_name_of(found))
+    return Pipeline(config, model, stages, params, tokenizer, mode=mode, mesh=devices, weights=fingerprint(found)[:12])
 
 
-def _name_of(found: Adapted) -> str:
-    """Of these parameters, for images to tell."""
+def fingerprint(found: Adapted) -> str:
+    """Of all parameters; the beginning of it is inside the images."""
     content: Any = checkpointing.read_metadata(found.path)
     if found.lora is not None:
         content = [content, checksums.of_items(found.lora.trees), found.lora.scale * found.scale]
-    return digest(content)[:12]
+    return digest(content)
 
 
 def resolve(path: epath.PathLike, adapters: epath.PathLike | None = None, scale: float = 1.0) -> Adapted:
-    """The checkpoint of `path` with `adapters`; if it is itself of adapters, the model that they were trained on."""
+    """The checkpoint of `path` with `adapters`; if it is itself of adapters, the model that they were trained on.
+
+    Raises UserError, naming --checkpoint, --lora or `scale`, if there is no such model.
+    """
+    checks.number(f"scale={scale}", scale)
     found = checkpointing.find(path)
     config = checkpointing.read_config(found, default_config())
     if lora_files.is_lora(config):
@@ -112,14 +118,19 @@ def resolve(path: epath.PathLike, adapters: epath.PathLike | None = None, scale:
                 f"{found} has adapters of the model {given}, which cannot be loaded ({error}); name it where it is "
                 "now, and these with lora"
             ) from error
-        return _with_adapters(base, lora_files.of_checkpoint(found, config, build_model(base.config)), scale)
+        own = lora_files.of_checkpoint(found, config, build_model(base.config))
+        return _with_adapters(base, own, scale, f"--checkpoint={path}")
     base = Adapted(found, config)
-    return base if adapters is None else _with_adapters(base, lora_files.read(adapters, build_model(config)), scale)
+    if adapters is not None:
+        return _with_adapters(base, lora_files.read(adapters, build_model(config)), scale, f"--lora={adapters}")
+    if scale != 1:
+        raise UserError(f"scale={scale} is of adapters, and there are none: name some with lora")
+    return base
 
 
-def _with_adapters(base: Adapted, adapters: Lora, scale: float) -> Adapted:
+def _with_adapters(base: Adapted, adapters: Lora, scale: float, said: str) -> Adapted:
     if missing := sorted(set(adapters.trees) - {lora_files.UNET} - set(checkpointing.item_names(base.path))):
-        raise UserError(f"the adapters are of {', '.join(missing)}, which {base.path} does not have")
+        raise UserError(f"{said} has adapters of {', '.join(missing)}, which {base.path} does not have")
     if adapters.base and adapters.base != digest(checkpointing.read_metadata(base.path)):
         log.warning("the adapters were trained on another checkpoint than %s: they may do less, or harm", base.path)
     return base._replace(lora=adapters, scale=scale)

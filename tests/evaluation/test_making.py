@@ -38,7 +38,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, pipe: Pipeline) -> list[int]:
 
 @pytest.fixture
 def subject(pipe: Pipeline) -> Subject:
-    return Subject("random", epath.Path(DEMO), lambda: pipe)
+    return Subject("random", epath.Path(DEMO), lambda: pipe, "abc")
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -5,10 +5,18 @@ import logging
 from pathlib import Path
 
 import pytest
+from etils import epath
+from ml_collections import ConfigDict
 
+from configs.demo import get_config
+from ernie_vilg_jax.data.tokenizers import train_sentencepiece
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.finetuning.judge import NOTE, read_note
-from ernie_vilg_jax.finetuning.run import SETTINGS, outcome, same_settings
+from ernie_vilg_jax.finetuning.origin import Origin
+from ernie_vilg_jax.finetuning.run import SETTINGS, outcome, prepare_data, same_settings
+from ernie_vilg_jax.finetuning.settings import Settings
+from tests.random_model import PROMPTS
+from tests.small_data import picture
 
 
 def test_a_folder_is_of_the_same_settings_each_time(tmp_path: Path) -> None:
@@ -64,3 +72,16 @@ def test_nothing_is_recommended_if_nothing_got_better(tmp_path: Path, caplog: py
         found = outcome(tmp_path)
     assert found.best == 0 and found.scores == {"seen": 0.5, "held_out": 0.5}
     assert "none of 2 checkpoints predicts your images better and keeps 95%" in caplog.messages[0]
+
+
+def test_some_image_has_to_be_trained_on(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    for colour in ("red", "blue"):
+        (tmp_path / f"own/{colour}.png").write_bytes(picture(colour))
+        (tmp_path / f"own/{colour}.txt").write_text(f"a {colour} wall\n", encoding="utf-8")
+    config = get_config("smoke")
+    tokenizer = train_sentencepiece(PROMPTS, config.tokenizer.vocab_size, config.tokenizer.max_length)
+    origin = Origin("demo", epath.Path("/model"), config, "experts", "abc", tokenizer, None)
+    old = ConfigDict({"name": "scenes", "count": 40, "objects": "shapes", "simple": True})
+    with pytest.raises(UserError, match=r"^--holdout=0\.7 holds all of your images out: lower it"):
+        prepare_data(origin, tmp_path / "own", tmp_path / "data", Settings(holdout=0.7), old)

@@ -35,13 +35,20 @@ def test_the_model_and_what_it_was_are_kept() -> None:
 @pytest.mark.parametrize("phase", ["base", "experts"])
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_each_method_in_each_phase(method: str, phase: str) -> None:
-    config = tuning_config(origin(phase), Settings(method=method, rank=3, text_encoder=True), "data", {})
+    settings = Settings(method=method, rank=3) if method == "lora" else Settings(method=method)
+    config = tuning_config(origin(phase), settings, "data", {})
     assert config.phase == phase
     assert config.lora.rank == (3 if method == "lora" else 0)
     assert config.phases[phase].learning_rate == RATES[method]
     assert config.experts.train_text_encoder == (method == "full")
     experts = 2 if phase == "experts" else 1
     assert config.phases[phase].batch_size % experts == 0 and config.phases[phase].batch_size >= 16
+
+
+def test_adapters_are_not_trained_by_muon() -> None:
+    muon = origin("experts", **{"optimizer.name": "muon"})
+    assert tuning_config(muon, Settings("lora"), "data", {}).optimizer.name == "adamw"
+    assert tuning_config(muon, Settings("full"), "data", {}).optimizer.name == "muon"
 
 
 def test_some_experts_share_the_batch() -> None:
@@ -54,6 +61,11 @@ def test_some_experts_share_the_batch() -> None:
     [
         ("method", "both", "--method=both"),
         ("steps", 0, "--steps=0"),
+        ("batch_size", -4, "--batch_size=-4"),
+        ("batch_size", 10**9, "--batch_size=1000000000 must be a whole number from 0 to 65536"),
+        ("every", -1, "--every=-1"),
+        ("seed", -1, "--seed=-1 must be a whole number from 0 to 2147483647"),
+        ("seed", 2**40, "--seed=1099511627776"),
         ("rank", -1, "--rank=-1"),
         ("learning_rate", float("nan"), "--learning_rate=nan"),
         ("old_share", 1.0, "--old_share=1.0"),
@@ -63,6 +75,28 @@ def test_some_experts_share_the_batch() -> None:
 def test_invalid_settings_name_their_flag(field: str, value: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         Settings(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "value"),
+    [
+        ("full", "rank", 3),
+        ("full", "targets", ("attn",)),
+        ("full", "text_targets", ()),
+        ("full", "experts", (0,)),
+        ("lora", "text_encoder", False),
+    ],
+)
+def test_settings_of_the_other_method_are_told(method: str, name: str, value: Any) -> None:
+    other = {"full": "lora", "lora": "full"}[method]
+    with pytest.raises(UserError, match=f"^--{name} is for --method={other}"):
+        Settings(method=method, **{name: value})
+    Settings(method=other, **{name: value})
+
+
+def test_adapters_of_no_module_are_told() -> None:
+    with pytest.raises(UserError, match=r"^--targets is empty"):
+        Settings("lora", targets=())
 
 
 def test_the_flags_have_the_defaults_of_the_settings() -> None:

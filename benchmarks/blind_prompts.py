@@ -32,9 +32,9 @@ _SEED = flags.DEFINE_integer("seed", 1, "Of the shuffle.")
 def main(argv: list[str]) -> None:
     del argv
     key = Path(_KEY.value)
-    if bool(_WRITE.value) == bool(_ANSWERS.value):
+    if bool(_WRITE.value and _IMAGES.value) == bool(_ANSWERS.value):
         raise app.UsageError("give --write=FOLDER --images=FOLDER, or --answers=FILE,FILE")
-    if _WRITE.value:
+    if _WRITE.value and _IMAGES.value:
         prompts, folder = prompt_set("free", None), Path(_WRITE.value)
         found = [next(Path(_IMAGES.value).rglob(f"{prompt.id}_0.png")) for prompt in prompts]
         images = [np.asarray(Image.open(file).convert("RGB")) for file in found]

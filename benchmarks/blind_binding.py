@@ -22,7 +22,7 @@ import ernie_vilg_jax
 from ernie_vilg_jax.evaluation.binding.blind import Agreement, Answer, compare, read_answers, write_sheets
 from ernie_vilg_jax.evaluation.binding.drawn import WEIGHTS, DrawnChecker
 from ernie_vilg_jax.evaluation.binding.facts import Fact
-from ernie_vilg_jax.evaluation.binding.grammar import facts_of
+from ernie_vilg_jax.evaluation.binding.grammar import understood
 from ernie_vilg_jax.evaluation.binding.judging import Judgement, Verdict
 from ernie_vilg_jax.evaluation.prompt_sets import prompt_set
 
@@ -54,11 +54,13 @@ def main(argv: list[str]) -> None:
         (Path(_WRITE.value) / "names.txt").write_text("".join(names), encoding="utf-8")
         logging.info("%d samples; give %s to the raters", len(images), _WRITE.value)
         return
-    prompts = json.loads(key.read_text())["prompts"]
-    facts = [facts_of(prompt, checker.nouns) for prompt in prompts]
-    images = [np.asarray(Image.open(key.parent / f"{k + 1:04d}.png").convert("RGB")) for k in range(len(prompts))]
+    every = [understood(prompt, checker.nouns) for prompt in json.loads(key.read_text())["prompts"]]
+    places = [k for k, several in enumerate(every) if several]
+    facts = [every[k] for k in places]
+    images = [np.asarray(Image.open(key.parent / f"{k + 1:04d}.png").convert("RGB")) for k in places]
     judgements = checker.check(images, facts)
-    raters = [read_answers(Path(file), checker.nouns) for file in _ANSWERS.value]
+    answered = [read_answers(Path(file), checker.nouns) for file in _ANSWERS.value]
+    raters = [[answers[k] for k in places] for answers in answered]
     for file, answers in zip(_ANSWERS.value, raters, strict=True):
         report(f"checker and {file}", compare(answers, judgements, facts))
     if len(raters) == 2:

@@ -10,7 +10,6 @@
 | clip_score, r_precision | whether an image shows its prompt | clip |
 | alignment | whether an image shows its prompt, in the domain of the demo; it is not CLIP | a network of its own |
 | binding | whether it shows the objects, colours, relations and counts of its prompt | a checker of its own |
-| style | whether it has the look that its prompt names, of those of the demo | a network of its own |
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +23,7 @@ import numpy as np
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.evaluation import statistics
 from ernie_vilg_jax.evaluation.features import Network, features_of
-from ernie_vilg_jax.evaluation.image_sets import ImageSet, OfPrompts, pixels
+from ernie_vilg_jax.evaluation.image_sets import ImageSet, OfPrompts
 from ernie_vilg_jax.evaluation.statistics import Interval, mean_interval, spread_interval
 from ernie_vilg_jax.pipeline.prompts import Prompt
 
@@ -281,29 +280,6 @@ class Binding:
         return [one for kind in found for one in per_image(f"{name}_{kind}".rstrip("_"), found[kind], evidence)]
 
 
-class Style:
-    """The share of images that have the look that their prompt names (`evaluation/looks`); others are left out."""
-
-    compares: bool = False
-
-    @property
-    def networks(self) -> Sequence[str]:
-        return ()
-
-    def __call__(self, name: str, evidence: Evidence) -> list[Score]:
-        from ernie_vilg_jax.evaluation.looks import Looks, look_of
-
-        asked = [look_of(prompt.text) for prompt in evidence.made.prompts]
-        if not any(asked):
-            raise UserError(f"{name}: none of the prompts names a look such as in 'a watercolour of a cat'")
-        made = evidence.made
-        values = np.full(len(made.own), np.nan)
-        rows = [row for row, prompt in enumerate(made.own) if asked[prompt]]
-        seen = Looks()([pixels(made.images, row) for row in rows])
-        values[rows] = [look == asked[made.own[row]] for row, look in zip(rows, seen, strict=True)]
-        return per_image(name, values, evidence)
-
-
 def per_image(name: str, values: np.ndarray, evidence: Evidence) -> list[Score]:
     """The mean of a value [N] of each image over all images and over each group; NaN where it says nothing."""
     evidence.by_image[name] = values
@@ -327,7 +303,6 @@ METRICS: dict[str, Metric] = {
     "r_precision": RPrecision("clip"),
     "binding": Binding(),
     "alignment": ClipScore("alignment"),
-    "style": Style(),
 }
 
 

@@ -78,6 +78,8 @@ def _composed(config: ConfigDict | None) -> list[Prompt]:
     found: dict[str, list[Prompt]] = {category: [] for category in HELD_OUT}
     for index in range(SEARCHED):
         plan = source.plan(index)
+        if any(part.trait for part in plan.parts):  # of which no fact speaks
+            continue
         held = [unit for unit in plan.units if is_held_out(unit, fraction)]
         for category, (kinds, start) in HELD_OUT.items():
             mine = found[category]

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from configs.demo import THINGS, get_config
+from ernie_vilg_jax.evaluation.binding.composed import COMPOSED_NOUNS
 from ernie_vilg_jax.evaluation.binding.drawn import DrawnChecker
 from ernie_vilg_jax.evaluation.binding.grammar import facts_of
 from ernie_vilg_jax.evaluation.prompt_sets import FREE, PAIRS, SETS, prompt_set
@@ -47,7 +48,7 @@ def test_shapes_are_all_of_them_and_pairs_with_another_colour_and_shape() -> Non
 @pytest.mark.parametrize("name", ["things", "shapes"])
 def test_the_checker_understands_every_prompt_of_the_demo(name: str) -> None:
     checker = DrawnChecker()
-    for prompt in prompt_set(name, get_config()):
+    for prompt in prompt_set(name, get_config("base,composed")):
         facts = facts_of(prompt.text, checker.nouns)
         kinds = {fact.kind for fact in facts}
         assert "object" in kinds
@@ -60,6 +61,9 @@ def test_free_prompts_are_asked_four_times_each() -> None:
     assert set(Counter(prompt.text for prompt in prompts).values()) == {4}
 
 
-def test_composed_prompts_are_of_all_categories() -> None:
+def test_composed_prompts_are_of_all_categories_and_the_checker_understands_them() -> None:
     prompts = prompt_set("composed", get_config("base,composed"))
     assert set(Counter(prompt.category for prompt in prompts)) == {"colour", "two things", "relation", "count", "style"}
+    for prompt in prompts:
+        kinds = {fact.kind for fact in facts_of(prompt.text, COMPOSED_NOUNS)}
+        assert prompt.category in {*kinds, "two things", "style"}, prompt.text

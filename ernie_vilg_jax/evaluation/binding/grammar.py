@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.evaluation.binding.facts import Fact, Mention, facts_from
-from ernie_vilg_jax.evaluation.binding.nouns import COCO_NOUNS, EVERYDAY_NOUNS, SHAPE_NOUNS, Noun
+from ernie_vilg_jax.evaluation.binding.nouns import COCO_NOUNS, EVERYDAY_NOUNS, PALETTE, SHAPE_NOUNS, Noun
 from ernie_vilg_jax.preparation.sources.composed.vocabulary import EN_SIZES, GROUNDS, LOOKS, ZH_SIZES
 from ernie_vilg_jax.preparation.sources.scenes import COLOURS
 
@@ -83,6 +83,15 @@ def facts_of(prompt: str, nouns: Sequence[Noun] = (*SHAPE_NOUNS, *EVERYDAY_NOUNS
     return facts_from(_list(text, grammar, prompt))
 
 
+def understood(prompt: str, nouns: Sequence[Noun]) -> tuple[Fact, ...]:
+    """The facts of a prompt; () if it is not of the grammar, or has a colour that the drawn checker does not know."""
+    try:
+        facts = facts_of(prompt, nouns)
+    except UserError:
+        return ()
+    return facts if {fact.colour for fact in facts} <= {"", *PALETTE} else ()
+
+
 def _undecorated(text: str) -> str:
     """Without what no fact speaks of: the style, the medium and the ground of a composed scene."""
     for look in LOOKS.values():
@@ -105,7 +114,12 @@ def _undecorated(text: str) -> str:
 def _related(text: str, grammar: _Grammar, prompt: str) -> tuple[Fact, ...]:
     """The facts of "A above B", A在B的上方 or B的上方是A, or ()."""
     words = "|".join(sorted(map(re.escape, EN_RELATIONS), key=len, reverse=True))
-    if match := re.fullmatch(rf"(.+?)(?: is| are)? ({words}) (.+)", text):
+    if match := re.fullmatch(
+        r"(左|上)[边面]是(.+),(?:右|下)[边面]是(.+)|(.+)在(左|上)[边面],(.+)在(?:右|下)[边面]", text
+    ):
+        first, second = match[2] or match[4], match[3] or match[6]
+        relation = "left" if (match[1] or match[5]) == "左" else "above"
+    elif match := re.fullmatch(rf"(.+?)(?: is| are)? ({words}) (.+)", text):
         first, relation, second = match[1], EN_RELATIONS[match[2]], match[3]
     elif match := re.fullmatch(rf"(.+?)在(.+?)的?({'|'.join(ZH_RELATIONS)})", text):
         first, second, relation = match[1], match[2], ZH_RELATIONS[match[3]]
@@ -113,11 +127,6 @@ def _related(text: str, grammar: _Grammar, prompt: str) -> tuple[Fact, ...]:
         second, relation, first = match[1], ZH_RELATIONS[match[2]], match[3]
     elif match := re.fullmatch(r"(.+) (?:on the left|at the top) and (.+) (?:on the right|at the bottom)", text):
         first, second, relation = match[1], match[2], "left" if text.endswith("right") else "above"
-    elif match := re.fullmatch(
-        r"(左|上)[边面]是(.+),(?:右|下)[边面]是(.+)|(.+)在(左|上)[边面],(.+)在(?:右|下)[边面]", text
-    ):
-        first, second = match[2] or match[4], match[3] or match[6]
-        relation = "left" if (match[1] or match[5]) == "左" else "above"
     else:
         return ()
     return facts_from([_mention(first, grammar, prompt), _mention(second, grammar, prompt)], relation)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.evaluation.binding import Checker, Fact
+from ernie_vilg_jax.evaluation.binding import Checker
 from ernie_vilg_jax.evaluation.binding.drawn import BATCH, DrawnChecker
 from ernie_vilg_jax.evaluation.binding.facts import KINDS
-from ernie_vilg_jax.evaluation.binding.grammar import facts_of
-from ernie_vilg_jax.evaluation.binding.nouns import PALETTE
+from ernie_vilg_jax.evaluation.binding.grammar import understood
 from ernie_vilg_jax.evaluation.image_sets import OfPrompts, pixels
 
 
@@ -19,7 +18,7 @@ def shares(made: OfPrompts, checker: Checker | None = None) -> dict[str, np.ndar
     NaN where a prompt states no such fact, or is not understood. Raises UserError if no prompt is understood.
     """
     checker = checker or DrawnChecker()
-    facts = [_facts(prompt.text, checker) for prompt in made.prompts]
+    facts = [understood(prompt.text, checker.nouns) for prompt in made.prompts]
     if not any(facts):
         raise UserError(
             "binding: none of the prompts is understood; it judges prompts such as "
@@ -36,12 +35,3 @@ def shares(made: OfPrompts, checker: Checker | None = None) -> dict[str, np.ndar
                 own = [verdict.true for verdict in judged.verdicts if verdict.fact.kind == kind]
                 values[kind][image] = np.mean(own) if own else np.nan
     return values
-
-
-def _facts(prompt: str, checker: Checker) -> tuple[Fact, ...]:
-    """The facts of a prompt, or () if it is not understood."""
-    try:
-        facts = facts_of(prompt, checker.nouns)
-    except UserError:
-        return ()
-    return facts if {fact.colour for fact in facts} <= {"", *PALETTE} else ()

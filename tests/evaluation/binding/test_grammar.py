@@ -41,6 +41,8 @@ def relation(first, side, second, colour="", other_colour=""):
         ),
         ("a cat is on top of a dog", {*objects("cat", "dog"), relation("cat", "above", "dog")}),
         ("猫的左边是一只狗", {*objects("cat", "dog"), relation("dog", "left", "cat")}),
+        ("猫在左边，狗在右边", {*objects("cat", "dog"), relation("cat", "left", "dog")}),
+        ("上面是猫，下面是狗", {*objects("cat", "dog"), relation("cat", "above", "dog")}),
         (
             "两个红色的圆形",
             {*objects("circle"), Fact("colour", "circle", "red", 2), Fact("count", "circle", number=2)},

@@ -18,7 +18,7 @@
 # 2210.15257](https://arxiv.org/abs/2210.15257)) in JAX. Choose *Runtime → Run all*; a CPU is enough, and nothing is
 # downloaded but Python packages.
 #
-# The model knows 80 everyday things drawn as emoji, 64 x 64 pixels. It demonstrates the code, not what the full model
+# The model draws 216 things and 12 shapes, 64 x 64 pixels. It demonstrates the code, not what the full model
 # can do.
 
 # %%

@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import reduce
 from pathlib import Path
 
 import pyarrow
@@ -84,7 +85,8 @@ def test_a_model_is_tuned_on_them_as_documented(place: Path):
     (prepare,), (train,) = (documented(command, "finetuning", "## By hand") for command in ("prepare", "train"))
     lines = [prepare, [*train, "--dry_run"]]
     assert all(any("runs/first" in word for word in line) for line in lines)
-    lines = [[word.replace("runs/first", str(DEMO)) for word in line] for line in lines]
+    demo = {"runs/first": str(DEMO), "demo.py:experts": "demo.py:experts,composed"}  # the variant that it is of
+    lines = [[reduce(lambda word, one: word.replace(*one), demo.items(), word) for word in line] for line in lines]
     for line, said in zip(lines, ("", "verdict: it would start"), strict=True):
         (done,) = run_all([line], cwd=place)
         assert done.status == 0 and said in done.stdout, (line, done.stderr)

@@ -41,6 +41,12 @@ def test_every_block_says_what_it_is() -> None:
     assert not wrong, f"begin these blocks with ``` and one of {LANGUAGES}"
 
 
+def test_commands_name_no_place_of_the_machine_that_wrote_them() -> None:
+    """But /tmp and /mnt, which readers have as well."""
+    own = re.compile(r"(?:^|[\s=])/(?!(?:tmp|mnt)/)\w")
+    assert [one.name for one in (*blocks.commands(), *blocks.docstrings()) if own.search(one.text)] == []
+
+
 def test_every_command_is_run_or_has_a_reason() -> None:
     missing = [name for name in names() if row(name) is None]
     assert not missing, (

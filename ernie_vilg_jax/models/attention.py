@@ -32,6 +32,10 @@ Attention = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 
 def plain_attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
     """jax's own, which writes the logits to memory; sharding/splash_attention.py chooses on TPU."""
+    dtype = q.dtype
+    if q.shape[1] == 1:  # in bf16, XLA's CPU backend cannot compile the gradient of a whole step
+        q, k, v = (a.astype(jnp.float32) for a in (q, k, v))
+        return jax.nn.dot_product_attention(q, k, v, mask=mask).astype(dtype)
     return jax.nn.dot_product_attention(q, k, v, mask=mask)
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ernie_vilg_jax.models.attention import GroupNorm, JointAttention
+from ernie_vilg_jax.models.attention import GroupNorm, JointAttention, plain_attention
 
 
 def made(weight_on: Any = "logits", seed: int = 0) -> tuple[Any, dict, tuple[jax.Array, ...]]:
@@ -108,3 +108,21 @@ def test_group_norm_statistics_are_fp32() -> None:
     out = half.apply(half.init(jax.random.key(0), x), x)
     assert out.dtype == jnp.bfloat16
     assert abs(float(out.astype(jnp.float32).std()) - 1.0) < 0.02
+
+
+def test_gradients_over_one_position_in_bf16_are_those_of_fp32() -> None:
+    """Features of a small image; in a whole step (`benchmarks.mini --shapes`) XLA could not compile those of bf16."""
+    rng = np.random.default_rng(0)
+    shapes = ((2, 1, 2, 4), (2, 4, 2, 4), (2, 4, 2, 4))
+    q, k, v = (jnp.asarray(rng.standard_normal(shape), jnp.bfloat16) for shape in shapes)
+    mask = jnp.ones((2, 1, 1, 4), bool)
+
+    def total(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        made = plain_attention(q, k, v, mask)
+        assert made.dtype == q.dtype and made.shape == q.shape
+        return jnp.sum(jnp.square(made.astype(jnp.float32)))
+
+    found = jax.jit(jax.grad(total, (0, 1, 2)))(q, k, v)
+    exact = jax.grad(total, (0, 1, 2))(*(a.astype(jnp.float32) for a in (q, k, v)))
+    for ours, theirs in zip(found, exact, strict=True):
+        np.testing.assert_allclose(ours.astype(jnp.float32), theirs, atol=0.05)

@@ -54,14 +54,14 @@ def get_config(argument: str | None = None) -> ConfigDict:
     c.phases.autoencoder.kl_weight = 0.01
     c.optimizer.name = "muon"
     c.diffusion.min_snr_gamma = 5.0
-    c.phases.base.steps, c.phases.base.batch_size = 1600, 64
+    c.phases.base.steps, c.phases.base.batch_size = 4000, 64
     c.phases.experts.steps, c.phases.experts.batch_size = 400, 64
     for section in c.phases.values():
         section.learning_rate = 1e-3
         section.warmup_steps = 100
         section.ema_decay = 0.995
     c.phases.autoencoder.decay_steps = 500
-    c.phases.base.decay_steps = 500
+    c.phases.base.decay_steps = 1000
     c.phases.experts.decay_steps = 150
     c.train.log_every = 100
     c.train.checkpoint_every = 400

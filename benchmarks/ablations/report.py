@@ -12,6 +12,9 @@ from benchmarks.ablations.intervals import Interval, Scores, interval
 
 SCALE = "3"
 """The guidance scale of the tables, chosen before any cell was scored: the default of the config."""
+PLOTS = """![Images with all right over guidance scales](images/ablations_guidance.png)
+
+![Attention to words of a prompt, at the first and the last step](images/ablations_attention.png)"""
 METRICS = {
     "binding": "all right",
     "binding_object": "objects",
@@ -40,7 +43,7 @@ def read_scores(work: Path) -> Scores:
 def _by_scale(results: Mapping[str, object]) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for result in results["results"]:  # type: ignore[attr-defined]
-        scale = f"{float(str(result['setting']).rsplit(' ', 1)[-1].rsplit('=', 1)[-1]):g}"
+        scale = f"{result['setting']['guidance_scale']:g}"
         found[scale] = {score["metric"]: score["value"] for score in result["scores"] if not score["group"]}
     return found
 
@@ -120,7 +123,8 @@ def write(work: Path, folder: Path) -> None:
     }
     (folder / "ablations.json").write_text(json.dumps(content, indent=1) + "\n")
     page = folder / "ablations.md"
-    for name, text in (("claims", claims(scores)), ("tables", tables(scores)), ("losses", _losses(content))):
+    parts = {"claims": claims(scores), "tables": tables(scores), "plots": PLOTS, "losses": _losses(content)}
+    for name, text in parts.items():
         page.write_text(_between(page.read_text(), name, text))
     print(f"{page}, {folder / 'ablations.json'}: {len(scores)} of {len(SEEDS) * 6 + 9} runs")
 

@@ -51,7 +51,7 @@ def test_scores_are_read_from_where_evaluate_writes_them(tmp_path):
     folder = tmp_path / "runs" / "4_experts" / "0" / "scores"
     folder.mkdir(parents=True)
     score = {"metric": "binding", "value": 0.25, "group": ""}
-    result = {"setting": "guidance_scale=3.0", "scores": [score, {**score, "group": "en", "value": 1.0}]}
+    result = {"setting": {"guidance_scale": 3.0}, "scores": [score, {**score, "group": "en", "value": 1.0}]}
     (folder / "results.json").write_text(json.dumps({"results": [result]}))
     assert read_scores(tmp_path) == {("4 experts", 0): {"3": {"binding": 0.25}}}
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from ernie_vilg_jax import registry
 from ernie_vilg_jax.data.records import Record
+from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.paths import is_url, local
 from ernie_vilg_jax.preparation.sources.findings import Findings
 
@@ -91,12 +92,19 @@ def make_source(options: Mapping[str, Any], *, size: int) -> Source:
 class Drawn:
     """A source of `count` records, each drawn from its index alone by `record`."""
 
+    name: str
+
     @property
     def total(self) -> int:
         raise NotImplementedError
 
     def record(self, index: int) -> Record:
         raise NotImplementedError
+
+    def check_known(self, option: str, given: Sequence[str], known: Sequence[str] | Mapping[str, Any]) -> None:
+        """Raises UserError if an option names something that is not among those `known`."""
+        if unknown := [name for name in given if name not in known]:
+            raise UserError(f"source {self.name!r}: {option} has no {unknown[0]!r}: choose from {', '.join(known)}")
 
     def parts(self) -> Sequence[str]:
         return ranges(self.total)

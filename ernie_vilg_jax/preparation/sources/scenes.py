@@ -119,16 +119,15 @@ class SceneSource(Drawn):
     def __post_init__(self) -> None:
         self.shapes, self.colours = tuple(self.shapes), tuple(self.colours)
         for option, given, known in (("shapes", self.shapes, SHAPES), ("colours", self.colours, COLOURS)):
-            if unknown := [name for name in given if name not in known]:
-                raise UserError(f"source {self.name!r}: {option} has no {unknown[0]!r}: choose from {', '.join(known)}")
+            self.check_known(option, given, known)
             if given and len(set(given)) < MOST_THINGS:
                 raise UserError(f"source {self.name!r}: {option} needs {MOST_THINGS} or more different ones")
         if self.shapes and self.objects != "shapes":
             raise UserError(f"source {self.name!r}: shapes chooses among drawn shapes, so it needs objects='shapes'")
         if self.objects not in ("shapes", "emoji"):
-            raise UserError(f"source 'scenes': objects={self.objects!r} must be 'shapes' or 'emoji'")
+            raise UserError(f"source {self.name!r}: objects={self.objects!r} must be 'shapes' or 'emoji'")
         if self.count < 1:
-            raise UserError(f"source 'scenes': count={self.count} must be at least 1")
+            raise UserError(f"source {self.name!r}: count={self.count} must be at least 1")
 
     @functools.cached_property
     def _nouns(self) -> dict[str, Name]:

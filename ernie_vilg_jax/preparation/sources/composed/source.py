@@ -56,8 +56,7 @@ class ComposedSource(Drawn):
         self.things = tuple(self.things) or tuple(THINGS)
         self.looks = tuple(self.looks) or tuple(LOOKS)
         for option, given, known in (("things", self.things, THINGS), ("looks", self.looks, LOOKS)):
-            if unknown := [name for name in given if name not in known]:
-                raise UserError(f"source 'composed': {option} has no {unknown[0]!r}: choose from {', '.join(known)}")
+            self.check_known(option, given, known)
         if len(set(self.things)) < 3:
             raise UserError("source 'composed': things=… needs at least three, as scenes have up to three")
         if not set(self.looks) & set(ART):

@@ -108,6 +108,9 @@ def default_config() -> ConfigDict:
     c.data.threads = 16  # that read and decode the examples of a batch, in each such process
     # Encode the images once, at start, into each process's memory: for small data. `encode` does it for large data.
     c.data.cache_latents = False
+    # The same on the devices, where batches are drawn, too: for a small model on an accelerator, which waits for the
+    # process otherwise. Without knowledge; another order than the loader's.
+    c.data.resident = False
     # Captions drawn: "zh", "en" or "both". The share of Chinese in the paper's 170M pairs is unknown [?].
     c.data.language = "both"
     c.data.crop = "center"  # of images of another aspect; or "random", with up to 15% of zoom

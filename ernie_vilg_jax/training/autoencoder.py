@@ -30,7 +30,7 @@ from ernie_vilg_jax.training.optimizer import (
     skipped_updates,
     update_ratio,
 )
-from ernie_vilg_jax.training.task import Batch, Items, State
+from ernie_vilg_jax.training.task import Batch, Feed, Items, State
 from ernie_vilg_jax.training.validation import Validation
 
 PREVIEWS = 8
@@ -59,6 +59,7 @@ class AutoencoderTask:
         self.experts: tuple[str, ...] = ()
         self.notes: dict[str, Any] = {}
         self.fixed: State = {}
+        self.resident: Feed | None = None
         size, factor = self.section.crop_size, model.autoencoder.downsampling
         if size % factor:
             raise UserError(

@@ -32,8 +32,9 @@ from ernie_vilg_jax.training.optimizer import (
     ema_init,
     make_optimizer,
 )
+from ernie_vilg_jax.training.resident import Resident
 from ernie_vilg_jax.training.step import Setup, train_step
-from ernie_vilg_jax.training.task import Batch, Items, State
+from ernie_vilg_jax.training.task import Batch, Feed, Items, State
 from ernie_vilg_jax.training.validation import Validation, Validator
 
 FIXED = ("autoencoder", "base")
@@ -54,6 +55,7 @@ class DiffusionTask:
       validation: fixed images, and the prompts of the previews.
       posteriors: of all training images, in the order of the records (data.cache_latents); None takes what batches
         have: images, which a step encodes, or posteriors.
+      resident: draws the batches in place of a loader (data.resident).
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class DiffusionTask:
         validation: Validation,
         start: dict[str, Any] | None = None,
         posteriors: Posterior | None = None,
+        resident: Resident | None = None,
         notes: dict[str, Any] | None = None,
     ) -> None:
         self.config = config
@@ -74,6 +77,7 @@ class DiffusionTask:
         self.validation = validation
         self.start = start
         self.posteriors = posteriors
+        self.resident: Feed | None = resident
         self.section = config.phases[config.phase]
         self.optimizer = make_optimizer(config, self.section)
         # The arrays of a batch that a step needs beside the latents. Without knowledge there are no weights.

@@ -26,6 +26,7 @@ from ernie_vilg_jax.training.autoencoder import AutoencoderTask
 from ernie_vilg_jax.training.diffusion import DiffusionTask
 from ernie_vilg_jax.training.encoded import check_autoencoder, is_encoded
 from ernie_vilg_jax.training.latents import Encoder, measure, measure_encoded, pieces_of
+from ernie_vilg_jax.training.resident import load_resident
 from ernie_vilg_jax.training.task import Task
 from ernie_vilg_jax.training.validation import make_validation
 
@@ -62,11 +63,14 @@ def build_task(
             start = read_components(config, model, tokenizer, mesh)
             if "autoencoder" not in start:
                 start["autoencoder"] = _trained_autoencoder(config, model, tokenizer, mesh, workdir)
-    posteriors = None
-    if config.data.cache_latents and not encoded:
+    posteriors = resident = None
+    if (config.data.cache_latents or config.data.resident) and not encoded:
         frozen = start["autoencoder"] if start else _frozen_autoencoder(resumed, model, mesh)
-        posteriors = _all_posteriors(config, model, tokenizer, frozen, mesh)
-    return DiffusionTask(config, model, mesh, validation, start, posteriors, notes)
+        if config.data.resident:
+            resident = load_resident(config, tokenizer, model, frozen, mesh)
+        else:
+            posteriors = _all_posteriors(config, model, tokenizer, frozen, mesh)
+    return DiffusionTask(config, model, mesh, validation, start, posteriors, resident, notes)
 
 
 def _check_same_base(resumed: epath.Path | None, path: epath.Path, notes: dict[str, Any]) -> None:

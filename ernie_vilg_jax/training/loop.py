@@ -9,7 +9,7 @@ after the same step, and losses are means over all rows. Only process 0 writes m
 
 import signal
 import threading
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any, Protocol
 
@@ -32,7 +32,7 @@ from ernie_vilg_jax.training.items import Cutter
 from ernie_vilg_jax.training.metrics import Meter, MetricWriter
 from ernie_vilg_jax.training.profile import Profile
 from ernie_vilg_jax.training.resume import Start
-from ernie_vilg_jax.training.task import State, Task
+from ernie_vilg_jax.training.task import Batch, State, Task
 
 
 class Evaluate(Protocol):
@@ -119,7 +119,7 @@ def _run(
     rows = processes.own_rows(rules.batch_sharding(mesh), task.batch_size)
     if step < task.steps:
         cutter.compile()
-    data = iter(make_loader(config, tokenizer, batch_size=task.batch_size, rows=rows, start=seen, seed=config.seed))
+    data = _batches(task, config, tokenizer, mesh, rows, seen)
 
     with (
         closing(data),  # ends its worker processes
@@ -139,8 +139,7 @@ def _run(
         enough = False
         while step < task.steps and not enough:
             with meter.reading():
-                numpy_batch = next(data)
-                batch = to_devices(task.host_batch(numpy_batch), mesh, task.batch_size)
+                batch, records = next(data)
             meter.step_of(batch, step + 1)
             state, metrics = task.train_step(state, batch)
             # The metrics of the previous step are read while this one runs, so the device never waits for the process.
@@ -148,7 +147,7 @@ def _run(
                 meter.add(_checked(*waiting, rows, config))
             step += 1
             seen += task.batch_size
-            waiting = (step, metrics, numpy_batch["index"])
+            waiting = (step, metrics, records)
             stop = asked_to_stop(step)
             last = step == task.steps or stop
             due = lambda every, last=last, step=step: last or (every and step % every == 0)  # noqa: E731
@@ -184,6 +183,18 @@ def _run(
                 saved.wait()
                 raise Stopped(f"saved step {step} in {saved.directory}; the same command goes on from there")
     return state
+
+
+def _batches(
+    task: Task, config: ConfigDict, tokenizer: Tokenizer, mesh: Mesh, rows: Sequence[int], seen: int
+) -> Generator[tuple[Batch, np.ndarray]]:
+    """Batches on the devices, after `seen` examples, and the records [b] in this process's `rows` of each."""
+    if task.resident is not None:
+        yield from task.resident.batches(seen, task.batch_size, rows)
+    loader = iter(make_loader(config, tokenizer, batch_size=task.batch_size, rows=rows, start=seen, seed=config.seed))
+    with closing(loader):
+        for batch in loader:
+            yield to_devices(task.host_batch(batch), mesh, task.batch_size), batch["index"]
 
 
 @contextmanager

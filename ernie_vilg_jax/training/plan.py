@@ -31,6 +31,7 @@ from ernie_vilg_jax.training.autoencoder import AutoencoderTask
 from ernie_vilg_jax.training.diffusion import DiffusionTask
 from ernie_vilg_jax.training.encoded import check_autoencoder, is_encoded
 from ernie_vilg_jax.training.init import beginnings, check_cache
+from ernie_vilg_jax.training.resident import check_resident
 from ernie_vilg_jax.training.task import Task
 from ernie_vilg_jax.training.validation import Validation
 
@@ -140,6 +141,7 @@ def _make_task(config: ConfigDict, mesh: Any) -> Task:
     if config.phase == "autoencoder":
         return AutoencoderTask(config, model, mesh, nothing)
     check_cache(config)
+    check_resident(config)
     return DiffusionTask(config, model, mesh, nothing)
 
 

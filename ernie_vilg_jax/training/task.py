@@ -1,5 +1,6 @@
 """The Task protocol: the interface between the training loop and a model (autoencoder or diffusion)."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -9,6 +10,14 @@ State = dict[str, Any]
 Batch = dict[str, jax.Array]
 Items = dict[str, Any]
 """Checkpoint item name -> pytree. Every item can be restored alone."""
+
+
+class Feed(Protocol):
+    """Draws batches in place of a loader."""
+
+    def batches(self, start: int, size: int, rows: Sequence[int]) -> Iterator[tuple[Batch, np.ndarray]]:
+        """Batches without end, from example `start` on, and the records [b] in this process's `rows` of each."""
+        ...
 
 
 class Task(Protocol):
@@ -21,6 +30,8 @@ class Task(Protocol):
     """The state's shapes, dtypes and shardings."""
     shardings: Any
     """A NamedSharding for each array of the state."""
+    resident: Feed | None
+    """What draws its batches; None takes them from a loader, through `host_batch`."""
     notes: dict[str, Any]
     """More metadata of its checkpoints."""
     experts: tuple[str, ...]

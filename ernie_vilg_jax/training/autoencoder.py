@@ -42,10 +42,17 @@ class AutoencoderTask:
 
     Args:
       perceptual: parameters of `models.lpips`; they are not trained and not in checkpoints. None without that loss.
+      resident: draws the batches in place of a loader (data.resident).
     """
 
     def __init__(
-        self, config: ConfigDict, model: Model, mesh: Mesh, validation: Validation, perceptual: Any = None
+        self,
+        config: ConfigDict,
+        model: Model,
+        mesh: Mesh,
+        validation: Validation,
+        perceptual: Any = None,
+        resident: Feed | None = None,
     ) -> None:
         self.config = config
         self.section = config.phases.autoencoder
@@ -59,7 +66,7 @@ class AutoencoderTask:
         self.experts: tuple[str, ...] = ()
         self.notes: dict[str, Any] = {}
         self.fixed: State = {}
-        self.resident: Feed | None = None
+        self.resident = resident
         size, factor = self.section.crop_size, model.autoencoder.downsampling
         if size % factor:
             raise UserError(

@@ -32,7 +32,6 @@ from ernie_vilg_jax.training.optimizer import (
     ema_init,
     make_optimizer,
 )
-from ernie_vilg_jax.training.resident import Resident
 from ernie_vilg_jax.training.step import Setup, train_step
 from ernie_vilg_jax.training.task import Batch, Feed, Items, State
 from ernie_vilg_jax.training.validation import Validation, Validator
@@ -66,7 +65,7 @@ class DiffusionTask:
         validation: Validation,
         start: dict[str, Any] | None = None,
         posteriors: Posterior | None = None,
-        resident: Resident | None = None,
+        resident: Feed | None = None,
         notes: dict[str, Any] | None = None,
     ) -> None:
         self.config = config
@@ -77,7 +76,7 @@ class DiffusionTask:
         self.validation = validation
         self.start = start
         self.posteriors = posteriors
-        self.resident: Feed | None = resident
+        self.resident = resident
         self.section = config.phases[config.phase]
         self.optimizer = make_optimizer(config, self.section)
         # The arrays of a batch that a step needs beside the latents. Without knowledge there are no weights.

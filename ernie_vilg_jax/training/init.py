@@ -47,7 +47,8 @@ def build_task(
     validation = make_validation(config, model, tokenizer, mesh)
     if config.phase == "autoencoder":
         path = config.phases.autoencoder.perceptual_weights
-        return AutoencoderTask(config, model, mesh, validation, read_lpips(path) if path else None)
+        resident = load_resident(config, tokenizer, mesh) if config.data.resident else None
+        return AutoencoderTask(config, model, mesh, validation, read_lpips(path) if path else None, resident)
     encoded = is_encoded(config)
     if encoded:
         parts = {"autoencoder": resumed} if resumed else beginnings(config, workdir, tokenizer)
@@ -67,7 +68,7 @@ def build_task(
     if (config.data.cache_latents or config.data.resident) and not encoded:
         frozen = start["autoencoder"] if start else _frozen_autoencoder(resumed, model, mesh)
         if config.data.resident:
-            resident = load_resident(config, tokenizer, model, frozen, mesh)
+            resident = load_resident(config, tokenizer, mesh, Encoder(model, mesh), frozen)
         else:
             posteriors = _all_posteriors(config, model, tokenizer, frozen, mesh)
     return DiffusionTask(config, model, mesh, validation, start, posteriors, resident, notes)

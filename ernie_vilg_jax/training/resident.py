@@ -7,8 +7,9 @@ An accelerator trains a small model on tens of thousands of images a second, mor
 as many numbers. As with the loader each record is seen once in an epoch, but in another order.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,35 +24,26 @@ from ernie_vilg_jax.data.tokenizers import Tokenizer
 from ernie_vilg_jax.data.whole import read_whole
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.knowledge.words import LANGUAGES
-from ernie_vilg_jax.model import Model
 from ernie_vilg_jax.sharding import processes, rules
 from ernie_vilg_jax.training.latents import Encoder
 from ernie_vilg_jax.training.task import Batch
 
-
-class Tables(NamedTuple):
-    """Arrays on every device.
-
-    Attributes:
-      mean, log_variance: [N, h, w, c], of the posteriors over the latents of the records.
-      tokens: [M, L] int32, token_mask: [M, L] bool, of all captions of all records; the first is the empty caption.
-    """
-
-    mean: jax.Array
-    log_variance: jax.Array
-    tokens: jax.Array
-    token_mask: jax.Array
+WORDS = ("tokens", "token_mask")
+Tables = dict[str, jax.Array]
+"""Arrays of the same length, on every device."""
 
 
 class Resident:
     """Draws batches of tables that are on the devices.
 
     Args:
-      counts: [N, 2] captions of each record in each of LANGUAGES; the tables have them record by record.
+      records: "mean" and "log_variance" [N, h, w, c] of the posteriors over latents, or "image" [N, H, W, 3] uint8.
+      captions: "tokens" [M, L] int32 and "token_mask" [M, L] bool: the empty caption, then those of all records.
+      counts: [N, 2] captions of each record in each of LANGUAGES.
     """
 
-    def __init__(self, config: ConfigDict, mesh: Mesh, tables: Tables, counts: np.ndarray) -> None:
-        self.mesh, self.tables, self.counts = mesh, tables, counts
+    def __init__(self, config: ConfigDict, mesh: Mesh, records: Tables, captions: Tables, counts: np.ndarray) -> None:
+        self.mesh, self.records, self.captions, self.counts = mesh, records, captions, counts
         self.seed, self.dropout = config.seed, float(config.train.caption_dropout)
         self.firsts = (1 + np.cumsum(counts) - counts.ravel()).reshape(counts.shape)
         language = config.data.language
@@ -62,6 +54,10 @@ class Resident:
                 "records that have one"
             )
 
+    @functools.lru_cache(maxsize=2)  # noqa: B019 - there is one for the whole run
+    def _order(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([seed_for(self.seed, "order"), epoch]).permutation(len(self.counts))
+
     def numbers(self, start: int, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Records and captions [size], rows of the tables, from example `start` of the endless stream on.
 
@@ -71,8 +67,7 @@ class Resident:
         epochs, places = np.divmod(np.arange(start, start + size), total)
         records = np.empty(size, np.int64)
         for epoch in np.unique(epochs):
-            order = np.random.default_rng([seed_for(self.seed, "order"), epoch]).permutation(total)
-            records[epochs == epoch] = order[places[epochs == epoch]]
+            records[epochs == epoch] = self._order(int(epoch))[places[epochs == epoch]]
         dropout, language, choice = np.random.default_rng([seed_for(self.seed, "draw"), start]).random((3, size))
         present = self.present[records]
         spoken = np.where(present.all(1), language >= 0.5, present[:, 1]).astype(int)
@@ -84,42 +79,50 @@ class Resident:
         while True:
             records, captions = (numbers[list(rows)] for numbers in self.numbers(start, size))
             chosen = {"records": records.astype(np.int32), "captions": captions.astype(np.int32)}
-            yield _take(self.tables, rules.to_devices(chosen, self.mesh, size)), records
+            yield _take(self.records, self.captions, rules.to_devices(chosen, self.mesh, size)), records
             start += size
 
 
 @jax.jit
-def _take(tables: Tables, chosen: Batch) -> Batch:
-    records, captions = chosen["records"], chosen["captions"]
-    batch = {"mean": tables.mean[records], "log_variance": tables.log_variance[records]}
-    return rules.spread({**batch, "tokens": tables.tokens[captions], "token_mask": tables.token_mask[captions]})
+def _take(records: Tables, captions: Tables, chosen: Batch) -> Batch:
+    batch = {name: table[chosen["records"]] for name, table in records.items()}
+    return rules.spread({**batch, **{name: table[chosen["captions"]] for name, table in captions.items()}})
 
 
-def load_resident(config: ConfigDict, tokenizer: Tokenizer, model: Model, autoencoder: Any, mesh: Mesh) -> Resident:
-    """Reads and encodes the whole train split; every process reads all of it. Raises UserError if it can't be held."""
+def load_resident(
+    config: ConfigDict, tokenizer: Tokenizer, mesh: Mesh, encoder: Encoder | None = None, autoencoder: Any = None
+) -> Resident:
+    """Reads the whole train split, in every process, and with `encoder` encodes it by `autoencoder`.
+
+    Raises UserError if the config asks for what changes from epoch to epoch.
+    """
     check_resident(config)
     (examples,) = all_examples(config, tokenizer, "train").by_size(sizes_of(config))
-    encoder, whole = Encoder(model, mesh), rules.replicated(mesh)
-    own = list(processes.own_rows(rules.batch_sharding(mesh), encoder.piece))
-    posteriors, counts, words = [], [], [tuple(array[None] for array in tokenizer.encode("")[:2])]
+    records, counts, words = [], [], [tuple(array[None] for array in tokenizer.encode("")[:2])]
     for chunk in read_whole(examples.example, int(config.data.workers)):
-        for first in range(0, len(chunk.images), encoder.piece):
-            piece = chunk.images[first : first + encoder.piece]
-            padded = np.concatenate([piece, np.zeros((encoder.piece - len(piece), *piece.shape[1:]), np.uint8)])
-            images = rules.to_devices({"image": padded[own]}, mesh, encoder.piece)["image"]
-            # The processes read more images while the devices encode these.
-            posteriors[-1:] = jax.device_get(posteriors[-1:])
-            found = encoder.posterior(autoencoder, images)
-            posteriors.append((found.mean[: len(piece)], found.log_variance[: len(piece)]))
+        records += [(chunk.images,)] if encoder is None else _encoded(chunk.images, encoder, autoencoder)
         counts.append(chunk.counts)
         words.append((chunk.tokens, chunk.token_mask))
-    columns = (*zip(*jax.device_get(posteriors), strict=True), *zip(*words, strict=True))
-    tables = processes.to_all(Tables(*map(np.concatenate, columns)), whole)
-    size = sum(table.nbytes for table in tables) / 2**20
-    logging.info(
-        "%d images and %d captions on the devices: %.0f MB on each", len(tables.mean), len(tables.tokens) - 1, size
-    )
-    return Resident(config, mesh, tables, np.concatenate(counts))
+    tables = []
+    for names, parts in ((("mean", "log_variance") if encoder else ("image",), records), (WORDS, words)):
+        whole = {name: np.concatenate(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)}
+        tables.append(processes.to_all(whole, rules.replicated(mesh)))
+    size = sum(array.nbytes for table in tables for array in table.values()) / 2**20
+    found = Resident(config, mesh, *tables, np.concatenate(counts))
+    logging.info("%d images with their captions on the devices: %.0f MB on each", len(found.counts), size)
+    return found
+
+
+def _encoded(images: np.ndarray, encoder: Encoder, autoencoder: Any) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(means, log-variances) of pieces of the images."""
+    own = list(processes.own_rows(rules.batch_sharding(encoder.mesh), encoder.piece))
+    found = []
+    for first in range(0, len(images), encoder.piece):
+        piece = images[first : first + encoder.piece]
+        padded = np.concatenate([piece, np.zeros((encoder.piece - len(piece), *piece.shape[1:]), np.uint8)])
+        batch = rules.to_devices({"image": padded[own]}, encoder.mesh, encoder.piece)
+        found.append((len(piece), encoder.posterior(autoencoder, batch["image"])))
+    return [(moments.mean[:count], moments.log_variance[:count]) for count, moments in jax.device_get(found)]
 
 
 def check_resident(config: ConfigDict) -> None:

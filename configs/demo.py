@@ -6,7 +6,7 @@
   python -m ernie_vilg_jax.train --config=configs/demo.py:experts     --config.data.path=data/demo --workdir=runs/demo
 
 Hardware and time: two cores of a 2.5 GHz Xeon; about 15 minutes, 35 minutes and 10 minutes. The checkpoint in the
-package is of the variant `composed`, which takes hours; docs/demo.md has its commands, losses and images.
+package is of the variant `composed`, which takes minutes on a GPU; docs/demo.md has its commands, losses and images.
 
 Variants, after the phase (`configs/demo.py:base,quick`): `quick` runs all phases in minutes, `smoke` in seconds
 on drawn shapes, `shapes` needs no download, `wide` has all everyday things in all styles, `composed`
@@ -163,12 +163,12 @@ def composed(c: ConfigDict) -> None:
     # Samples are what two cores lack, and both are said to learn more from each; not compared with the defaults here.
     c.optimizer.name = "muon"
     c.diffusion.min_snr_gamma = 5.0
-    c.phases.autoencoder.batch_size, c.phases.base.batch_size, c.phases.experts.batch_size = 256, 1024, 2048
-    c.phases.autoencoder.steps, c.phases.autoencoder.decay_steps = 4000, 2000
-    c.phases.base.steps, c.phases.base.decay_steps = 14_000, 5600
-    c.phases.experts.steps, c.phases.experts.decay_steps = 4000, 3000
+    c.phases.autoencoder.batch_size, c.phases.base.batch_size, c.phases.experts.batch_size = 256, 1024, 256
+    c.phases.autoencoder.steps, c.phases.autoencoder.decay_steps = 1500, 750
+    c.phases.base.steps, c.phases.base.decay_steps = 7500, 3000
+    c.phases.experts.steps, c.phases.experts.decay_steps = 1500, 1400
     c.phases.base.learning_rate, c.phases.base.warmup_steps = 1.5e-3, 300
-    c.phases.experts.learning_rate = 5e-4
+    c.phases.experts.learning_rate, c.phases.experts.warmup_steps = 4e-4, 50
     c.train.validate_every, c.train.validation_samples, c.train.preview_every = 1000, 256, 0
     c.train.preview_prompts = (
         *("a panda with a red hat", "a blue apple and a red banana", "三只黄色的鸟", "a square above a circle"),

@@ -239,7 +239,8 @@ def _checked(
       index: the records [b] in this process's rows.
       rows: indices [b] of these rows in the batch.
     """
-    values = {name: float(value) for name, value in metrics.items() if name != "per_sample"}
+    scalars = {name: value for name, value in metrics.items() if name != "per_sample"}
+    values = {name: float(value) for name, value in jax.device_get(scalars).items()}  # one wait for all
     if np.isfinite(values["loss"]) and np.isfinite(values["grad_norm"]):
         return values
     losses = np.asarray(metrics["per_sample"])

@@ -103,14 +103,16 @@ def load_resident(
         records += [(chunk.images,)] if encoder is None else _encoded(chunk.images, encoder, autoencoder)
         counts.append(chunk.counts)
         words.append((chunk.tokens, chunk.token_mask))
-    tables = []
-    for names, parts in ((("mean", "log_variance") if encoder else ("image",), records), (WORDS, words)):
-        whole = {name: np.concatenate(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)}
-        tables.append(processes.to_all(whole, rules.replicated(mesh)))
+    tables = _table(("mean", "log_variance") if encoder else ("image",), records, mesh), _table(WORDS, words, mesh)
     size = sum(array.nbytes for table in tables for array in table.values()) / 2**20
     found = Resident(config, mesh, *tables, np.concatenate(counts))
     logging.info("%d images with their captions on the devices: %.0f MB on each", len(found.counts), size)
     return found
+
+
+def _table(names: Sequence[str], parts: Sequence[tuple[np.ndarray, ...]], mesh: Mesh) -> Tables:
+    columns = map(np.concatenate, zip(*parts, strict=True))
+    return processes.to_all(dict(zip(names, columns, strict=True)), rules.replicated(mesh))
 
 
 def _encoded(images: np.ndarray, encoder: Encoder, autoencoder: Any) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -10,7 +10,6 @@ is a number and the letters of all prompts that the image shows rightly, such as
 right if its own prompt is among them.
 """
 
-import csv
 import json
 from pathlib import Path
 
@@ -18,9 +17,9 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
+from benchmarks.blind import read, tell
 from ernie_vilg_jax.evaluation.binding.blind import write_sheets
 from ernie_vilg_jax.evaluation.prompt_sets import FREE, prompt_set
-from ernie_vilg_jax.evaluation.study.statistics import wilson
 
 _IMAGES = flags.DEFINE_string("images", None, "Folder of the images, named as `evaluate` names them.")
 _WRITE = flags.DEFINE_string("write", None, "Folder for the raters: sheets, prompts.txt and answers.csv.")
@@ -56,22 +55,8 @@ def letter(prompt: str) -> str:
     return chr(ord("A") + FREE.index(prompt))
 
 
-def read(file: Path) -> list[str]:
-    """The letters of each number, in order."""
-    with file.open(encoding="utf-8-sig") as lines:
-        rows = {int(row[0]): row[1].strip().upper() for row in csv.reader(lines) if row and row[0].isdigit()}
-    if sorted(rows) != list(range(1, len(rows) + 1)):
-        raise app.UsageError(f"{file}: the numbers must run from 1 to {len(rows)}")
-    return [rows[number] for number in sorted(rows)]
-
-
 def right(answers: list[str], truth: list[str]) -> list[bool]:
     return [letter(prompt) in answer for prompt, answer in zip(truth, answers, strict=True)]
-
-
-def tell(who: str, found: list[bool]) -> None:
-    share = wilson(sum(found) / len(found), len(found), 1.96)
-    print(f"{who}: {sum(found)} of {len(found)} right, {100 * share.low:.0f} to {100 * share.high:.0f}%")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,22 @@
+"""Answers of people to blind sheets: a number and letters on each line."""
+
+import csv
+from pathlib import Path
+
+from absl import app
+
+from ernie_vilg_jax.evaluation.study.statistics import wilson
+
+
+def read(file: Path) -> list[str]:
+    """The letters of each number, in order."""
+    with file.open(encoding="utf-8-sig") as lines:
+        rows = {int(row[0]): row[1].strip().upper() for row in csv.reader(lines) if row and row[0].isdigit()}
+    if sorted(rows) != list(range(1, len(rows) + 1)):
+        raise app.UsageError(f"{file}: the numbers must run from 1 to {len(rows)}")
+    return [rows[number] for number in sorted(rows)]
+
+
+def tell(who: str, found: list[bool]) -> None:
+    share = wilson(sum(found) / len(found), len(found), 1.96)
+    print(f"{who}: {sum(found)} of {len(found)} right, {100 * share.low:.0f} to {100 * share.high:.0f}%")

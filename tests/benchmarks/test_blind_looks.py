@@ -1,0 +1,41 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+from benchmarks.blind_looks import letter, look_of
+from ernie_vilg_jax.evaluation.prompt_sets import prompt_set
+from ernie_vilg_jax.preparation.sources.composed.vocabulary import LOOKS
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: object) -> str:
+    line = [sys.executable, "-m", "benchmarks.blind_looks", *map(str, arguments)]
+    return subprocess.run(line, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def test_looks_are_hidden_and_counted(tmp_path: Path) -> None:
+    """This rater knows the images by the key, takes every real one for noto, and errs in one of the others."""
+    images, raters, key = tmp_path / "images", tmp_path / "raters", tmp_path / "secret" / "key.json"
+    images.mkdir()
+    prompts = [prompt for prompt in prompt_set("composed", None) if prompt.category == "style"]
+    assert {look_of(prompt.text) for prompt in prompts} <= set(LOOKS)
+    for prompt in prompts:
+        Image.new("RGB", (8, 8)).save(images / f"{prompt.id}_0.png")
+    run(f"--images={images}", f"--write={raters}", f"--key={key}")
+    assert {"answers.csv", "looks.png", "sheet_01.png"} <= {file.name for file in raters.iterdir()}
+    truth = [text.split() for text in json.loads(key.read_text())["prompts"]]
+    real = len(truth) - len(prompts)
+    assert [kind for kind, _ in truth].count("real") == real == 3 * len(LOOKS)
+    answers = [letter(look) if kind == "made" else letter("noto") for kind, look in truth]
+    wrong = [kind for kind, _ in truth].index("made")
+    answers[wrong] = next(letter(look) for look in LOOKS if look != truth[wrong][1])
+    (tmp_path / "a.csv").write_text("".join(f"{number},{one}\n" for number, one in enumerate(answers, start=1)))
+    told = run(f"--key={key}", f"--answers={tmp_path / 'a.csv'}").splitlines()
+    assert [line.split(": ")[1].split(" right")[0] for line in told] == [
+        *[f"{len(prompts) - 1} of {len(prompts)}"] * 2,
+        *[f"3 of {real}"] * 2,
+    ]

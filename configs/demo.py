@@ -166,9 +166,9 @@ def composed(c: ConfigDict) -> None:
     c.phases.autoencoder.batch_size, c.phases.base.batch_size, c.phases.experts.batch_size = 256, 1024, 256
     c.phases.autoencoder.steps, c.phases.autoencoder.decay_steps = 1500, 750
     c.phases.base.steps, c.phases.base.decay_steps = 7500, 3000
-    c.phases.experts.steps, c.phases.experts.decay_steps = 1500, 1400
+    c.phases.experts.steps, c.phases.experts.decay_steps, c.phases.experts.ema_decay = 720, 700, 0.998
     c.phases.base.learning_rate, c.phases.base.warmup_steps = 1.5e-3, 300
-    c.phases.experts.learning_rate, c.phases.experts.warmup_steps = 4e-4, 50
+    c.phases.experts.learning_rate, c.phases.experts.warmup_steps = 4e-4, 20
     c.train.validate_every, c.train.validation_samples, c.train.preview_every = 1000, 256, 0
     c.train.preview_prompts = (
         *("a panda with a red hat", "a blue apple and a red banana", "三只黄色的鸟", "a square above a circle"),

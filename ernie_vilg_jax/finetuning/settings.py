@@ -95,7 +95,7 @@ def tuning_config(origin: Origin, settings: Settings, data: str, weights: dict[s
         config.phase = origin.phase
         config.knowledge.enabled = settings.uses_knowledge(origin)
         config.data.path, config.data.sources, config.data.weights = data, (), ConfigDict(weights)
-        config.data.cache_latents = config.data.crop == "center"
+        config.data.cache_latents, config.data.resident = config.data.crop == "center", False
         config.mesh = default_config().mesh  # the model may have been trained on other devices
         section = config.phases[origin.phase]
         experts = len(settings.experts) or (config.experts.n if origin.phase == "experts" else 1)

@@ -72,7 +72,7 @@ def save(phase: str, config: ConfigDict, mesh: Mesh, batch: int) -> Built:
 
 
 def encoding(config: ConfigDict, mesh: Mesh, batch: int) -> Built:
-    """One piece of the images that `encode` encodes, or a start with data.cache_latents.
+    """One piece of the images that `encode` encodes, or a start with data.cache_latents or data.resident.
 
     In `encode` each process has a mesh of its own chips; the memory of a chip is that of any number of them.
     """
@@ -205,7 +205,8 @@ def build(name: str, config: ConfigDict, mesh: Mesh, batch: int = 0) -> Built:
     """The program of that name in `PROGRAMS`, or for "training" the step of `config.phase` on its kind of data."""
     if name == "training":
         name = f"{config.phase}_step"
-        name += "_encoded" if config.data.cache_latents and config.phase != "autoencoder" else ""
+        latents = config.data.cache_latents or config.data.resident
+        name += "_encoded" if latents and config.phase != "autoencoder" else ""
     return PROGRAMS[name](config.copy_and_resolve_references(), mesh, batch)
 
 

@@ -81,7 +81,7 @@ REASONS = {
     "docs/data.md: *--tfds=coco_captions*": "downloads 20 GB; tests/preparation reads small sets of TFDS",
     "docs/data.md: *--beam=*": "needs more data than a test has; tests/preparation runs Beam on small data",
     "docs/demo.md: *prepare *": "downloads 50 MB of art; tests/preparation prepares some of it",
-    "docs/demo.md: *benchmarks.blind_prompts *": "needs people; tests/benchmarks answers for them",
+    "docs/demo.md: *benchmarks.blind_*": "needs people; tests/benchmarks answers for them",
     "docs/demo_app.md: *": "a server until stopped; tests/webapp starts one",
     "docs/evaluation.md: *clip=*": "needs CLIP's weights, 1.7 GB; tests/test_evaluate.py scores with a small CLIP",
     "docs/evaluation_binding.md: *.train *": "trains for hours; tests/evaluation trains a small one",

@@ -60,13 +60,16 @@ def test_programs_of_images_are_there_for_each_size() -> None:
     assert [job.name for job in jobs_of(config, "v5e:2x4", 8, CHIPS["v5e"], 0, "")] == list(NAMES)
 
 
-@pytest.mark.parametrize(("phase", "cached"), [("autoencoder", True), ("base", True), ("base", False)])
-def test_training_is_the_step_of_the_phase_with_its_data(phase: str, cached: bool) -> None:
+@pytest.mark.parametrize(
+    ("phase", "cached"),
+    [("autoencoder", "cache_latents"), ("base", "cache_latents"), ("base", "resident"), ("base", "")],
+)
+def test_training_is_the_step_of_the_phase_with_its_data(phase: str, cached: str) -> None:
     config = get_config(f"{phase},smoke")
-    config.data.cache_latents = cached
+    config.data.cache_latents, config.data.resident = cached == "cache_latents", cached == "resident"
     batch = built("training", config).args[1]
     assert ("image" in batch) != ("mean" in batch)
-    assert ("mean" in batch) == (cached and phase != "autoencoder")
+    assert ("mean" in batch) == (bool(cached) and phase != "autoencoder")
 
 
 @pytest.mark.parametrize("remat", [True, False])

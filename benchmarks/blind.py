@@ -6,6 +6,7 @@ from pathlib import Path
 from absl import app
 
 from ernie_vilg_jax.evaluation.study.statistics import wilson
+from ernie_vilg_jax.preparation.sources.composed.vocabulary import LOOKS
 
 
 def read(file: Path) -> list[str]:
@@ -20,3 +21,16 @@ def read(file: Path) -> list[str]:
 def tell(who: str, found: list[bool]) -> None:
     share = wilson(sum(found) / len(found), len(found), 1.96)
     print(f"{who}: {sum(found)} of {len(found)} right, {100 * share.low:.0f} to {100 * share.high:.0f}%")
+
+
+def look_of(prompt: str) -> str:
+    """The look that a prompt ends with."""
+    (found,) = [
+        key for key, look in LOOKS.items() if prompt.endswith((f", {look.en_styles[0]}", f"，{look.zh_styles[0]}"))
+    ]
+    return found
+
+
+def letter(look: str) -> str:
+    """Its letter on the sheets."""
+    return chr(ord("A") + list(LOOKS).index(look))

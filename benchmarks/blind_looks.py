@@ -18,7 +18,7 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
-from benchmarks.blind import read, tell
+from benchmarks.blind import letter, look_of, read, tell
 from ernie_vilg_jax.evaluation.binding.blind import write_sheets
 from ernie_vilg_jax.evaluation.prompt_sets import prompt_set
 from ernie_vilg_jax.grid import labelled_grid, save_png
@@ -78,20 +78,8 @@ def write(images: Path, folder: Path, key: Path) -> None:
     save_png(labelled_grid(examples, labels, columns=len(SHOWN)), folder / "looks.png")
 
 
-def look_of(prompt: str) -> str:
-    """The look that a prompt ends with."""
-    (found,) = [
-        key for key, look in LOOKS.items() if prompt.endswith((f", {look.en_styles[0]}", f"，{look.zh_styles[0]}"))
-    ]
-    return found
-
-
 def _art(look: str) -> str:
     return look if look in ART else ART[0]
-
-
-def letter(look: str) -> str:
-    return chr(ord("A") + list(LOOKS).index(look))
 
 
 if __name__ == "__main__":

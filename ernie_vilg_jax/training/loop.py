@@ -119,7 +119,8 @@ def _run(
     rows = processes.own_rows(rules.batch_sharding(mesh), task.batch_size)
     if step < task.steps:
         cutter.compile()
-    data = _batches(task, config, tokenizer, mesh, rows, seen)
+    where = {"batch_size": task.batch_size, "rows": rows, "start": seen}
+    data = _batches(task, mesh, rows, seen, lambda: make_loader(config, tokenizer, **where, seed=config.seed))
 
     with (
         closing(data),  # ends its worker processes
@@ -186,12 +187,15 @@ def _run(
 
 
 def _batches(
-    task: Task, config: ConfigDict, tokenizer: Tokenizer, mesh: Mesh, rows: Sequence[int], seen: int
+    task: Task, mesh: Mesh, rows: Sequence[int], seen: int, make: Callable[[], Any]
 ) -> Generator[tuple[Batch, np.ndarray]]:
-    """Batches on the devices, after `seen` examples, and the records [b] in this process's `rows` of each."""
+    """Batches on the devices, after `seen` examples, and the records [b] in this process's `rows` of each.
+
+    They come from the loader that `make` makes, unless the task draws them itself.
+    """
     if task.resident is not None:
         yield from task.resident.batches(seen, task.batch_size, rows)
-    loader = iter(make_loader(config, tokenizer, batch_size=task.batch_size, rows=rows, start=seen, seed=config.seed))
+    loader = iter(make())
     with closing(loader):
         for batch in loader:
             yield to_devices(task.host_batch(batch), mesh, task.batch_size), batch["index"]

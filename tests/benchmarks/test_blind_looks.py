@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.blind_looks import letter, look_of
+from benchmarks.blind import letter, look_of
 from ernie_vilg_jax.evaluation.prompt_sets import prompt_set
 from ernie_vilg_jax.preparation.sources.composed.vocabulary import LOOKS
 

@@ -14,6 +14,7 @@ from absl.testing import flagsaver
 from PIL import Image
 from safetensors.numpy import save_file
 
+import ernie_vilg_jax.evaluation.making  # noqa: F401 - it keeps the true `load`, which tests here replace
 from ernie_vilg_jax import pipeline, sample
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.pipeline import Pipeline, Progress

@@ -10,6 +10,7 @@ that the image has most of. Scenes of the data in each look, at the model's 64 x
 images: how many of them a rater knows is as many as a model could have.
 """
 
+import itertools
 import json
 import random
 from pathlib import Path
@@ -61,7 +62,9 @@ def write(images: Path, folder: Path, key: Path) -> None:
     shown = [np.asarray(Image.open(next(images.rglob(f"{prompt.id}_0.png"))).convert("RGB")) for prompt, _ in made]
     looks = [f"made {look}" for _, look in made]
     source, left = ComposedSource(size=SIDE, seed=99), dict.fromkeys(LOOKS, REAL)
-    for index in range(10_000):
+    for index in itertools.count():
+        if not any(left.values()):
+            break
         plan = source.plan(index)
         if plan.kind == "single" and left[plan.look] and not plan.parts[0].trait:
             left[plan.look] -= 1

@@ -90,7 +90,7 @@ def test_worker_processes_read_the_same(config: ConfigDict) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("phase", ["autoencoder", "base"])
+@pytest.mark.parametrize("phase", [pytest.param("autoencoder", marks=pytest.mark.hosts), "base"])
 def test_training_resumes_exactly(phase: str, make_config: MakeConfig, whole_run: Path, tmp_path: Path) -> None:
     for workdir in (tmp_path / "whole", tmp_path / "halves"):
         workdir.mkdir()

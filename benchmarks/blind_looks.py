@@ -1,7 +1,7 @@
 r"""Which look people see in images whose prompts name one: the category "style" of the prompt set `composed`.
 
-    python -m ernie_vilg_jax.evaluate --checkpoint=demo --prompts=composed --metrics=alignment --output=scores
-    python -m benchmarks.blind_looks --images=scores/images --write=raters --key=secret/key.json
+    python -m ernie_vilg_jax.evaluate --checkpoint=demo --prompts=composed --metrics=alignment --output=composed
+    python -m benchmarks.blind_looks --images=composed/images --write=raters --key=secret/key.json
     (each rater fills in a copy of raters/answers.csv and commits it; only then is the key opened)
     python -m benchmarks.blind_looks --key=secret/key.json --answers=answers_a.csv,answers_b.csv
 

@@ -14,9 +14,9 @@ from absl.testing import flagsaver
 from PIL import Image
 from safetensors.numpy import save_file
 
-import ernie_vilg_jax.evaluation.making  # noqa: F401 - it keeps the true `load`, which tests here replace
 from ernie_vilg_jax import pipeline, sample
 from ernie_vilg_jax.errors import UserError
+from ernie_vilg_jax.evaluation import making
 from ernie_vilg_jax.pipeline import Pipeline, Progress
 
 
@@ -42,6 +42,10 @@ def picture(tmp_path: Path) -> Path:
     mask.paste(255, (8, 0, 16, 16))
     mask.save(tmp_path / "mask.png")
     return tmp_path / "cat.png"
+
+
+LOAD = making.load
+"""Imported before a test replaces `pipeline.load`, so that the module keeps the true one."""
 
 
 def png_header(width: int, height: int) -> bytes:

@@ -151,7 +151,7 @@ def wide(c: ConfigDict) -> None:
 
 
 def composed(c: ConfigDict) -> None:
-    """Scenes of 228 things in many colours, numbers, relations and styles: for minutes on a GPU, or hours on CPUs."""
+    """Scenes of 228 things in many colours, numbers, relations and styles: minutes on a GPU, many hours on CPUs."""
     c.name = "demo, composed"
     c.data.sources = (ConfigDict({"name": "composed", "count": 300_000, "captions": 4}),)
     c.data.weights, c.data.holdout_fraction, c.data.num_shards = ConfigDict(), 0.02, 32

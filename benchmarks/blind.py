@@ -1,6 +1,7 @@
 """Answers of people to blind sheets: a number and letters on each line."""
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 from absl import app
@@ -31,6 +32,6 @@ def look_of(prompt: str) -> str:
     return found
 
 
-def letter(look: str) -> str:
-    """Its letter on the sheets."""
-    return chr(ord("A") + list(LOOKS).index(look))
+def letter(names: Iterable[str], name: str) -> str:
+    """The letter of one of the names on the sheets."""
+    return chr(ord("A") + list(names).index(name))

@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
     raters = {file: read(Path(file)) for file in _ANSWERS.value}
     for kind in ("made", "real"):
         places = [place for place, (mine, _) in enumerate(truth) if mine == kind]
-        right = {file: [answers[k] == letter(truth[k][1]) for k in places] for file, answers in raters.items()}
+        right = {file: [answers[k] == letter(LOOKS, truth[k][1]) for k in places] for file, answers in raters.items()}
         for file, found in right.items():
             tell(f"{kind}, {file}", found)
         tell(f"{kind}, all raters", list(map(all, zip(*right.values(), strict=True))))
@@ -77,7 +77,7 @@ def write(images: Path, folder: Path, key: Path) -> None:
         for look in LOOKS
         for thing in SHOWN
     ]
-    labels = [f"{letter(look)} {LOOKS[look].en_styles[0]}" for look in LOOKS for _ in SHOWN]
+    labels = [f"{letter(LOOKS, look)} {LOOKS[look].en_styles[0]}" for look in LOOKS for _ in SHOWN]
     save_png(labelled_grid(examples, labels, columns=len(SHOWN)), folder / "looks.png")
 
 

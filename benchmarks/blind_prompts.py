@@ -17,7 +17,7 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
-from benchmarks.blind import read, tell
+from benchmarks.blind import letter, read, tell
 from ernie_vilg_jax.evaluation.binding.blind import write_sheets
 from ernie_vilg_jax.evaluation.prompt_sets import FREE, prompt_set
 
@@ -38,7 +38,9 @@ def main(argv: list[str]) -> None:
         found = [next(Path(_IMAGES.value).rglob(f"{prompt.id}_0.png")) for prompt in prompts]
         images = [np.asarray(Image.open(file).convert("RGB")) for file in found]
         write_sheets(images, [prompt.text for prompt in prompts], _SEED.value, folder, key)
-        (folder / "prompts.txt").write_text("".join(f"{letter(text)} {text}\n" for text in FREE), encoding="utf-8")
+        (folder / "prompts.txt").write_text(
+            "".join(f"{letter(FREE, text)} {text}\n" for text in FREE), encoding="utf-8"
+        )
         return
     truth = json.loads(key.read_text())["prompts"]
     raters = [read(Path(file)) for file in _ANSWERS.value]
@@ -51,12 +53,8 @@ def main(argv: list[str]) -> None:
         print(f"  {text}: {counts} of {len(mine)}")
 
 
-def letter(prompt: str) -> str:
-    return chr(ord("A") + FREE.index(prompt))
-
-
 def right(answers: list[str], truth: list[str]) -> list[bool]:
-    return [letter(prompt) in answer for prompt, answer in zip(truth, answers, strict=True)]
+    return [letter(FREE, prompt) in answer for prompt, answer in zip(truth, answers, strict=True)]
 
 
 if __name__ == "__main__":

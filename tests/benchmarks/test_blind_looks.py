@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 from PIL import Image
@@ -8,13 +6,7 @@ from PIL import Image
 from benchmarks.blind import letter, look_of
 from ernie_vilg_jax.evaluation.prompt_sets import EACH
 from ernie_vilg_jax.preparation.sources.composed.vocabulary import LOOKS
-
-ROOT = Path(__file__).parents[2]
-
-
-def run(*arguments: object) -> str:
-    line = [sys.executable, "-m", "benchmarks.blind_looks", *map(str, arguments)]
-    return subprocess.run(line, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+from tests.benchmarks.running import run
 
 
 def test_looks_are_hidden_and_counted(tmp_path: Path) -> None:
@@ -23,16 +15,16 @@ def test_looks_are_hidden_and_counted(tmp_path: Path) -> None:
     images.mkdir()
     for number in range(EACH):
         Image.new("RGB", (8, 8)).save(images / f"style_{number:02d}_0.png")
-    run(f"--images={images}", f"--write={raters}", f"--key={key}")
+    run("blind_looks", f"--images={images}", f"--write={raters}", f"--key={key}")
     assert {"answers.csv", "looks.png", "sheet_01.png"} <= {file.name for file in raters.iterdir()}
     truth = [text.split() for text in json.loads(key.read_text())["prompts"]]
     real = len(truth) - EACH
     assert [kind for kind, _ in truth].count("real") == real == 3 * len(LOOKS)
-    answers = [letter(look) if kind == "made" else letter("noto") for kind, look in truth]
+    answers = [letter(LOOKS, look) if kind == "made" else letter(LOOKS, "noto") for kind, look in truth]
     wrong = [kind for kind, _ in truth].index("made")
-    answers[wrong] = next(letter(look) for look in LOOKS if look != truth[wrong][1])
+    answers[wrong] = next(letter(LOOKS, look) for look in LOOKS if look != truth[wrong][1])
     (tmp_path / "a.csv").write_text("".join(f"{number},{one}\n" for number, one in enumerate(answers, start=1)))
-    told = run(f"--key={key}", f"--answers={tmp_path / 'a.csv'}").splitlines()
+    told = run("blind_looks", f"--key={key}", f"--answers={tmp_path / 'a.csv'}").splitlines()
     assert [line.split(": ")[1].split(" right")[0] for line in told] == [
         *[f"{EACH - 1} of {EACH}"] * 2,
         *[f"3 of {real}"] * 2,

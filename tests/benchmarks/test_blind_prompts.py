@@ -1,18 +1,10 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 from PIL import Image
 
 from ernie_vilg_jax.evaluation.prompt_sets import FREE, prompt_set
-
-ROOT = Path(__file__).parents[2]
-
-
-def run(*arguments: object) -> str:
-    line = [sys.executable, "-m", "benchmarks.blind_prompts", *map(str, arguments)]
-    return subprocess.run(line, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+from tests.benchmarks.running import run
 
 
 def test_sheets_hide_the_prompts_and_answers_are_counted(tmp_path: Path) -> None:
@@ -21,7 +13,7 @@ def test_sheets_hide_the_prompts_and_answers_are_counted(tmp_path: Path) -> None
     images.mkdir()
     for prompt in prompt_set("free", None):
         Image.new("RGB", (8, 8), (10 * FREE.index(prompt.text), 0, 0)).save(images / f"{prompt.id}_0.png")
-    run(f"--images={images}", f"--write={raters}", f"--key={key}")
+    run("blind_prompts", f"--images={images}", f"--write={raters}", f"--key={key}")
     assert sorted(file.name for file in raters.iterdir()) == [
         *("answers.csv", "prompts.txt", "sheet_01.png", "sheet_02.png", "sheet_03.png")
     ]
@@ -31,7 +23,7 @@ def test_sheets_hide_the_prompts_and_answers_are_counted(tmp_path: Path) -> None
     lines = [f"{number},{one.lower()}" for number, one in enumerate(["-", *truth[1:]], start=1)]
     (tmp_path / "a.csv").write_text("\n".join(["number,prompts", *lines]) + "\n")
     (tmp_path / "b.csv").write_text("\n".join([*lines[:-1], "56,"]) + "\n")
-    told = run(f"--key={key}", f"--answers={tmp_path / 'a.csv'},{tmp_path / 'b.csv'}").splitlines()
+    told = run("blind_prompts", f"--key={key}", f"--answers={tmp_path / 'a.csv'},{tmp_path / 'b.csv'}").splitlines()
     assert [line.split(": ")[1].split(",")[0] for line in told[:3]] == [
         *("55 of 56 right", "54 of 56 right", "54 of 56 right")
     ]

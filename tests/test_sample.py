@@ -16,7 +16,6 @@ from safetensors.numpy import save_file
 
 from ernie_vilg_jax import pipeline, sample
 from ernie_vilg_jax.errors import UserError
-from ernie_vilg_jax.evaluation import making
 from ernie_vilg_jax.pipeline import Pipeline, Progress
 
 
@@ -42,10 +41,6 @@ def picture(tmp_path: Path) -> Path:
     mask.paste(255, (8, 0, 16, 16))
     mask.save(tmp_path / "mask.png")
     return tmp_path / "cat.png"
-
-
-LOAD = making.load
-"""Imported before a test replaces `pipeline.load`, so that the module keeps the true one."""
 
 
 def png_header(width: int, height: int) -> bytes:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
 import numpy as np
 
 from ernie_vilg_jax.data.examples import ExampleMaker
+from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.knowledge.words import LANGUAGES
 
 CHUNK = 1024
@@ -39,7 +41,13 @@ def read_whole(maker: ExampleMaker, workers: int) -> Iterator[Chunk]:
         return
     context = multiprocessing.get_context("spawn")  # threads of jax do not survive a fork
     with concurrent.futures.ProcessPoolExecutor(workers, context, _start, (maker,)) as pool:
-        yield from pool.map(_read, spans)
+        try:
+            yield from pool.map(_read, spans)
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a process that read the data died, perhaps for want of memory: run again with a smaller "
+                f"--config.data.workers than {workers}"
+            ) from error
 
 
 def _chunk(maker: ExampleMaker, span: tuple[int, int]) -> Chunk:

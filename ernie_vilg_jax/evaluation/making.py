@@ -12,13 +12,14 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from ernie_vilg_jax import checkpointing
+from ernie_vilg_jax import pipeline as pipelines
 from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.data.files import digest
 from ernie_vilg_jax.errors import UserError, file_errors
 from ernie_vilg_jax.evaluation.image_sets import Files, OfPrompts
 from ernie_vilg_jax.grid import save_png
 from ernie_vilg_jax.paths import write_atomically
-from ernie_vilg_jax.pipeline import Pipeline, load
+from ernie_vilg_jax.pipeline import Pipeline
 from ernie_vilg_jax.pipeline.from_checkpoint import DEMO, fingerprint, resolve
 from ernie_vilg_jax.pipeline.prompts import Prompt
 from ernie_vilg_jax.pipeline.rerank import Scorer
@@ -68,7 +69,7 @@ class Subject:
         """The subject of the flags --checkpoint, --mode and --mesh, with the adapters of --lora and --lora_scale."""
         path = path_of(checkpoint)
         weights = fingerprint(resolve(path, lora, scale))
-        pipeline = cache(partial(load, path, mode=mode, mesh=mesh, lora=lora, scale=scale))
+        pipeline = cache(partial(pipelines.load, path, mode=mode, mesh=mesh, lora=lora, scale=scale))
         return Subject(checkpoint or "demo", path, pipeline, weights)
 
     def make(

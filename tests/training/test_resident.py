@@ -1,5 +1,7 @@
 """Batches that are drawn on the devices: the records and captions of the data, each once in an epoch."""
 
+import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,20 @@ def test_worker_processes_read_the_same(config: ConfigDict) -> None:
     for one, two in zip(read_whole(maker, 0), read_whole(maker, 2), strict=True):
         for mine, theirs in zip(one, two, strict=True):
             np.testing.assert_array_equal(mine, theirs)
+
+
+class Dying:
+    """Kills the process that unpickles it."""
+
+    def __reduce__(self) -> Any:
+        return os._exit, (1,)
+
+
+def test_a_reading_process_that_dies_is_one_sentence(config: ConfigDict) -> None:
+    maker = all_examples(config, load_tokenizer(config), "train").example
+    dying: Any = dataclasses.replace(maker, viewer=Dying())
+    with pytest.raises(UserError, match=r"died.*smaller --config\.data\.workers than 2"):
+        next(read_whole(dying, 2))
 
 
 @pytest.mark.slow

@@ -1,19 +1,29 @@
-"""Commands of the package, run as a user would, but fast: one process imports the libraries, then forks for each.
+"""Commands of the package and of benchmarks, run as a user would, but fast: a server imports the libraries once.
 
+    subprocess.run([*python_m(), "ernie_vilg_jax.sample", ...])     # python_m() is `python -m`, sooner
     results = run_all([["train", "--config=demo:base", "--dry_run"], ...])
 
-As a program: reads such a list as JSON from stdin, and prints one of [exit status, stdout, stderr] as JSON.
+The server forks a process for each command, before any device is opened. That process runs the module from its first
+line to the end of the interpreter. Tests of what an import or a start costs, or needs, take `python -m` itself.
 """
 
-import importlib
-import json
+from __future__ import annotations
+
+import atexit
+import functools
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from tests.forked import ADDRESS
+
+ROOT = Path(__file__).parent.parent
+FORKED = Path(__file__).with_name("forked.py")
+SERVER = Path(__file__).with_name("forking.py")
 
 
 class Result(NamedTuple):
@@ -27,57 +37,38 @@ def on_devices(count: int) -> dict[str, str]:
     return {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={count}"}
 
 
+def python_m() -> list[str]:
+    """`python -m`, for `subprocess`: a module and its arguments follow."""
+    if not hasattr(os, "pidfd_open"):  # not Linux
+        return [sys.executable, "-m"]
+    _start_server()
+    return [sys.executable, "-I", "-S", str(FORKED)]
+
+
 def run_all(
     commands: Sequence[Sequence[str]], cwd: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> list[Result]:
     """The result of each command: the name of a module of the package, and its arguments."""
-    root = str(Path(__file__).parent.parent)
-    done = subprocess.run(
-        [sys.executable, __file__],
-        input=json.dumps([list(command) for command in commands]),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        cwd=cwd or root,
-        env={**os.environ, "PYTHONPATH": root, **(environment or {})},
-    )
-    return [Result(*result) for result in json.loads(done.stdout)]
+    results = []
+    for name, *arguments in commands:
+        done = subprocess.run(
+            [*python_m(), f"ernie_vilg_jax.{name}", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=cwd or ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+        )
+        results.append(Result(done.returncode, done.stdout, done.stderr))
+    return results
 
 
-def _fork(command: Sequence[str]) -> list[Any]:
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        child = os.fork()
-        if child == 0:
-            os.dup2(out.fileno(), 1)
-            os.dup2(err.fileno(), 2)
-            os.environ["PYTHONUNBUFFERED"] = "1"
-            status = 70
-            try:
-                import runpy
-
-                sys.argv[:] = [command[0], *command[1:]]
-                runpy.run_module(f"ernie_vilg_jax.{command[0]}", run_name="__main__", alter_sys=True)
-                status = 0
-            except SystemExit as stopped:
-                status = stopped.code if isinstance(stopped.code, int) else int(stopped.code is not None)
-            except BaseException:
-                import traceback
-
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(status)
-        _, status = os.waitpid(child, 0)
-        out.seek(0)
-        err.seek(0)
-        return [os.waitstatus_to_exitcode(status), out.read(), err.read()]
-
-
-if __name__ == "__main__":
-    sys.modules["gcsfs"] = None  # type: ignore[assignment]  # as if not installed: no test waits for Google
-    # Only imported: a device that was opened here would be shared by all, and flags belong to commands.
-    for name in ("ernie_vilg_jax.pipeline", "ernie_vilg_jax.training.plan"):
-        importlib.import_module(name)
-
-    print(json.dumps([_fork(command) for command in json.load(sys.stdin)]))
+@functools.cache
+def _start_server() -> None:
+    address = str(Path(tempfile.mkdtemp()) / "server")
+    line = [sys.executable, str(SERVER), address]
+    server = subprocess.Popen(line, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert server.stdin is not None and server.stdout is not None
+    atexit.register(server.stdin.close)
+    assert server.stdout.readline() == b"ready\n"
+    os.environ[ADDRESS] = address

@@ -1,7 +1,6 @@
 """`python -m ernie_vilg_jax.annotate`, as users call it."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from ml_collections import ConfigDict
 from ernie_vilg_jax.config import default_config
 from ernie_vilg_jax.data.records import read_manifest
 from ernie_vilg_jax.preparation.prepare import prepare
+from tests.commands import python_m
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "ernie_vilg_jax.annotate", *map(str, arguments)]
+    line = [*python_m(), "ernie_vilg_jax.annotate", *map(str, arguments)]
     return subprocess.run(line, capture_output=True, text=True, check=False)
 
 

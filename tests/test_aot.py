@@ -3,13 +3,13 @@
 import os
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from ernie_vilg_jax.forecast import NAMES
+from tests.commands import python_m
 
 TINY = (
     "--config=configs/demo.py:experts,smoke",
@@ -24,7 +24,7 @@ MESH = ("--topology=v5e:2x2", "--config.mesh.expert=2", "--config.mesh.data=1", 
 def start(*arguments: str) -> subprocess.Popen[str]:
     # The flags of the tests are for CPU; libtpu fails on unknown flags.
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    command = [sys.executable, "-m", "ernie_vilg_jax.aot", *TINY, *arguments]
+    command = [*python_m(), "ernie_vilg_jax.aot", *TINY, *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 

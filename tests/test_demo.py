@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from PIL import Image
 from benchmarks.load_demo import HOSTILE, request, send
 from ernie_vilg_jax import cli, demo, pipeline
 from ernie_vilg_jax.errors import UserError
+from tests.commands import python_m
 from tests.pages import watched
 
 pytest.importorskip("gradio", reason="the page needs the extra `demo`")
@@ -36,7 +36,7 @@ PATIENCE = 300_000
 
 def start(*arguments: object) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    command = [sys.executable, "-m", "ernie_vilg_jax.demo", *map(str, arguments)]
+    command = [*python_m(), "ernie_vilg_jax.demo", *map(str, arguments)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
 
 

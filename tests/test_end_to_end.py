@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.commands import on_devices
+from tests.commands import on_devices, python_m
 
 pytestmark = [pytest.mark.slow, pytest.mark.hosts]
 
@@ -27,7 +27,7 @@ def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 def python(*words: str) -> subprocess.CompletedProcess[str]:
-    return command(sys.executable, "-m", *words)
+    return command(*python_m(), *words)
 
 
 @pytest.fixture(scope="module")

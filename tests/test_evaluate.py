@@ -4,7 +4,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from PIL import Image
 from ernie_vilg_jax import evaluate
 from ernie_vilg_jax.errors import UserError
 from tests import feature_models
-from tests.commands import Result, on_devices, run_all
+from tests.commands import Result, on_devices, python_m, run_all
 
 METRICS = "clip_score,r_precision,cmmd"
 ROOT = Path(__file__).parents[1]
@@ -79,7 +78,7 @@ def test_scores_are_the_same_on_eight_devices_and_by_two_processes(
     peers = [f"--coordinator=127.0.0.1:{port}", "--num_processes=2"]
     running = [
         subprocess.Popen(
-            [sys.executable, "-m", f"ernie_vilg_jax.{line[0]}", *line[1:]],
+            [*python_m(), f"ernie_vilg_jax.{line[0]}", *line[1:]],
             env={**os.environ, **environment(tmp_path / "b", 2), "PYTHONPATH": str(ROOT)},
             stderr=subprocess.PIPE,
             text=True,

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from configs.demo import get_config
 from ernie_vilg_jax.annotation.annotate import annotate
+from tests.commands import python_m
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -25,7 +25,7 @@ def annotated(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def inspect(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ernie_vilg_jax.inspect_data", "--config=configs/demo.py:smoke"]
+    command = [*python_m(), "ernie_vilg_jax.inspect_data", "--config=configs/demo.py:smoke"]
     return subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, check=False)
 
 

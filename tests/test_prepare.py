@@ -2,11 +2,12 @@
 
 import io
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from tests.commands import python_m
 
 CONFIG = """
 from ml_collections import ConfigDict
@@ -30,7 +31,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def prepare(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ernie_vilg_jax.prepare", *map(str, arguments)]
+    command = [*python_m(), "ernie_vilg_jax.prepare", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -2,12 +2,12 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks.chaos import metrics, summary
+from tests.commands import python_m
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,7 +33,7 @@ def test_summary_names_the_differences() -> None:
 @pytest.mark.slow
 @pytest.mark.hosts
 def test_a_killed_run_ends_like_an_unbroken_one(tmp_path: Path) -> None:
-    line = [sys.executable, "-m", "benchmarks.chaos", f"--work={tmp_path}", "--kills=1", "--steps=12", "--no-sigterm"]
+    line = [*python_m(), "benchmarks.chaos", f"--work={tmp_path}", "--kills=1", "--steps=12", "--no-sigterm"]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 kills of 1 process" in done.stdout and "0 differences from the unbroken run" in done.stdout

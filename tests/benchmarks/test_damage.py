@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -19,6 +18,7 @@ from benchmarks.damage.room import Room, furnish, no_sentence, snapshot, verdict
 from benchmarks.damage.uses import Prepare, Read
 from ernie_vilg_jax import pipeline
 from ernie_vilg_jax.annotation.annotate import annotate
+from tests.commands import python_m
 
 ROOT = Path(__file__).parents[2]
 OF_DATA = [part for part in PARTS if part.path.startswith("data")]
@@ -129,7 +129,7 @@ def test_twenty_cases_end_well(small_world: Path, whole_run: Path, tmp_path: Pat
     quick = "read,sample,checkpoint,annotate,inspect_data,prepare"
     line = [f"--work={tmp_path}", "--cases=20", "--seed=1", "--real=1", f"--commands={quick}", f"--report={report}"]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.damage", *line], cwd=ROOT, capture_output=True, text=True, check=False
+        [*python_m(), "benchmarks.damage", *line], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.match(r"20 cases of seed 1: \d+ correct, \d+ refused, 0 silent, 0 traceback, 0 hang", report.read_text())
@@ -186,6 +186,6 @@ def test_verdict_on_inputs(
 def test_some_inputs_of_each_family_end_well(family: str, tmp_path: Path) -> None:
     line = ["--group=inputs", f"--work={tmp_path}", f"--only={family}", "--cases=4", "--seed=1"]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.damage", *line], cwd=ROOT, capture_output=True, text=True, check=False
+        [*python_m(), "benchmarks.damage", *line], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0 and done.stdout.startswith("4 cases of seed 1: "), done.stdout + done.stderr

@@ -4,12 +4,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.commands import python_m
 from tests.encoding.pictures import contents
 
 pytestmark = pytest.mark.hosts
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def command(source: Path, output: Path, parts: Path, *more: str) -> subprocess.Popen[str]:
-    line = [sys.executable, "-m", "ernie_vilg_jax.encode", "--config=configs/demo.py:base,smoke", "--config.seed=3"]
+    line = [*python_m(), "ernie_vilg_jax.encode", "--config=configs/demo.py:base,smoke", "--config.seed=3"]
     line += [f"--config.model.{name}=8" for name in ("text_encoder.width", "unet.base_channels", "unet.head_channels")]
     line += [f"--input={source}", f"--output={output}", f"--checkpoint={parts}", "--dtype=float32", *more]
     environment = {**os.environ, "XLA_FLAGS": ""}

@@ -1,3 +1,4 @@
+from functools import cache
 from typing import Any
 
 import jax
@@ -23,16 +24,29 @@ def arguments(length: int = 5) -> tuple[jax.Array, ...]:
 
 def randomised(unet: UNet, *args: jax.Array) -> dict:
     """Parameters without the zeros of initialisation, so that every path matters."""
+    rng = np.random.default_rng(0)
     shapes = jax.eval_shape(unet.init, KEY, *args)
-    leaves, structure = jax.tree.flatten(shapes)
-    keys = jax.random.split(KEY, len(leaves))
-    values = [0.2 * jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
-    return jax.tree.unflatten(structure, values)
+    return jax.tree.map(lambda leaf: 0.2 * rng.standard_normal(leaf.shape).astype(np.float32), shapes)
+
+
+@cache
+def applied(**options: Any) -> Any:
+    """`tiny(**options).apply` as one program: it is compiled in less time than its operations one by one."""
+    return jax.jit(tiny(**options).apply)
+
+
+@cache
+def gradient(**options: Any) -> tuple[Any, int]:
+    """The gradient of a loss of tiny(**options), and how many convolutions its compiled program has."""
+    args = arguments()
+    params = randomised(tiny(), *args)
+    program = jax.jit(jax.grad(lambda p: jnp.sum(tiny(**options).apply(p, *args) ** 2))).lower(params).compile()
+    return program(params), str(program.as_text()).count(" convolution(")
 
 
 def test_starts_as_zero_and_keeps_the_shape() -> None:
-    unet, args = tiny(), arguments()
-    epsilon = unet.apply(unet.init(KEY, *args), *args)
+    args = arguments()
+    epsilon = applied()(jax.jit(tiny().init)(KEY, *args), *args)
     assert epsilon.shape == args[0].shape
     np.testing.assert_array_equal(epsilon, 0.0)
 
@@ -42,10 +56,10 @@ def test_padding_is_never_seen() -> None:
     x, t, text, mask, pooled = arguments(7)
     mask = mask.at[:, 4:].set(False)
     params = randomised(unet, x, t, text, mask, pooled)
-    before = unet.apply(params, x, t, text, mask, pooled)
-    after = unet.apply(params, x, t, text.at[:, 4:].set(99.0), mask, pooled)
+    before = applied()(params, x, t, text, mask, pooled)
+    after = applied()(params, x, t, text.at[:, 4:].set(99.0), mask, pooled)
     np.testing.assert_array_equal(before, after)
-    short = unet.apply(params, x, t, text[:, :4], mask[:, :4], pooled)
+    short = applied()(params, x, t, text[:, :4], mask[:, :4], pooled)
     np.testing.assert_allclose(before, short, atol=1e-5)
 
 
@@ -54,10 +68,10 @@ def test_every_condition_matters(changed: str) -> None:
     unet = tiny()
     x, t, text, mask, pooled = arguments()
     params = randomised(unet, x, t, text, mask, pooled)
-    before = unet.apply(params, x, t, text, mask, pooled)
+    before = applied()(params, x, t, text, mask, pooled)
     values = {"text": (t, -text, pooled), "pooled": (t, text, -pooled), "timesteps": (t + 50, text, pooled)}
     t2, text2, pooled2 = values[changed]
-    assert np.abs(before - unet.apply(params, x, t2, text2, mask, pooled2)).max() > 1e-3
+    assert np.abs(before - applied()(params, x, t2, text2, mask, pooled2)).max() > 1e-3
 
 
 def test_pooled_text_can_be_switched_off() -> None:
@@ -65,44 +79,31 @@ def test_pooled_text_can_be_switched_off() -> None:
     x, t, text, mask, pooled = arguments()
     params = randomised(unet, x, t, text, mask, pooled)
     assert "pooled" not in params["params"]
-    np.testing.assert_array_equal(
-        unet.apply(params, x, t, text, mask, pooled), unet.apply(params, x, t, text, mask, -pooled)
-    )
+    apply = applied(pooled_text=False)
+    np.testing.assert_array_equal(apply(params, x, t, text, mask, pooled), apply(params, x, t, text, mask, -pooled))
 
 
 def test_half_precision_keeps_parameters_and_output_in_fp32() -> None:
     args = arguments()
-    full, half = tiny(), tiny(dtype=jnp.bfloat16)
+    half = tiny(dtype=jnp.bfloat16)
     params = randomised(half, *args)
     assert {leaf.dtype for leaf in jax.tree.leaves(jax.eval_shape(half.init, KEY, *args))} == {jnp.dtype("float32")}
-    epsilon = half.apply(params, *args)
+    epsilon, exact = applied(dtype=jnp.bfloat16)(params, *args), applied()(params, *args)
     assert epsilon.dtype == jnp.float32
-    scale = float(jnp.abs(full.apply(params, *args)).max())
-    np.testing.assert_allclose(epsilon, full.apply(params, *args), atol=0.05 * scale)
+    np.testing.assert_allclose(epsilon, exact, atol=0.05 * float(jnp.abs(exact).max()))
 
 
 @pytest.mark.parametrize("keep", ["nothing", "heavy"])
 def test_remat_changes_nothing(keep: str) -> None:
-    args = arguments()
-    params = randomised(tiny(), *args)
-    loss = lambda unet: jax.grad(lambda p: jnp.sum(unet.apply(p, *args) ** 2))(params)  # noqa: E731
-    again = loss(tiny(remat=True, remat_keep=keep))
-    for one, other in zip(jax.tree.leaves(loss(tiny())), jax.tree.leaves(again), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+    (plain, _), (again, _) = gradient(), gradient(remat=True, remat_keep=keep)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), plain, again)
 
 
 def test_remat_recomputes_what_it_does_not_keep() -> None:
-    # Counted in the compiled program: the compiler may merge the two computations and keep the result.
-    args = arguments()
-    params = randomised(tiny(), *args)
-
-    def convolutions(**options: Any) -> int:
-        loss = lambda p: jnp.sum(tiny(**options).apply(p, *args) ** 2)  # noqa: E731
-        return str(jax.jit(jax.grad(loss)).lower(params).compile().as_text()).count(" convolution(")
-
-    plain = convolutions()
-    assert convolutions(remat=True) > plain
-    assert convolutions(remat=True, remat_keep="heavy") == plain
+    """Counted in the compiled program: the compiler may merge the two computations and keep the result."""
+    _, plain = gradient()
+    assert gradient(remat=True, remat_keep="nothing")[1] > plain
+    assert gradient(remat=True, remat_keep="heavy")[1] == plain
 
 
 def test_latents_that_do_not_divide_are_refused() -> None:

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.training import loop
 from ernie_vilg_jax.training.autoencoder import AutoencoderTask
 from ernie_vilg_jax.training.loop import Stopped, finishing
-from tests.commands import on_devices
+from tests.commands import on_devices, python_m
 from tests.tiny_run import MakeConfig, train
 
 pytestmark = pytest.mark.slow
@@ -27,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 def run(data: Path, workdir: Path, *flags: str, phase: str = "autoencoder") -> subprocess.CompletedProcess[str]:
     """The real command, on one device."""
-    line = [sys.executable, "-m", "ernie_vilg_jax.train", f"--config=demo:{phase},smoke", f"--config.data.path={data}"]
+    line = [*python_m(), "ernie_vilg_jax.train", f"--config=demo:{phase},smoke", f"--config.data.path={data}"]
     environment = {**os.environ, **on_devices(1)}
     return subprocess.run([*line, f"--workdir={workdir}", *flags], capture_output=True, text=True, env=environment)
 

@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ernie_vilg_jax.sharding.watch import LOST
-from tests.commands import on_devices
+from tests.commands import on_devices, python_m
 from tests.tiny_run import MakeConfig, train
 
 pytestmark = pytest.mark.slow
@@ -44,7 +43,7 @@ class Group:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        command = [sys.executable, "-m", "ernie_vilg_jax.train", f"--config=configs/demo.py:{target},smoke"]
+        command = [*python_m(), "ernie_vilg_jax.train", f"--config=configs/demo.py:{target},smoke"]
         command += [f"--config.data.path={data}", f"--workdir={workdir}", f"--coordinator=127.0.0.1:{port}"]
         command += [f"--num_processes={count}", *(f"--config.{name}={value}" for name, value in changes.items())]
         # One device each: the eight fake devices of the tests would be eight for each process.
@@ -193,7 +192,7 @@ def test_an_error_of_one_process_is_reported_by_all(start: Start, tmp_path: Path
 
 
 def test_nobody_at_the_coordinator(data: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "ernie_vilg_jax.train", "--config=configs/demo.py:autoencoder,smoke"]
+    command = [*python_m(), "ernie_vilg_jax.train", "--config=configs/demo.py:autoencoder,smoke"]
     command += [f"--config.data.path={data}", f"--workdir={tmp_path}", "--coordinator=127.0.0.1:9"]
     command += ["--num_processes=2", "--process_id=1", "--startup_timeout=1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)

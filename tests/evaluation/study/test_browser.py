@@ -3,7 +3,6 @@
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +17,7 @@ pytest.importorskip("fastapi", reason="the pages need the extra `study`")
 from ernie_vilg_jax.evaluation.study import answers
 from ernie_vilg_jax.evaluation.study.database import Database
 from ernie_vilg_jax.evaluation.study.raters import Rater, Raters
+from tests.commands import python_m
 
 pytestmark = pytest.mark.hosts
 
@@ -31,7 +31,7 @@ class Server:
     def __init__(self, place: str) -> None:
         self.port = portpicker.pick_unused_port()
         self.address = f"http://127.0.0.1:{self.port}"
-        self._command = [sys.executable, "-m", "ernie_vilg_jax.human_study", "serve", place, f"--port={self.port}"]
+        self._command = [*python_m(), "ernie_vilg_jax.human_study", "serve", place, f"--port={self.port}"]
         self.start()
 
     def start(self) -> None:

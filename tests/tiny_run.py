@@ -3,6 +3,7 @@
 import fcntl
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from configs.demo import get_config
 from ernie_vilg_jax.preparation.prepare import prepare
 from ernie_vilg_jax.training.task import State
 from ernie_vilg_jax.training.train import run
+from tests import programs
 
 MakeConfig = Callable[..., ConfigDict]
 SHOWN = {"train.validate_every": 8, "train.preview_every": 8}
@@ -64,6 +66,10 @@ def whole_run(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory)
     return once(tmp_path_factory, "run", make)
 
 
-def train(config: ConfigDict, workdir: Path, **options: Any) -> State:
-    """`run` on one device: compiling for the eight fake ones takes several times as long."""
-    return run(config, workdir, jax.devices()[:1], **options)
+def train(config: ConfigDict, workdir: Path, *, own_programs: bool = False, **options: Any) -> State:
+    """`run` on one device: compiling for the eight fake ones takes several times as long.
+
+    `own_programs` is for tests that replace parts of a program; others take those of runs before.
+    """
+    with nullcontext() if own_programs else programs.shared():
+        return run(config, workdir, jax.devices()[:1], **options)

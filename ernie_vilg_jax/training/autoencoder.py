@@ -89,7 +89,12 @@ class AutoencoderTask:
         return {"autoencoder": self.abstract["params"]}
 
     def init(self, key: jax.Array) -> State:
-        return jax.jit(self._new, out_shardings=self.shardings)(key)
+        return self.initial(key)
+
+    @cached_property
+    def initial(self) -> Any:
+        """Jitted key -> a fresh state."""
+        return jax.jit(self._new, out_shardings=self.shardings)
 
     def items(self, state: State) -> Items:
         return {

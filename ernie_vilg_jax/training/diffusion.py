@@ -160,7 +160,12 @@ class DiffusionTask:
 
     def init(self, key: jax.Array) -> State:
         assert self.start is not None, "a fresh state needs the autoencoder it works on"
-        return jax.jit(self._new, out_shardings=self.shardings)(key, self.start)
+        return self.initial(key, self.start)
+
+    @cached_property
+    def initial(self) -> Any:
+        """Jitted (key, start) -> a fresh state."""
+        return jax.jit(self._new, out_shardings=self.shardings)
 
     @property
     def fixed(self) -> State:

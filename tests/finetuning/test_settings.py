@@ -28,7 +28,7 @@ def test_the_model_and_what_it_was_are_kept() -> None:
     assert config.model == of.config.model and config.tokenizer == of.config.tokenizer and config.knowledge.top_k == 3
     assert config.phases.experts.init_from == "/model" and config.data.path == "data"
     assert dict(config.data.weights) == {"folder": 0.5, "samples": 0.5}
-    assert config.phases.experts.steps == 800 and config.evaluation.every == 100 and config.train.keep_best == "score"
+    assert config.phases.experts.steps == 480 and config.evaluation.every == 60 and config.train.keep_best == "score"
     assert of.config.data.path == "" and not of.config.lora.rank  # the model's own config is not changed
 
 
@@ -45,10 +45,11 @@ def test_each_method_in_each_phase(method: str, phase: str) -> None:
     assert config.phases[phase].batch_size % experts == 0 and config.phases[phase].batch_size >= 16
 
 
-def test_adapters_are_not_trained_by_muon() -> None:
-    muon = origin("experts", **{"optimizer.name": "muon"})
-    assert tuning_config(muon, Settings("lora"), "data", {}).optimizer.name == "adamw"
-    assert tuning_config(muon, Settings("full"), "data", {}).optimizer.name == "muon"
+@pytest.mark.parametrize(("name", "full"), [("muon", "adamw"), ("adafactor", "adafactor"), ("adamw", "adamw")])
+def test_steps_of_few_images_are_not_by_muon(name: str, full: str) -> None:
+    of = origin("experts", **{"optimizer.name": name})
+    assert tuning_config(of, Settings("lora"), "data", {}).optimizer.name == "adamw"
+    assert tuning_config(of, Settings("full"), "data", {}).optimizer.name == full
 
 
 def test_some_experts_share_the_batch() -> None:

@@ -38,9 +38,9 @@ def jobs(
     def make(folder: Path) -> None:
         made = Jobs(*(with_base(whole_run, folder / name) for name in Jobs._fields))
         with same_samples(pictures):
-            train(job_config(0), made.first)
-            train(job_config(1), made.second)
-            train(job_config(**{"phases.experts.batch_size": 8}), made.together)
+            train(job_config(0), made.first, own_programs=True)
+            train(job_config(1), made.second, own_programs=True)
+            train(job_config(**{"phases.experts.batch_size": 8}), made.together, own_programs=True)
 
     folder = once(tmp_path_factory, "jobs", make)
     return Jobs(*(folder / name for name in Jobs._fields))

@@ -76,7 +76,7 @@ def test_training_of_the_whole_bank_continues(
         workdir = shutil.copytree(start / "experts", tmp_path / name / "experts").parent
         config = job_config(**{"phases.experts.steps": STEPS + 2, "phases.experts.batch_size": 8})
         with same_samples(pictures):
-            state = train(config, workdir, allow_changes=["phases.experts.batch_size"])
+            state = train(config, workdir, own_programs=True, allow_changes=["phases.experts.batch_size"])
         assert int(state["step"]) == STEPS + 2
         ends.append(state["experts"])
     assert_close(*ends)

@@ -109,7 +109,7 @@ def test_one_stage_1_branches_into_any_number_of_experts(
         return {**state, "step": state["step"] + 1}, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), metrics)
 
     monkeypatch.setattr(diffusion, "train_step", traced)
-    state = train(make_config("experts", **four), workdir)
+    state = train(make_config("experts", **four), workdir, own_programs=True)
     assert {leaf.shape[0] for leaf in jax.tree.leaves(state["experts"])} == {4}
     with pytest.raises(UserError, match=r"of another config: experts.n \(4 in the checkpoint, 2 now\)"):
         train(make_config("experts"), workdir)

@@ -84,6 +84,7 @@ def fit(scenes: Scenes, nouns: int, settings: Settings, first: Params | None = N
             logs = []
 
 
+@partial(jax.jit, static_argnames="nouns")
 def init(key: jax.Array, nouns: int) -> Params:
     """Fresh parameters of both networks, {"finder", "namer"}."""
     finder, namer = jax.random.split(key)

@@ -30,7 +30,7 @@ def losses(params, scenes):
 
 @pytest.fixture(scope="module")
 def trained(scenes):
-    return fit(scenes, len(SHAPE_NOUNS), Settings(batch_size=16, steps=12))
+    return fit(scenes, len(SHAPE_NOUNS), Settings(batch_size=8, steps=12))
 
 
 @pytest.mark.slow  # of which compiling takes nearly all
@@ -40,7 +40,7 @@ def test_a_few_updates_lower_every_loss_and_repeat_exactly(scenes, trained):
     assert after < 0.8 * before
     for name in ("heat", "box", "colour"):
         assert parts_after[name] < parts[name], name
-    again = fit(scenes, len(SHAPE_NOUNS), Settings(batch_size=16, steps=12))
+    again = fit(scenes, len(SHAPE_NOUNS), Settings(batch_size=8, steps=12))
     jax.tree.map(np.testing.assert_array_equal, trained, again)
     assert np.isfinite(fit_presence(trained, scenes, count=32)).all()
 
@@ -48,7 +48,7 @@ def test_a_few_updates_lower_every_loss_and_repeat_exactly(scenes, trained):
 @pytest.mark.slow
 def test_training_goes_on_from_given_weights(scenes, trained):
     after = fit(
-        scenes, len(SHAPE_NOUNS), Settings(batch_size=16, steps=1, learning_rate=0.0), trained
+        scenes, len(SHAPE_NOUNS), Settings(batch_size=8, steps=1, learning_rate=0.0), trained
     )  # without a change, at rate zero
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), trained, after)
 

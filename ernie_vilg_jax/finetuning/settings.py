@@ -108,7 +108,7 @@ def tuning_config(origin: Origin, settings: Settings, data: str, weights: dict[s
         config.experts.train = settings.experts
         config.experts.train_text_encoder = settings.text_encoder and settings.method == "full"
         config.optimizer.weight_decay = 0.0  # it would pull towards zero, not towards the model
-        # Muon's products are of the parameters, however few images a step has: at 32, three quarters of all it computes.
+        # Muon multiplies whole matrices, however few images a step has: at 32, three quarters of all that it computes.
         # And it is for whole matrices: it would make the factors of adapters orthogonal.
         if config.optimizer.name == "muon" or settings.method == "lora":
             config.optimizer.name = "adamw"

@@ -27,8 +27,10 @@ MORE = {
     "ernie_vilg_jax.train": ("ernie_vilg_jax.training.train",),
 }
 """What the server imports, too, before it forks the first command of a name. None defines flags or opens devices."""
-READ_BY_IMPORTS = ("JAX_", "HF_")
+READ_BY_IMPORTS = ("JAX_", "HF_HOME", "HF_ENDPOINT", "HF_HUB_CACHE", "HF_HUB_OFFLINE")
 """Beginnings of environment variables: a command for which one differs starts anew."""
+ALONE = "alone"
+"""In place of a socket: be the command that follows, without a server."""
 
 
 def _serve(address: str) -> list[str]:
@@ -89,13 +91,13 @@ def _become(request: Mapping[str, Any], descriptors: Sequence[int], own: Mapping
     os.environ.update(request["environment"])
     words, wanted = request["words"], request["environment"]
     if any(own.get(name) != wanted.get(name) for name in {*own, *wanted} if name.startswith(READ_BY_IMPORTS)):
-        os.execv(sys.executable, [sys.executable, "-m", *words])
-    sys.path[:1] = [request["folder"], *filter(None, wanted.get("PYTHONPATH", "").split(os.pathsep))]
-    if "STORAGE_EMULATOR_HOST" not in wanted:
-        sys.modules["gcsfs"] = None  # type: ignore[assignment]  # as if not installed: no test waits for Google
+        os.execv(sys.executable, [sys.executable, __file__, ALONE, *words])
     return words
 
 
 if __name__ == "__main__":
-    sys.argv = _serve(sys.argv[1])
+    sys.argv = sys.argv[2:] if sys.argv[1] == ALONE else _serve(sys.argv[1])
+    sys.path[:1] = [os.getcwd(), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    if "STORAGE_EMULATOR_HOST" not in os.environ:
+        sys.modules["gcsfs"] = None  # type: ignore[assignment]  # as if not installed: no test waits for Google
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

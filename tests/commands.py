@@ -19,8 +19,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.forked import ADDRESS
-
 ROOT = Path(__file__).parent.parent
 FORKED = Path(__file__).with_name("forked.py")
 SERVER = Path(__file__).with_name("forking.py")
@@ -41,8 +39,7 @@ def python_m() -> list[str]:
     """`python -m`, for `subprocess`: a module and its arguments follow."""
     if not hasattr(os, "pidfd_open"):  # not Linux
         return [sys.executable, "-m"]
-    _start_server()
-    return [sys.executable, "-I", "-S", str(FORKED)]
+    return [sys.executable, "-I", "-S", str(FORKED), _server()]
 
 
 def run_all(
@@ -64,11 +61,12 @@ def run_all(
 
 
 @functools.cache
-def _start_server() -> None:
+def _server() -> str:
+    """The socket of the server, which is started once."""
     address = str(Path(tempfile.mkdtemp()) / "server")
     line = [sys.executable, str(SERVER), address]
     server = subprocess.Popen(line, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert server.stdin is not None and server.stdout is not None
     atexit.register(server.stdin.close)
     assert server.stdout.readline() == b"ready\n"
-    os.environ[ADDRESS] = address
+    return address

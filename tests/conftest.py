@@ -72,9 +72,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _forget_programs() -> Iterator[None]:
     """Compiled programs pile up, to 7 GB a worker."""
     yield
-    from tests import programs
-
     memory = Path("/proc/self/statm")
     if memory.is_file() and int(memory.read_text().split()[1]) * os.sysconf("SC_PAGESIZE") > LARGE:
+        from tests import programs
+
         programs.forget()
         jax.clear_caches()

@@ -1,4 +1,4 @@
-"""`python -I -S forked.py MODULE ...` does what `python -m MODULE ...` does, sooner (see `commands`).
+"""`python -I -S forked.py SOCKET MODULE ...` does what `python -m MODULE ...` does, sooner (see `commands`).
 
 This process stands for the command: it has its arguments, folder, environment, files and exit status, passes signals on
 to it, and takes it along when it is killed. Imports as little as possible, because it starts for each command.
@@ -10,18 +10,13 @@ import signal
 import socket
 import sys
 
-ADDRESS = "ERNIE_VILG_JAX_TESTS_SERVER"
-"""Environment variable: the server's socket."""
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def main() -> None:
-    words = sys.argv[1:]
+    server, *words = sys.argv[1:]
     connection = socket.socket(socket.AF_UNIX)
-    try:
-        connection.connect(os.environ[ADDRESS])
-    except (KeyError, OSError):  # a command that tests start on a machine of its own, as it were
-        os.execv(sys.executable, [sys.executable, "-m", *words])
+    connection.connect(server)
     request = json.dumps({"words": words, "folder": os.getcwd(), "environment": dict(os.environ)})
     socket.send_fds(connection, [f"{request}\n".encode()], [0, 1, 2])
     answers = connection.makefile()

@@ -41,10 +41,10 @@ def test_every_program_is_built_from_one_config(name: str) -> None:
 
 def test_programs_of_images_are_there_for_each_size() -> None:
     config = get_config("smoke")
-    config.data.sizes = ((16, 16), (16, 24))
+    config.data.sizes = ((16, 16), (16, 24), (24, 16))
     config.mesh.expert, config.mesh.fsdp, config.mesh.data = 2, 2, 2
     jobs = {job.name: job for job in jobs_of(config, "v5e:2x4", 8, CHIPS["v5e"], 0, "")}
-    assert len(jobs) == len(NAMES) + len(SIZED)
+    assert len(jobs) == len(NAMES) + 2 * len(SIZED)
     for name in SIZED:
         for height, width in config.data.sizes:
             program = built(name, jobs[f"{name}_{height}x{width}"].config)

@@ -42,7 +42,7 @@ OLD_PROMPTS = flags.DEFINE_string(
     "old_prompts", None, "Prompts that it should keep, a file; by default, of its domain."
 )
 HOLDOUT = flags.DEFINE_float("holdout", 0.1, "Share of your images that is held out to measure on.")
-EVERY = flags.DEFINE_integer("every", 0, "Steps between evaluations; 0: an eighth of all.")
+EVERY = flags.DEFINE_integer("every", 0, "Steps between evaluations; 0: 120, or a quarter of all if that is less.")
 KNOWLEDGE = flags.DEFINE_boolean("knowledge", None, "Key words and objects weigh more; by default, as in the model.")
 SEED = flags.DEFINE_integer("seed", 0, "Of everything that is drawn.")
 

@@ -30,7 +30,7 @@ KEEP = 0.95
 """Share of its old score that a model should keep."""
 MEANINGFUL = 0.2
 """Alignment of a model's images from which on it says something: unrelated images have about 0."""
-PATIENCE = 4
+PATIENCE = 3
 """Evaluations without a better score after which training ends."""
 NOTE = "judged.json"
 

@@ -17,6 +17,8 @@ METHODS = ("lora", "full")
 RATES = {"lora": 5e-3, "full": 2e-4}
 EACH = 8
 """Images of a step for each expert, by default."""
+EVERY = 120
+"""Steps between evaluations, by default, at most."""
 WHOLE = {"steps": (1, 10**9), "batch_size": (0, 2**16), "rank": (1, 2**16), "every": (0, 10**9), "seed": (0, 2**31 - 1)}
 """Least and most of the settings that are whole numbers."""
 ONLY = {"lora": ("rank", "targets", "text_targets", "experts"), "full": ("text_encoder",)}
@@ -36,7 +38,7 @@ class Settings:
       text_encoder: with "full", whether the text encoder of a bank of experts is trained; that of a base always is.
       old_share: share of a batch that is of what the model could do before; 0 is none.
       holdout: share of the concepts that is held out.
-      every: steps between evaluations; 0 is an eighth of all.
+      every: steps between evaluations; 0 is `EVERY`, or a quarter of all if that is less.
       knowledge: whether key words and objects weigh more (docs/knowledge.md); None is as the model was trained.
     """
 
@@ -115,7 +117,7 @@ def tuning_config(origin: Origin, settings: Settings, data: str, weights: dict[s
         if settings.method == "lora":
             config.lora.rank, config.lora.alpha = settings.rank, 0.0
             config.lora.targets, config.lora.text_targets = settings.targets, settings.text_targets
-        every = settings.every or max(1, settings.steps // 8)
+        every = settings.every or max(1, min(EVERY, settings.steps // 4))
         config.train.keep_best = "score"
         config.train.log_every = config.train.checkpoint_every = config.evaluation.every = every
         config.train.validate_every = config.train.preview_every = 0

@@ -28,8 +28,16 @@ def test_the_model_and_what_it_was_are_kept() -> None:
     assert config.model == of.config.model and config.tokenizer == of.config.tokenizer and config.knowledge.top_k == 3
     assert config.phases.experts.init_from == "/model" and config.data.path == "data"
     assert dict(config.data.weights) == {"folder": 0.5, "samples": 0.5}
-    assert config.phases.experts.steps == 480 and config.evaluation.every == 60 and config.train.keep_best == "score"
+    assert config.phases.experts.steps == 480 and config.evaluation.every == 120 and config.train.keep_best == "score"
     assert of.config.data.path == "" and not of.config.lora.rank  # the model's own config is not changed
+
+
+@pytest.mark.parametrize(
+    ("settings", "every"),
+    [({"steps": 480}, 120), ({"steps": 4000}, 120), ({"steps": 100}, 25), ({"steps": 2}, 1), ({"every": 7}, 7)],
+)
+def test_it_is_judged_at_least_four_times(settings: dict[str, int], every: int) -> None:
+    assert tuning_config(origin("experts"), Settings(**settings), "data", {}).evaluation.every == every
 
 
 @pytest.mark.parametrize("phase", ["base", "experts"])

@@ -25,8 +25,10 @@ Array = jax.Array | np.ndarray
 
 _ROUNDS = (0x9E3779B1, 0x85EBCA77)
 """Odd numbers, one for each of the two sums."""
-PIECES = (2**13, 2**16, 2**20)
-"""Elements that are summed at once if arrays are in this process's memory."""
+SMALL = 2**13
+"""Elements up to which numpy sums an array in this process's memory."""
+PIECES = (2**16, 2**20)
+"""Elements of a larger one that are summed at once."""
 
 
 def of_items(items: Mapping[str, Tree]) -> dict[str, dict[str, str]]:
@@ -108,9 +110,15 @@ def _on_devices(leaf: jax.Array, mesh: Mesh, spec: PartitionSpec) -> jax.Array:
 
 
 def _here(array: np.ndarray) -> np.ndarray:
-    """The same, in pieces of fixed sizes: a program for each of PIECES, because compiling one a shape takes seconds."""
+    """The same of an array in memory: by numpy if it is small, else by a program for each of the two PIECES.
+
+    A program for each shape would take seconds to compile, and to call one takes longer than numpy does for thousands of
+    elements: most arrays of a model have fewer.
+    """
     full = array.dtype == np.float32
     flat = np.ascontiguousarray(array).reshape(-1)
+    if flat.size <= SMALL:
+        return _mixed(_numpy_bits(flat), np.arange(flat.size, dtype=np.uint32), full)
     total = np.zeros(4 if full else 2, np.uint32)
     size = next((size for size in PIECES if flat.size <= size), PIECES[-1])
     for start in range(0, flat.size, size):
@@ -127,10 +135,12 @@ def _piece(bits: jax.Array, start: jax.Array, count: jax.Array, full: bool) -> j
     return _mixed(bits, place + start, full, place < count)
 
 
-def _mixed(bits: jax.Array, index: jax.Array, full: bool, where: jax.Array | None = None) -> jax.Array:
-    versions = [bits, _rounded(bits)] if full else [bits]
+def _mixed(bits: Any, index: Any, full: bool, where: Any = True) -> Any:
+    """Sums [2], or [4] if `full`; in numpy if `bits` are."""
+    np_or_jnp: Any = np if isinstance(bits, np.ndarray) else jnp
+    versions = [bits, _rounded(bits, np_or_jnp)] if full else [bits]
     mixed = [_mix(one * np.uint32(odd) ^ _mix(index + np.uint32(odd))) for one in versions for odd in _ROUNDS]
-    return jnp.stack([jnp.sum(one, dtype=jnp.uint32, where=where) for one in mixed])
+    return np_or_jnp.stack([one.sum(dtype=np.uint32, where=where) for one in mixed])
 
 
 def _numpy_bits(array: np.ndarray) -> np.ndarray:
@@ -150,15 +160,15 @@ def _bits(leaf: jax.Array) -> jax.Array:
     return bits << 16 if size == 2 else bits
 
 
-def _rounded(bits: jax.Array) -> jax.Array:
+def _rounded(bits: Any, np_or_jnp: Any) -> Any:
     """The bits of float32 values rounded to bfloat16, to nearest, ties to even; NaN as casts produce it."""
     nan = (bits & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
-    nearest = bits + np.uint32(0x7FFF) + ((bits >> 16) & np.uint32(1))
-    return jnp.where(nan, bits | np.uint32(0x00400000), nearest) & np.uint32(0xFFFF0000)
+    nearest = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+    return np_or_jnp.where(nan, bits | np.uint32(0x00400000), nearest) & np.uint32(0xFFFF0000)
 
 
-def _mix(x: jax.Array) -> jax.Array:
+def _mix(x: Any) -> Any:
     """The finalizer of MurmurHash3 (public domain): every bit of the result depends on every bit of `x`."""
-    x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)
-    x = (x ^ (x >> 13)) * np.uint32(0xC2B2AE35)
-    return x ^ (x >> 16)
+    x = (x ^ (x >> np.uint32(16))) * np.uint32(0x85EBCA6B)
+    x = (x ^ (x >> np.uint32(13))) * np.uint32(0xC2B2AE35)
+    return x ^ (x >> np.uint32(16))

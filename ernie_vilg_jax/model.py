@@ -24,6 +24,9 @@ from ernie_vilg_jax.models.text_encoder import Text, TextEncoder
 from ernie_vilg_jax.models.unet import UNet
 from ernie_vilg_jax.sharding.splash_attention import make_attention
 
+_shapes: dict[Any, Params] = {}
+"""Shapes of the parameters of equal modules, which take a second to trace for the paper's."""
+
 
 class ModelParams(NamedTuple):
     """The parameters of a trained model that sampling needs."""
@@ -74,8 +77,7 @@ class Model:
         )
 
     def init_autoencoder(self, key: jax.Array) -> Params:
-        images = jnp.zeros((1, self.image_size, self.image_size, 3))
-        return self.autoencoder.init(key, images, key)["params"]
+        return self.autoencoder.init(key, jnp.zeros((1, self.image_size, self.image_size, 3)), key)["params"]
 
     def init_text_encoder(self, key: jax.Array) -> Params:
         length = self.text_encoder.max_length
@@ -89,8 +91,22 @@ class Model:
     def abstract_autoencoder(self) -> Params:
         """Shapes of a frozen autoencoder: {"params", "mean" [c], "std" [c]}."""
         channels = jax.ShapeDtypeStruct((self.autoencoder.latent_channels,), jnp.float32)
-        params = jax.eval_shape(self.init_autoencoder, jax.random.key(0))
-        return {"params": params, "mean": channels, "std": channels}
+        return {"params": self._abstract("autoencoder"), "mean": channels, "std": channels}
+
+    def abstract_text_encoder(self) -> Params:
+        """Shapes of `init_text_encoder`."""
+        return self._abstract("text_encoder")
+
+    def abstract_unet(self) -> Params:
+        """Shapes of `init_unet`."""
+        return self._abstract("unet")
+
+    def _abstract(self, part: str) -> Params:
+        modules = self.autoencoder, self.text_encoder, self.unet
+        key = part, *modules, self.image_size
+        if key not in _shapes:
+            _shapes[key] = jax.eval_shape(getattr(self, f"init_{part}"), jax.random.key(0))
+        return jax.tree.map(lambda leaf: leaf, _shapes[key])
 
     def posterior(self, autoencoder: Params, images: jax.Array) -> Posterior:
         """Images [B, H, W, 3], uint8 or in [-1, 1] -> the autoencoder's raw posterior over their latents."""

@@ -19,7 +19,7 @@ TREE: Any = {
     "mask": RNG.random(16) > 0.5,
     "step": np.int32(-7),
     "empty": np.zeros((0, 4), np.float32),
-    "long": RNG.standard_normal((3, checksums.PIECES[0] + 5)).astype(np.float32),
+    "long": RNG.standard_normal((3, checksums.SMALL + 5)).astype(np.float32),
 }
 
 

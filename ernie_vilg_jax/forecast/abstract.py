@@ -111,10 +111,9 @@ def placed_batch(shapes: Mapping[str, Shape], mesh: Mesh) -> dict[str, Abstract]
 
 def sampling_params(model: Model, dtype: DTypeLike, place: Callable[[Tree], Tree]) -> ModelParams:
     """Abstract parameters as sampling holds them: in `dtype`, except the autoencoder."""
-    key = jax.random.key(0)
     half = lambda tree: place(jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), tree))  # noqa: E731
-    expert = half(jax.eval_shape(model.init_unet, key))
-    text_encoder = half(jax.eval_shape(model.init_text_encoder, key))
+    expert = half(model.abstract_unet())
+    text_encoder = half(model.abstract_text_encoder())
     return ModelParams(place(model.abstract_autoencoder()), text_encoder, (expert,) * model.stages.n)
 
 

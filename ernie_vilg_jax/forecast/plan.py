@@ -163,10 +163,10 @@ class Phase:
 
 def parameter_counts(config: ConfigDict) -> dict[str, float]:
     """Parameters of an expert, the text encoder and the autoencoder, without making one."""
-    model, key = build_model(config), jax.random.key(0)
+    model = build_model(config)
     trees: dict[str, Any] = {
-        "unet": jax.eval_shape(model.init_unet, key),
-        "text_encoder": jax.eval_shape(model.init_text_encoder, key),
+        "unet": model.abstract_unet(),
+        "text_encoder": model.abstract_text_encoder(),
         "autoencoder": model.abstract_autoencoder(),
     }
     return {name: float(sum(leaf.size for leaf in jax.tree.leaves(tree))) for name, tree in trees.items()}

@@ -250,9 +250,8 @@ def _fresh_items(
     path: epath.Path, model: Model, origins: set[int], optimizer: Callable[[Params], Tree]
 ) -> Iterator[tuple[str, Tree]]:
     """Items that training can start from, made of a checkpoint's averages; one at a time, as numpy fp32."""
-    key = jax.random.key(0)
-    abstract = {"text_encoder": jax.eval_shape(model.init_text_encoder, key)}
-    abstract |= dict.fromkeys(map(expert_name, sorted(origins)), jax.eval_shape(model.init_unet, key))
+    abstract = {"text_encoder": model.abstract_text_encoder()}
+    abstract |= dict.fromkeys(map(expert_name, sorted(origins)), model.abstract_unet())
     for name, shapes in abstract.items():
         blank = jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), np.float32), leaf.shape), shapes)
         average = checkpointing.read_items(path, {name: {"ema": blank}})[name]["ema"]

@@ -121,7 +121,7 @@ def export_text_encoder(checkpoint: str | Path, output: epath.PathLike, *, overw
     target = components.free(output, checkpoint, overwrite)
     path, config, model = _open(checkpoint, "text_encoder")
     tokenizer = checkpointing.read_tokenizer(path)
-    params = _read(path, "text_encoder", {"ema": jax.eval_shape(model.init_text_encoder, jax.random.key(0))})["ema"]
+    params = _read(path, "text_encoder", {"ema": model.abstract_text_encoder()})["ema"]
     sizes = (config.tokenizer.vocab_size, config.tokenizer.max_length, tokenizer.pad_id)
     folder = bert.write(config.model.text_encoder, params, *sizes)
     words, more = checkpointing.pack_tokenizer(tokenizer), {}
@@ -157,7 +157,7 @@ def _is_ours(source: str | Path) -> bool:
 
 def _our_unet(source: str | Path) -> Params:
     path, _, model = _open(source, components.ITEMS["unet"])
-    return _read(path, components.ITEMS["unet"], {"ema": jax.eval_shape(model.init_unet, jax.random.key(0))})["ema"]
+    return _read(path, components.ITEMS["unet"], {"ema": model.abstract_unet()})["ema"]
 
 
 def _told(output: epath.PathLike, component: str, params: Params, config: ConfigDict, more: str) -> str:

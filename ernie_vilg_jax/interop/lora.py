@@ -114,8 +114,8 @@ def _blank(leaf: Any) -> np.ndarray:
 def network_shapes(model: Model) -> dict[str, Params]:
     """Shapes of the parameters of a U-Net and of the text encoder."""
     return {
-        UNET: jax.eval_shape(model.init_unet, jax.random.key(0)),
-        TEXT: jax.eval_shape(model.init_text_encoder, jax.random.key(0)),
+        UNET: model.abstract_unet(),
+        TEXT: model.abstract_text_encoder(),
     }
 
 

@@ -190,9 +190,8 @@ def _read_params(
 
 def _shapes(model: Model, names: Sequence[str], dtype: Any) -> dict[str, Any]:
     """The items that sampling reads from a checkpoint: abstract, all but the autoencoder in `dtype`."""
-    key = jax.random.key(0)
     averages = lambda tree: {"ema": jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), tree)}  # noqa: E731
-    unet, text_encoder = (averages(jax.eval_shape(init, key)) for init in (model.init_unet, model.init_text_encoder))
+    unet, text_encoder = averages(model.abstract_unet()), averages(model.abstract_text_encoder())
     return {"autoencoder": model.abstract_autoencoder(), "text_encoder": text_encoder, **dict.fromkeys(names, unet)}
 
 

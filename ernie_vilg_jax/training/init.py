@@ -137,7 +137,7 @@ def _trained_autoencoder(
 ) -> Any:
     """{"params", "mean" [c], "std" [c]}: the EMA of `workdir`'s autoencoder, and its latents' statistics."""
     path = _run_checkpoint(workdir, "autoencoder", config, "base")
-    abstract = jax.eval_shape(model.init_autoencoder, jax.random.key(0))
+    abstract = model.abstract_autoencoder()["params"]
     abstract = rules.placed(abstract, rules.shardings(abstract, mesh))
     params = checkpointing.read_items(path, {"autoencoder": {"ema": abstract}})["autoencoder"]["ema"]
     examples = fixed_examples(config, tokenizer, "train", config.train.latent_statistics_samples, config.seed)
@@ -208,11 +208,10 @@ def _branch(path: epath.Path, config: ConfigDict, model: Model, tokenizer: Token
     _check_branch(path, tokenizer)
     single = checkpointing.read_metadata(path)["phase"] == "base"
     names = [expert_name(stage) for stage in ((0,) if single else config.experts.train or range(config.experts.n))]
-    key = jax.random.key(0)
     abstract = {
         "autoencoder": model.abstract_autoencoder(),
-        "text_encoder": {"ema": jax.eval_shape(model.init_text_encoder, key)},
-        **{name: {"ema": jax.eval_shape(model.init_unet, key)} for name in names},
+        "text_encoder": {"ema": model.abstract_text_encoder()},
+        **{name: {"ema": model.abstract_unet()} for name in names},
     }
     abstract = rules.placed(abstract, rules.shardings(abstract, mesh))
     items = checkpointing.read_items(path, abstract)
@@ -262,11 +261,10 @@ def _find_component(component: str, given: str, config: ConfigDict, tokenizer: T
 
 def _read(component: str, given: str, config: ConfigDict, model: Model, tokenizer: Tokenizer, mesh: Mesh) -> Any:
     path, item = _find_component(component, given, config, tokenizer), components.ITEMS[component]
-    key = jax.random.key(0)
     abstract: Any = {
         "autoencoder": model.abstract_autoencoder,
-        "text_encoder": lambda: {"ema": jax.eval_shape(model.init_text_encoder, key)},
-        "unet": lambda: {"ema": jax.eval_shape(model.init_unet, key)},
+        "text_encoder": lambda: {"ema": model.abstract_text_encoder()},
+        "unet": lambda: {"ema": model.abstract_unet()},
     }[component]()
     tree = checkpointing.read_items(path, {item: rules.placed(abstract, rules.shardings(abstract, mesh))})[item]
     logging.info("%s begins as that of %s", component.replace("_", " "), path)

@@ -33,11 +33,11 @@ def test_the_model_and_what_it_was_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "every"),
-    [({"steps": 480}, 120), ({"steps": 4000}, 120), ({"steps": 100}, 25), ({"steps": 2}, 1), ({"every": 7}, 7)],
+    ("steps", "every", "found"), [(480, 0, 120), (4000, 0, 120), (100, 0, 25), (2, 0, 1), (480, 7, 7)]
 )
-def test_it_is_judged_at_least_four_times(settings: dict[str, int], every: int) -> None:
-    assert tuning_config(origin("experts"), Settings(**settings), "data", {}).evaluation.every == every
+def test_it_is_judged_at_least_four_times(steps: int, every: int, found: int) -> None:
+    config = tuning_config(origin("experts"), Settings(steps=steps, every=every), "data", {})
+    assert config.evaluation.every == found
 
 
 @pytest.mark.parametrize("phase", ["base", "experts"])

@@ -112,8 +112,8 @@ def _on_devices(leaf: jax.Array, mesh: Mesh, spec: PartitionSpec) -> jax.Array:
 def _here(array: np.ndarray) -> np.ndarray:
     """The same of an array in memory: by numpy if it is small, else by a program for each of the two PIECES.
 
-    A program for each shape would take seconds to compile, and to call one takes longer than numpy does for thousands of
-    elements: most arrays of a model have fewer.
+    A program for each shape would take seconds to compile, and to call one takes longer than numpy does for thousands
+    of elements: most arrays of a model have fewer.
     """
     full = array.dtype == np.float32
     flat = np.ascontiguousarray(array).reshape(-1)

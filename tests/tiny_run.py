@@ -18,8 +18,8 @@ from ernie_vilg_jax.training.train import run
 from tests import programs
 
 MakeConfig = Callable[..., ConfigDict]
-SHOWN = {"train.validate_every": 8, "train.preview_every": 8}
-"""For runs whose validation and previews are checked."""
+SHOWN = {"train.validate_every": 8, "train.preview_every": 8, "train.checkpoint_every": 4}
+"""For runs whose validation, previews and earlier checkpoints are checked."""
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
@@ -47,8 +47,9 @@ def make_config(data: Path) -> MakeConfig:
     def make(target: str, **changes: Any) -> ConfigDict:
         config = get_config(f"{target},smoke")
         config.data.path = str(data)
-        # Each is a program to compile, and most tests check neither.
+        # Each of these takes as long as the training, and most tests check only how it ends.
         config.train.validate_every = config.train.preview_every = 0
+        config.train.checkpoint_every = 8
         config.update_from_flattened_dict(changes)
         return config
 

@@ -96,7 +96,7 @@ def sampling(config: ConfigDict, mesh: Mesh, chip: Chip, plain: bool) -> Forecas
     model, batch = build_model(config), _IMAGES.value * mesh.size
     over = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
     length, width = model.text_encoder.max_length, model.text_encoder.width
-    unet = jax.eval_shape(model.init_unet, jax.random.key(0))
+    unet = model.abstract_unet()
     unet = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16), unet)
     unet = rules.placed(unet, working(unet, mesh))
 

@@ -137,10 +137,9 @@ def _piece(bits: jax.Array, start: jax.Array, count: jax.Array, full: bool) -> j
 
 def _mixed(bits: Any, index: Any, full: bool, where: Any = True) -> Any:
     """Sums [2], or [4] if `full`; in numpy if `bits` are."""
-    np_or_jnp: Any = np if isinstance(bits, np.ndarray) else jnp
-    versions = [bits, _rounded(bits, np_or_jnp)] if full else [bits]
+    versions = [bits, _rounded(bits)] if full else [bits]
     mixed = [_mix(one * np.uint32(odd) ^ _mix(index + np.uint32(odd))) for one in versions for odd in _ROUNDS]
-    return np_or_jnp.stack([one.sum(dtype=np.uint32, where=where) for one in mixed])
+    return bits.__array_namespace__().stack([one.sum(dtype=np.uint32, where=where) for one in mixed])
 
 
 def _numpy_bits(array: np.ndarray) -> np.ndarray:
@@ -160,11 +159,12 @@ def _bits(leaf: jax.Array) -> jax.Array:
     return bits << 16 if size == 2 else bits
 
 
-def _rounded(bits: Any, np_or_jnp: Any) -> Any:
+def _rounded(bits: Any) -> Any:
     """The bits of float32 values rounded to bfloat16, to nearest, ties to even; NaN as casts produce it."""
     nan = (bits & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
     nearest = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
-    return np_or_jnp.where(nan, bits | np.uint32(0x00400000), nearest) & np.uint32(0xFFFF0000)
+    where = bits.__array_namespace__().where
+    return where(nan, bits | np.uint32(0x00400000), nearest) & np.uint32(0xFFFF0000)
 
 
 def _mix(x: Any) -> Any:

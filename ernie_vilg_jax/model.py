@@ -25,7 +25,7 @@ from ernie_vilg_jax.models.unet import UNet
 from ernie_vilg_jax.sharding.splash_attention import make_attention
 
 _shapes: dict[Any, Params] = {}
-"""Shapes of the parameters of equal modules, which take a second to trace for the paper's."""
+"""Shapes of the parameters of equal modules: tracing those of the paper takes seconds."""
 
 
 class ModelParams(NamedTuple):

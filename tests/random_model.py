@@ -39,13 +39,12 @@ def make_pipe(mode: str = "resident", sizes: tuple[tuple[int, int], ...] = (), *
     config.sample.steps = 3
     config.data.sizes = sizes
     model = build_model(config)
-    key = jax.random.key(0)
     channels = model.autoencoder.latent_channels
     place = {"mean": np.full(channels, 0.1, np.float32), "std": np.full(channels, 0.5, np.float32)}
     params = ModelParams(
-        {"params": filled(jax.eval_shape(model.init_autoencoder, key), 1, 0.2), **place},
-        filled(jax.eval_shape(model.init_text_encoder, key), 2, 1.0),
-        tuple(filled(jax.eval_shape(model.init_unet, key), 3 + stage, 0.4) for stage in range(model.stages.n)),
+        {"params": filled(model.abstract_autoencoder()["params"], 1, 0.2), **place},
+        filled(model.abstract_text_encoder(), 2, 1.0),
+        tuple(filled(model.abstract_unet(), 3 + stage, 0.4) for stage in range(model.stages.n)),
     )
     if mode == "pipelined":
         assert mesh is not None

@@ -105,10 +105,12 @@ def test_places_count() -> None:
     assert checksums.differences({"unknown": kernel}, stated) == ["unknown"]
 
 
-@pytest.mark.parametrize("pieces", [(8, 64, 128), (4096,)])
+@pytest.mark.parametrize(("small", "pieces"), [(0, (8, 64, 128)), (0, (4096,)), (2**15, ())])
 def test_it_does_not_matter_how_much_is_summed_at_once(
-    pieces: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    small: int, pieces: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In many pieces by a program, in one, or by numpy alone."""
     before = sums(TREE)
+    monkeypatch.setattr(checksums, "SMALL", small)
     monkeypatch.setattr(checksums, "PIECES", pieces)
     assert sums(TREE) == before

@@ -47,7 +47,7 @@ def make_config(data: Path) -> MakeConfig:
     def make(target: str, **changes: Any) -> ConfigDict:
         config = get_config(f"{target},smoke")
         config.data.path = str(data)
-        # Each of these takes as long as the training, and most tests check only how it ends.
+        # Two programs to compile and a second of Orbax for each save; most tests check only how a training ends.
         config.train.validate_every = config.train.preview_every = 0
         config.train.checkpoint_every = 8
         config.update_from_flattened_dict(changes)

@@ -113,10 +113,7 @@ def _blank(leaf: Any) -> np.ndarray:
 
 def network_shapes(model: Model) -> dict[str, Params]:
     """Shapes of the parameters of a U-Net and of the text encoder."""
-    return {
-        UNET: model.abstract_unet(),
-        TEXT: model.abstract_text_encoder(),
-    }
+    return {UNET: model.abstract_unet(), TEXT: model.abstract_text_encoder()}
 
 
 def levels_of(model: Model) -> int:

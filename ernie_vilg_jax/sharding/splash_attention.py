@@ -21,7 +21,6 @@ LARGEST_BLOCK = 512
 
 
 @cache
-@cache
 def make_attention(kernel_from: int) -> Attention:
     """attention(q [B, N, heads, d], k, v [B, M, heads, d], mask [B, 1, 1, M]) -> [B, N, heads, d].
 

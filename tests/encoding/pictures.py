@@ -56,7 +56,7 @@ def model() -> Model:
 
 def component(folder: Path, model: Model, seed: int) -> Path:
     """A frozen autoencoder of random weights, as `checkpoint import_autoencoder` writes one."""
-    params = filled(jax.eval_shape(model.init_autoencoder, jax.random.key(0)), seed, 0.2)
+    params = filled(model.abstract_autoencoder()["params"], seed, 0.2)
     channels = model.autoencoder.latent_channels
     place = {"mean": np.full(channels, 0.1, np.float32), "std": np.full(channels, 0.5, np.float32)}
     write_component(folder / f"autoencoder_{seed}", "autoencoder", {"params": params, **place}, make_config())  # type: ignore[arg-type]

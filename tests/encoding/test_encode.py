@@ -40,7 +40,7 @@ from tests.random_model import filled
 @pytest.fixture(scope="module")
 def encoder(model: Model) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """The moments of the posterior over the latents of one image [H, W, 3]."""
-    params = filled(jax.eval_shape(model.init_autoencoder, jax.random.key(0)), 1, 0.2)
+    params = filled(model.abstract_autoencoder()["params"], 1, 0.2)
     jitted = jax.jit(lambda image: model.posterior({"params": params}, image[None]))
     return lambda image: tuple(np.asarray(leaf)[0] for leaf in jitted(image))
 
@@ -235,7 +235,7 @@ def steps(path: Path, model: Model, count: int) -> tuple[list[list[str]], list[n
     """Ids of the records, losses of the samples, and the experts' parameters, after so many steps of training."""
     config, mesh, source = make_config(path), make_mesh({"data": 1}, jax.devices()[:1]), open_split(path, "train")
     config.tokenizer.vocab_size = load_tokenizer(config).vocab_size
-    start = {"params": filled(jax.eval_shape(model.init_autoencoder, jax.random.key(0)), 1, 0.2)}
+    start = {"params": filled(model.abstract_autoencoder()["params"], 1, 0.2)}
     start |= {"mean": np.full(4, 0.1, np.float32), "std": np.full(4, 0.5, np.float32)}
     with jax.set_mesh(mesh):
         task = DiffusionTask(config, build_model(config), mesh, Validation(0, {}, {}), {"autoencoder": start})
@@ -260,7 +260,7 @@ def test_a_step_gets_the_same_latents_and_words_as_from_images(images: Path, squ
         next(iter(make_loader(make_config(path), load_tokenizer(make_config(path)), batch_size=8, seed=0)))
         for path in (images, squares)
     ]
-    params = filled(jax.eval_shape(model.init_autoencoder, jax.random.key(0)), 1, 0.2)
+    params = filled(model.abstract_autoencoder()["params"], 1, 0.2)
     autoencoder = {"params": params, "mean": np.full(4, 0.1, np.float32), "std": np.full(4, 0.5, np.float32)}
     noise = np.random.default_rng(0).standard_normal((8, *model.latent_shape), np.float32)
     setup: Any = types.SimpleNamespace(model=model)

@@ -33,7 +33,7 @@ def test_the_paper_unet_shards_over_fsdp() -> None:
     """Over 8 devices, less than a fifth of the U-Net's parameters lie on each."""
     model = build_model(get_config())
     mesh = make_mesh({"data": 1, "fsdp": 8})
-    params = jax.eval_shape(model.init_unet, jax.random.key(0))
+    params = model.abstract_unet()
     placed = rules.placed(params, rules.shardings(params, mesh))
     size = lambda shape: jnp.prod(jnp.array(shape, jnp.float32))  # noqa: E731
     total = sum(size(leaf.shape) for leaf in jax.tree.leaves(placed))

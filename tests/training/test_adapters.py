@@ -56,7 +56,7 @@ def batch_of(config: ConfigDict, size: int) -> dict[str, jax.ShapeDtypeStruct]:
 def test_adapters_alone_are_trained_and_saved(text: tuple[str, ...]) -> None:
     config = make_config("experts", {"lora.text_targets": text})
     task, model = make_task(config)
-    state, unet = task.abstract, jax.eval_shape(model.init_unet, jax.random.key(0))
+    state, unet = task.abstract, model.abstract_unet()
     wanted = sum(2 * (int(np.prod(leaf.shape[:-1])) + leaf.shape[-1]) for leaf in lora.targeted(unet, TARGETS).values())
     assert lora.count(state["experts"]["params"]) == lora.count(state["experts"]["ema"]) == 2 * wanted
     # Adam's two moments, and a few counts.
@@ -78,7 +78,7 @@ def test_a_fresh_state_is_the_model_it_starts_from(phase: str) -> None:
     task, model = make_task(config)
     rng = np.random.default_rng(0)
     fill = lambda shapes: jax.tree.map(lambda s: rng.standard_normal(s.shape).astype(np.float32), shapes)  # noqa: E731
-    unet, text = (jax.eval_shape(init, jax.random.key(0)) for init in (model.init_unet, model.init_text_encoder))
+    unet, text = model.abstract_unet(), model.abstract_text_encoder()
     experts = [fill(unet) for _ in task.trained]
     start = {"autoencoder": fill(model.abstract_autoencoder()), "text_encoder": fill(text)}
     start |= {"experts": experts} if phase == "experts" else {"unet": experts[0]}

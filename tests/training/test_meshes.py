@@ -67,16 +67,15 @@ def task_on(mesh: Mesh, config: ConfigDict) -> DiffusionTask:
     draw = lambda tree: jax.tree.map(  # noqa: E731
         lambda leaf: jnp.asarray(0.1 * np.random.default_rng(leaf.size).standard_normal(leaf.shape), leaf.dtype), tree
     )
-    key = jax.random.key(0)
     channels = model.autoencoder.latent_channels
     start = {
         "autoencoder": {
-            "params": draw(jax.eval_shape(model.init_autoencoder, key)),
+            "params": draw(model.abstract_autoencoder()["params"]),
             "mean": jnp.zeros(channels),
             "std": jnp.ones(channels),
         },
-        "text_encoder": draw(jax.eval_shape(model.init_text_encoder, key)),
-        "unet": draw(jax.eval_shape(model.init_unet, key)),
+        "text_encoder": draw(model.abstract_text_encoder()),
+        "unet": draw(model.abstract_unet()),
     }
     # Cached latents: the autoencoder is not part of the step, which then compiles faster.
     cached: Any = Posterior(np.zeros(0), np.zeros(0))  # type: ignore[arg-type]

@@ -35,7 +35,7 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        self.process = subprocess.Popen(self._command, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(self._command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         for _ in range(600):
             assert self.process.poll() is None, "the server did not start"
             try:
@@ -47,7 +47,7 @@ class Server:
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(60)
+        self.process.communicate(timeout=60)  # until what the server has open is closed, its port, too
 
 
 Serve = Callable[[str], Server]

@@ -27,6 +27,8 @@ NARROWEST = 64
 """Channels in and out below which the transforms take longer than they save."""
 FEWEST = {"forward": 512, "to_input": 512, "to_kernel": 64}
 """Tiles (pixels / 4, of all images) below which they do, too, or take longer to compile than a few samples to make."""
+SMALLEST = 3
+"""Pixels of a side below which XLA itself loops over pixels, some thirty times slower than products."""
 LARGEST = 2**24
 """Numbers in x above which its tiles, four times as many, would take more than 256 MiB."""
 
@@ -57,8 +59,9 @@ def _faster(kind: str, first: Any, second: Any) -> bool:
     """Whether matrix products are faster than XLA's convolution on CPUs; see benchmarks/NOTES.md."""
     b, h, w, channels = first.shape
     narrow = min(channels, second.shape[-1], second.shape[-2] if kind != "to_kernel" else channels)
-    fits = b * h * w // 4 >= FEWEST[kind] and b * h * w * max(channels, second.shape[-1]) <= LARGEST
-    return h % 2 == w % 2 == 0 and narrow >= NARROWEST and fits
+    fits = b * h * w * max(channels, second.shape[-1]) <= LARGEST
+    gains = min(h, w) < SMALLEST or b * h * w // 4 >= FEWEST[kind]
+    return h % 2 == w % 2 == 0 and narrow >= NARROWEST and fits and gains
 
 
 def _on_cpu(first: jax.Array, second: jax.Array, *, kind: str, reference: ClosedJaxpr) -> list[jax.Array]:

@@ -87,6 +87,14 @@ def test_every_convolution_of_the_models_is_that_of_jax(
     close(gradients(run(ours), x, k), gradients(run(by_jax), x, k))
 
 
+@pytest.mark.parametrize(("side", "fast"), [(2, True), (4, False), (32, True)])
+def test_small_sides_and_many_tiles_take_products(side: int, fast: bool) -> None:
+    """Between them are too few tiles; XLA has no fast convolution for less than three pixels."""
+    x, k = arrays((2, side, side, 64), (3, 3, 64, 64))
+    assert products(ours, x, k) == 16 * fast
+    close(ours(x, k), by_jax(x, k))
+
+
 @pytest.mark.usefixtures("everywhere")
 @pytest.mark.parametrize("argument", [0, 1])
 def test_transposes_can_be_transposed(argument: int) -> None:

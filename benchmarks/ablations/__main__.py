@@ -23,8 +23,8 @@ from benchmarks.ablations.cells import BASELINE, EXPERTS_SAMPLES, SEEDS, Cell, c
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "configs/small_ablation.py"
-SCALES = "1,2,3,5,8"
-PROMPTS = 96
+SCALES = "1,2,3,6"
+PROMPTS = 192
 
 
 def command(work: Path, name: str, module: str, *arguments: str) -> None:
@@ -59,8 +59,7 @@ def common(work: Path) -> None:
 
 
 def write_prompts(work: Path) -> None:
-    """Two things and their relation, half of them in a combination of colour and shape that was held out; half in
-    Chinese."""
+    """Two things and their relation, half of them with a combination of colour and shape that was held out."""
     from configs.small_ablation import get_config
     from ernie_vilg_jax.preparation.sources import make_source
     from ernie_vilg_jax.preparation.sources.distracted import DistractedSource
@@ -83,7 +82,7 @@ def write_prompts(work: Path) -> None:
     images.mkdir(parents=True, exist_ok=True)
     for category, indices in found.items():
         for number, index in enumerate(indices):
-            name, language = f"{category}_{number:03d}", ("zh", "en")[number % 2]
+            name, language = f"{category}_{number:03d}", config.data.language
             (images / f"{name}.png").write_bytes(source.record(index).image)
             prompt = {"id": name, "prompt": captions(source.plan(index))[language][0], "category": category}
             lines.append(json.dumps(prompt, ensure_ascii=False))
@@ -115,7 +114,7 @@ def run(work: Path, cell: Cell, seed: int) -> None:
         shutil.copytree(start, folder / f".{start.name}", dirs_exist_ok=True)
         (folder / f".{start.name}").rename(folder / start.name)
     command(work, f"{name}/train", "train", *settings, f"--workdir={folder}")
-    sampling = ["--metrics=binding", f"--guidance_scales={SCALES}", "--steps=25", f"--seed={seed}", "--num_images=2"]
+    sampling = ["--metrics=binding", f"--guidance_scales={SCALES}", "--steps=25", f"--seed={seed}", "--num_images=1"]
     inputs = [f"--checkpoint={folder}", f"--prompts={work / 'prompts.jsonl'}"]
     command(work, f"{name}/scores", "evaluate", *inputs, *sampling, f"--output={folder / 'scores'}")
 

@@ -47,6 +47,7 @@ LONGEST = (
     "tests/models/",
     "tests/test_aot",
     "tests/pipeline/",
+    "tests/test_",
 )
 """Beginnings of the paths of files that take longest: they begin first, so that no worker ends with one of them."""
 LARGE = 3 * 2**30

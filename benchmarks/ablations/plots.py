@@ -12,8 +12,8 @@ from benchmarks.ablations.cells import CELLS, SEEDS
 from benchmarks.ablations.intervals import Scores, interval
 
 
-def guidance(scores: Scores, file: Path) -> None:
-    """Share of images with all right over guidance scales, the mean over seeds and its interval."""
+def guidance(scores: Scores, measure: str, file: Path) -> None:
+    """A measure over guidance scales, the mean over seeds and its interval."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
@@ -23,13 +23,13 @@ def guidance(scores: Scores, file: Path) -> None:
         if cell.exploratory or not seeds:
             continue
         scales = sorted(scores[cell.name, seeds[0]], key=float)
-        points = [interval([scores[cell.name, seed][scale]["binding"] for seed in seeds]) for scale in scales]
+        points = [interval([scores[cell.name, seed][scale][measure] for seed in seeds]) for scale in scales]
         half = [0.0 if len(seeds) < 2 else 100 * (p.high - p.mean) for p in points]
         axes.errorbar(
             [float(s) for s in scales], [100 * p.mean for p in points], half, label=cell.name, capsize=2, marker="o"
         )
     axes.set_xlabel("guidance scale")
-    axes.set_ylabel("images with all right, %")
+    axes.set_ylabel("things in their colours, %")
     axes.legend(fontsize=8)
     figure.savefig(file, dpi=120)
 

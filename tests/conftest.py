@@ -20,9 +20,6 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 # keyed by program and compiler, so that deleting them is never needed, and always safe.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
-# Which line of Python an operation comes from is read by nobody here, and takes a tenth of the time of a training.
-os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
-os.environ.setdefault("JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS", "0")
 
 import gc  # noqa: E402
 

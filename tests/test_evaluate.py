@@ -66,6 +66,7 @@ def scored(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return folder / "out", done
 
 
+@pytest.mark.hosts
 @pytest.mark.slow
 def test_scores_are_the_same_on_eight_devices_and_by_two_processes(
     inputs: Path, scored: tuple[Path, Result], tmp_path: Path

@@ -1,6 +1,6 @@
 """The web demo: started like users do, used in a browser, and with requests that no page would send.
 
-SCREENSHOTS=docs/images renews the images of docs/demo_app.md.
+`SCREENSHOTS=docs/images pytest -m "hosts or not hosts" tests/test_demo.py` renews the images of docs/demo_app.md.
 """
 
 import io
@@ -120,6 +120,7 @@ def generate(page: Any, prompt: str) -> list[Image.Image]:
     return shown(page)
 
 
+@pytest.mark.hosts
 def test_a_chinese_prompt_is_drawn_with_previews(page: Any):
     screenshot(page, "empty")
     page.fill("#prompt textarea", "一只熊猫")
@@ -138,6 +139,7 @@ def test_a_chinese_prompt_is_drawn_with_previews(page: Any):
     assert f"seed {texts[0]['seed']}, 50 steps of ddim" in page.inner_text("#note")
 
 
+@pytest.mark.hosts
 def test_an_english_example_is_clicked_and_drawn(page: Any):
     page.get_by_role("button", name="two red cars", exact=True).or_(
         page.get_by_text("two red cars", exact=True)
@@ -149,6 +151,7 @@ def test_an_english_example_is_clicked_and_drawn(page: Any):
     screenshot(page, "result")
 
 
+@pytest.mark.hosts
 def test_an_empty_prompt_is_one_sentence_and_keeps_the_images(page: Any):
     page.fill("#prompt textarea", "  ")
     page.click("#generate")
@@ -160,6 +163,7 @@ def test_an_empty_prompt_is_one_sentence_and_keeps_the_images(page: Any):
     page.get_by_test_id("toast-close").click()
 
 
+@pytest.mark.hosts
 def test_a_phone_needs_no_sideways_scrolling(page: Any):
     page.set_viewport_size({"width": 390, "height": 760})
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

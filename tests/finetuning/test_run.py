@@ -61,7 +61,7 @@ def judged(folder: Path, *scores: float) -> None:
 
 def test_the_best_is_told_with_how_to_use_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     judged(tmp_path, 0.1, 0.3, 0.2)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, "absl"):
         found = outcome(tmp_path)
     assert found.best == 20 and found.scores["score"] == 0.3
 

@@ -73,7 +73,7 @@ def test_several_holdout_shards_have_the_same_records(train: int, holdout: int, 
 
 
 def test_what_the_filters_drop_is_counted_in_the_manifest_and_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "absl")
     images = {"ok": (20, 12), "small": (20, 11), "long": (40, 12), "words": (20, 12), "half": (20, 12)}
     texts = {"words": "https://x.y", "half": "see www.z\na cat"}
     files: dict[str, bytes | str] = {}
@@ -130,7 +130,7 @@ def test_near_duplicates_are_found_over_parts_and_shards(tmp_path: Path):
 def test_the_list_of_held_out_concepts_is_bounded(
     config: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "absl")
     config.data.holdout_fraction = 0.3
     whole = prepare(config, tmp_path / "a")
     assert len(whole["held_out"]) > 4

@@ -83,6 +83,7 @@ def config_for(make_config: MakeConfig, weights: Path, data: Path, **changes: An
         **{f"model.autoencoder.{name}": value for name, value in AUTOENCODER.items()},
         **{f"model.text_encoder.{name}": value for name, value in TEXT_ENCODER.items()},
         **{"data.path": str(data), "tokenizer.kind": "bert", "tokenizer.max_length": LENGTH},
+        "model.unet.attention_downsamplings": (1,),
         **{
             "phases.base.autoencoder_from": str(weights / "vae"),
             "phases.base.text_encoder_from": str(weights / "bert"),

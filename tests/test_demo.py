@@ -176,6 +176,7 @@ def test_a_phone_needs_no_sideways_scrolling(page: Any):
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+@pytest.mark.hosts
 def test_invalid_requests_are_answered_and_change_nothing(address: str):
     for name, (path, body) in HOSTILE.items():
         kind, text = send(address, path, body)
@@ -187,6 +188,7 @@ def test_invalid_requests_are_answered_and_change_nothing(address: str):
     assert kind == "complete" and len(json.loads(text)[0]) == 4
 
 
+@pytest.mark.hosts
 def test_a_request_beyond_a_full_queue_is_told_to_retry(address: str):
     answers: list[tuple[str, str]] = []
     ask = lambda: answers.append(send(address, "call/generate", request(count=4)))  # noqa: E731
@@ -214,6 +216,7 @@ def test_a_host_that_is_not_this_machine_is_one_sentence(host: str, sentence: st
     assert error.endswith(f"{sentence}; try --host=127.0.0.1\n")
 
 
+@pytest.mark.hosts
 def test_a_taken_port_is_one_sentence(address: str):
     port = address.rsplit(":", 1)[1]
     process = start(f"--port={port}")

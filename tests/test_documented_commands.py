@@ -92,7 +92,7 @@ SMALLER = ("--config.model.unet.channel_multipliers=(1,)", "--config.model.unet.
 
 
 def of_each_kind() -> Iterator[tuple[str, ...]]:
-    """Those commands that have a config, phase, variant or topology that none before them has.
+    """Those commands that have a config, phase, variant, chip or number of slices that none before them has.
 
     The first of each config is as documented; the others have fewer blocks, which are traced in less time.
     """
@@ -100,7 +100,8 @@ def of_each_kind() -> Iterator[tuple[str, ...]]:
     for line in {**documented(), **launched()}:
         flags = {name: value for name, _, value in (word.partition("=") for word in line)}
         config, *variants = re.split("[:,]", Path(flags["--config"]).name.replace(".py", ""))
-        kind = {config, *variants, flags["--topology"].removeprefix("1*")}
+        slices, _, topology = flags["--topology"].rpartition("*")
+        kind = {config, *variants, topology.partition(":")[0], *({"slices"} if int(slices or 1) > 1 else ())}
         if kind - seen:
             yield (*line, *SMALLER) if config in seen else line
         seen |= kind

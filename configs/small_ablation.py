@@ -54,7 +54,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     c.phases.autoencoder.steps, c.phases.autoencoder.batch_size = 800, 64
     c.phases.autoencoder.kl_weight = 0.01
     c.optimizer.name = "muon"
-    # Not the paper's epsilon: with it, images of models that have seen so few are mostly noise (docs/ablations.md).
+    # Not the paper's epsilon: with it, images of models that have seen so few are often noise (docs/ablations.md).
     c.diffusion.prediction_type = "v"
     c.phases.base.steps, c.phases.base.batch_size = 1500, 64
     c.phases.experts.steps, c.phases.experts.batch_size = 400, 64

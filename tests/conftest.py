@@ -66,7 +66,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     # What was imported and collected stays; looking through it at each collection would take a tenth of the time.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000)  # `cli.run` has a threshold, too
+    gc.set_threshold(50_000)  # more than in `cli.run`: nobody waits for the memory
 
 
 @pytest.fixture(autouse=True, scope="module")

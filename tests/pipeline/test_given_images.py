@@ -128,7 +128,7 @@ def test_the_known_part_affects_the_latents_and_its_surroundings(pipe: Pipeline)
     for preview in previews[1:]:
         # The corner is far enough from the unknown half for the decoder not to mix.
         assert np.abs(preview[:, :2] - previews[0][:, :2]).max() <= 3
-        assert np.abs(preview[:, 8:] - previews[0][:, 8:]).max() > 1
+        assert np.abs(preview[:, 8:] - previews[0][:, 8:]).max() > 3
     other = pipe.inpaint(PROMPT, noisy(16, 16, 3), half())[0]
     assert np.any(pixels(made)[:, 10:] != pixels(other)[:, 10:]), "the same program, so that a level counts"
 

@@ -42,7 +42,6 @@ def test_an_unfinished_run_resumes_in_its_folder(old: Path, caplog: pytest.LogCa
     config = get_config("stage1,smoke")
     assert config.phase == "base"
     config.data.path, config.train.log_every, config.train.preview_every = str(old / "data"), 1, 0
-    config.model.unet.attention_downsamplings = (1,)  # as the variant was then
     with caplog.at_level(logging.INFO, "absl"):
         train(config, old / "run")
     assert not (old / "run" / "base").exists()

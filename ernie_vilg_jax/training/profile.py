@@ -22,6 +22,13 @@ def parse_window(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def _options() -> jax.profiler.ProfileOptions:
+    """Without calls of Python, a hook in every thread of the process: setting it has ended a run by a segfault."""
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = 0
+    return options
+
+
 class Profile:
     """Traces the steps of a window into `folder`; every process calls it, but only the first one traces."""
 
@@ -42,7 +49,7 @@ class Profile:
         if self.running is None and low <= step < high:
             jax.block_until_ready(results)  # earlier steps are not part of the trace
             self.running = Path(tempfile.mkdtemp(prefix="ernie_vilg_jax_profile_"))
-            jax.profiler.start_trace(str(self.running))
+            jax.profiler.start_trace(str(self.running), profiler_options=_options())
         elif self.running is not None and step >= high:
             self.close(results)
 

@@ -32,11 +32,17 @@ def filled(shapes: Any, seed: int, scale: float) -> Any:
     return jax.tree.map(lambda leaf: (scale * rng.standard_normal(leaf.shape)).astype(np.float32), shapes)
 
 
-def make_pipe(mode: str = "resident", sizes: tuple[tuple[int, int], ...] = (), **axes: int) -> Pipeline:
-    """With `axes` on a mesh of that many devices. `sizes` as in `config.data`; () is 16 x 16."""
+def make_pipe(
+    mode: str = "resident", sizes: tuple[tuple[int, int], ...] = (), attention: tuple[int, ...] = (), **axes: int
+) -> Pipeline:
+    """With `axes` on a mesh of that many devices. `sizes` as in `config.data`; () is 16 x 16.
+
+    `attention` as in `config.model.unet.attention_downsamplings`; the middle has it always.
+    """
     mesh = make_mesh({"data": 1, **axes}, jax.devices()[: int(np.prod(list(axes.values())))]) if axes else None
     config = get_config("smoke")
     config.sample.steps = 3
+    config.model.unet.attention_downsamplings = attention
     config.data.sizes = sizes
     model = build_model(config)
     channels = model.autoencoder.latent_channels
@@ -61,6 +67,7 @@ def pipe() -> Pipeline:
 def trained(**changes: Any) -> ConfigDict:
     """The config of a training of experts, with some fields changed."""
     config = get_config("experts,smoke")
+    config.model.unet.attention_downsamplings = ()
     config.update_from_flattened_dict(changes)
     return config
 

@@ -99,6 +99,7 @@ def test_scores_are_the_same_on_eight_devices_and_by_two_processes(
             np.testing.assert_allclose(found[key], values, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.hosts
 @pytest.mark.slow
 def test_the_page_has_tables_and_pictures_and_needs_no_other_file(scored: tuple[Path, Result]) -> None:
     output, done = scored

@@ -111,18 +111,23 @@ def half(size: tuple[int, int] = (16, 16)) -> Image.Image:
     return mask
 
 
+@pytest.fixture(scope="module")
+def attentive() -> Pipeline:
+    return make_pipe(attention=(1,))
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_inpainting_keeps_black_pixels_and_repaints_the_rest(pipe: Pipeline, sampler: str) -> None:
-    image = noisy(16, 16, 3)
+def test_inpainting_keeps_black_pixels_and_repaints_the_rest(attentive: Pipeline, sampler: str) -> None:
+    pipe, image = attentive, noisy(16, 16, 3)
     made = pixels(pipe.inpaint(PROMPT, image, half(), sampler=sampler)[0])
     np.testing.assert_array_equal(made[:, :8], pixels(image)[:, :8])
     assert np.abs(made[:, 9:] - pixels(image)[:, 9:]).mean() > 10
     assert np.abs(made - pixels(pipe.inpaint(PROMPT, image, half(), sampler=sampler, seed=1)[0]))[:, 9:].max() > 3
 
 
-def test_the_known_part_affects_the_latents_and_its_surroundings(pipe: Pipeline) -> None:
+def test_the_known_part_affects_the_latents_and_its_surroundings(attentive: Pipeline) -> None:
     """Not only pasted over: the estimate is the reconstruction there at every step, and the rest depends on it."""
-    image, seen = noisy(16, 16, 3), []
+    pipe, image, seen = attentive, noisy(16, 16, 3), []
     made = pipe.inpaint(PROMPT, image, half(), on_step=seen.append)[0]
     previews = [pixels(progress.images()[0]) for progress in seen]
     for preview in previews[1:]:

@@ -58,7 +58,7 @@ def fit(scenes: Scenes, nouns: int, settings: Settings, first: Params | None = N
     params = init(key, nouns)
     if first is not None:
         params = {name: jax.tree.map(jnp.array, first[name]) for name in params}
-    state, average = OPTIMIZER.init(params), jax.tree.map(jnp.copy, params)
+    state, average = jax.jit(lambda tree: (OPTIMIZER.init(tree), jax.tree.map(jnp.copy, tree)))(params)
     start, step, order = time.monotonic(), 0, np.zeros(0, np.int64)
     rng = np.random.default_rng(settings.seed)
     logs: list[dict[str, jax.Array]] = []

@@ -6,7 +6,7 @@ r"""The paper's ablations on a small model: do knowledge and experts help, by bi
 
 By the documented commands, on configs/small_ablation.py: prepare, annotate, one autoencoder for all, then for each
 cell and seed `train` and `evaluate` (a sweep of guidance scales). Two of them may run side by side if they have
-different --seeds and the first has made data and autoencoder. Needs `pip install '.[annotate]'`.
+different --seeds and the first has made data and autoencoder. Needs `pip install '.[annotate,evaluate]'`.
 """
 
 import argparse
@@ -114,7 +114,8 @@ def run(work: Path, cell: Cell, seed: int) -> None:
         shutil.copytree(start, folder / f".{start.name}", dirs_exist_ok=True)
         (folder / f".{start.name}").rename(folder / start.name)
     command(work, f"{name}/train", "train", *settings, f"--workdir={folder}")
-    sampling = ["--metrics=binding", f"--guidance_scales={SCALES}", "--steps=25", f"--seed={seed}", "--num_images=1"]
+    sampling = [f"--guidance_scales={SCALES}", "--steps=25", f"--seed={seed}", "--num_images=1"]
+    sampling += ["--metrics=binding,kid_efficientnet", f"--reference={work / 'data'}"]
     inputs = [f"--checkpoint={folder}", f"--prompts={work / 'prompts.jsonl'}"]
     command(work, f"{name}/scores", "evaluate", *inputs, *sampling, f"--output={folder / 'scores'}")
 

@@ -12,12 +12,13 @@ from benchmarks.ablations.cells import CELLS, SEEDS
 from benchmarks.ablations.intervals import Scores, interval
 
 
-def guidance(scores: Scores, measure: str, file: Path) -> None:
-    """A measure over guidance scales, the mean over seeds and its interval."""
+def guidance(scores: Scores, measure: str, distance: str, file: Path) -> None:
+    """A measure over guidance scales, the mean over seeds and its interval; and over the distance to real images, a
+    point for each scale, as in the paper's figures."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    axes, front = figure.subplots(1, 2)
     for cell in CELLS:
         seeds = [seed for seed in SEEDS if (cell.name, seed) in scores]
         if cell.exploratory or not seeds:
@@ -28,7 +29,12 @@ def guidance(scores: Scores, measure: str, file: Path) -> None:
         axes.errorbar(
             [float(s) for s in scales], [100 * p.mean for p in points], half, label=cell.name, capsize=2, marker="o"
         )
+        far = [np.mean([scores[cell.name, seed][scale][distance] for seed in seeds]) for scale in scales]
+        front.plot([100 * x for x in far], [100 * p.mean for p in points], marker="o", label=cell.name)
+        for x, point, scale in zip(far, points, scales, strict=True):
+            front.annotate(scale, (100 * x, 100 * point.mean), fontsize=6, xytext=(3, 3), textcoords="offset points")
     axes.set_xlabel("guidance scale")
+    front.set_xlabel("distance to real images (KID by EfficientNet x 100); numbers are guidance scales")
     axes.set_ylabel("things in their colours, %")
     axes.legend(fontsize=8)
     figure.savefig(file, dpi=120)

@@ -12,7 +12,7 @@ from benchmarks.ablations.intervals import Interval, Scores, interval
 
 SCALE = "3"
 """The guidance scale of the tables, chosen before any cell was scored: the default of the config."""
-PLOTS = """![Things in their colours over guidance scales](images/ablations_guidance.png)
+PLOTS = """![Colours over guidance scales, and over the distance to real images](images/ablations_guidance.png)
 
 ![Attention to words of a prompt, at the first and the last step](images/ablations_attention.png)"""
 MEASURE = "binding_colour"
@@ -23,6 +23,7 @@ METRICS = {
     "binding_object": "objects",
     "binding_colour": "colours",
     "binding_relation": "relation",
+    "kid_efficientnet": "KID x 100",
 }
 CLAIMS = (
     ("Textual knowledge helps.", "textual", BASELINE),
@@ -70,23 +71,30 @@ def verdict(gain: Interval | None) -> str:
 def _row(scores: Scores, cell: Cell) -> str:
     seeds = [seed for seed in SEEDS if (cell.name, seed) in scores]
     if not seeds:
-        return f"| {cell.name} | 0 |" + " |" * (len(METRICS) + 1)
+        return f"| {cell.name} | 0 |" + " |" * len(METRICS)
     values = []
     for metric in METRICS:
         value = interval([scores[cell.name, seed][SCALE][metric] for seed in seeds])
         values.append(str(value) if len(seeds) > 1 else f"{100 * value.mean:.1f}")
-    gain = difference(scores, cell.name, BASELINE) if cell.name != BASELINE else None
-    shown = "" if gain is None else str(gain) if np.isfinite(gain.low) else f"{100 * gain.mean:+.1f}"
-    return f"| {cell.name} | {len(seeds)} | " + " | ".join([*values, shown]) + " |"
+    return f"| {cell.name} | {len(seeds)} | " + " | ".join(values) + " |"
+
+
+def _gain(scores: Scores, cell: str, against: str) -> str:
+    gains = [difference(scores, cell, against, metric) for metric in METRICS]
+    return f"| {cell} | {against} | " + " | ".join("" if gain is None else str(gain) for gain in gains) + " |"
 
 
 def tables(scores: Scores) -> str:
-    """The main table, and the exploratory one."""
-    names = ["cell", "seeds", *METRICS.values(), f"{METRICS[MEASURE]}, against `{BASELINE}`"]
-    head = f"| {' | '.join(names)} |\n|" + " --- |" * len(names)
+    """The main table, the gains seed by seed, and the exploratory table."""
+    head, pairs = (
+        f"| {' | '.join([*names, *METRICS.values()])} |\n|" + " --- |" * (2 + len(METRICS))
+        for names in (("cell", "seeds"), ("cell", "against"))
+    )
     main = [_row(scores, cell) for cell in CELLS if not cell.exploratory]
+    gains = [_gain(scores, cell, against) for _, cell, against in CLAIMS]
     more = [_row(scores, cell) for cell in CELLS if cell.exploratory]
-    return "\n".join([head, *main, "", "One seed each, exploratory:", "", head, *more])
+    differences = ["", "Differences, seed by seed:", "", pairs, *gains]
+    return "\n".join([head, *main, *differences, "", "One seed each, exploratory:", "", head, *more])
 
 
 def claims(scores: Scores) -> str:
@@ -117,7 +125,7 @@ def write(work: Path, folder: Path) -> None:
     if not scores:
         raise SystemExit(f"{work} has no scores yet: run python -m benchmarks.ablations --work={work}")
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    plots.guidance(scores, MEASURE, folder / "images" / "ablations_guidance.png")
+    plots.guidance(scores, MEASURE, "kid_efficientnet", folder / "images" / "ablations_guidance.png")
     plots.attention(work, folder / "images" / "ablations_attention.png")
     ceiling = json.loads((work / "ceiling" / "results.json").read_text())["results"][0]["scores"]
     content = {

@@ -6,7 +6,7 @@ from scipy import stats
 
 from benchmarks.ablations.cells import CELLS, SEEDS, chosen
 from benchmarks.ablations.intervals import interval
-from benchmarks.ablations.report import claims, difference, read_scores, tables, verdict
+from benchmarks.ablations.report import METRICS, claims, difference, read_scores, tables, verdict
 from configs.small_ablation import get_config
 
 
@@ -16,8 +16,7 @@ def scores():
     found = {}
     for seed, noise in zip(SEEDS, (0.0, 0.01, -0.01, 0.01, -0.01), strict=True):
         for cell, value in (("none", 0.4), ("both", 0.5 + noise)):
-            metrics = ("binding", "binding_object", "binding_colour", "binding_relation")
-            found[cell, seed] = {"3": dict.fromkeys(metrics, value + 0.05 * seed)}
+            found[cell, seed] = {"3": dict.fromkeys(METRICS, value + 0.05 * seed)}
     return found
 
 
@@ -43,6 +42,8 @@ def test_tables_and_claims_say_what_was_measured(scores):
     text = tables(scores)
     assert "| both | 5 |" in text
     assert "| textual | 0 |" in text
+    assert "| both | none | 10.0 (" in text
+    assert "| 4 experts | trained on |  |" in text
     assert "Both together help. **Reproduced.** Gain 10.0" in claims(scores)
     assert "Textual knowledge helps. **Not measured.**" in claims(scores)
 

@@ -29,6 +29,7 @@ CLAIMS = (
     ("Textual knowledge helps.", "textual", BASELINE),
     ("Visual knowledge helps.", "visual", BASELINE),
     ("Both together help.", "both", BASELINE),
+    ("Both together help more than visual knowledge alone.", "both", "visual"),
     ("Four experts are better than the model that they start from.", "4 experts", BASELINE),
     ("Four experts are better than one model trained on for the same samples.", "4 experts", "trained on"),
 )

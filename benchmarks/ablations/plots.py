@@ -34,7 +34,7 @@ def guidance(scores: Scores, measure: str, distance: str, file: Path) -> None:
         for x, point, scale in zip(far, points, scales, strict=True):
             front.annotate(scale, (100 * x, 100 * point.mean), fontsize=6, xytext=(3, 3), textcoords="offset points")
     axes.set_xlabel("guidance scale")
-    front.set_xlabel("distance to real images (KID by EfficientNet x 100); numbers are guidance scales")
+    front.set_xlabel("KID by EfficientNet x 100, at each guidance scale")
     axes.set_ylabel("things in their colours, %")
     axes.legend(fontsize=8)
     figure.savefig(file, dpi=120)

@@ -95,7 +95,8 @@ def tables(scores: Scores) -> str:
     gains = [_gain(scores, cell, against) for _, cell, against in CLAIMS]
     more = [_row(scores, cell) for cell in CELLS if cell.exploratory]
     differences = ["", "Differences, seed by seed:", "", pairs, *gains]
-    return "\n".join([head, *main, *differences, "", "One seed each, exploratory:", "", head, *more])
+    rest = ["", "One seed each, exploratory; those with 0 seeds have not been run:", "", head, *more]
+    return "\n".join([head, *main, *differences, *rest])
 
 
 def claims(scores: Scores) -> str:

@@ -23,7 +23,7 @@ def parse_window(text: str) -> tuple[int, int]:
 
 
 def _options() -> jax.profiler.ProfileOptions:
-    """Without calls of Python, a hook in every thread of the process: setting it has ended a run by a segfault."""
+    """Without calls of Python: `start_trace` sets a hook for them in every thread, and crashed once."""
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0
     return options

@@ -121,8 +121,10 @@ def straight(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) 
     return workdir / "autoencoder" / "metrics.jsonl"
 
 
-@pytest.mark.hosts  # CI has `benchmarks.mini --processes=1,2`
-@pytest.mark.parametrize(("count", "phase"), [(2, "autoencoder"), (2, "experts"), (4, "experts")])
+@pytest.mark.parametrize(
+    ("count", "phase"),
+    [(2, "autoencoder"), *(pytest.param(count, "experts", marks=pytest.mark.hosts) for count in (2, 4))],
+)
 def test_processes_train_like_one(count: int, phase: str, start: Start, whole_run: Path, tmp_path: Path) -> None:
     """Loss, gradient, every expert's loss, validation; and only process 0 writes and logs."""
     for target in ("autoencoder", "base") if phase == "experts" else ():

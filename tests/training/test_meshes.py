@@ -38,8 +38,8 @@ MESHES: tuple[Mapping[str, int], ...] = (
     {"expert": 2, "data": 2, "fsdp": 2},
 )
 
-ALWAYS = ("data=2,fsdp=2,tensor=2", "expert=2,fsdp=2,tensor=2")
-"""The others test parts of what these do."""
+ON_REQUEST = ("data=8", "tensor=8", "expert=2,data=4", "expert=2,tensor=4", "expert=2", "fsdp=8", "expert=2,fsdp=4")
+"""Parts of what other meshes test, too."""
 
 
 def tiny(**changes: Any) -> ConfigDict:
@@ -118,7 +118,7 @@ def _named(sizes: Mapping[str, int]) -> str:
 @pytest.mark.parametrize(
     "sizes",
     [
-        pytest.param(sizes, id=_named(sizes), marks=[] if _named(sizes) in ALWAYS else [pytest.mark.hosts])
+        pytest.param(sizes, id=_named(sizes), marks=[pytest.mark.hosts] if _named(sizes) in ON_REQUEST else [])
         for sizes in MESHES
     ],
 )

@@ -58,7 +58,7 @@ def fit(scenes: Scenes, nouns: int, settings: Settings, first: Params | None = N
     params = init(key, nouns)
     if first is not None:
         params = {name: jax.tree.map(jnp.array, first[name]) for name in params}
-    state, average = jax.jit(lambda tree: (OPTIMIZER.init(tree), jax.tree.map(jnp.copy, tree)))(params)
+    state, average = _start(params)
     start, step, order = time.monotonic(), 0, np.zeros(0, np.int64)
     rng = np.random.default_rng(settings.seed)
     logs: list[dict[str, jax.Array]] = []
@@ -92,6 +92,12 @@ def init(key: jax.Array, nouns: int) -> Params:
         "finder": Finder().init(finder, jnp.zeros((1, 64, 64, 3)))["params"],
         "namer": Namer(nouns, len(PALETTE)).init(namer, jnp.zeros((1, 32, 32, 3)))["params"],
     }
+
+
+@jax.jit
+def _start(params: Params) -> tuple[Any, Params]:
+    """The optimizer's state before the first update, and the average in its own memory."""
+    return OPTIMIZER.init(params), jax.tree.map(jnp.copy, params)
 
 
 @partial(jax.jit, static_argnames="nouns", donate_argnums=(0, 1, 2))

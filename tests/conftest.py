@@ -69,6 +69,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     gc.set_threshold(50_000)  # more than in `cli.run`: nobody waits for the memory
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _experts_in_a_loop() -> Iterator[None]:
+    """As on TPUs; the program for CPUs has a copy of the step for each expert, and takes as much longer to compile."""
+    from ernie_vilg_jax.training import step
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(step, "UNROLLED", ())
+        yield
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _forget_programs() -> Iterator[None]:
     """Compiled programs pile up, to 7 GB a worker."""

@@ -7,6 +7,9 @@ from typing import Any
 
 from ernie_vilg_jax.config import as_json
 from ernie_vilg_jax.data.files import digest
+from ernie_vilg_jax.diffusion.stages import Stages
+from ernie_vilg_jax.sampling import modes
+from ernie_vilg_jax.sampling.inputs import Executor
 from ernie_vilg_jax.training.autoencoder import AutoencoderTask
 from ernie_vilg_jax.training.diffusion import DiffusionTask
 from ernie_vilg_jax.training.validation import Validator
@@ -38,6 +41,15 @@ def shared() -> Iterator[None]:
     finally:
         for (owner, name), made in before.items():
             setattr(owner, name, made)
+
+
+def make_executor(mode: str, predict: Any, stages: Stages, *, look: Any, **how: Any) -> Executor:
+    """`modes.make_executor`, once for all generators of equal models: takes the place of `generator.make_executor`."""
+    (model,) = predict.args
+    key = mode, model, stages, look and look.args[0].func, *how.items()
+    if key not in _made:
+        _made[key] = modes.make_executor(mode, predict, stages, look=look, **how)
+    return _made[key]
 
 
 def _once(make: cached_property[Any]) -> Callable[[Any], Any]:

@@ -18,8 +18,11 @@ from ernie_vilg_jax.interop import lora as lora_files
 from ernie_vilg_jax.model import ModelParams, build_model
 from ernie_vilg_jax.models import lora
 from ernie_vilg_jax.pipeline import Pipeline
+from ernie_vilg_jax.sampling import generator
+from ernie_vilg_jax.sampling.modes import make_executor
 from ernie_vilg_jax.sampling.pipelined import stack_experts
 from ernie_vilg_jax.sharding.mesh import make_mesh
+from tests import programs
 
 ADAPTED = {"expert_00": ("attn",), "expert_01": ("attn",), "text_encoder": ("qkv",)}
 """Item of `adapters` -> its targets."""
@@ -108,21 +111,35 @@ def streamed() -> Pipeline:
     return make_pipe("streamed")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _shared_programs() -> Iterator[None]:
+    """Pipelines of equal models share their programs within a process: tracing and compiling them is most of a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generator, "make_executor", programs.make_executor)
+        yield
+
+
+@pytest.fixture
+def own_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that count what is compiled."""
+    monkeypatch.setattr(generator, "make_executor", make_executor)
+
+
 @pytest.fixture(scope="session")
 def compiled() -> Callable[[], Any]:
     """`with compiled() as programs:` records the name of every program that jax compiles, from any source."""
 
     @contextmanager
     def count() -> Iterator[list[str]]:
-        programs: list[str] = []
+        names: list[str] = []
 
         def note(event: str, duration_secs: float, **of: str | int) -> None:
             if event == "/jax/core/compile/backend_compile_duration":
-                programs.append(str(of.get("fun_name", "?")))
+                names.append(str(of.get("fun_name", "?")))
 
         jax.monitoring.register_event_duration_secs_listener(note)
         try:
-            yield programs
+            yield names
         finally:
             jax.monitoring.unregister_event_duration_listener(note)
 

@@ -79,7 +79,6 @@ class Runner:
         self.most_programs = MOST_PROGRAMS
         self.compiling = ""
         """What is being compiled now."""
-        self._begin = jax.jit(self._noise, static_argnums=0)
         self._programs: OrderedDict[tuple[Any, ...], Run] = OrderedDict()
         self._compiled: set[tuple[Any, ...]] = set()
 
@@ -135,7 +134,9 @@ class Runner:
         generator = Generator(self.model, self.mode, self.stages, mesh=self.mesh, look=asked, watched=watched)
 
         def run(sampler: Sampler, inputs: ProgramInputs, on_step: OnStep | None) -> np.ndarray:
-            noise, keys = self._begin(size, sampler.timesteps[0], inputs.seed, inputs.numbers, inputs.given.start)
+            noise, keys = _begin(
+                self.model, size, sampler.timesteps[0], inputs.seed, inputs.numbers, inputs.given.start
+            )
 
             def report(step: Step) -> None:
                 assert on_step is not None
@@ -147,17 +148,6 @@ class Runner:
             )  # fmt: skip
 
         return run
-
-    def _noise(
-        self, size: Size, t: Any, seed: Any, numbers: Any, start: jax.Array | None
-    ) -> tuple[jax.Array, jax.Array]:
-        """The start of sampling at t [M, b, h, w, c], and keys [M, b]: by the images' numbers, whatever the batch."""
-        keys = jax.vmap(jax.vmap(partial(jax.random.fold_in, jax.random.key(seed))))(numbers)
-        shape = self.model.latent_shape_of(*size)
-        noise = jax.vmap(jax.vmap(lambda key: jax.random.normal(key, shape)))(keys)
-        if start is not None:
-            noise = self.model.schedule.add_noise(start, noise, t)
-        return noise, keys
 
     def _preview(self, generator: Generator, latents: list[jax.Array]) -> np.ndarray:
         with self._announced(("preview", latents[0].shape), "previews"):
@@ -180,7 +170,20 @@ class Runner:
         log.info("compiling took %.1f s", seconds())
 
 
+def _noise(
+    model: Model, size: Size, t: Any, seed: Any, numbers: Any, start: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+    """The start of sampling at t [M, b, h, w, c], and keys [M, b]: by the images' numbers, whatever the batch."""
+    keys = jax.vmap(jax.vmap(partial(jax.random.fold_in, jax.random.key(seed))))(numbers)
+    shape = model.latent_shape_of(*size)
+    noise = jax.vmap(jax.vmap(lambda key: jax.random.normal(key, shape)))(keys)
+    if start is not None:
+        noise = model.schedule.add_noise(start, noise, t)
+    return noise, keys
+
+
 # Compiled once for all images of a model.
+_begin = jax.jit(_noise, static_argnums=(0, 1))
 _encode = jax.jit(Model.encode_image, static_argnums=0)
 
 

@@ -22,6 +22,9 @@ from ernie_vilg_jax.sampling.inputs import Inputs, OnStep, place
 from ernie_vilg_jax.sampling.modes import make_executor
 from ernie_vilg_jax.sampling.turns import fetched
 
+Look = Callable[[Params, jax.Array, jax.Array, Text], Any]
+"""look(unet, x, t, text) -> pytree, of the current expert: see `Generator`."""
+
 
 def guided_prediction(
     model: Model,
@@ -76,6 +79,19 @@ def generate(
     return model.decode(params.autoencoder, sample(params.experts, apply, stages, sampler, noise, key))
 
 
+def _predict(
+    model: Model, unet: Params, x: jax.Array, t: jax.Array, text: tuple[Text, Text | None], shared: Any
+) -> Denoised:
+    words, negative = text
+    null_text, guidance, known = shared
+    null_text = null_text if negative is None else negative
+    return guided_prediction(model, unet, x, t, words, (null_text, guidance), known)
+
+
+def _look_at(look: Look, unet: Params, x: jax.Array, t: jax.Array, text: tuple[Text, Text | None], shared: Any) -> Any:
+    return look(unet, x, t, text[0])
+
+
 # Compiled once for all generators of a model.
 _encode_text = jax.jit(Model.encode_text, static_argnums=0)
 _decode = jax.jit(Model.decode, static_argnums=0)
@@ -98,18 +114,11 @@ class Generator:
         stages: Stages,
         *,
         mesh: Mesh | None = None,
-        look: Callable[[Params, jax.Array, jax.Array, Text], Any] | None = None,
+        look: Look | None = None,
         watched: bool = False,
     ) -> None:
-        def predict(unet: Params, x: jax.Array, t: jax.Array, text: tuple[Text, Text | None], shared: Any) -> Denoised:
-            words, negative = text
-            null_text, guidance, known = shared
-            null_text = null_text if negative is None else negative
-            return guided_prediction(model, unet, x, t, words, (null_text, guidance), known)
-
-        def look_at(unet: Params, x: jax.Array, t: jax.Array, text: tuple[Text, Text | None], shared: Any) -> Any:
-            return None if look is None else look(unet, x, t, text[0])
-
+        predict = partial(_predict, model)
+        look_at = None if look is None else partial(_look_at, look)
         self.executor = make_executor(mode, predict, stages, mesh=mesh, look=look_at, watched=watched)
         self.mesh = mesh
         self._hold: Any = partial(fetched, mesh=mesh) if mode == "streamed" else contextlib.nullcontext

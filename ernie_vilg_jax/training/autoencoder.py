@@ -16,6 +16,7 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax.aliases import Params
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.images import to_uint8
 from ernie_vilg_jax.model import Model, to_float
@@ -74,13 +75,15 @@ class AutoencoderTask:
             )
         self.crop = size if 0 < size < model.image_size else None
         rules.check_batch(self.batch_size, mesh.shape["expert"], mesh, "phases.autoencoder.batch_size")
-        state = jax.eval_shape(self._new, jax.random.key(0))
+        state = jax.eval_shape(self._state_of, model.abstract_autoencoder()["params"], jax.random.key(0))
         self.shardings = rules.shardings(state, mesh)
         self.abstract: State = rules.placed(state, self.shardings)
 
     def _new(self, key: jax.Array) -> State:
         init, run = jax.random.split(key)
-        params = self.model.init_autoencoder(init)
+        return self._state_of(self.model.init_autoencoder(init), run)
+
+    def _state_of(self, params: Params, run: jax.Array) -> State:
         state = {"step": jnp.int32(0), "key": run, "params": params, "ema": ema_init(params, ema_dtype(self.config))}
         return {**state, "opt": self.optimizer.init(params), **self.perceptual}
 

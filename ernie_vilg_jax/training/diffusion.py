@@ -111,7 +111,9 @@ class DiffusionTask:
             )
         pieces = len(self.trained) * self.section.accumulation_steps
         rules.check_batch(self.batch_size, pieces, mesh, f"phases.{config.phase}.batch_size")
-        state = jax.eval_shape(self._new, jax.random.key(0), {"autoencoder": model.abstract_autoencoder()})
+        # Of networks whose shapes are known: those of the paper take seconds to trace.
+        parts = {name: getattr(model, f"abstract_{name}")() for name in ("autoencoder", "text_encoder", "unet")}
+        state = jax.eval_shape(self._new, jax.random.key(0), parts)
         self.shardings = self._place(state)
         self.abstract: State = rules.placed(state, self.shardings)
 

@@ -154,7 +154,7 @@ def test_guidance_changes_the_image_and_1_is_the_conditional_model(pipe: Pipelin
     ],
 )
 def test_a_second_call_compiles_nothing(
-    request: pytest.FixtureRequest, compiled: Callable[[], Any], mode: str, way: str
+    request: pytest.FixtureRequest, own_programs: None, compiled: Callable[[], Any], mode: str, way: str
 ) -> None:
     """Of other prompts, seeds, scales, negative prompts, images, masks, strengths, steps and grids."""
     pipe = request.getfixturevalue("pipe" if mode == "resident" else "streamed")
@@ -197,7 +197,7 @@ def test_compiling_is_announced_before_and_measured_after(pipe: Pipeline, caplog
 
 
 def test_the_program_unused_for_longest_is_dropped(
-    compiled: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    own_programs: None, compiled: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(running, "MOST_PROGRAMS", 2)
     pipe = make_pipe()

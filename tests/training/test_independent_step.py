@@ -227,9 +227,14 @@ def compare(accumulation: int) -> None:
     )
 
 
-@pytest.mark.parametrize("accumulation", [pytest.param(1, marks=pytest.mark.hosts), 4])
-def test_a_step_matches_the_formulas(accumulation: int) -> None:
-    """Micro-batches are one batch."""
+@pytest.mark.parametrize(
+    ("accumulation", "unrolled"), [pytest.param(1, (), marks=pytest.mark.hosts), pytest.param(4, ("cpu",))]
+)
+def test_a_step_matches_the_formulas(
+    accumulation: int, unrolled: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Micro-batches are one batch; and experts take their turns in a loop or outside one."""
+    monkeypatch.setattr(step, "UNROLLED", unrolled)
     compare(accumulation)
 
 

@@ -1,6 +1,7 @@
 """Distributions whose best denoiser is known in closed form, for jax and, in float64, for NumPy."""
 
 from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -48,6 +49,12 @@ def gaussian_v(x: jax.Array, alpha: jax.Array, sigma: jax.Array, s: float = S) -
     return alpha * sigma * from_mean - sigma * (MU + alpha * s**2 * from_mean)
 
 
+def at_a_point(namespace: Any, x: Any, alpha: Any, sigma: Any) -> Any:
+    """x0 = MU."""
+    return gaussian(namespace, x, alpha, sigma, s=0.0)
+
+
+@cache
 def in_jax(epsilon: Epsilon, schedule: Schedule) -> Predict:
     """predict(x, t) for samplers, from a network that predicts epsilon."""
 
@@ -58,6 +65,7 @@ def in_jax(epsilon: Epsilon, schedule: Schedule) -> Predict:
     return predict
 
 
+@cache
 def v_in_jax(schedule: Schedule, s: float = S) -> Predict:
     """predict(x, t) for samplers, from a network that predicts v of `gaussian`'s data."""
 
@@ -85,9 +93,12 @@ def run(sampler: Sampler, epsilon: Epsilon, schedule: Schedule, latents: Any, *,
 
 
 def run_predict(sampler: Sampler, predict: Predict, latents: Any, *, end: int | None = None) -> np.ndarray:
-    @jax.jit
-    def steps(latents: jax.Array, end: int) -> jax.Array:
-        carry = sampler.init(latents)
-        return run_stage(None, lambda _, x, t: predict(x, t), sampler, carry, 0, end, jax.random.key(4)).x
+    count = len(sampler.timesteps) if end is None else end
+    return np.asarray(_steps(sampler, predict, jnp.asarray(latents, jnp.float32), count))
 
-    return np.asarray(steps(jnp.asarray(latents, jnp.float32), len(sampler.timesteps) if end is None else end))
+
+@partial(jax.jit, static_argnames="predict")
+def _steps(sampler: Sampler, predict: Predict, latents: jax.Array, end: jax.Array) -> jax.Array:
+    """One program for all samplers of a kind."""
+    carry = sampler.init(latents)
+    return run_stage(None, lambda _, x, t: predict(x, t), sampler, carry, 0, end, jax.random.key(4)).x

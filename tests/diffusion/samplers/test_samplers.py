@@ -18,6 +18,7 @@ from tests.diffusion.closed_forms import (
     SCALED,
     ZERO,
     S,
+    at_a_point,
     flow,
     gaussian,
     in_jax,
@@ -77,7 +78,6 @@ def test_ten_steps_are_those_of_the_slow_reference(
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_few_steps_end_clean(name: str, steps: int) -> None:
     """The last step leaves no noise: data at one point are reached exactly, whatever the earlier steps."""
-    at_a_point = lambda namespace, x, alpha, sigma: gaussian(namespace, x, alpha, sigma, s=0.0)  # noqa: E731
     latents = np.random.default_rng(2).standard_normal((4, 3))
     end = run(make_sampler(name, LINEAR, steps), at_a_point, LINEAR, latents)
     np.testing.assert_allclose(end, np.full_like(end, MU), atol=2e-4)
@@ -180,7 +180,6 @@ def test_stochastic_ddim_keeps_the_marginals(eta: float) -> None:
     sampler = DDIM(LINEAR, np.array([999, 800, 500, 200, 50]), eta=eta)
     noise = jax.random.normal(jax.random.key(3), (40_000, 1))
     latents = LINEAR.add_noise(jnp.full_like(noise, MU), noise, 999)
-    at_a_point = lambda namespace, x, alpha, sigma: gaussian(namespace, x, alpha, sigma, s=0.0)  # noqa: E731
     for end in range(1, 6):
         x = run(sampler, at_a_point, LINEAR, latents, end=end)
         t = [800, 500, 200, 50, -1][end - 1]

@@ -26,7 +26,7 @@ Array = jax.Array | np.ndarray
 _ROUNDS = (0x9E3779B1, 0x85EBCA77)
 """Odd numbers, one for each of the two sums."""
 SMALL = 2**13
-"""Elements up to which numpy sums an array in this process's memory."""
+"""Elements up to which numpy sums an array that one process can read."""
 PIECES = (2**16, 2**20)
 """Elements of a larger one that are summed at once."""
 
@@ -78,13 +78,15 @@ def _agrees(found: str, stated: str) -> bool:
 def _sums(leaf: Array) -> Sequence[Array]:
     """Sums [2] uint32 of an array's pieces in this process; [4] for float32, followed by those of bfloat16.
 
-    Each device sums its own piece: nothing is exchanged between devices.
+    Each device sums its own piece: nothing is exchanged between devices. Only the pieces of small arrays are put
+    together in this process, if it has all of them: a program for each shape would take longer to compile.
     """
     if jax.process_index() and (not isinstance(leaf, jax.Array) or leaf.is_fully_addressable):
         return []  # every process has the same copy; only the first one counts
     if not isinstance(leaf, jax.Array):
         return [_here(np.asarray(leaf))]
-    if not isinstance(leaf.sharding, NamedSharding) or len(leaf.sharding.device_set) == 1:
+    together = leaf.is_fully_addressable and leaf.size <= SMALL
+    if together or not isinstance(leaf.sharding, NamedSharding) or len(leaf.sharding.device_set) == 1:
         return [_here(np.asarray(leaf))]
     spec = PartitionSpec(*leaf.sharding.spec, *[None] * (leaf.ndim - len(leaf.sharding.spec)))
     rows = {shard.device: shard.data for shard in _on_devices(leaf, leaf.sharding.mesh, spec).addressable_shards}

@@ -56,13 +56,16 @@ def test_the_numbers_are_those_of_plain_python(name: str) -> None:
 
 
 @pytest.mark.parametrize("spec", [(), ("a",), (None, "b"), ("b", "a"), (("a", "b"),)])
-def test_every_mesh_gives_the_same(spec: tuple[Any, ...]) -> None:
+@pytest.mark.parametrize("small", [0, checksums.SMALL], ids=["on each device", "together"])
+def test_every_mesh_gives_the_same(small: int, spec: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = sums({"kernel": TREE["kernel"]})
+    monkeypatch.setattr(checksums, "SMALL", small)
     mesh = Mesh(np.array(jax.devices()).reshape(2, 4), ("a", "b"), axis_types=(AxisType.Auto,) * 2)
     kernel = jax.device_put(TREE["kernel"], NamedSharding(mesh, PartitionSpec(*spec)))
-    assert sums({"kernel": kernel}) == sums({"kernel": TREE["kernel"]})
+    assert sums({"kernel": kernel}) == expected
     with jax.set_mesh(mesh):
-        assert sums({"kernel": kernel}) == sums({"kernel": TREE["kernel"]})
-    assert not checksums.differences({"kernel": kernel}, sums({"kernel": TREE["kernel"]}))
+        assert sums({"kernel": kernel}) == expected
+    assert not checksums.differences({"kernel": kernel}, expected)
 
 
 def test_keys_and_nested_trees_have_paths() -> None:

@@ -227,9 +227,7 @@ def compare(accumulation: int) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("accumulation", "unrolled"), [pytest.param(1, (), marks=pytest.mark.hosts), pytest.param(4, ("cpu",))]
-)
+@pytest.mark.parametrize(("accumulation", "unrolled"), [pytest.param(1, ("cpu",), marks=pytest.mark.hosts), (4, ())])
 def test_a_step_matches_the_formulas(
     accumulation: int, unrolled: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,7 +27,7 @@ MORE = {
     "ernie_vilg_jax.train": ("ernie_vilg_jax.training.train",),
 }
 """What the server imports, too, before it forks the first command of a name. None defines flags or opens devices."""
-READ_BY_IMPORTS = ("JAX_", "HF_HOME", "HF_ENDPOINT", "HF_HUB_CACHE", "HF_HUB_OFFLINE")
+READ_BY_IMPORTS = ("JAX_", "HF_HOME", "HF_ENDPOINT", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "TF_CPP_MIN_LOG_LEVEL")
 """Beginnings of environment variables: a command for which one differs starts anew."""
 ALONE = "alone"
 """In place of a socket: be the command that follows, without a server."""

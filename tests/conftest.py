@@ -71,7 +71,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True, scope="session")
 def _experts_in_a_loop() -> Iterator[None]:
-    """As on TPUs; the program for CPUs has a copy of the step for each expert, and takes as much longer to compile."""
+    """As on TPUs; the program for CPUs has a copy of the step for each expert, and takes longer to compile."""
     from ernie_vilg_jax.training import step
 
     with pytest.MonkeyPatch.context() as patch:

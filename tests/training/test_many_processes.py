@@ -44,8 +44,8 @@ class Group:
         data: Path,
         workdir: Path,
         changes: dict[str, object],
-        last: str | None = None,
-        anew: bool = False,
+        last: str | None,
+        anew: bool,
     ) -> None:
         workdir.mkdir(exist_ok=True)
         with socket.socket() as probe:

@@ -6,7 +6,7 @@ r"""Can people tell what a fine-tuned model's images of the user's things show?
 
 The images are of captions that were trained on, each once, from the same noise: half of them by the model before, half
 by runs/mine/best. The sheets show numbers only, in a seeded shuffle of both. `things.txt` lists the captions; a rater
-writes the one that an image shows into the column `things`, or ? if none can be told. The second form prints, for each
+writes the one that an image shows into the column `thing`, or ? if none can be told. The second form prints, for each
 rater, how many were told right of each model.
 """
 
@@ -64,7 +64,7 @@ def write(images: list[np.ndarray], captions: list[str], folder: Path, key: Path
     Args:
       images: uint8 [H, W, 3]: of all captions by the model before, then of all by the one after.
     """
-    write_sheets(images, [*captions, *captions], seed, folder, key)
+    write_sheets(images, [*captions, *captions], seed, folder, key, columns=["thing"])
     (folder / "things.txt").write_text("".join(f"{text}\n" for text in sorted(captions)), encoding="utf-8")
 
 
@@ -76,7 +76,7 @@ def told(answers: str, key: str) -> dict[str, tuple[int, int]]:
     found = json.loads(Path(key).read_text(encoding="utf-8"))
     prompts, order = found["prompts"], found["order"]
     with open(answers, encoding="utf-8-sig", newline="") as file:
-        given = {row["number"]: row["things"].strip() for row in csv.DictReader(file)}
+        given = {row[0]: row[1].strip() for row in csv.reader(file) if len(row) > 1}
     counts = {"before": [0, 0], "after": [0, 0]}
     for number, (prompt, place) in enumerate(zip(prompts, order, strict=True), 1):
         answer = given.get(str(number), "")

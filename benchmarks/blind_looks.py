@@ -70,7 +70,7 @@ def write(images: Path, folder: Path, key: Path) -> None:
             left[plan.look] -= 1
             shown.append(np.asarray(paint(plan, SIDE, random.Random(index))[0].convert("RGB")))
             looks.append(f"real {plan.look}")
-    write_sheets(shown, looks, _SEED.value, folder, key)
+    write_sheets(shown, looks, _SEED.value, folder, key, columns=["look"])
     examples = [
         paint(Plan("single", (Part(thing, places=((0.1, 0.1, 0.8),)),), "", look, _art(look), "white"), SIDE, draw)[0]
         for draw in [random.Random(0)]

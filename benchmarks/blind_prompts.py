@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
         prompts, folder = prompt_set("free", None), Path(_WRITE.value)
         found = [next(Path(_IMAGES.value).rglob(f"{prompt.id}_0.png")) for prompt in prompts]
         images = [np.asarray(Image.open(file).convert("RGB")) for file in found]
-        write_sheets(images, [prompt.text for prompt in prompts], _SEED.value, folder, key)
+        write_sheets(images, [prompt.text for prompt in prompts], _SEED.value, folder, key, columns=["prompts"])
         (folder / "prompts.txt").write_text(
             "".join(f"{letter(FREE, text)} {text}\n" for text in FREE), encoding="utf-8"
         )

@@ -20,6 +20,7 @@ def test_answers_are_counted_for_each_model(tmp_path: Path) -> None:
     assert (folder / "things.txt").read_text().splitlines() == CAPTIONS
     found = json.loads(key.read_text())
     rows = list(csv.reader((folder / "answers.csv").open()))
+    assert rows[0] == ["number", "thing"]
     # A rater who tells two of the three things after, and takes everything before for a snail.
     for row, prompt, place in zip(rows[1:], found["prompts"], found["order"], strict=True):
         row[1] = ("?" if prompt == "a quetzal" else prompt) if place >= 3 else "a snail"

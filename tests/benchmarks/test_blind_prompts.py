@@ -20,8 +20,9 @@ def test_sheets_hide_the_prompts_and_answers_are_counted(tmp_path: Path) -> None
     assert (raters / "prompts.txt").read_text().splitlines()[1] == "B a blue apple and a red banana"
     truth = [chr(ord("A") + FREE.index(text)) for text in json.loads(key.read_text())["prompts"]]
     assert truth != sorted(truth)
-    lines = [f"{number},{one.lower()}" for number, one in enumerate(["-", *truth[1:]], start=1)]
-    (tmp_path / "a.csv").write_text("\n".join(["number,prompts", *lines]) + "\n")
+    empty = (raters / "answers.csv").read_text().splitlines()
+    lines = [line + one.lower() for line, one in zip(empty[1:], ["-", *truth[1:]], strict=True)]
+    (tmp_path / "a.csv").write_text("\n".join([*empty[:1], *lines]) + "\n")
     (tmp_path / "b.csv").write_text("\n".join([*lines[:-1], "56,"]) + "\n")
     told = run("blind_prompts", f"--key={key}", f"--answers={tmp_path / 'a.csv'},{tmp_path / 'b.csv'}").splitlines()
     assert [line.split(": ")[1].split(",")[0] for line in told[:3]] == [

@@ -31,10 +31,17 @@ from ernie_vilg_jax.grid import labelled_grid, save_png
 from ernie_vilg_jax.paths import write_atomically
 
 PER_SHEET = 20
-COLUMNS = ("number", "things", "relations")
+COLUMNS = ("things", "relations")
 
 
-def write_sheets(images: Sequence[np.ndarray], prompts: Sequence[str], seed: int, folder: Path, key: Path) -> None:
+def write_sheets(
+    images: Sequence[np.ndarray],
+    prompts: Sequence[str],
+    seed: int,
+    folder: Path,
+    key: Path,
+    columns: Sequence[str] = COLUMNS,
+) -> None:
     """Writes sheet_NN.png with numbered images, and answers.csv to fill in, to `folder`; the order to `key`.
 
     Args:
@@ -43,6 +50,7 @@ def write_sheets(images: Sequence[np.ndarray], prompts: Sequence[str], seed: int
       seed: of the shuffle.
       folder: for the raters.
       key: JSON file with seed, order and prompts, outside `folder`.
+      columns: what to fill in for each number.
     """
     if key.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"the key {key} must not lie in the raters' folder {folder}: name another place")
@@ -56,7 +64,9 @@ def write_sheets(images: Sequence[np.ndarray], prompts: Sequence[str], seed: int
         labels = [str(start + k + 1) for k in range(len(part))]
         save_png(labelled_grid(part, labels, columns=5), folder / f"sheet_{start // PER_SHEET + 1:02d}.png")
     text = io.StringIO()
-    csv.writer(text).writerows([COLUMNS, *((number + 1, "", "") for number in range(len(shown)))])
+    csv.writer(text).writerows(
+        [("number", *columns), *((number + 1, *[""] * len(columns)) for number in range(len(shown)))]
+    )
     write_atomically(folder / "answers.csv", text.getvalue().encode())
     content = {"seed": seed, "order": order.tolist(), "prompts": [prompts[place] for place in order]}
     write_atomically(key, json.dumps(content, ensure_ascii=False, indent=1).encode())

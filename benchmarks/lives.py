@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import quick
+
 ROOT = Path(__file__).parents[1]
 PATIENCE = 600.0
 """Seconds after which a life that is not killed has failed."""
@@ -92,8 +94,7 @@ def size(file: Path) -> int:
 def environment(work: Path, optimized: bool = False) -> dict[str, str]:
     env = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(work / "xla")}
     env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    # Optimizing programs that run for a second takes longer than it saves.
-    env["XLA_FLAGS"] = "" if optimized else "--xla_backend_optimization_level=0"
+    env["XLA_FLAGS"] = "" if optimized else quick.XLA_FLAGS
     return env
 
 

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks import quick
 from ernie_vilg_jax import checkpointing
 
 ROOT = Path(__file__).parents[1]
@@ -38,9 +39,7 @@ def command(
     """
     line = [sys.executable, "-m", f"ernie_vilg_jax.{module}", *arguments]
     env = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(work / "xla")}
-    # Optimizing programs that run for a second takes longer than it saves.
-    devices = f"--xla_force_host_platform_device_count={DEVICES // processes}"
-    env["XLA_FLAGS"] = f"{devices} --xla_backend_optimization_level=0"
+    env["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={DEVICES // processes} {quick.XLA_FLAGS}"
     if processes > 1:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))

@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks import quick
+
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Optimising code that runs once takes longer than running it: level 0 halves the time of the tests.
-FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+FLAGS = f"--xla_force_host_platform_device_count=8 {quick.XLA_FLAGS}"
 if version("jaxlib").startswith("0.10."):  # later ones refuse unknown flags
-    # The older fusion emitters compile a training step in half the time.
-    FLAGS += " --xla_cpu_use_fusion_emitters=false"
     # Two workers have two cores: neither compiles parts of a program in parallel, nor schedules for more cores.
     FLAGS += " --xla_cpu_parallel_codegen_split_count=1 --xla_cpu_enable_concurrency_optimized_scheduler=false"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()

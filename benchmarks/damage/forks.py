@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from benchmarks import quick
+
 LIBRARIES = (
     *("ernie_vilg_jax.training.train", "ernie_vilg_jax.pipeline.from_checkpoint", "ernie_vilg_jax.data.loader"),
     *("ernie_vilg_jax.preparation.prepare", "ernie_vilg_jax.annotation.annotate", "ernie_vilg_jax.interop.convert"),
@@ -29,8 +31,7 @@ LIBRARIES = (
 def prepare_imports(cache: Path) -> None:
     """Settings of jax for small programs on a CPU, and the imports that all commands share."""
     os.environ["JAX_PLATFORMS"] = "cpu"
-    # Optimizing programs that run for a second takes longer than it saves.
-    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+    os.environ["XLA_FLAGS"] = quick.XLA_FLAGS
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -27,6 +27,7 @@ FLAGS = flags.FLAGS
 
 PROMPTS = ("一只熊猫", "a car", "一颗草莓", "a slice of pizza", "一座城堡")
 GOOD = ["", "", 4, True, 0, "", 50, "ddim", 3.0, 1, "", 1, "", "text", "", "", 1.0]
+"""All values that the page sends."""
 
 
 def request(place: int = 0, value: Any = "一只猫", count: int = 4) -> bytes:

@@ -6,11 +6,12 @@ from random import Random
 from typing import Any
 
 from benchmarks.damage.inputs.kinds import Input, Trial
-from benchmarks.load_demo import HOSTILE
+from benchmarks.load_demo import GOOD, HOSTILE
 
 FAMILY = "web"
-PLAIN = ["一只猫", "", 4, False, 5, "", 50, "ddim", 3.0]
+PLAIN = ["一只猫", "", 4, False, 5, *GOOD[5:]]
 FIELDS = ("prompt", "style", "number", "random seed", "seed", "negative prompt", "steps", "sampler", "guidance")
+"""The first of them."""
 
 
 def request(data: Any) -> bytes:
@@ -75,7 +76,7 @@ INPUTS = (
             (2, True),
             (3, 1),
             (4, -1),
-            (6, 7),
+            (6, 0),
             (7, 3),
             (8, "x"),
         )

@@ -257,5 +257,5 @@ INPUTS = (
         lambda rng: ({"0.zip": b""}, None),
         "matches no file",
     ),
-    given(FAMILY, "a URL", "--tars=gs://bucket/0.tar", lambda rng: ({}, None), "--tars=gs://bucket/0.tar"),
+    given(FAMILY, "a URL", "--tars=gs://bucket/0.tar", lambda rng: ({}, None), "gs://bucket/0.tar cannot be reached"),
 )

@@ -5,6 +5,6 @@ Level 0 halves the time of the tests. The older fusion emitters compile a traini
 
 from importlib.metadata import version
 
-# Later versions refuse unknown flags.
-_EMITTERS = " --xla_cpu_use_fusion_emitters=false" if version("jaxlib").startswith("0.10.") else ""
-XLA_FLAGS = f"--xla_backend_optimization_level=0{_EMITTERS}"
+KNOWN = version("jaxlib").startswith("0.10.")
+"""Whether XLA has the flags of CPUs that are set here and in the tests: later ones refuse unknown flags."""
+XLA_FLAGS = "--xla_backend_optimization_level=0" + (" --xla_cpu_use_fusion_emitters=false" if KNOWN else "")

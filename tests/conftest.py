@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks import quick
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 FLAGS = f"--xla_force_host_platform_device_count=8 {quick.XLA_FLAGS}"
-if version("jaxlib").startswith("0.10."):  # later ones refuse unknown flags
+if quick.KNOWN:
     # Two workers have two cores: neither compiles parts of a program in parallel, nor schedules for more cores.
     FLAGS += " --xla_cpu_parallel_codegen_split_count=1 --xla_cpu_enable_concurrency_optimized_scheduler=false"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()

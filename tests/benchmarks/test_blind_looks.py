@@ -19,6 +19,7 @@ def test_looks_are_hidden_and_counted(tmp_path: Path) -> None:
         Image.new("RGB", (8, 8)).save(images / f"style_{number:02d}_0.png")
     run("blind_looks", f"--images={images}", f"--write={raters}", f"--key={key}")
     assert {"answers.csv", "looks.png", "sheet_01.png"} <= {file.name for file in raters.iterdir()}
+    assert (raters / "answers.csv").read_text().splitlines()[0] == "number,look"
     truth = [text.split() for text in json.loads(key.read_text())["prompts"]]
     real = len(truth) - EACH
     assert [kind for kind, _ in truth].count("real") == real == 3 * len(LOOKS)

@@ -21,6 +21,7 @@ def test_sheets_hide_the_prompts_and_answers_are_counted(tmp_path: Path) -> None
     truth = [chr(ord("A") + FREE.index(text)) for text in json.loads(key.read_text())["prompts"]]
     assert truth != sorted(truth)
     empty = (raters / "answers.csv").read_text().splitlines()
+    assert empty[0] == "number,prompts"
     lines = [line + one.lower() for line, one in zip(empty[1:], ["-", *truth[1:]], strict=True)]
     (tmp_path / "a.csv").write_text("\n".join([*empty[:1], *lines]) + "\n")
     (tmp_path / "b.csv").write_text("\n".join([*lines[:-1], "56,"]) + "\n")

@@ -11,7 +11,7 @@ from benchmarks.load_demo import GOOD, HOSTILE
 FAMILY = "web"
 PLAIN = ["一只猫", "", 4, False, 5, *GOOD[5:]]
 FIELDS = ("prompt", "style", "number", "random seed", "seed", "negative prompt", "steps", "sampler", "guidance")
-"""The first of them."""
+"""Names of the first values."""
 
 
 def request(data: Any) -> bytes:

@@ -98,7 +98,7 @@ def abstract(sizes: Mapping[str, Any]) -> Params:
     """Shapes of the parameters of an autoencoder with these fields."""
     module = Autoencoder(**sizes)
     key, images = jax.random.key(0), jnp.zeros((1, module.downsampling, module.downsampling, 3))
-    return jax.eval_shape(module.init, key, images, key)["params"]
+    return layout.shapes_of(module, images, key)
 
 
 def names(levels: int) -> layout.Names:

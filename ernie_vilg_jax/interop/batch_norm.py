@@ -18,8 +18,7 @@ EPSILON = 1e-3
 
 def abstract_params(module: nn.Module, size: int) -> Params:
     """Shapes of the parameters of a module of images [B, size, size, 3]."""
-    pixels = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    return jax.eval_shape(module.init, jax.random.key(0), pixels)["params"]
+    return layout.shapes_of(module, jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32))
 
 
 def read(module: nn.Module, size: int, theirs: Mapping[str, tuple[str, str]], tensors: Tensors, what: str) -> Params:

@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
@@ -92,7 +91,7 @@ def abstract(sizes: Mapping[str, Any], vocab_size: int, max_length: int) -> Para
     """Shapes of the parameters of a text encoder with these fields."""
     module = TextEncoder(**sizes, vocab_size=vocab_size, max_length=max_length)
     tokens = jnp.zeros((1, max_length), jnp.int32)
-    return jax.eval_shape(module.init, jax.random.key(0), tokens, tokens == 0)["params"]
+    return layout.shapes_of(module, tokens, tokens == 0)
 
 
 def read(

@@ -79,20 +79,15 @@ def read_clip(folder: str | Path) -> tuple[Clip, Params]:
     clip = Clip(image_tower, TextEncoder(**fields, **sizes), dim, token="first" if is_bert else "last")
     tokens = jax.ShapeDtypeStruct((1, 1), jnp.int32)
     pixels = jax.ShapeDtypeStruct((1, vision.image_size, vision.image_size, 3), jnp.float32)
-    wanted = to_module(lambda: _abstract(clip, pixels, tokens), tensors.origin)
+    wanted = to_module(lambda: layout.shapes_of(clip, pixels, tokens, method=_both), tensors.origin)
     if is_bert:
         del wanted["text"]
     params = layout.read_tree(wanted, names, tensors, "the CLIP of its config.json")
     return clip, params | ({"text": text_params} if is_bert else {})
 
 
-def _abstract(clip: Clip, pixels: Any, tokens: Any) -> Params:
-    def both(clip: Clip, pixels: jax.Array, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return clip.images(pixels), clip.texts(tokens, tokens == 0)
-
-    return jax.eval_shape(lambda key, *inputs: clip.init(key, *inputs, method=both), jax.random.key(0), pixels, tokens)[
-        "params"
-    ]
+def _both(clip: Clip, pixels: jax.Array, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return clip.images(pixels), clip.texts(tokens, tokens == 0)
 
 
 def _bert(config: Mapping[str, Any], tensors: Tensors) -> tuple[dict[str, Any], Params]:

@@ -64,7 +64,7 @@ def read_dino(folder: str | Path, size: int) -> tuple[VisionTransformer, Params]
         layer_scale=True,
     )
     pixels = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    wanted = to_module(lambda: jax.eval_shape(vision.init, jax.random.key(0), pixels)["params"], tensors.origin)
+    wanted = to_module(lambda: layout.shapes_of(vision, pixels), tensors.origin)
     mlp = GATED_MLP if gated else MLP
 
     def names(path: str) -> tuple[str, ...]:

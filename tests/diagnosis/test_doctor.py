@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 
 from configs.demo import get_config
@@ -52,31 +53,32 @@ def test_the_command_on_two_devices(tmp_path: Path) -> None:
     assert "Traceback" in ill.stderr
 
 
-@pytest.fixture(scope="module")
-def examined() -> Examination:
-    """After its training step, on one device."""
-    mesh, config = make_mesh({}, jax.devices()[:1]), get_config("base,smoke")
+@pytest.fixture
+def examination() -> Examination:
+    """On one device."""
+    config = get_config("base,smoke")
     config.model.unet.attention_downsamplings = ()  # the middle has attention
-    with jax.set_mesh(mesh):
-        found = Examination(config, mesh, each=2)
-        list(found.train())
-    return found
+    return Examination(config, make_mesh({}, jax.devices()[:1]), each=2)
 
 
 @pytest.mark.hosts
-def test_measured_against_the_estimate(examined: Examination, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert examined.task.batch_size == 2
+def test_measured_against_the_estimate(examination: Examination, monkeypatch: pytest.MonkeyPatch) -> None:
+    with jax.set_mesh(examination.mesh):
+        list(examination.train())
+    assert examination.task.batch_size == 2
     monkeypatch.setattr(program, "KINDS", {"cpu": Chip("v0", 1e9, 1e9, 1e12, 1e9)})
     monkeypatch.setattr(program, "memory_of", lambda device: {"peak_bytes_in_use": 2**30})
-    peak, time = examined.estimate()
+    peak, time = examination.estimate()
     assert "1.00 GiB measured so far" in peak
     assert "no estimate that can be read" in time, "of a program compiled for CPU"
 
 
 def test_a_checkpoint_that_comes_back_otherwise(
-    examined: Examination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    examination: Examination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    examined.workdir = tmp_path
+    """A state that is not from training, which would have to be compiled."""
+    examination.workdir = tmp_path
+    examination.state = jax.tree.map(random_array, examination.task.abstract)
     read = checkpointing.read_items
 
     def altered(path: Any, abstract: dict[str, Any]) -> dict[str, Any]:
@@ -84,9 +86,19 @@ def test_a_checkpoint_that_comes_back_otherwise(
         return {**items, "train": {**items["train"], "step": items["train"]["step"] + 1}}
 
     monkeypatch.setattr(checkpointing, "read_items", altered)
-    with jax.set_mesh(examined.mesh), pytest.raises(ArithmeticError, match="differs from what was written"):
-        list(examined.save())
+    with jax.set_mesh(examination.mesh):
+        with pytest.raises(ArithmeticError, match="differs from what was written"):
+            list(examination.save())
+        monkeypatch.undo()
+        assert "every bit is the same" in " ".join(examination.save())
     assert not os.listdir(tmp_path)
+
+
+def random_array(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.device_put(jax.random.key(3), leaf.sharding)
+    drawn = np.random.default_rng(leaf.size).normal(size=leaf.shape, scale=100)
+    return jax.device_put(drawn.astype(leaf.dtype), leaf.sharding)
 
 
 def test_a_kernel_that_disagrees(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,8 +30,6 @@ class Jobs(NamedTuple):
     """Trained expert 0."""
     second: Path
     """Trained expert 1."""
-    together: Path
-    """Trained both."""
 
 
 def command(*words: Any, **flags: Any) -> None:

@@ -24,7 +24,7 @@ def job_config(make_config: MakeConfig) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def pictures() -> dict[str, np.ndarray]:
-    """The input of all experts: filled by the first step of the first run."""
+    """The input of all experts: filled by `jobs`."""
     return {}
 
 
@@ -40,10 +40,27 @@ def jobs(
         with same_samples(pictures):
             train(job_config(0), made.first, own_programs=True)
             train(job_config(1), made.second, own_programs=True)
-            train(job_config(**{"phases.experts.batch_size": 8}), made.together, own_programs=True)
+        np.savez(folder / "pictures.npz", **pictures)
 
     folder = once(tmp_path_factory, "jobs", make)
+    with np.load(folder / "pictures.npz") as made:
+        pictures.update(made)
     return Jobs(*(folder / name for name in Jobs._fields))
+
+
+@pytest.fixture(scope="session")
+def together(
+    jobs: Jobs,
+    whole_run: Path,
+    job_config: Callable[..., Any],
+    pictures: dict[str, np.ndarray],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """Working directory in which the same base was branched into both experts, after `jobs` set their samples."""
+    workdir = with_base(whole_run, tmp_path_factory.mktemp("together"))
+    with same_samples(pictures):
+        train(job_config(**{"phases.experts.batch_size": 8}), workdir, own_programs=True)
+    return workdir
 
 
 @pytest.fixture(scope="session")

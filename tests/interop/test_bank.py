@@ -57,22 +57,23 @@ def test_training_one_expert_changes_nothing_else(jobs: Jobs, whole_run: Path) -
     assert_equal(item(jobs.second, "text_encoder")["ema"], item(whole_run / "base", "text_encoder")["ema"])
 
 
+@pytest.mark.hosts
 @pytest.mark.slow
-def test_experts_trained_apart_are_those_trained_together(jobs: Jobs, merged: Path, whole_run: Path) -> None:
+def test_experts_trained_apart_are_those_trained_together(together: Path, merged: Path, whole_run: Path) -> None:
     for name in EXPERTS:
-        assert_close(item(merged, name)["params"], item(jobs.together, name)["params"])
-    np.testing.assert_allclose(picture(merged), picture(jobs.together), atol=1)
+        assert_close(item(merged, name)["params"], item(together, name)["params"])
+    np.testing.assert_allclose(picture(merged), picture(together), atol=1)
     assert np.abs(picture(merged) - picture(whole_run / "base")).max() > 1, "nothing was trained"
 
 
 @pytest.mark.hosts
 @pytest.mark.slow
 def test_training_of_the_whole_bank_continues(
-    jobs: Jobs, merged: Path, job_config: Callable[..., Any], pictures: dict[str, np.ndarray], tmp_path: Path
+    together: Path, merged: Path, job_config: Callable[..., Any], pictures: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
     """The same as a run that trained both: averages, moments and step counts were copied."""
     ends = []
-    for name, start in (("merged", merged), ("together", jobs.together)):
+    for name, start in (("merged", merged), ("together", together)):
         workdir = shutil.copytree(start / "experts", tmp_path / name / "experts").parent
         config = job_config(**{"phases.experts.steps": STEPS + 2, "phases.experts.batch_size": 8})
         with same_samples(pictures):
@@ -200,19 +201,19 @@ def test_other_paths_seeds_and_machines_do_fit(jobs: Jobs, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("{first}", "{together}", "{out}"), "expert_00 is in .*first.* and in .*together.*: leave out one of the two"),
+        (("{first}", "{merged}", "{out}"), "expert_00 is in .*first.* and in .*merged.*: leave out one of the two"),
         (("{first}", "{first}", "{out}"), "expert_00 is in .*first.* and in .*first.*: leave out one of the two"),
         (("{first}", "{base}", "{out}"), "is from the phase base; merge joins runs of experts"),
         (("{first}", "/nowhere", "{out}"), "/nowhere: there is no such folder"),
         (("{first}", "{second}", "{first}"), "first.*experts is not empty; name another folder, or give --overwrite"),
         (("{first}", "{out}"), "say .*`merge RUN RUN ... OUTPUT`"),
-        (("{first}", "{second}", "{together}/experts/checkpoints/4"), "is a checkpoint, but a run is to be"),
+        (("{first}", "{second}", "{merged}/experts/checkpoints/4"), "is a checkpoint, but a run is to be"),
     ],
 )
 def test_runs_that_cannot_be_merged(
-    words: tuple[str, ...], message: str, jobs: Jobs, whole_run: Path, tmp_path: Path
+    words: tuple[str, ...], message: str, jobs: Jobs, merged: Path, whole_run: Path, tmp_path: Path
 ) -> None:
-    places = {**jobs._asdict(), "base": whole_run / "base", "out": tmp_path / "out"}
+    places = {**jobs._asdict(), "merged": merged, "base": whole_run / "base", "out": tmp_path / "out"}
     with pytest.raises(UserError, match=message) as caught:
         command("merge", *(word.format(**places) for word in words))
     assert "\n" not in str(caught.value)

@@ -1,7 +1,6 @@
 """LPIPS against a computation in NumPy, written from the paper; its weights from a file; its place in training."""
 
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -116,18 +115,17 @@ def test_training_adds_it_to_the_loss_and_keeps_it_out_of_checkpoints(file: Path
     rng = np.random.default_rng(0)
     batch = rules.to_devices({"image": rng.integers(0, 256, (2, 16, 16, 3), np.uint8)}, mesh, 2)
 
-    def step(perceptual: Any) -> tuple[AutoencoderTask, Any, Any]:
-        task = AutoencoderTask(config, model, mesh, Validation(0, {}, {}), perceptual)
+    with jax.set_mesh(mesh):
+        task = AutoencoderTask(config, model, mesh, Validation(0, {}, {}), params)
         state = task.init(jax.random.key(0))
         assert set(task.items(state)) == {"train", "autoencoder"}
         assert "perceptual" not in task.items(state)["autoencoder"]
         again = task.state(task.items(state))
         assert jax.tree.structure(again) == jax.tree.structure(state)
-        return task, *task.train_step(state, batch)
-
-    with jax.set_mesh(mesh):
-        _, _, plain = step(None)
-        task, state, metrics = step(params)
+        state, metrics = task.train_step(state, batch)
         _, more = task.train_step(state, batch)
-    assert float(metrics["loss"]) == pytest.approx(float(plain["loss"]) + float(metrics["lpips"]), rel=1e-5)
+    section, found = config.phases.autoencoder, {name: float(metrics[name]) for name in ("l1", "mse", "kl", "lpips")}
+    weights = section.l1_weight, section.l2_weight, section.kl_weight, section.perceptual_weight
+    parts = [weight * value for weight, value in zip(weights, found.values(), strict=True)]
+    assert float(metrics["loss"]) == pytest.approx(sum(parts), rel=1e-5) and parts[-1] > 0.01 * sum(parts)
     assert float(more["lpips"]) > 0

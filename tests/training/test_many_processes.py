@@ -22,8 +22,9 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 WITHIN = 60.0
 """Seconds in which the others must have stopped when one is killed."""
-# Enough steps that there is time for a kill, but few enough that rounding errors stay small.
-LONG = {"phases.autoencoder.steps": 60, "train.log_every": 1, "train.checkpoint_every": 0, "train.validate_every": 0}
+# Enough steps that there is time for a kill, but few enough that rounding errors stay small: below 3e-6 up to step 48,
+# 7e-5 at step 60.
+LONG = {"phases.autoencoder.steps": 40, "train.log_every": 1, "train.checkpoint_every": 0, "train.validate_every": 0}
 LONG |= {"train.preview_every": 0}
 SAVED = {**LONG, "train.checkpoint_every": 5}
 
@@ -133,10 +134,8 @@ def straight(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) 
     return workdir / "autoencoder" / "metrics.jsonl"
 
 
-@pytest.mark.parametrize(
-    ("count", "phase"),
-    [(2, "autoencoder"), *(pytest.param(count, "experts", marks=pytest.mark.hosts) for count in (2, 4))],
-)
+@pytest.mark.hosts
+@pytest.mark.parametrize(("count", "phase"), [(2, "autoencoder"), (2, "experts"), (4, "experts")])
 def test_processes_train_like_one(count: int, phase: str, start: Start, whole_run: Path, tmp_path: Path) -> None:
     """Loss, gradient, every expert's loss, validation; and only process 0 writes and logs."""
     for target in ("autoencoder", "base") if phase == "experts" else ():
@@ -147,9 +146,6 @@ def test_processes_train_like_one(count: int, phase: str, start: Start, whole_ru
     assert f"{phase} step 8/8" in group.log(0)
     assert [group.log(number) for number in range(1, count)] == [""] * (count - 1)
     assert (tmp_path / phase / "previews" / "00000008.png").is_file()
-    rows = [json.loads(line) for line in group.metrics.read_text().splitlines()]
-    assert all(row["step_seconds_spread"] >= 1 for row in rows if "step_seconds" in row)
-    assert any("step_seconds" in row for row in rows)
 
 
 @pytest.mark.hosts
@@ -189,7 +185,10 @@ def test_sigterm_to_one_stops_all_and_another_number_of_processes_resumes(
     saved = [re.search(r"^process \d: saved step (\d+) in ", group.log(number), re.MULTILINE) for number in (0, 1)]
     steps = {found[1] for found in saved if found}
     assert len(steps) == 1, group.log(0) + group.log(1)
-    assert max(numbers(group.metrics)) == int(steps.pop()) < 60
+    assert max(numbers(group.metrics)) == int(steps.pop()) < LONG["phases.autoencoder.steps"]
+    rows = [json.loads(line) for line in group.metrics.read_text().splitlines()]
+    assert rows and all(row["step_seconds_spread"] >= 1 for row in rows), "each line is of both"
+    assert "autoencoder step 5/40" in group.log(0) and "autoencoder step" not in group.log(1)
     train(make_config("autoencoder", **LONG), tmp_path)  # a single process resumes
     same(straight, group.metrics, "train/loss")
 

@@ -41,7 +41,8 @@ def test_an_unfinished_run_resumes_in_its_folder(old: Path, caplog: pytest.LogCa
     assert max(before) == 8 and checkpointing.find(old / "run").name == "4"
     config = get_config("stage1,smoke")
     assert config.phase == "base"
-    config.data.path, config.train.log_every, config.train.preview_every = str(old / "data"), 1, 0
+    config.data.path, config.train.log_every = str(old / "data"), 1
+    config.train.preview_every = config.train.validate_every = 0
     with caplog.at_level(logging.INFO, "absl"):
         train(config, old / "run")
     assert not (old / "run" / "base").exists()

@@ -75,28 +75,30 @@ class AutoencoderTask:
             )
         self.crop = size if 0 < size < model.image_size else None
         rules.check_batch(self.batch_size, mesh.shape["expert"], mesh, "phases.autoencoder.batch_size")
-        state = jax.eval_shape(self._state_of, model.abstract_autoencoder()["params"], jax.random.key(0))
+        state = jax.eval_shape(
+            self._state_of, model.abstract_autoencoder()["params"], jax.random.key(0), self.perceptual
+        )
         self.shardings = rules.shardings(state, mesh)
         self.abstract: State = rules.placed(state, self.shardings)
 
-    def _new(self, key: jax.Array) -> State:
+    def _new(self, key: jax.Array, perceptual: Params) -> State:
         init, run = jax.random.split(key)
-        return self._state_of(self.model.init_autoencoder(init), run)
+        return self._state_of(self.model.init_autoencoder(init), run, perceptual)
 
-    def _state_of(self, params: Params, run: jax.Array) -> State:
+    def _state_of(self, params: Params, run: jax.Array, perceptual: Params) -> State:
         state = {"step": jnp.int32(0), "key": run, "params": params, "ema": ema_init(params, ema_dtype(self.config))}
-        return {**state, "opt": self.optimizer.init(params), **self.perceptual}
+        return {**state, "opt": self.optimizer.init(params), **perceptual}
 
     @property
     def parameters(self) -> dict[str, Any]:
         return {"autoencoder": self.abstract["params"]}
 
     def init(self, key: jax.Array) -> State:
-        return self.initial(key)
+        return self.initial(key, self.perceptual)
 
     @cached_property
     def initial(self) -> Any:
-        """Jitted key -> a fresh state."""
+        """Jitted (key, {"perceptual"} or {}) -> a fresh state."""
         return jax.jit(self._new, out_shardings=self.shardings)
 
     def items(self, state: State) -> Items:

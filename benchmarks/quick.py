@@ -8,6 +8,5 @@ from importlib.metadata import version
 
 KNOWN = version("jaxlib").startswith("0.10.")
 """Whether XLA has the flags of CPUs that are set here and in the tests: later ones refuse unknown flags."""
-XLA_FLAGS = "--xla_backend_optimization_level=0"
-if KNOWN:
-    XLA_FLAGS += " --xla_cpu_use_fusion_emitters=false --xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE"
+FOR_CPUS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE"
+XLA_FLAGS = f"--xla_backend_optimization_level=0 {FOR_CPUS if KNOWN else ''}"

@@ -37,7 +37,7 @@ BLOCKS = (
 )
 
 
-def shapes_of(module: nn.Module, *inputs: jax.typing.ArrayLike | jax.ShapeDtypeStruct, method: Any = None) -> Params:
+def shapes_of(module: nn.Module, *inputs: jax.Array | jax.ShapeDtypeStruct, method: Any = None) -> Params:
     """Shapes of the parameters of a module with these inputs; traced once for equal modules and shapes."""
     shapes = _shapes_of(module, tuple((one.shape, one.dtype) for one in inputs), method)
     return jax.tree.map(lambda leaf: leaf, shapes)

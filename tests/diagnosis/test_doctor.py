@@ -95,7 +95,7 @@ def test_a_checkpoint_that_comes_back_otherwise(
 
 
 def random_array(leaf: jax.ShapeDtypeStruct) -> jax.Array:
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.device_put(jax.random.key(3), leaf.sharding)
     drawn = np.random.default_rng(leaf.size).normal(size=leaf.shape, scale=100)
     return jax.device_put(drawn.astype(leaf.dtype), leaf.sharding)

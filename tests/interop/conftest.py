@@ -40,7 +40,7 @@ def jobs(
         with same_samples(pictures):
             train(job_config(0), made.first, own_programs=True)
             train(job_config(1), made.second, own_programs=True)
-        np.savez(folder / "pictures.npz", **pictures)
+        np.savez(folder / "pictures.npz", allow_pickle=False, **pictures)
 
     folder = once(tmp_path_factory, "jobs", make)
     with np.load(folder / "pictures.npz") as made:

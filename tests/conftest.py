@@ -46,7 +46,7 @@ LONGEST = (
     "tests/test_",
 )
 """Beginnings of the paths of files that take longest: they begin first, so that no worker ends with one of them."""
-LARGE = 5 * 2**30
+LARGE = 3 * 2**30
 """Bytes in memory from which a worker forgets its compiled programs after a file."""
 
 

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 WITHIN = 60.0
 """Seconds in which the others must have stopped when one is killed."""
-# Enough steps that there is time for a kill, but few enough that rounding errors stay small: below 3e-6 up to step 48,
-# 7e-5 at step 60.
+# Enough steps that there is time for a kill, but few enough that rounding errors stay small: two processes differ from
+# one by less than 3e-6 up to step 40, and by 7e-5 at step 60.
 LONG = {"phases.autoencoder.steps": 40, "train.log_every": 1, "train.checkpoint_every": 0, "train.validate_every": 0}
 LONG |= {"train.preview_every": 0}
 SAVED = {**LONG, "train.checkpoint_every": 5}

@@ -61,11 +61,11 @@ def test_other_fields_may_change(workdir: Path, make_config: MakeConfig) -> None
 def test_allowed_changes_go_on_and_are_recorded(
     workdir: Path, make_config: MakeConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = make_config("base", **MORE, **{"seed": 3, "train.caption_dropout": 0.2})
+    config = make_config("base", **MORE, **{"seed": 3, "optimizer.b2": 0.9})
     with caplog.at_level(logging.WARNING, "absl"):
-        train(config, workdir, allow_changes=["seed", "train"])
+        train(config, workdir, allow_changes=["seed", "optimizer"])
     assert "from step 8 on: seed (0 in the checkpoint, 3 now)" in caplog.text
-    first = {"step": 8, "fields": {"train.caption_dropout": [0.1, 0.2], "seed": [0, 3]}}
+    first = {"step": 8, "fields": {"optimizer.b2": [0.999, 0.9], "seed": [0, 3]}}
     path = epath.Path(workdir / "base/checkpoints/9")
     assert checkpointing.read_metadata(path)["changes"] == [first]
     config.phases.base.steps, config.seed = 10, 4

@@ -20,12 +20,10 @@ from ernie_vilg_jax.diffusion.stages import Stages, make_stages
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.models.attention import plain_attention
 from ernie_vilg_jax.models.autoencoder import Autoencoder, Posterior
+from ernie_vilg_jax.models.shapes import traced_once
 from ernie_vilg_jax.models.text_encoder import Text, TextEncoder
 from ernie_vilg_jax.models.unet import UNet
 from ernie_vilg_jax.sharding.splash_attention import make_attention
-
-_shapes: dict[Any, Params] = {}
-"""Shapes of the parameters of equal modules: tracing those of the paper takes seconds."""
 
 
 class ModelParams(NamedTuple):
@@ -104,9 +102,7 @@ class Model:
     def _abstract(self, part: str) -> Params:
         modules = self.autoencoder, self.text_encoder, self.unet
         key = part, *modules, self.image_size
-        if key not in _shapes:
-            _shapes[key] = jax.eval_shape(getattr(self, f"init_{part}"), jax.random.key(0))
-        return jax.tree.map(lambda leaf: leaf, _shapes[key])
+        return traced_once(key, getattr(self, f"init_{part}"))
 
     def posterior(self, autoencoder: Params, images: jax.Array) -> Posterior:
         """Images [B, H, W, 3], uint8 or in [-1, 1] -> the autoencoder's raw posterior over their latents."""

@@ -18,6 +18,7 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import layout
 from ernie_vilg_jax.interop.safetensors_files import Tensors
 from ernie_vilg_jax.models.autoencoder import Autoencoder
+from ernie_vilg_jax.models.shapes import shapes_of
 
 CLASS = "AutoencoderKL"
 # Allowed values of a field, if it is there; and the fields that are read, or say nothing about the network.
@@ -98,7 +99,7 @@ def abstract(sizes: Mapping[str, Any]) -> Params:
     """Shapes of the parameters of an autoencoder with these fields."""
     module = Autoencoder(**sizes)
     key, images = jax.random.key(0), jnp.zeros((1, module.downsampling, module.downsampling, 3))
-    return layout.shapes_of(module, images, key)
+    return shapes_of(module, images, key)
 
 
 def names(levels: int) -> layout.Names:

@@ -10,6 +10,7 @@ from flax import linen as nn
 from ernie_vilg_jax.aliases import Params
 from ernie_vilg_jax.interop import layout
 from ernie_vilg_jax.interop.safetensors_files import Tensors
+from ernie_vilg_jax.models.shapes import shapes_of
 
 STATISTICS = ("weight", "bias", "running_mean", "running_var")
 EPSILON = 1e-3
@@ -18,7 +19,7 @@ EPSILON = 1e-3
 
 def abstract_params(module: nn.Module, size: int) -> Params:
     """Shapes of the parameters of a module of images [B, size, size, 3]."""
-    return layout.shapes_of(module, jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32))
+    return shapes_of(module, jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32))
 
 
 def read(module: nn.Module, size: int, theirs: Mapping[str, tuple[str, str]], tensors: Tensors, what: str) -> Params:

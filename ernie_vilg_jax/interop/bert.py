@@ -17,6 +17,7 @@ from ernie_vilg_jax.aliases import Params
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.interop import layout
 from ernie_vilg_jax.interop.safetensors_files import Tensors
+from ernie_vilg_jax.models.shapes import shapes_of
 from ernie_vilg_jax.models.text_encoder import TextEncoder
 
 MODEL_TYPES = ("bert", "ernie")
@@ -91,7 +92,7 @@ def abstract(sizes: Mapping[str, Any], vocab_size: int, max_length: int) -> Para
     """Shapes of the parameters of a text encoder with these fields."""
     module = TextEncoder(**sizes, vocab_size=vocab_size, max_length=max_length)
     tokens = jnp.zeros((1, max_length), jnp.int32)
-    return layout.shapes_of(module, tokens, tokens == 0)
+    return shapes_of(module, tokens, tokens == 0)
 
 
 def read(

@@ -18,6 +18,7 @@ from ernie_vilg_jax.interop.hub_config import activation, parsed_config, to_modu
 from ernie_vilg_jax.interop.pytorch_files import open_weights
 from ernie_vilg_jax.interop.safetensors_files import Tensors
 from ernie_vilg_jax.models.clip import Clip
+from ernie_vilg_jax.models.shapes import shapes_of
 from ernie_vilg_jax.models.text_encoder import TextEncoder
 from ernie_vilg_jax.models.vision_transformer import VisionTransformer
 
@@ -79,7 +80,7 @@ def read_clip(folder: str | Path) -> tuple[Clip, Params]:
     clip = Clip(image_tower, TextEncoder(**fields, **sizes), dim, token="first" if is_bert else "last")
     tokens = jax.ShapeDtypeStruct((1, 1), jnp.int32)
     pixels = jax.ShapeDtypeStruct((1, vision.image_size, vision.image_size, 3), jnp.float32)
-    wanted = to_module(lambda: layout.shapes_of(clip, pixels, tokens, method=_both), tensors.origin)
+    wanted = to_module(lambda: shapes_of(clip, pixels, tokens, method=_both), tensors.origin)
     if is_bert:
         del wanted["text"]
     params = layout.read_tree(wanted, names, tensors, "the CLIP of its config.json")

@@ -17,6 +17,7 @@ from ernie_vilg_jax.interop import layout
 from ernie_vilg_jax.interop.hub_config import activation, parsed_config, to_module
 from ernie_vilg_jax.interop.pytorch_files import open_weights
 from ernie_vilg_jax.interop.safetensors_files import Tensors
+from ernie_vilg_jax.models.shapes import shapes_of
 from ernie_vilg_jax.models.vision_transformer import VisionTransformer
 
 WHAT = "the folder that save_pretrained of Dinov2Model wrote"
@@ -64,7 +65,7 @@ def read_dino(folder: str | Path, size: int) -> tuple[VisionTransformer, Params]
         layer_scale=True,
     )
     pixels = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    wanted = to_module(lambda: layout.shapes_of(vision, pixels), tensors.origin)
+    wanted = to_module(lambda: shapes_of(vision, pixels), tensors.origin)
     mlp = GATED_MLP if gated else MLP
 
     def names(path: str) -> tuple[str, ...]:

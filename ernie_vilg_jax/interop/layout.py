@@ -11,12 +11,9 @@ A path such as "encoder/mid_attn/query/kernel" has one name there, or several th
 
 import re
 from collections.abc import Callable, Iterable
-from functools import cache
 from typing import Any
 
-import jax
 import numpy as np
-from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ernie_vilg_jax.aliases import Params
@@ -35,19 +32,6 @@ BLOCKS = (
     (r"(mid)_res_(\d+)", "mid_block.resnets.{1}"),
     (r"(mid)_attn", "mid_block.attentions.0"),
 )
-
-
-def shapes_of(module: nn.Module, *inputs: jax.Array | jax.ShapeDtypeStruct, method: Any = None) -> Params:
-    """Shapes of the parameters of a module with these inputs; traced once for equal modules and shapes."""
-    shapes = _shapes_of(module, tuple((one.shape, one.dtype) for one in inputs), method)
-    return jax.tree.map(lambda leaf: leaf, shapes)
-
-
-@cache
-def _shapes_of(module: nn.Module, inputs: tuple[tuple[tuple[int, ...], Any], ...], method: Any) -> Params:
-    abstract = [jax.ShapeDtypeStruct(*one) for one in inputs]
-    init: Any = lambda key, *inputs: module.init(key, *inputs, method=method)  # noqa: E731
-    return jax.eval_shape(init, jax.random.key(0), *abstract)["params"]
 
 
 def flat(tree: Params) -> dict[str, Any]:

@@ -1,6 +1,12 @@
 """Pages of the web app in a browser."""
 
+from importlib.util import find_spec
 from typing import Any
+
+import pytest
+
+NEEDS_GRADIO = pytest.mark.skipif(find_spec("gradio") is None, reason="the page needs the extra `demo`")
+"""Not `importorskip`, which takes seconds in each worker."""
 
 
 def watched(tab: Any, address: str) -> list[str]:

@@ -24,10 +24,9 @@ from benchmarks.load_demo import HOSTILE, request, send
 from ernie_vilg_jax import cli, demo, pipeline
 from ernie_vilg_jax.errors import UserError
 from tests.commands import python_m
-from tests.pages import watched
+from tests.pages import NEEDS_GRADIO, watched
 
-pytest.importorskip("gradio", reason="the page needs the extra `demo`")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, NEEDS_GRADIO]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PATIENCE = 300_000

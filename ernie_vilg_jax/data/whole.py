@@ -39,7 +39,8 @@ def read_whole(maker: ExampleMaker, workers: int) -> Iterator[Chunk]:
     if not workers:
         yield from (_chunk(maker, span) for span in spans)
         return
-    context = multiprocessing.get_context("spawn")  # threads of jax do not survive a fork
+    context = multiprocessing.get_context("forkserver")  # threads of jax do not survive a fork of this process
+    context.set_forkserver_preload([__name__])
     with concurrent.futures.ProcessPoolExecutor(workers, context, _start, (maker,)) as pool:
         try:
             yield from pool.map(_read, spans)

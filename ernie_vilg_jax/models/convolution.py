@@ -21,6 +21,7 @@ from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 
 from ernie_vilg_jax.models import winograd
+from ernie_vilg_jax.models.layers import QuickParams
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 NARROWEST = 64
@@ -52,7 +53,8 @@ def convolution(
     return primitive.bind(x, kernel, kind="forward", reference=reference)
 
 
-Conv = partial(nn.Conv, conv_general_dilated=convolution)
+class Conv(QuickParams, nn.Conv):
+    conv_general_dilated: Any = convolution
 
 
 def _faster(kind: str, first: Any, second: Any) -> bool:

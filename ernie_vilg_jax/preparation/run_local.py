@@ -22,7 +22,8 @@ def run_local(work: Work, names: Sequence[str], workers: int, progress: Progress
     if workers <= 1:
         return {name: _one(work, name, progress) for name in names}
     notes = {}
-    context = multiprocessing.get_context("spawn")  # threads of models do not survive a fork
+    context = multiprocessing.get_context("forkserver")  # threads of models do not survive a fork of this process
+    context.set_forkserver_preload([type(work).__module__])
     with concurrent.futures.ProcessPoolExecutor(workers, context, _start, (work,)) as pool:
         futures = {pool.submit(_work, name): name for name in names}
         try:

@@ -2,7 +2,6 @@ import json
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from benchmarks.ablations.cells import CELLS, SEEDS, chosen
 from benchmarks.ablations.intervals import interval
@@ -21,6 +20,8 @@ def scores():
 
 
 def test_an_interval_is_that_of_scipy():
+    from scipy import stats
+
     values = [0.3, 0.35, 0.5, 0.41, 0.2]
     low, high = stats.t.interval(0.95, 4, np.mean(values), stats.sem(values))
     assert interval(values) == pytest.approx((np.mean(values), low, high))

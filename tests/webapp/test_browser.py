@@ -19,10 +19,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.damage.inputs.serve import Painter
-from tests.pages import watched
+from tests.pages import NEEDS_GRADIO, watched
 
-pytest.importorskip("gradio", reason="the page needs the extra `demo`")
-pytestmark = pytest.mark.hosts
+pytestmark = [pytest.mark.hosts, NEEDS_GRADIO]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 painter = Painter()

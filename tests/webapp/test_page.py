@@ -15,8 +15,9 @@ import pytest
 from benchmarks.damage.inputs.serve import Painter
 from benchmarks.load_demo import GOOD, HOSTILE, request, send
 from ernie_vilg_jax.webapp.guard import BUSY, SHARE
+from tests.pages import NEEDS_GRADIO
 
-pytest.importorskip("gradio", reason="the page needs the extra `demo`")
+pytestmark = NEEDS_GRADIO
 FILE = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
 
 

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import diffusers
 import numpy as np
 import pytest
-import torch
 
 from ernie_vilg_jax.diffusion.samplers import make_sampler
 from tests.diffusion.closed_forms import LINEAR, in_numpy, mixture, run
@@ -28,6 +26,9 @@ MULTISTEP = {"final_sigmas_type": "zero"}
     ],
 )
 def test_same_ends(name: str, options: Any, theirs: str, settings: Any, steps: int) -> None:
+    import diffusers
+    import torch
+
     sampler = make_sampler(name, LINEAR, steps, grid="trailing", **options)
     scheduler = getattr(diffusers, theirs)(**COMMON, **settings, timestep_spacing="trailing")
     scheduler.set_timesteps(steps)

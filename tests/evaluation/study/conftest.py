@@ -1,14 +1,16 @@
 """A study of two models and six prompts in two languages, with pictures of one colour each."""
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, PngImagePlugin
 
 pytest.importorskip("sqlalchemy", reason="human studies need the extra `study`")
 
+from ernie_vilg_jax.evaluation.study import creation
 from ernie_vilg_jax.evaluation.study.creation import Options, create
 from ernie_vilg_jax.evaluation.study.database import Database
 from ernie_vilg_jax.pipeline.prompts import read_prompts
@@ -37,6 +39,22 @@ def write_images(folder: Path, names: Sequence[str], colour: int = 0, size: int 
         notes.add_text("model", folder.name)
         Image.new("RGB", (size, size), (colour, 8 * number % 256, 100)).save(folder / f"{name}.png", pnginfo=notes)
     return str(folder)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _pictures_are_encoded_once() -> Iterator[None]:
+    """Encoding the pictures to practise on takes most of making a study; they are the same in each."""
+    encode, known = creation._webp, dict[Any, bytes]()
+
+    def once(image: Image.Image) -> bytes:
+        content = image.mode, image.size, image.tobytes()
+        if content not in known:
+            known[content] = encode(image)
+        return known[content]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(creation, "_webp", once)
+        yield
 
 
 @pytest.fixture

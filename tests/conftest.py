@@ -36,6 +36,7 @@ pytest_plugins = ["tests.buckets", "tests.disks", "tests.random_model", "tests.s
 ON_REQUEST = ("network", "hosts")
 """Marks of tests that run only with -m."""
 LONGEST = (
+    "tests/documents/test_pages.py::test_what_the_readme_says",  # what it makes, most other pages wait for
     "tests/training/",
     "tests/interop/test_bank",
     "tests/test_end_to_end",
@@ -45,7 +46,7 @@ LONGEST = (
     "tests/pipeline/",
     "tests/test_",
 )
-"""Beginnings of the paths of files that take longest: they begin first, so that no worker ends with one of them."""
+"""Beginnings of the names of tests that take longest: they begin first, so that no worker ends with one of them."""
 LARGE = 3 * 2**30
 """Bytes in memory from which a worker forgets its compiled programs after a file."""
 

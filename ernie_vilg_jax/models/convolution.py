@@ -21,7 +21,6 @@ from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 
 from ernie_vilg_jax.models import winograd
-from ernie_vilg_jax.models.layers import QuickParams
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 NARROWEST = 64
@@ -53,8 +52,7 @@ def convolution(
     return primitive.bind(x, kernel, kind="forward", reference=reference)
 
 
-class Conv(QuickParams, nn.Conv):
-    conv_general_dilated: Any = convolution
+Conv = partial(nn.Conv, conv_general_dilated=convolution)
 
 
 def _faster(kind: str, first: Any, second: Any) -> bool:

@@ -11,7 +11,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.errors import ScopeParamShapeError
 from flax.linen.dtypes import promote_dtype
 
 Dtype = jax.typing.DTypeLike
@@ -27,24 +26,7 @@ def on_cpu() -> bool:
     return platform() == "cpu"
 
 
-class QuickParams(nn.Module):
-    """A module that compares shapes of parameters with those that it asks for, as Flax does, but without tracing.
-
-    Flax traces the initializer of each parameter at every use, which is 3/10 of the time that tracing a step takes.
-    """
-
-    @nn.nowrap
-    def param(self, name: str, init_fn: Any, *init_args: Any, **settings: Any) -> Any:
-        """`init_args` are (shape, dtype). Raises ScopeParamShapeError."""
-        if not self.has_variable("params", name):
-            return super().param(name, init_fn, *init_args, **settings)
-        value, shape = self.get_variable("params", name), tuple(init_args[0])
-        if value.shape != shape:
-            raise ScopeParamShapeError(name, "/" + "/".join(self.path), value.shape, shape)
-        return value
-
-
-class Dense(QuickParams, nn.Dense):
+class Dense(nn.Dense):
     """nn.Dense of x [..., C], with a bias."""
 
     @nn.compact
@@ -88,15 +70,11 @@ class GroupNorm(nn.Module):
         while x.shape[-1] % groups:
             groups //= 2
         how: Any = {"epsilon": self.epsilon, "use_fast_variance": self.fast_variance, "dtype": jnp.float32}
-        norm = (_GroupNormByProducts if on_cpu() else _GroupNorm)(groups, **how, name="norm")
+        norm = (_GroupNormByProducts if on_cpu() else nn.GroupNorm)(groups, **how, name="norm")
         return norm(x.astype(jnp.float32)).astype(self.dtype)
 
 
-class _GroupNorm(QuickParams, nn.GroupNorm):
-    """nn.GroupNorm."""
-
-
-class _GroupNormByProducts(_GroupNorm):
+class _GroupNormByProducts(nn.GroupNorm):
     """nn.GroupNorm whose sums are products: over pixels with ones, over a group's channels with a matrix."""
 
     @nn.compact

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import concurrent.futures
-import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
 import numpy as np
 
+from ernie_vilg_jax import worker_processes
 from ernie_vilg_jax.data.examples import ExampleMaker
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.knowledge.words import LANGUAGES
@@ -39,12 +39,12 @@ def read_whole(maker: ExampleMaker, workers: int) -> Iterator[Chunk]:
     if not workers:
         yield from (_chunk(maker, span) for span in spans)
         return
-    context = multiprocessing.get_context("forkserver")  # threads of jax do not survive a fork of this process
-    context.set_forkserver_preload([__name__])
+    context = worker_processes.context(__name__)
     with concurrent.futures.ProcessPoolExecutor(workers, context, _start, (maker,)) as pool:
         try:
             yield from pool.map(_read, spans)
         except BrokenProcessPool as error:
+            worker_processes.kill_all()
             raise UserError(
                 "a process that read the data died, perhaps for want of memory: run again with a smaller "
                 f"--config.data.workers than {workers}"
@@ -69,6 +69,7 @@ _maker: ExampleMaker | None = None
 def _start(maker: ExampleMaker) -> None:
     global _maker
     _maker = maker
+    worker_processes.end_with_parent()
 
 
 def _read(span: tuple[int, int]) -> Chunk:

@@ -9,10 +9,7 @@ import functools
 import hashlib
 import json
 import math
-import multiprocessing
-import os
 import signal
-import threading
 import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -21,6 +18,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from ernie_vilg_jax import worker_processes
 from ernie_vilg_jax.chips import Chip
 from ernie_vilg_jax.config import as_json, plain
 from ernie_vilg_jax.data.sizes import sizes_of
@@ -143,9 +141,7 @@ def read(folder: Path, program: str) -> Row | None:
 
 def _in_its_process(job: Job, folder: Path) -> Row:
     """The row, made in a process that frees all memory; if it dies (libtpu can abort), the others go on."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    process = context.Process(target=_work, args=(job, folder))
+    process = worker_processes.context(__name__).Process(target=_work, args=(job, folder))
     process.start()
     process.join()
     row = read(folder, job.name)
@@ -156,7 +152,7 @@ def _in_its_process(job: Job, folder: Path) -> Row:
 
 def _work(job: Job, folder: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's handler would have to wait for the compiler
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    worker_processes.end_with_parent()
     try:
         row, report = _row(job, read(folder, job.name))
     except UserError as error:
@@ -168,14 +164,6 @@ def _work(job: Job, folder: Path) -> None:
         write_atomically(folder / f"{job.name}.txt", f"{report}\n".encode())
     record = {"format": FORMAT, "row": dataclasses.asdict(row)}
     write_atomically(folder / f"{job.name}.json", f"{json.dumps(record, indent=1)}\n".encode())
-
-
-def _end_with_parent() -> None:
-    """Ends this process when its parent ends, because nobody would read the result."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _row(job: Job, before: Row | None) -> tuple[Row, str]:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
-import multiprocessing
-import os
-import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import connection
 from typing import Any
 
+from ernie_vilg_jax import worker_processes
 from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.preparation.work import Work
 from ernie_vilg_jax.progress import Progress
@@ -22,8 +19,7 @@ def run_local(work: Work, names: Sequence[str], workers: int, progress: Progress
     if workers <= 1:
         return {name: _one(work, name, progress) for name in names}
     notes = {}
-    context = multiprocessing.get_context("forkserver")  # threads of models do not survive a fork of this process
-    context.set_forkserver_preload([type(work).__module__])
+    context = worker_processes.context(type(work).__module__)
     with concurrent.futures.ProcessPoolExecutor(workers, context, _start, (work,)) as pool:
         futures = {pool.submit(_work, name): name for name in names}
         try:
@@ -31,6 +27,7 @@ def run_local(work: Work, names: Sequence[str], workers: int, progress: Progress
                 notes[futures[future]] = future.result()
                 progress.made(work.size(futures[future]))
         except BrokenProcessPool as error:
+            worker_processes.kill_all()
             raise UserError(
                 "a worker process died, perhaps for want of memory: run the same command again with fewer --workers, "
                 "finished shards are kept"
@@ -60,14 +57,7 @@ _job: Work | None = None
 def _start(work: Work) -> None:
     global _job
     _job = work
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)  # the run was killed; a remaining worker would disturb the next run
-
-    threading.Thread(target=follow, daemon=True).start()
+    worker_processes.end_with_parent()
 
 
 def _work(name: str) -> dict[str, Any]:

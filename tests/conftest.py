@@ -71,11 +71,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True, scope="session")
 def _experts_in_a_loop() -> Iterator[None]:
-    """As on TPUs; the program for CPUs has a copy of the step for each expert, and takes longer to compile."""
-    from ernie_vilg_jax.training import step
+    """As on TPUs, in one program: see training/in_turn.py."""
+    from ernie_vilg_jax.training import in_turn
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step, "UNROLLED", ())
+        patch.setattr(in_turn, "PLATFORMS", ())
         yield
 
 

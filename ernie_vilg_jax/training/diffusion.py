@@ -25,6 +25,7 @@ from ernie_vilg_jax.model import Model
 from ernie_vilg_jax.models.autoencoder import Posterior
 from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.sharding.compiler_options import compiler_options
+from ernie_vilg_jax.training import in_turn
 from ernie_vilg_jax.training.adapters import Adapters
 from ernie_vilg_jax.training.flops import model_flops
 from ernie_vilg_jax.training.optimizer import (
@@ -219,12 +220,14 @@ class DiffusionTask:
 
     @cached_property
     def train_step(self) -> Any:
-        return jax.jit(
-            partial(train_step, self.setup),
+        setup = self.setup
+        whole = jax.jit(
+            partial(train_step, setup),
             donate_argnums=0,
             out_shardings=(self.shardings, rules.replicated(self.mesh)),
             compiler_options=compiler_options(self.mesh),
         )
+        return in_turn.InTurn(setup, whole, self.shardings) if in_turn.is_faster(setup) else whole
 
     def flops_per_step(self, batch: Batch) -> float:
         return model_flops(self, batch)

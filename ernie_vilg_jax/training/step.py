@@ -1,10 +1,12 @@
 """A training step of the experts, as pure functions.
 
-    train_step ─ draws the noise of the latents, gives each expert its share of the batch
+    train_step
+      begin ─ draws the noise of the latents, gives each expert its share of the batch
       each_expert | each_group
         update_expert ─ draw ─────── timesteps and noise of the share
                         gradients ── loss, over micro-batches
                         update ───── optimizer and average
+      finish ─ text encoder and metrics
 
 A sample's gradient reaches only the expert of its timestep and, if it is trained, the shared text encoder.
 The paper: mixture of denoising experts.
@@ -29,9 +31,9 @@ from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.training.optimizer import ema_update, skipped_updates, update_ratio
 from ernie_vilg_jax.training.task import Batch, State
 
-UNROLLED = ("cpu",)
-"""Platforms on which experts take their turns outside a loop, a copy of the step for each. XLA runs convolutions inside
-a loop on one CPU thread: 8 images a second on two cores instead of 75."""
+Turns = tuple[Any, Params | None, jax.Array, jax.Array]
+"""A bank whose experts take turns: the experts; the text encoder's gradients so far, summed, over the number of experts
+in training (None if it is frozen); losses of each sample [n, b]; norms of gradients and updates [n, 2]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,26 +77,48 @@ def train_step(setup: Setup, state: State, batch: Batch) -> tuple[State, dict[st
       The state, and the metrics "loss", "grad_norm", "update_ratio" and "loss_expert_NN", all scalars, and
       "per_sample" [B].
     """
-    n, step, text = len(setup.trained), state["step"], state["text_encoder"]
-    encode_key, loss_key = jax.random.split(jax.random.fold_in(state["key"], step))
+    shares = (*begin(setup, state, batch), adapted(state))
+    each = each_expert if setup.mesh.shape["expert"] == 1 else each_group
+    return finish(setup, state, *each(setup, frozen_parts(setup, state), state["step"], state["experts"], shares))
+
+
+def frozen_parts(setup: Setup, state: State) -> Any:
+    """What no expert changes: (text encoder, {"autoencoder", "text_encoder"}).
+
+    The last is what adapters of the text encoder are added to, or None.
+    """
+    base = state.get("base", {}).get("text_encoder")
+    text = state["text_encoder"]["params" if setup.trains_text_encoder else "ema"]
+    return text, {"autoencoder": state["autoencoder"], "text_encoder": base}
+
+
+def adapted(state: State) -> Any:
+    """The U-Nets that adapters are added to, with a leading expert axis; None without adapters."""
+    return state.get("base", {}).get("experts")
+
+
+def begin(setup: Setup, state: State, batch: Batch) -> tuple[Batch, jax.Array, jax.Array]:
+    """The experts' shares of the batch, their stages and their keys, all with a leading expert axis."""
+    encode_key, loss_key = jax.random.split(jax.random.fold_in(state["key"], state["step"]))
     batch = {**batch, "latent_noise": jax.random.normal(encode_key, latent_shape(setup.model, batch))}
-    text_params = text["params" if setup.trains_text_encoder else "ema"]
     stages = jnp.asarray(setup.trained, jnp.int32)
     keys = jax.vmap(lambda stage: jax.random.fold_in(loss_key, stage))(stages)
+    n = len(setup.trained)
     cut = lambda a: rules.over_batch_axes(a.reshape(n, -1, *a.shape[1:]), lead=("expert",))  # noqa: E731
-    base = state.get("base", {"experts": None, "text_encoder": None})
-    shares = ({name: cut(leaf) for name, leaf in batch.items()}, stages, keys, base["experts"])
+    return {name: cut(leaf) for name, leaf in batch.items()}, stages, keys
 
-    each = each_expert if setup.mesh.shape["expert"] == 1 else each_group
-    frozen = text_params, {"autoencoder": state["autoencoder"], "text_encoder": base["text_encoder"]}
-    text_grads, experts, (per_sample, norms) = each(setup, frozen, step, state["experts"], shares)
+
+def finish(
+    setup: Setup, state: State, experts: Any, text_grads: Params | None, per_sample: jax.Array, norms: jax.Array
+) -> tuple[State, dict[str, jax.Array]]:
+    """The state and the metrics after the turn of each expert (`each_expert`); updates a text encoder in training."""
+    step, text = state["step"], state["text_encoder"]
     if setup.trains_text_encoder:
         text, _ = update(setup, text, text_grads, step)
-
     metrics = {"loss": per_sample.mean(), "per_sample": per_sample.reshape(-1)}
     metrics |= {"grad_norm": norms[:, 0].mean(), "update_ratio": norms[:, 1].mean()}
     metrics |= skipped_updates(experts["opt"], text.get("opt"))
-    if n > 1:
+    if len(setup.trained) > 1:
         metrics |= {f"loss_{expert_name(stage)}": per_sample[k].mean() for k, stage in enumerate(setup.trained)}
     return {**state, "step": step + 1, "experts": experts, "text_encoder": text}, metrics
 
@@ -107,62 +131,46 @@ def latent_shape(model: Model, batch: Batch) -> tuple[int, ...]:
     return count, *model.latent_shape_of(height, width)
 
 
-def each_expert(setup: Setup, frozen: Any, step: jax.Array, experts: Any, shares: Any) -> tuple[Any, Any, Any]:
+def each_expert(setup: Setup, frozen: Any, step: jax.Array, experts: Any, shares: Any) -> Turns:
     """One update of each expert, one after the other, in the memory of the bank.
 
     Args:
-      frozen: (text encoder, {"autoencoder", "text_encoder"}), which no expert changes; the last is what adapters of
-        the text encoder are added to, or None.
+      frozen: see `frozen_parts`.
       experts: {"params", "ema", "opt"} with a leading expert axis.
-      shares: (batch, stages, keys, U-Nets that adapters are added to or None), all with a leading expert axis.
-
-    Returns:
-      The text encoder's gradients (summed, over the number of experts in training; None if it is frozen), the
-      experts, and (per-sample losses [n, b], norms of gradients and relative norms of updates [n, 2]).
+      shares: what `begin` and `adapted` return, of these experts.
     """
+    batch, stages, *_ = shares
+    n = len(stages)
 
-    def one(k: Any, experts: Any, text_grads: Any) -> tuple[Any, Any, jax.Array, jax.Array]:
-        """The k-th expert, updated; the gradients so far; losses [b]; norms of its gradient and its update [2]."""
-        at = lambda leaf: jax.lax.dynamic_index_in_dim(leaf, k, keepdims=False)  # noqa: E731
-        expert, share = jax.tree.map(at, (experts, shares))
-        expert, more, per_sample, norms = update_expert(setup, frozen, step, expert, *share)
-        add = lambda total, grad: total + grad / len(setup.trained)  # noqa: E731
-        return expert, jax.tree.map(add, text_grads, more), per_sample, norms
-
-    here, samples = shares[1].shape[0], jax.tree.leaves(shares[0])[0].shape[1]
-    text_grads = jax.tree.map(jnp.zeros_like, frozen[0]) if setup.trains_text_encoder else None
-    if here == 1 or setup.mesh.devices.flat[0].platform in UNROLLED:
-        found = []
-        for k in range(here):
-            expert, text_grads, *rest = one(k, experts, text_grads)
-            found.append((expert, *rest))
-        experts, losses, norms = jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
-        return text_grads, experts, (losses, norms)
-
-    def in_place(k: jax.Array, carry: Any) -> Any:
-        experts, text_grads, losses, norms = carry
-        expert, text_grads, per_sample, norm = one(k, experts, text_grads)
+    def in_place(k: Any, turns: Turns) -> Turns:
+        experts, text_grads, losses, norms = turns
+        expert, text_grads, per_sample, norm = update_expert(setup, frozen, step, experts, shares, k, text_grads)
         put = lambda leaf, new: jax.lax.dynamic_update_index_in_dim(leaf, new, k, 0)  # noqa: E731
         return jax.tree.map(put, experts, expert), text_grads, put(losses, per_sample), put(norms, norm)
 
+    no_losses, no_norms = jnp.zeros(batch["latent_noise"].shape[:2]), jnp.zeros((n, 2))
+    turns = experts, no_gradients(setup, frozen), no_losses, no_norms
     # Not a scan: with the bank as both input and output it would hold the bank twice.
-    carry = (experts, text_grads, jnp.zeros((here, samples)), jnp.zeros((here, 2)))
-    experts, text_grads, losses, norms = jax.lax.fori_loop(0, here, in_place, carry)
-    return text_grads, experts, (losses, norms)
+    return in_place(0, turns) if n == 1 else jax.lax.fori_loop(0, n, in_place, turns)
 
 
-def each_group(setup: Setup, frozen: Any, step: jax.Array, experts: Any, shares: Any) -> tuple[Any, Any, Any]:
+def no_gradients(setup: Setup, frozen: Any) -> Params | None:
+    """The text encoder's gradients before the first turn."""
+    return jax.tree.map(jnp.zeros_like, frozen[0]) if setup.trains_text_encoder else None
+
+
+def each_group(setup: Setup, frozen: Any, step: jax.Array, experts: Any, shares: Any) -> Turns:
     """`each_expert`, if each group of devices along the mesh axis `expert` has its own experts only.
 
     No parameter or gradient of a U-Net crosses that axis; the gradients of a trained text encoder are summed over it.
     """
 
-    def group(frozen: Any, step: jax.Array, experts: Any, shares: Any) -> tuple[Any, Any, Any]:
-        text_grads, *rest = each_expert(setup, frozen, step, experts, shares)
-        return jax.tree.map(lambda grad: jax.lax.psum(grad, "expert"), text_grads), *rest
+    def group(*args: Any) -> Turns:
+        experts, text_grads, losses, norms = each_expert(setup, *args)
+        return experts, jax.tree.map(lambda grad: jax.lax.psum(grad, "expert"), text_grads), losses, norms
 
     own, whole = PartitionSpec("expert"), PartitionSpec()
-    specs = {"in_specs": (whole, whole, own, own), "out_specs": (whole, own, own)}
+    specs = {"in_specs": (whole, whole, own, own), "out_specs": (own, whole, own, own)}
     # Unchecked, because kernels inside (splash_attention.py) do not declare the axes along which their results vary;
     # and so that jax does not sum each gradient over the groups where the parameter is used.
     return jax.shard_map(group, mesh=setup.mesh, **specs, axis_names={"expert"}, check_vma=False)(
@@ -171,14 +179,17 @@ def each_group(setup: Setup, frozen: Any, step: jax.Array, experts: Any, shares:
 
 
 def update_expert(
-    setup: Setup, frozen: Any, step: jax.Array, expert: Any, share: Batch, stage: jax.Array, key: jax.Array, base: Any
-) -> tuple[Any, Params | None, jax.Array, jax.Array]:
-    """One expert and its share of the batch -> the expert, gradients of the text encoder, losses [b], norms [2]."""
+    setup: Setup, frozen: Any, step: jax.Array, experts: Any, shares: Any, k: Any, text_grads: Params | None
+) -> Turns:
+    """The k-th expert of a bank, updated; gradients so far; losses [b]; norms of its gradient and its update [2]."""
+    at = lambda leaf: jax.lax.dynamic_index_in_dim(leaf, k, keepdims=False)  # noqa: E731
+    expert, (share, stage, key, base) = jax.tree.map(at, (experts, shares))
     text_params, fixed = frozen
     examples, dropout = draw(setup, share, stage, key)
     fixed = {**fixed, "unet": base}
-    per_sample, grads, text_grads = gradients(setup, expert["params"], text_params, fixed, examples, dropout)
+    per_sample, grads, more = gradients(setup, expert["params"], text_params, fixed, examples, dropout)
     new, updates = update(setup, expert, grads, step)
+    text_grads = jax.tree.map(lambda total, grad: total + grad / len(setup.trained), text_grads, more)
     return new, text_grads, per_sample, jnp.stack([optax.tree.norm(grads), update_ratio(updates, new["params"])])
 
 

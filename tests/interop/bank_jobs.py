@@ -14,7 +14,7 @@ from absl.testing import flagsaver
 from ernie_vilg_jax import checkpoint, checkpointing
 from ernie_vilg_jax.models.autoencoder import Posterior
 from ernie_vilg_jax.pipeline import load
-from ernie_vilg_jax.training import loop, step
+from ernie_vilg_jax.training import in_turn, loop
 
 STEPS = 4
 
@@ -76,5 +76,5 @@ def same_samples(pictures: dict[str, np.ndarray]) -> Iterator[None]:
         patch.setattr(loop, "to_devices", changed)
         patch.setattr(Posterior, "sample", lambda self, key: self.mean)
         # An expert of two is rounded like one alone. Adam scales gradients that are zero but for rounding to full size.
-        patch.setattr(step, "UNROLLED", ("cpu",))
+        patch.setattr(in_turn, "PLATFORMS", ("cpu",))
         yield

@@ -18,7 +18,7 @@ from configs.demo import get_config
 from ernie_vilg_jax.diffusion.stages import Stages
 from ernie_vilg_jax.model import Model, build_model
 from ernie_vilg_jax.sharding.mesh import make_mesh
-from ernie_vilg_jax.training import diffusion, step
+from ernie_vilg_jax.training import diffusion, in_turn, step
 from ernie_vilg_jax.training.diffusion import DiffusionTask
 from ernie_vilg_jax.training.validation import Validation
 
@@ -227,13 +227,15 @@ def compare(accumulation: int) -> None:
     )
 
 
-@pytest.mark.parametrize(("accumulation", "unrolled"), [pytest.param(1, ("cpu",), marks=pytest.mark.hosts), (4, ())])
+@pytest.mark.parametrize(("accumulation", "platforms"), [pytest.param(1, (), marks=pytest.mark.hosts), (4, ("cpu",))])
 def test_a_step_matches_the_formulas(
-    accumulation: int, unrolled: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    accumulation: int, platforms: tuple[str, ...], compiled: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Micro-batches are one batch; and experts take their turns in a loop or outside one."""
-    monkeypatch.setattr(step, "UNROLLED", unrolled)
-    compare(accumulation)
+    """Micro-batches are one batch; and experts take turns in a loop or by a program, compiled once."""
+    monkeypatch.setattr(in_turn, "PLATFORMS", platforms)
+    with compiled() as programs:
+        compare(accumulation)
+    assert programs.count("jit(update_expert)" if platforms else "jit(train_step)") == 1
 
 
 def halve_t(patch: pytest.MonkeyPatch) -> None:

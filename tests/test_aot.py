@@ -49,6 +49,7 @@ def test_a_training_step_for_a_tpu_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.proofs
 def test_sampling_for_a_tpu_that_is_not_there() -> None:
     done = aot("--topology=v5e:2x2", "--program=sampling", "--batch=4", "--quick")
     assert done.returncode == 0, done.stderr
@@ -58,6 +59,7 @@ def test_sampling_for_a_tpu_that_is_not_there() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.proofs
 def test_a_program_that_does_not_fit_is_reported_with_its_exit_status(tmp_path: Path) -> None:
     done = aot(*MESH, "--quick", "--program=autoencoder_step", "--config.phases.autoencoder.batch_size=8388608")
     assert done.returncode == 1

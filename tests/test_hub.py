@@ -132,6 +132,7 @@ def test_names_that_lead_nowhere_are_one_sentence(name: str, sentence: str, serv
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
+@pytest.mark.proofs
 def test_what_is_published_makes_the_same_images_from_the_hub(
     served: type[Hub], bank: Path, adapters: Path, pipe: Pipeline, tmp_path: Path
 ) -> None:

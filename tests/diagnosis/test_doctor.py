@@ -73,6 +73,7 @@ def test_measured_against_the_estimate(examination: Examination, monkeypatch: py
     assert "no estimate that can be read" in time, "of a program compiled for CPU"
 
 
+@pytest.mark.proofs
 def test_a_checkpoint_that_comes_back_otherwise(
     examination: Examination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +102,7 @@ def random_array(leaf: jax.ShapeDtypeStruct) -> jax.Array:
     return jax.device_put(drawn.astype(leaf.dtype), leaf.sharding)
 
 
+@pytest.mark.proofs
 def test_a_kernel_that_disagrees(monkeypatch: pytest.MonkeyPatch) -> None:
     tpu: Any = SimpleNamespace(local_devices=[SimpleNamespace(platform="tpu")])
     monkeypatch.setattr(machine, "splash", partial(splash, interpret=True))

@@ -48,6 +48,7 @@ def test_features_on_a_mesh_equal_those_of_one_device() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("shades")
+@pytest.mark.proofs
 def test_a_run_is_scored_on_schedule_and_its_best_checkpoint_kept(
     make_config: MakeConfig, whole_run: Path, tmp_path: Path
 ) -> None:

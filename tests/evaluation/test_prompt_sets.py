@@ -27,6 +27,7 @@ def test_things_are_those_of_the_config_once_in_each_language() -> None:
     assert len(prompt_set("things", None)) > len(prompts)
 
 
+@pytest.mark.proofs
 def test_a_model_of_composed_scenes_is_asked_for_its_own_things_and_for_combinations() -> None:
     config = get_config("base,composed")
     alone = [thing.noun for thing in COMPOSED.values() if not thing.shape]

@@ -39,6 +39,7 @@ def test_every_program_is_built_from_one_config(name: str) -> None:
     assert on == {8}
 
 
+@pytest.mark.proofs
 def test_programs_of_images_are_there_for_each_size() -> None:
     config = get_config("smoke")
     config.data.sizes = ((16, 16), (16, 24), (24, 16))

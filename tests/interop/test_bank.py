@@ -31,6 +31,7 @@ from tests.tiny_run import train
 
 
 @pytest.mark.slow
+@pytest.mark.proofs
 def test_every_item_is_that_of_its_run(jobs: Jobs, merged: Path, caplog: pytest.LogCaptureFixture) -> None:
     found = checkpointing.find(merged)
     with caplog.at_level(logging.WARNING, "absl"):
@@ -51,6 +52,7 @@ def test_every_item_is_that_of_its_run(jobs: Jobs, merged: Path, caplog: pytest.
 
 
 @pytest.mark.slow
+@pytest.mark.proofs
 def test_training_one_expert_changes_nothing_else(jobs: Jobs, whole_run: Path) -> None:
     names = checkpointing.item_names(checkpointing.find(jobs.second))
     assert [name for name in names if name.startswith("expert")] == ["expert_01"]
@@ -177,6 +179,7 @@ def averages_alone(items: dict[str, Any], metadata: dict[str, Any]) -> None:
         (averages_alone, "holds only averages, as `checkpoint export` writes them: merge the runs themselves"),
     ],
 )
+@pytest.mark.proofs
 def test_runs_that_do_not_fit_together(change: Any, message: str, jobs: Jobs, tmp_path: Path) -> None:
     other = settle(jobs, tmp_path / "other", change)
     with pytest.raises(UserError, match=message) as caught:
@@ -186,6 +189,7 @@ def test_runs_that_do_not_fit_together(change: Any, message: str, jobs: Jobs, tm
 
 
 @pytest.mark.slow
+@pytest.mark.proofs
 def test_other_paths_seeds_and_machines_do_fit(jobs: Jobs, tmp_path: Path) -> None:
     free = {"data.path": "/elsewhere", "seed": 3, "mesh.fsdp": 4, "train.log_every": 1, "phases.experts.batch_size": 12}
 
@@ -210,6 +214,7 @@ def test_other_paths_seeds_and_machines_do_fit(jobs: Jobs, tmp_path: Path) -> No
         (("{first}", "{second}", "{merged}/experts/checkpoints/4"), "is a checkpoint, but a run is to be"),
     ],
 )
+@pytest.mark.proofs
 def test_runs_that_cannot_be_merged(
     words: tuple[str, ...], message: str, jobs: Jobs, merged: Path, whole_run: Path, tmp_path: Path
 ) -> None:
@@ -221,6 +226,7 @@ def test_runs_that_cannot_be_merged(
 
 
 @pytest.mark.slow
+@pytest.mark.proofs
 def test_an_expert_that_nobody_trained(jobs: Jobs, tmp_path: Path) -> None:
     three = other_setting("experts.n", 3)
     one = settle(jobs, tmp_path / "one", three)
@@ -235,6 +241,7 @@ def test_an_expert_that_nobody_trained(jobs: Jobs, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.proofs
 def test_a_damaged_expert_is_found_before_anything_is_there(jobs: Jobs, tmp_path: Path) -> None:
     damaged = shutil.copytree(jobs.second, tmp_path / "damaged")
     for file in Path(checkpointing.find(damaged) / "expert_01").rglob("*"):
@@ -246,6 +253,7 @@ def test_a_damaged_expert_is_found_before_anything_is_there(jobs: Jobs, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.proofs
 def test_runs_without_checksums_get_them(jobs: Jobs, tmp_path: Path) -> None:
     """Version 0.1 wrote no checksums."""
     old = shutil.copytree(jobs.second, tmp_path / "old")
@@ -263,6 +271,7 @@ def test_runs_without_checksums_get_them(jobs: Jobs, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.proofs
 def test_overwriting_replaces_the_experts_alone(jobs: Jobs, whole_run: Path, tmp_path: Path) -> None:
     """A bank may be written into the run whose base its experts began from."""
     workdir = shutil.copytree(whole_run, tmp_path / "run")
@@ -274,6 +283,7 @@ def test_overwriting_replaces_the_experts_alone(jobs: Jobs, whole_run: Path, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.proofs
 def test_other_experts_in_the_same_workdir(jobs: Jobs, merged: Path, job_config: Callable[..., Any]) -> None:
     message = (
         r"trains expert_00, but --config.experts.train=\(1,\) asks for expert_01: train those in another --workdir, "

@@ -51,6 +51,7 @@ def test_a_branch_of_a_base_trains_like_the_experts_of_that_base(
 
 
 @pytest.mark.slow
+@pytest.mark.proofs
 def test_a_bank_of_more_experts_draws_the_same(jobs: Jobs, merged: Path, tmp_path: Path, capsys: Any) -> None:
     command("branch", merged, tmp_path / "four", n=4)
     told = capsys.readouterr().out
@@ -69,7 +70,11 @@ def test_a_bank_of_more_experts_draws_the_same(jobs: Jobs, merged: Path, tmp_pat
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "stages", "origins"),
-    [(1, None, [0]), pytest.param(2, "log_snr", None, marks=pytest.mark.hosts), (3, "450,900", [0, 1, 1])],
+    [
+        pytest.param(1, None, [0], marks=pytest.mark.proofs),
+        pytest.param(2, "log_snr", None, marks=pytest.mark.hosts),
+        pytest.param(3, "450,900", [0, 1, 1], marks=pytest.mark.proofs),
+    ],
 )
 def test_other_cuts(n: int, stages: str | None, origins: list[int] | None, merged: Path, tmp_path: Path) -> None:
     command("branch", merged, tmp_path / "out", n=n, stages=stages)
@@ -111,6 +116,7 @@ def test_jobs_of_a_branch_of_an_export_are_merged(merged: Path, job_config: Call
         ("autoencoder", {"n": 2}, "is from the phase autoencoder; branch needs one from base or experts"),
     ],
 )
+@pytest.mark.proofs
 def test_invalid_branches(
     source: str, flags: dict[str, Any], message: str, jobs: Jobs, merged: Path, whole_run: Path, tmp_path: Path
 ) -> None:

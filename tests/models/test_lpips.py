@@ -107,6 +107,7 @@ def test_a_file_without_them_is_one_sentence(tensors: dict[str, np.ndarray], tmp
 
 
 @pytest.mark.slow
+@pytest.mark.proofs
 def test_training_adds_it_to_the_loss_and_keeps_it_out_of_checkpoints(file: Path) -> None:
     config = get_config("autoencoder,smoke")
     config.phases.autoencoder.batch_size = 2

@@ -37,7 +37,9 @@ from tests.sampling.toys import (
 )
 
 
-@pytest.mark.parametrize("eta", [0.0, 1.0], ids=["ddim", "stochastic"])
+@pytest.mark.parametrize(
+    "eta", [pytest.param(0.0, id="ddim", marks=pytest.mark.proofs), pytest.param(1.0, id="stochastic")]
+)
 def test_three_modes_make_the_same_images(eta: float) -> None:
     """A U-Net with guidance; pipelined also with the images and the weights of each group cut over its devices."""
     predict, sampler, inputs = partial(ask, SMALL), DDIM(SCHEDULE, STEPS, eta), make_inputs(3)

@@ -121,6 +121,7 @@ def trained(make_config: MakeConfig, weights: Path, bert_data: Path, tmp_path_fa
     return workdir
 
 
+@pytest.mark.proofs
 def test_stage_1_takes_autoencoder_and_text_encoder(sources: Path, trained: Path) -> None:
     assert not (trained / "autoencoder").exists()
     vae = item(trained, "autoencoder")
@@ -138,6 +139,7 @@ def test_stage_1_takes_autoencoder_and_text_encoder(sources: Path, trained: Path
         near(text[role]["layer_00"]["qkv"]["kernel"][:, 16:32], kernel)
 
 
+@pytest.mark.proofs
 def test_exported_weights_are_those_that_were_imported(
     sources: Path, bert_data: Path, trained: Path, tmp_path: Path
 ) -> None:
@@ -156,6 +158,7 @@ def test_exported_weights_are_those_that_were_imported(
             np.testing.assert_allclose(before.read(tensor)[:rows], after.read(tensor), rounding, err_msg=tensor)
 
 
+@pytest.mark.proofs
 def test_a_unet_begins_from_one_of_another_size(
     make_config: MakeConfig, weights: Path, bert_data: Path, trained: Path, tmp_path: Path, capsys: Any
 ) -> None:
@@ -178,6 +181,7 @@ def test_a_unet_begins_from_one_of_another_size(
     assert f"{tmp_path / 'unet'}: imported unet of config" in capsys.readouterr().out
 
 
+@pytest.mark.proofs
 def test_parts_of_another_run(make_config: MakeConfig, weights: Path, bert_data: Path, trained: Path, tmp_path: Path):
     """The base of any run has an autoencoder to share."""
     config = config_for(make_config, weights, bert_data, **{"phases.base.autoencoder_from": str(trained)})

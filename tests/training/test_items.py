@@ -61,6 +61,7 @@ def test_items_are_the_experts_and_make_the_state_again(sizes: Mapping[str, int]
     assert all(jax.tree.leaves(placed))
 
 
+@pytest.mark.proofs
 def test_no_device_holds_more_of_an_expert_than_its_part() -> None:
     mesh = mesh_of({"expert": 4, "data": 1, "fsdp": 2})
     with jax.set_mesh(mesh):

@@ -49,6 +49,7 @@ def trained(make_config: MakeConfig, whole_run: Path, annotated: Path, tmp_path:
     return run
 
 
+@pytest.mark.proofs
 def test_off_it_is_plain_training_to_the_last_bit(trained: Any, whole_run: Path) -> None:
     off, state = trained()
     assert off == losses(whole_run / "base")[:2], "of steps 2 and 4"

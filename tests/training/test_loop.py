@@ -40,6 +40,7 @@ def sentence(done: subprocess.CompletedProcess[str]) -> str:
     return errors[0]
 
 
+@pytest.mark.proofs
 def test_a_loss_that_is_not_finite_while_a_save_runs(data: Path, tmp_path: Path) -> None:
     flags = ("--config.phases.autoencoder.learning_rate=1e30", "--config.train.checkpoint_every=1")
     told = sentence(run(data, tmp_path, *flags, "--config.train.log_every=1", "--config.train.keep_checkpoints=20"))
@@ -52,7 +53,7 @@ def test_a_loss_that_is_not_finite_while_a_save_runs(data: Path, tmp_path: Path)
     assert checkpointing.read_metadata(path)["step"] == kept[-1]
 
 
-@pytest.mark.parametrize("what", ["validate", "preview"])
+@pytest.mark.parametrize("what", [pytest.param("validate", marks=pytest.mark.proofs), "preview"])
 def test_a_failure_of_validation_loses_no_step(
     what: str, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,6 +80,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.proofs
 def test_a_full_disk_is_one_sentence_and_the_run_resumes(data: Path, small_disk: Path) -> None:
     flags = ("--config.train.checkpoint_every=2", "--config.train.keep_checkpoints=9", "--config.train.preview_every=0")
     told = sentence(run(data, small_disk, *flags))

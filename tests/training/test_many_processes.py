@@ -175,6 +175,7 @@ def test_a_killed_process_ends_all_and_the_same_command_resumes(
     same(straight, group.metrics, "train/loss")
 
 
+@pytest.mark.proofs
 def test_sigterm_to_one_stops_all_and_another_number_of_processes_resumes(
     start: Start, make_config: MakeConfig, straight: Path, tmp_path: Path
 ) -> None:

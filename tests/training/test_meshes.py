@@ -38,7 +38,7 @@ MESHES: tuple[Mapping[str, int], ...] = (
     {"expert": 2, "data": 2, "fsdp": 2},
 )
 
-ALWAYS = ("data=2,fsdp=2,tensor=2", "expert=2,data=2,fsdp=2")
+ALWAYS, PROOF = "expert=2,data=2,fsdp=2", "data=2,fsdp=2,tensor=2"
 """All axes. The others are parts of what these test, or other pairs of axes: on request."""
 
 
@@ -115,12 +115,13 @@ def _named(sizes: Mapping[str, int]) -> str:
     return ",".join(f"{axis}={size}" for axis, size in sizes.items() if size > 1)
 
 
+def _asked_for_by(name: str) -> list[pytest.MarkDecorator]:
+    return [] if name == ALWAYS else [pytest.mark.proofs if name == PROOF else pytest.mark.hosts]
+
+
 @pytest.mark.parametrize(
     "sizes",
-    [
-        pytest.param(sizes, id=_named(sizes), marks=[] if _named(sizes) in ALWAYS else [pytest.mark.hosts])
-        for sizes in MESHES
-    ],
+    [pytest.param(sizes, id=_named(sizes), marks=_asked_for_by(_named(sizes))) for sizes in MESHES],
 )
 def test_every_mesh_gives_the_losses_of_one_device(sizes: Mapping[str, int]) -> None:
     """Losses of each sample, over three steps at a high rate, so that wrong gradients are detected."""

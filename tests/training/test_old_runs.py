@@ -35,6 +35,7 @@ def losses(folder: Path) -> dict[int, float]:
     return {row["step"]: row["train/loss"] for row in rows if "train/loss" in row}
 
 
+@pytest.mark.proofs
 def test_an_unfinished_run_resumes_in_its_folder(old: Path, caplog: pytest.LogCaptureFixture) -> None:
     """With the losses that version 0.1 itself had from there on."""
     before = losses(old / "run" / "stage1")
@@ -63,6 +64,7 @@ def test_its_checkpoint_is_sampled_from(old: Path) -> None:
     assert metadata["phase"] == "base" and metadata["format"] == 1
 
 
+@pytest.mark.proofs
 def test_the_committed_demo_is_of_that_format_or_later() -> None:
     pipe = load()
     assert pipe.config.phase in ("base", "experts") and pipe.config.phases.experts.steps > 0

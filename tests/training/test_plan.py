@@ -133,6 +133,7 @@ def test_it_refuses_a_place_that_cannot_be_written(make_config: MakeConfig, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.proofs
 def test_the_command() -> None:
     paper = "--config=configs/paper.py:experts,256"
     good, bad, alone, unknown = run_all(

@@ -23,6 +23,7 @@ def test_a_window_is_two_numbers(text: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.proofs
 def test_steps_are_traced_and_measured(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

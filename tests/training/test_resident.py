@@ -108,7 +108,9 @@ def test_a_reading_process_that_dies_is_one_sentence(config: ConfigDict) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("phase", [pytest.param("autoencoder", marks=pytest.mark.hosts), "base"])
+@pytest.mark.parametrize(
+    "phase", [pytest.param("autoencoder", marks=pytest.mark.hosts), pytest.param("base", marks=pytest.mark.proofs)]
+)
 def test_training_resumes_exactly(phase: str, make_config: MakeConfig, whole_run: Path, tmp_path: Path) -> None:
     if phase == "base":
         (tmp_path / "autoencoder").symlink_to(whole_run / "autoencoder")

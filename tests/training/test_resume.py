@@ -52,12 +52,14 @@ def test_fields_that_affect_later_steps_are_compared(
     assert not (workdir / "base/checkpoints/9").exists()
 
 
+@pytest.mark.proofs
 def test_other_fields_may_change(workdir: Path, make_config: MakeConfig) -> None:
     """Knowledge is off in this run, so its weights have no effect."""
     changes = {"phases.base.steps": 9, "train.log_every": 1, "knowledge.loss_weight": 0.5, "sample.steps": 7}
     assert int(train(make_config("base", **{**MORE, **changes}), workdir)["step"]) == 9
 
 
+@pytest.mark.proofs
 def test_allowed_changes_go_on_and_are_recorded(
     workdir: Path, make_config: MakeConfig, caplog: pytest.LogCaptureFixture
 ) -> None:

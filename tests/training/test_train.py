@@ -94,6 +94,7 @@ def test_experts_begin_as_the_stage_1_average(make_config: MakeConfig, whole_run
             assert np.abs(start - now).max() <= rate
 
 
+@pytest.mark.proofs
 def test_one_stage_1_branches_into_any_number_of_experts(
     make_config: MakeConfig, whole_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,7 +227,7 @@ def test_cached_latents_train_like_encoding_each_batch(
 @pytest.mark.parametrize(
     ("target", "mesh"),
     [
-        ("autoencoder", {"mesh.data": 2, "mesh.fsdp": 2}),
+        pytest.param("autoencoder", {"mesh.data": 2, "mesh.fsdp": 2}, marks=pytest.mark.proofs),
         pytest.param("experts", {"mesh.expert": 2, "mesh.data": 1, "mesh.fsdp": 2}, marks=pytest.mark.hosts),
     ],
 )

@@ -72,6 +72,7 @@ def test_equal_contents_are_no_wrong_answers():
 
 
 @pytest.mark.slow  # of which compiling takes nearly all
+@pytest.mark.proofs
 def test_towers_learn_which_text_belongs_to_which_features():
     rng = np.random.default_rng(0)
     names = ["cat", "猫狗", "red bus", "blue bus", "一个圆形", "a star", "tree", "house"]

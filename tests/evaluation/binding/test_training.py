@@ -34,6 +34,7 @@ def trained(scenes):
 
 
 @pytest.mark.slow  # of which compiling takes nearly all
+@pytest.mark.proofs
 def test_a_few_updates_lower_every_loss_and_repeat_exactly(scenes, trained):
     before, parts = losses(init(jax.random.key(0), len(SHAPE_NOUNS)), scenes)
     after, parts_after = losses(trained, scenes)
@@ -46,6 +47,7 @@ def test_a_few_updates_lower_every_loss_and_repeat_exactly(scenes, trained):
 
 
 @pytest.mark.slow
+@pytest.mark.proofs
 def test_training_goes_on_from_given_weights(scenes, trained):
     after = fit(
         scenes, len(SHAPE_NOUNS), Settings(batch_size=8, steps=1, learning_rate=0.0), trained

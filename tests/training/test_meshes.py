@@ -19,6 +19,7 @@ from ernie_vilg_jax.model import build_model
 from ernie_vilg_jax.models.autoencoder import Posterior
 from ernie_vilg_jax.sharding import rules
 from ernie_vilg_jax.sharding.mesh import AXES, make_mesh
+from ernie_vilg_jax.training import in_turn
 from ernie_vilg_jax.training.diffusion import DiffusionTask
 from ernie_vilg_jax.training.validation import Validation
 
@@ -128,6 +129,14 @@ def test_every_mesh_gives_the_losses_of_one_device(sizes: Mapping[str, int]) -> 
     expected = on_one_device()
     assert np.abs(expected[2].mean() - expected[0].mean()) > 1e-2, "the steps must change something"
     np.testing.assert_allclose(losses(mesh_of(sizes), tiny()), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.proofs
+def test_experts_in_turn_give_the_losses_of_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = on_one_device()
+    monkeypatch.setattr(in_turn, "PLATFORMS", ("cpu",))
+    found = losses(mesh_of({"data": 1, "fsdp": 2, "tensor": 2}), tiny())
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("trained", [True, pytest.param(False, marks=pytest.mark.hosts)], ids=["trained", "frozen"])

@@ -5,7 +5,7 @@
     python -m benchmarks.mini --work=/tmp/mini --processes=1,2   # one, but two for the second job: CI does this
     python -m benchmarks.mini --work=/tmp/mini --shapes          # from a bucket, in three shapes, killed once
 
-prepare -> annotate -> autoencoder -> base -> experts 0 and 1, experts 2 and 3 in another job -> merge -> sample,
+prepare -> annotate -> autoencoder -> base -> experts 0 and 1, meanwhile 2 and 3 in another job -> merge -> sample,
 by the documented commands, on `configs/paper.py:…,mini`: with knowledge, remat, accumulation, groups of experts and cut
 parameters. `--shapes` is the way of large data instead (benchmarks/mini_shapes.py). Prints the seconds of each and ends
 with status 0, or prints the log of the command that failed.
@@ -19,6 +19,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from benchmarks import quick
@@ -31,12 +33,14 @@ JOBS = {"one": (0, 1), "two": (2, 3)}
 
 
 def command(
-    work: Path, module: str, *arguments: str, processes: int = 1, kill: Callable[[], bool] | None = None
+    work: Path, name: str, module: str, *arguments: str, processes: int = 1, kill: Callable[[], bool] | None = None
 ) -> None:
     """Runs `python -m ernie_vilg_jax.<module>`, in all processes at once. Exits with the log of one that fails.
 
-    With `kill` they are killed as soon as it is true, and must not have ended before.
+    Prints how long they took, and calls their logs after `name`. With `kill` they are killed as soon as it is true, and
+    must not have ended before.
     """
+    started = time.monotonic()
     line = [sys.executable, "-m", f"ernie_vilg_jax.{module}", *arguments]
     env = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(work / "xla")}
     env["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={DEVICES // processes} {quick.XLA_FLAGS}"
@@ -45,63 +49,48 @@ def command(
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         line += [f"--coordinator=127.0.0.1:{port}", f"--num_processes={processes}"]
-    logs = [work / f"process_{number}.log" for number in range(processes)]
+    logs = [work / f"{name}, process {number}.log" for number in range(processes)]
     running = []
     for number, log in enumerate(logs):
         more = [f"--process_id={number}"] if processes > 1 else []
         with log.open("w") as file:
             running.append(subprocess.Popen([*line, *more], cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT))
-    while kill is not None and all(process.poll() is None for process in running):
-        if kill():
+    killed = False
+    while kill is not None and not killed and all(process.poll() is None for process in running):
+        if killed := kill():
             for process in running:
                 process.kill()
-                process.wait()
-            return
         time.sleep(0.02)
     statuses = [process.wait() for process in running]
-    if any(statuses) or kill is not None:
+    if not killed and (any(statuses) or kill is not None):
         raise SystemExit(f"{' '.join(line)}\nended with {statuses}:\n" + "\n".join(log.read_text() for log in logs))
+    print(f"{name:20s} {time.monotonic() - started:6.1f} s", flush=True)
 
 
-class Times(dict[str, float]):
-    """Seconds of each command, by name; printed as it ends."""
-
-    def __init__(self, work: Path) -> None:
-        super().__init__()
-        self._work = work
-
-    def run(self, name: str, module: str, *arguments: str, **how: int | Callable[[], bool]) -> None:
-        """`command`, timed."""
-        started = time.monotonic()
-        command(self._work, module, *arguments, **how)  # type: ignore[arg-type]
-        self[name] = time.monotonic() - started
-        print(f"{name:20s} {self[name]:6.1f} s", flush=True)
-
-
-def whole_way(work: Path, processes: tuple[int, int]) -> Times:
+def whole_way(work: Path, processes: tuple[int, int]) -> None:
     """`processes` of all training runs but the last, and of the last."""
-    run, times = work / "run_{}_{}".format(*processes), Times(work)
+    run, call = work / "run_{}_{}".format(*processes), partial(command, work)
     shutil.rmtree(run, ignore_errors=True)
 
     def train(name: str, phase: str, workdir: Path, *more: str, processes: int = processes[0]) -> None:
         settings = [f"--config={CONFIG}:{phase},mini", f"--config.data.path={run / 'annotated'}"]
-        times.run(name, "train", *settings, f"--workdir={workdir}", *more, processes=processes)
+        call(name, "train", *settings, f"--workdir={workdir}", *more, processes=processes)
 
-    times.run("prepare", "prepare", f"--config={CONFIG}:base,mini", f"--output={run / 'data'}")
-    times.run("annotate", "annotate", f"--input={run / 'data'}", f"--output={run / 'annotated'}")
+    def job(name: str, experts: tuple[int, ...], processes: int) -> None:
+        train(f"experts {name}", "experts", run / name, f"--config.experts.train={experts}", processes=processes)
+
+    call("prepare", "prepare", f"--config={CONFIG}:base,mini", f"--output={run / 'data'}")
+    call("annotate", "annotate", f"--input={run / 'data'}", f"--output={run / 'annotated'}")
     train("autoencoder", "autoencoder", run / "one")
     train("base", "base", run / "one")
     shutil.copytree(run / "one" / "base", run / "two" / "base")
-    for (name, experts), count in zip(JOBS.items(), processes, strict=True):
-        train(f"experts {name}", "experts", run / name, f"--config.experts.train={experts}", processes=count)
-    times.run("merge", "checkpoint", "merge", *(str(run / name) for name in JOBS), str(run / "merged"))
-    times.run(
-        "sample", "sample", f"--checkpoint={run / 'merged'}", f"--output={run / 'samples'}", "--prompt=红色的圆形"
-    )
+    with ThreadPoolExecutor() as pool:  # each compiles for most of its time, on one core
+        list(pool.map(job, JOBS, JOBS.values(), processes))
+    call("merge", "checkpoint", "merge", *(str(run / name) for name in JOBS), str(run / "merged"))
+    call("sample", "sample", f"--checkpoint={run / 'merged'}", f"--output={run / 'samples'}", "--prompt=红色的圆形")
     merged = checkpointing.item_names(checkpointing.find(run / "merged"))
     assert [name for name in merged if name.startswith("expert_")] == [f"expert_0{k}" for k in range(4)], merged
     assert (run / "samples" / "000.png").is_file()
-    return times
 
 
 def main() -> None:
@@ -116,16 +105,17 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.shapes and arguments.processes != "1":
         parser.error(f"--processes={arguments.processes}: --shapes runs in one process")
-    work = arguments.work.absolute()
+    work, started = arguments.work.absolute(), time.monotonic()
     work.mkdir(parents=True, exist_ok=True)
     if arguments.shapes:
         from benchmarks.mini_shapes import whole_way_of_large_data
 
-        times = whole_way_of_large_data(work)
+        whole_way_of_large_data(work)
     else:
         count = [int(count) for count in arguments.processes.split(",")]
-        times = whole_way(work, (count[0], count[-1]))
-    print(f"the whole way, processes {arguments.processes}, {DEVICES} devices: {sum(times.values()):.0f} s")
+        whole_way(work, (count[0], count[-1]))
+    seconds = time.monotonic() - started
+    print(f"the whole way, processes {arguments.processes}, {DEVICES} devices: {seconds:.0f} s")
 
 
 if __name__ == "__main__":

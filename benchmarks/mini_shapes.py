@@ -15,6 +15,8 @@ import io
 import os
 import shutil
 import tarfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,7 @@ from etils import epath
 from PIL import Image, ImageDraw
 
 from benchmarks.bucket import bucket_server
-from benchmarks.mini import CONFIG, Times
+from benchmarks.mini import CONFIG, command
 from ernie_vilg_jax import checkpointing
 
 BUCKET = "gs://bucket"
@@ -57,8 +59,8 @@ def raw_pairs() -> dict[str, bytes]:
     return tars
 
 
-def whole_way_of_large_data(work: Path) -> Times:
-    run, times = work / "run_shapes", Times(work)
+def whole_way_of_large_data(work: Path) -> None:
+    run = work / "run_shapes"
     shutil.rmtree(run, ignore_errors=True)
     with bucket_server() as environment:
         os.environ.update(environment)
@@ -68,27 +70,26 @@ def whole_way_of_large_data(work: Path) -> Times:
         system.mkdir("bucket")
         for name, data in raw_pairs().items():
             system.pipe_file(f"bucket/{name}", data)
-        _all_commands(run, times)
+        _all_commands(run, partial(command, work))
         assert {"small", "latents"} <= {Path(name).name for name in system.ls("bucket")}
-    return times
 
 
-def _all_commands(run: Path, times: Times) -> None:
+def _all_commands(run: Path, call: Callable[..., None]) -> None:
     small, whole, killed = (run / name for name in ("small", "whole", "killed"))
     quarter = ("--config.model.image_size=16",)
     shapes = (f"--config.data.sizes={SIZES}",)
 
     def train(name: str, phase: str, data: str, workdir: Path, *more: str, **how: object) -> None:
         settings = f"--config={CONFIG}:{phase},mini", f"--config.data.path={BUCKET}/{data}", f"--workdir={workdir}"
-        times.run(name, "train", *settings, *more, **how)  # type: ignore[arg-type]
+        call(name, "train", *settings, *more, **how)
 
     def encode(name: str, *settings: str) -> None:
         paths = f"--input={BUCKET}/annotated", f"--output={BUCKET}/{name}", f"--checkpoint={small}"
-        times.run(f"encode, {name}", "encode", f"--config={CONFIG}:base,mini", *paths, *settings)
+        call(f"encode, {name}", "encode", f"--config={CONFIG}:base,mini", *paths, *settings)
 
     raw = f"--tars={BUCKET}/raw/*.tar", f"--output={BUCKET}/data", "--beam=--runner=DirectRunner"
-    times.run("prepare", "prepare", f"--config={CONFIG}:base,mini", *raw)
-    times.run("annotate", "annotate", f"--input={BUCKET}/data", f"--output={BUCKET}/annotated")
+    call("prepare", "prepare", f"--config={CONFIG}:base,mini", *raw)
+    call("annotate", "annotate", f"--input={BUCKET}/data", f"--output={BUCKET}/annotated")
     train("autoencoder", "autoencoder", "annotated", small)
     encode("small", *quarter)
     train("base, a quarter", "base", "small", small, *quarter)
@@ -105,7 +106,7 @@ def _all_commands(run: Path, times: Times) -> None:
     for height, width in SIZES:
         folder = run / "samples" / f"{height}x{width}"
         asked = f"--height={height}", f"--width={width}", "--prompt=红色的圆形", "--steps=4"
-        times.run(f"sample, {height}x{width}", "sample", f"--checkpoint={killed}", f"--output={folder}", *asked)
+        call(f"sample, {height}x{width}", "sample", f"--checkpoint={killed}", f"--output={folder}", *asked)
         with Image.open(folder / "000.png") as image:
             assert image.size == (width, height)
             assert (image.info["height"], image.info["width"]) == (str(height), str(width))

@@ -131,7 +131,7 @@ def smoke(c: ConfigDict) -> None:
     c.model.autoencoder.channels, c.model.autoencoder.latent_channels = (16,), 4
     c.model.text_encoder.width, c.model.text_encoder.num_layers, c.model.text_encoder.num_heads = 16, 1, 2
     c.model.unet.base_channels = c.model.unet.head_channels = 8
-    c.model.unet.channel_multipliers = c.model.unet.attention_downsamplings = (1,)
+    c.model.unet.channel_multipliers, c.model.unet.attention_downsamplings = (1,), ()  # the middle has attention
     c.experts.n = 2
     c.data.cache_latents = False
     for section in c.phases.values():

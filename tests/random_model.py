@@ -70,7 +70,6 @@ def pipe() -> Pipeline:
 def trained(**changes: Any) -> ConfigDict:
     """The config of a training of experts, with some fields changed."""
     config = get_config("experts,smoke")
-    config.model.unet.attention_downsamplings = ()
     config.update_from_flattened_dict(changes)
     return config
 

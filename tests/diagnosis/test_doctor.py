@@ -57,7 +57,6 @@ def test_the_command_on_two_devices(tmp_path: Path) -> None:
 def examination() -> Examination:
     """On one device."""
     config = get_config("base,smoke")
-    config.model.unet.attention_downsamplings = ()  # the middle has attention
     return Examination(config, make_mesh({}, jax.devices()[:1]), each=2)
 
 

@@ -34,7 +34,6 @@ def make_task(accumulation: int) -> tuple[DiffusionTask, ConfigDict, Model]:
     config = get_config("experts,smoke")
     config.tokenizer.vocab_size, config.experts.stages = 64, "300"
     config.experts.train_text_encoder = True
-    config.model.unet.attention_downsamplings = ()  # the middle has attention
     config.knowledge.enabled = True
     config.optimizer.clip_norm = CLIP
     phase = config.phases.experts

@@ -54,7 +54,6 @@ class Group:
             port = probe.getsockname()[1]
         command = [*python_m(), "ernie_vilg_jax.train", f"--config=configs/demo.py:{target},smoke"]
         command += [f"--config.data.path={data}", f"--workdir={workdir}", f"--coordinator=127.0.0.1:{port}"]
-        changes = {"model.unet.attention_downsamplings": "()", **changes}  # as in `make_config`
         command += [f"--num_processes={count}", *(f"--config.{name}={value}" for name, value in changes.items())]
         # One device each: the eight fake devices of the tests would be eight for each process.
         environment = {**os.environ, **on_devices(1)}

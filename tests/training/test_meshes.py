@@ -52,7 +52,6 @@ def tiny(**changes: Any) -> ConfigDict:
     config.tokenizer.vocab_size = 64
     config.model.text_encoder.width = config.model.unet.base_channels = 16
     config.model.unet.head_channels = 8
-    config.model.unet.attention_downsamplings = ()  # the middle has attention
     config.update_from_flattened_dict(changes)
     return config
 

@@ -2,6 +2,7 @@
 
     subprocess.run([*python_m(), "ernie_vilg_jax.sample", ...])     # python_m() is `python -m`, sooner
     results = run_all([["train", "--config=demo:base", "--dry_run"], ...])
+    PYTHON=interpreter() launch/local.sh ...                        # for scripts that say `"$PYTHON" -m`
 
 The server forks a process for each command, before any device is opened. That process runs the module from its first
 line to the end of the interpreter. Tests of what an import or a start costs, or needs, take `python -m` itself.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import atexit
 import functools
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -40,6 +42,15 @@ def python_m() -> list[str]:
     if not hasattr(os, "pidfd_open"):  # not Linux
         return [sys.executable, "-m"]
     return [sys.executable, "-I", "-S", str(FORKED), _server()]
+
+
+@functools.cache
+def interpreter() -> str:
+    """The path of a program whose `-m` is that of `python_m`."""
+    path = Path(tempfile.mkdtemp()) / "python"
+    path.write_text(f'#!/bin/sh\n[ "$1" = -m ] && shift\nexec {shlex.join(python_m())} "$@"\n')
+    path.chmod(0o755)
+    return str(path)
 
 
 def run_all(

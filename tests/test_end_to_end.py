@@ -6,23 +6,22 @@ CI runs them with the documents (.ci/documents).
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.commands import on_devices, python_m
+from tests.commands import interpreter, on_devices, python_m
 
-pytestmark = [pytest.mark.slow, pytest.mark.hosts]
+pytestmark = [pytest.mark.slow, pytest.mark.documents]
 
 ROOT = Path(__file__).parent.parent
 
 
 def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     # One device, unlike the other tests: most users have one.
-    env = {**os.environ, **on_devices(1), "PYTHON": sys.executable, **environment}
+    env = {**os.environ, **on_devices(1), "PYTHON": interpreter(), **environment}
     return subprocess.run(words, cwd=ROOT, env=env, text=True, capture_output=True, timeout=900)
 
 

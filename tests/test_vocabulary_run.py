@@ -15,22 +15,24 @@ from tests.commands import run_all
 from tests.made_vocabulary import SIZE, made_vocabulary
 from tests.tiny_run import train
 
-pytestmark = [pytest.mark.slow, pytest.mark.hosts]
+pytestmark = [pytest.mark.slow, pytest.mark.documents]
 
 
-def test_a_vocabulary_with_line_separators_from_prepare_to_sample(tmp_path: Path, whole_run: Path):
+def test_a_vocabulary_with_line_separators_from_prepare_to_sample(tmp_path: Path):
     source = tmp_path / "bert-base-chinese"
     source.mkdir()
     (source / "vocab.txt").write_text(made_vocabulary(), encoding="utf-8")
     (source / "config.json").write_text('{"model_type": "bert"}')
     theirs = AutoTokenizer.from_pretrained(str(source))
-    config = get_config("base,smoke")
-    config.tokenizer.update(kind="bert", path=str(source), vocab_size=SIZE)
-    config.data.path = str(tmp_path / "data")
-    config.phases.base.update(steps=2, autoencoder_from=str(whole_run))
-    config.train.validate_every = config.train.preview_every = 0
-    prepare(config, tmp_path / "data")
-    train(config, tmp_path / "run")
+    for phase in ("autoencoder", "base"):
+        config = get_config(f"{phase},smoke")
+        config.tokenizer.update(kind="bert", path=str(source), vocab_size=SIZE)
+        config.data.path = str(tmp_path / "data")
+        config.phases[phase].steps = 2
+        config.train.validate_every = config.train.preview_every = 0
+        if phase == "autoencoder":
+            prepare(config, tmp_path / "data")
+        train(config, tmp_path / "run")
     saved = checkpointing.read_tokenizer(checkpointing.find(epath.Path(tmp_path / "run")))
     for text in ("红色的圆形", "a red star above a blue circle", "一个\u2028黄色的三角形"):
         expected = theirs(text, padding="max_length", truncation=True, max_length=16)["input_ids"]

@@ -18,6 +18,7 @@ from ernie_vilg_jax.errors import UserError
 from ernie_vilg_jax.model import build_model, check_diffusion
 from ernie_vilg_jax.sharding.mesh import make_mesh
 from ernie_vilg_jax.training.step import loss
+from tests.random_model import filled
 from tests.training.test_meshes import task_on, tiny
 
 
@@ -78,9 +79,9 @@ def test_predict_gives_both_parts(kind: str) -> None:
     config = get_config("smoke")
     config.diffusion.prediction_type = kind
     model = build_model(config)
-    unet = jax.tree.map(lambda leaf: leaf + 0.1, jax.jit(model.init_unet)(jax.random.key(0)))
+    unet, text_encoder = filled(model.abstract_unet(), 0, 0.4), filled(model.abstract_text_encoder(), 1, 1.0)
     words = jnp.ones((2, config.tokenizer.max_length), jnp.int32)
-    text = jax.jit(lambda key: model.encode_text(model.init_text_encoder(key), words, words > 0))(jax.random.key(1))
+    text = jax.jit(model.encode_text)(text_encoder, words, words > 0)
     x, t = jax.random.normal(jax.random.key(2), (2, *model.latent_shape)), jnp.array([100, 800])
     denoised = jax.jit(model.predict)(unet, x, t, text)
     alpha, sigma = model.schedule.alpha_sigma(t, 4)

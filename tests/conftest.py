@@ -33,7 +33,7 @@ flags.Flag.__init__ = lambda self, *args, **options: _define(self, *args, **{**o
 flags.FLAGS.mark_as_parsed()
 pytest_plugins = ["tests.buckets", "tests.disks", "tests.random_model", "tests.small_data", "tests.tiny_run"]
 
-ON_REQUEST = ("network", "hosts", "proofs")
+ON_REQUEST = ("network", "documents", "hosts", "proofs")
 """Marks of tests that run only with -m."""
 LONGEST = (
     "tests/documents/test_pages.py::test_what_the_readme_says",  # what it makes, most other pages wait for

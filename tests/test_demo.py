@@ -1,6 +1,6 @@
 """The web demo: started like users do, used in a browser, and with requests that no page would send.
 
-`SCREENSHOTS=docs/images pytest -m "hosts or not hosts" tests/test_demo.py` renews the images of docs/demo_app.md.
+`SCREENSHOTS=docs/images pytest -m documents tests/test_demo.py` renews the images of docs/demo_app.md.
 """
 
 import io
@@ -119,7 +119,7 @@ def generate(page: Any, prompt: str) -> list[Image.Image]:
     return shown(page)
 
 
-@pytest.mark.hosts
+@pytest.mark.documents
 def test_a_chinese_prompt_is_drawn_with_previews(page: Any):
     screenshot(page, "empty")
     page.fill("#prompt textarea", "一只熊猫")
@@ -138,7 +138,7 @@ def test_a_chinese_prompt_is_drawn_with_previews(page: Any):
     assert f"seed {texts[0]['seed']}, 50 steps of ddim" in page.inner_text("#note")
 
 
-@pytest.mark.hosts
+@pytest.mark.documents
 def test_an_english_example_is_clicked_and_drawn(page: Any):
     page.get_by_role("button", name="two red cars", exact=True).or_(
         page.get_by_text("two red cars", exact=True)
@@ -150,7 +150,7 @@ def test_an_english_example_is_clicked_and_drawn(page: Any):
     screenshot(page, "result")
 
 
-@pytest.mark.hosts
+@pytest.mark.documents
 def test_an_empty_prompt_is_one_sentence_and_keeps_the_images(page: Any):
     page.fill("#prompt textarea", "  ")
     page.click("#generate")
@@ -162,7 +162,7 @@ def test_an_empty_prompt_is_one_sentence_and_keeps_the_images(page: Any):
     page.get_by_test_id("toast-close").click()
 
 
-@pytest.mark.hosts
+@pytest.mark.documents
 def test_a_phone_needs_no_sideways_scrolling(page: Any):
     page.set_viewport_size({"width": 390, "height": 760})
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
@@ -175,7 +175,7 @@ def test_a_phone_needs_no_sideways_scrolling(page: Any):
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
-@pytest.mark.hosts
+@pytest.mark.documents
 def test_invalid_requests_are_answered_and_change_nothing(address: str):
     for name, (path, body) in HOSTILE.items():
         kind, text = send(address, path, body)
@@ -187,7 +187,7 @@ def test_invalid_requests_are_answered_and_change_nothing(address: str):
     assert kind == "complete" and len(json.loads(text)[0]) == 4
 
 
-@pytest.mark.hosts
+@pytest.mark.documents
 def test_a_request_beyond_a_full_queue_is_told_to_retry(address: str):
     answers: list[tuple[str, str]] = []
     ask = lambda: answers.append(send(address, "call/generate", request(count=4)))  # noqa: E731
@@ -201,21 +201,7 @@ def test_a_request_beyond_a_full_queue_is_told_to_retry(address: str):
     assert all("The demo is busy" in text for kind, text in answers if kind == "HTTP 503")
 
 
-@pytest.mark.parametrize(
-    ("host", "sentence"),
-    [
-        ("nowhere.invalid", "cannot be used (Name or service not known)"),
-        ("192.0.2.1", "(Cannot assign requested address)"),
-    ],
-)
-def test_a_host_that_is_not_this_machine_is_one_sentence(host: str, sentence: str):
-    process = start(f"--host={host}")
-    error = process.communicate(timeout=600)[1]
-    assert process.returncode == 1 and "Traceback" not in error
-    assert error.endswith(f"{sentence}; try --host=127.0.0.1\n")
-
-
-@pytest.mark.hosts
+@pytest.mark.documents
 def test_a_taken_port_is_one_sentence(address: str):
     port = address.rsplit(":", 1)[1]
     process = start(f"--port={port}")

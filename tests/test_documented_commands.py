@@ -117,9 +117,14 @@ def test_every_field_of_a_documented_command_exists() -> None:
                 assert path in flat(config), line
 
 
-@pytest.mark.hosts
 @pytest.mark.slow
-@pytest.mark.parametrize("commands", [of_each_kind, documented, launched])
+@pytest.mark.parametrize(
+    "commands",
+    [
+        pytest.param(of_each_kind, marks=pytest.mark.documents),
+        *(pytest.param(commands, marks=pytest.mark.hosts) for commands in (documented, launched)),
+    ],
+)
 def test_every_documented_command_would_start(
     commands: Callable[[], Iterable[tuple[str, ...]]], tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from tests.commands import run_all
 from tests.evaluation.study.conftest import write_images, write_prompts
 
 
+@pytest.mark.documents
 def test_from_images_to_a_report(tmp_path: Path):
     names = [f"{n:05d}_{k}" for n in range(6) for k in range(2)]
     images = ",".join(f"{name}={write_images(tmp_path / name, names, n)}" for n, name in enumerate(("ours", "theirs")))

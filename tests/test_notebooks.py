@@ -135,7 +135,7 @@ def pictures(notebook: Any) -> list[np.ndarray]:
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")) for png in found]
 
 
-@pytest.mark.hosts
+@pytest.mark.documents
 @pytest.mark.slow
 def test_sampling_notebook(tmp_path: Path) -> None:
     done = execute(

@@ -70,6 +70,7 @@ def test_each_kind_is_prepared_as_documented(kind: str, place: Path, prepared_as
     assert count == (3 if kind == "tfds" else COUNT) and manifest["own_data"]
 
 
+@pytest.mark.documents
 def test_and_trained_with_each_variant_of_the_config(place: Path, prepared_as_documented: dict[str, Result]):
     (train,) = documented("train")
     assert all(done.status == 0 for done in prepared_as_documented.values())

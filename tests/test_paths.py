@@ -78,6 +78,7 @@ URLS = [
 
 
 @pytest.mark.slow
+@pytest.mark.documents
 def test_no_command_takes_a_url_for_a_local_path(tmp_path: Path) -> None:
     """Each uses the bucket (whose client is missing here) or refuses it; none makes a folder named gs:"""
     for name in ("configs", "ernie_vilg_jax"):

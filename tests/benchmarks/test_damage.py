@@ -21,6 +21,8 @@ from ernie_vilg_jax.annotation.annotate import annotate
 from tests.commands import python_m
 
 ROOT = Path(__file__).parents[2]
+WHEN = {"tables": (), "web": pytest.mark.documents}
+"""Family of inputs -> the mark of its test; that of others is `hosts`."""
 OF_DATA = [part for part in PARTS if part.path.startswith("data")]
 
 
@@ -182,7 +184,9 @@ def test_verdict_on_inputs(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["tables", *(pytest.param(f, marks=pytest.mark.hosts) for f in inputs.FAMILIES[1:])])
+@pytest.mark.parametrize(
+    "family", [pytest.param(family, marks=WHEN.get(family, pytest.mark.hosts)) for family in inputs.FAMILIES]
+)
 def test_some_inputs_of_each_family_end_well(family: str, tmp_path: Path) -> None:
     line = ["--group=inputs", f"--work={tmp_path}", f"--only={family}", "--cases=4", "--seed=1"]
     done = subprocess.run(

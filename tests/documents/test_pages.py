@@ -1,6 +1,6 @@
 """The commands and the Python of each page, run in order in a folder, as a reader would who has the files they name.
 
-    python -m pytest -q -m hosts tests/documents/test_pages.py       # minutes on one core
+    python -m pytest -q -m documents tests/documents/test_pages.py       # minutes on one core
 
 `tables.py` says which, and which flags make them shorter. `configs/demo.py` has the sizes of `smoke` there, on drawn
 shapes, with the demo's four experts. README.md samples from the model in the package, other pages from the run that
@@ -27,7 +27,7 @@ from tests.documents.tables import RUN, is_run_here, row
 from tests.evaluation.study.conftest import write_images, write_prompts
 from tests.tiny_run import once
 
-pytestmark = [pytest.mark.slow, pytest.mark.hosts]
+pytestmark = [pytest.mark.slow, pytest.mark.documents]
 TRAINED = "README.md"
 """The page whose data and runs the others begin with."""
 SMALL = """from ernie_vilg_jax.configs import demo

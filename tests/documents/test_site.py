@@ -13,7 +13,7 @@ from tests.documents.blocks import ROOT
 
 pytest.importorskip("mkdocs", reason="the site needs the extra `docs`")
 pytest.importorskip("material", reason="the site needs the extra `docs`")
-pytestmark = pytest.mark.hosts
+pytestmark = pytest.mark.documents
 
 
 def build(root: Path, site: Path) -> subprocess.CompletedProcess[str]:

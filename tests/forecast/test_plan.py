@@ -98,6 +98,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path):
     assert Assumptions.of({"mfu": "0.4"}).mfu == 0.4
 
 
+@pytest.mark.documents
 def test_the_page_in_the_docs_is_what_the_command_writes():
     text = (ROOT / "docs/scale.md").read_text()
     (line,) = [row.strip() for row in text.splitlines() if row.startswith("python -m ernie_vilg_jax.aot")]

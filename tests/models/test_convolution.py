@@ -152,7 +152,8 @@ def auto_encoder() -> tuple[Autoencoder, tuple[jax.Array, ...]]:
     return Autoencoder((64, 64), 1, patch_size=2), (jnp.zeros((8, 32, 32, 3)), jax.random.key(0))
 
 
-@pytest.mark.parametrize("make", [pytest.param(u_net, marks=pytest.mark.proofs), auto_encoder])
+@pytest.mark.proofs
+@pytest.mark.parametrize("make", [u_net, auto_encoder])
 def test_other_platforms_get_the_same_text(make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     def texts(conv: Any) -> dict[str, str]:
         monkeypatch.setattr(unet, "Conv", conv)

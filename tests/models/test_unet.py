@@ -94,7 +94,7 @@ def test_half_precision_keeps_parameters_and_output_in_fp32() -> None:
     np.testing.assert_allclose(epsilon, exact, atol=0.05 * float(jnp.abs(exact).max()))
 
 
-@pytest.mark.parametrize("keep", ["nothing", "heavy"])
+@pytest.mark.parametrize("keep", ["nothing", pytest.param("heavy", marks=pytest.mark.proofs)])
 def test_remat_changes_nothing(keep: str) -> None:
     (plain, _), (again, _) = gradient(), gradient(remat=True, remat_keep=keep)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), plain, again)

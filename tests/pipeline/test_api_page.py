@@ -13,7 +13,7 @@ from ernie_vilg_jax.sampling_params import DEFAULTS
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.hosts
+@pytest.mark.documents
 def test_the_page_of_the_api_runs(pipe: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ernie_vilg_jax, "load", lambda: pipe, raising=False)

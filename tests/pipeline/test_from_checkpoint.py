@@ -46,9 +46,9 @@ def test_stage_1_samples_with_its_single_unet(whole_run: Path) -> None:
     ("mode", "mesh"),
     [
         ("streamed", None),
-        ("streamed", {"fsdp": 2, "data": -1}),
+        pytest.param("streamed", {"fsdp": 2, "data": -1}, marks=pytest.mark.proofs),
         ("pipelined", {"expert": 2}),
-        ("resident", {"data": 8}),
+        pytest.param("resident", {"data": 8}, marks=pytest.mark.proofs),
     ],
     ids=["streamed from disk", "streamed from a mesh", "pipelined", "resident on a mesh"],
 )

@@ -138,7 +138,9 @@ def test_the_known_part_affects_the_latents_and_its_surroundings(attentive: Pipe
     assert np.any(pixels(made)[:, 10:] != pixels(other)[:, 10:]), "the same program, so that a level counts"
 
 
-@pytest.mark.parametrize("mode", ["streamed", "pipelined", "on a mesh"])
+@pytest.mark.parametrize(
+    "mode", ["streamed", *(pytest.param(mode, marks=pytest.mark.proofs) for mode in ("pipelined", "on a mesh"))]
+)
 def test_inpainting_in_every_mode(pipe: Pipeline, streamed: Pipeline, mode: str) -> None:
     """With strength, a size of its own, and a negative prompt for each image, half of them empty."""
     made = {"streamed": lambda: streamed, "pipelined": lambda: make_pipe("pipelined", expert=2)}

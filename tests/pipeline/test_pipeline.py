@@ -242,7 +242,12 @@ def test_on_step_on_a_mesh_and_not_pipelined(pipe: Pipeline) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "axes"), [("resident", {"data": 2}), ("streamed", {"fsdp": 2}), ("pipelined", {"expert": 2})]
+    ("mode", "axes"),
+    [
+        ("resident", {"data": 2}),
+        pytest.param("streamed", {"fsdp": 2}, marks=pytest.mark.proofs),
+        pytest.param("pipelined", {"expert": 2}, marks=pytest.mark.proofs),
+    ],
 )
 def test_attention_can_tell_which_mesh_it_runs_on(monkeypatch: pytest.MonkeyPatch, mode: str, axes: Any) -> None:
     """The compiler cannot partition the TPU kernel: each device must call it on its share (splash_attention.py)."""

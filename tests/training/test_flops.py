@@ -43,6 +43,7 @@ def test_a_kernel_counts_at_every_place_of_its_grid() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.proofs
 @pytest.mark.parametrize("keep", ["nothing", pytest.param("heavy", marks=pytest.mark.hosts)])
 def test_recomputation_by_remat_is_not_model_work(keep: str) -> None:
     """MFU is the same with remat and without; HFU is larger with it."""

@@ -52,7 +52,14 @@ def examples(config: ConfigDict) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.fixture(params=[{"data": 1}, {"data": 2, "fsdp": 2}, {"data": 2, "tensor": 2, "expert": 2}], ids=str)
+@pytest.fixture(
+    params=[
+        {"data": 1},
+        pytest.param({"data": 2, "fsdp": 2}, marks=pytest.mark.proofs),
+        {"data": 2, "tensor": 2, "expert": 2},
+    ],
+    ids=str,
+)
 def mesh(request: pytest.FixtureRequest) -> Mesh:
     return make_mesh(request.param, jax.devices()[: int(np.prod(list(request.param.values())))])
 

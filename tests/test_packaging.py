@@ -141,11 +141,12 @@ def test_bug_reports_ask_for_the_doctor():
     assert doctor["validations"]["required"]
 
 
-def test_the_workflow_calls_the_one_script():
-    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
-    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
-    assert [step["run"] for step in steps if "run" in step] == ["bash .ci/run"]
-    assert (ROOT / ".ci" / "run").is_file()
+def test_the_workflow_calls_both_scripts():
+    (job,) = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step] == ["bash .ci/${{ matrix.script }}"]
+    assert job["strategy"]["matrix"]["script"] == ["run", "proofs"]
+    for script in ("run", "proofs"):
+        assert (ROOT / ".ci" / script).is_file()
 
 
 def test_newest_takes_the_readme_command_apart():

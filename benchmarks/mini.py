@@ -2,7 +2,7 @@
 
     python -m benchmarks.mini --work=/tmp/mini                   # one process with eight fake devices
     python -m benchmarks.mini --work=/tmp/mini --processes=2     # two, of four each
-    python -m benchmarks.mini --work=/tmp/mini --processes=1,2   # one, but two for the second job: CI does this
+    python -m benchmarks.mini --work=/tmp/mini --processes=2,1   # two for the autoencoder, then one: CI does this
     python -m benchmarks.mini --work=/tmp/mini --shapes          # from a bucket, in three shapes, killed once
 
 prepare -> annotate -> autoencoder -> base -> experts 0 and 1, meanwhile 2 and 3 in another job -> merge -> sample,
@@ -68,16 +68,17 @@ def command(
 
 
 def whole_way(work: Path, processes: tuple[int, int]) -> None:
-    """`processes` of all training runs but the last, and of the last."""
+    """`processes` of the autoencoder's training, and of the others."""
     run, call = work / "run_{}_{}".format(*processes), partial(command, work)
     shutil.rmtree(run, ignore_errors=True)
 
-    def train(name: str, phase: str, workdir: Path, *more: str, processes: int = processes[0]) -> None:
+    def train(name: str, phase: str, workdir: Path, *more: str) -> None:
         settings = [f"--config={CONFIG}:{phase},mini", f"--config.data.path={run / 'annotated'}"]
-        call(name, "train", *settings, f"--workdir={workdir}", *more, processes=processes)
+        count = processes[phase != "autoencoder"]
+        call(name, "train", *settings, f"--workdir={workdir}", *more, processes=count)
 
-    def job(name: str, experts: tuple[int, ...], processes: int) -> None:
-        train(f"experts {name}", "experts", run / name, f"--config.experts.train={experts}", processes=processes)
+    def job(name: str, experts: tuple[int, ...]) -> None:
+        train(f"experts {name}", "experts", run / name, f"--config.experts.train={experts}")
 
     call("prepare", "prepare", f"--config={CONFIG}:base,mini", f"--output={run / 'data'}")
     call("annotate", "annotate", f"--input={run / 'data'}", f"--output={run / 'annotated'}")
@@ -85,7 +86,7 @@ def whole_way(work: Path, processes: tuple[int, int]) -> None:
     train("base", "base", run / "one")
     shutil.copytree(run / "one" / "base", run / "two" / "base")
     with ThreadPoolExecutor() as pool:  # each compiles for most of its time, on one core
-        list(pool.map(job, JOBS, JOBS.values(), processes))
+        list(pool.map(job, JOBS, JOBS.values()))
     call("merge", "checkpoint", "merge", *(str(run / name) for name in JOBS), str(run / "merged"))
     call("sample", "sample", f"--checkpoint={run / 'merged'}", f"--output={run / 'samples'}", "--prompt=红色的圆形")
     merged = checkpointing.item_names(checkpointing.find(run / "merged"))
@@ -99,7 +100,7 @@ def main() -> None:
     )
     parser.add_argument("--work", required=True, type=Path, help="folder for everything, 50 MB")
     parser.add_argument(
-        "--processes", default="1", choices=("1", "2", "1,2"), help="processes of a training run (of the last)"
+        "--processes", default="1", choices=("1", "2", "2,1"), help="processes of a training run (of the later ones)"
     )
     parser.add_argument("--shapes", action="store_true", help="the way of large data, in one process")
     arguments = parser.parse_args()

@@ -66,7 +66,7 @@ def scored(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return folder / "out", done
 
 
-@pytest.mark.documents
+@pytest.mark.proofs
 @pytest.mark.slow
 def test_scores_are_the_same_on_eight_devices_and_by_two_processes(
     inputs: Path, scored: tuple[Path, Result], tmp_path: Path
@@ -99,7 +99,7 @@ def test_scores_are_the_same_on_eight_devices_and_by_two_processes(
             np.testing.assert_allclose(found[key], values, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.documents
+@pytest.mark.proofs
 @pytest.mark.slow
 def test_the_page_has_tables_and_pictures_and_needs_no_other_file(scored: tuple[Path, Result]) -> None:
     output, done = scored

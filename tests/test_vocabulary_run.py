@@ -15,7 +15,7 @@ from tests.commands import run_all
 from tests.made_vocabulary import SIZE, made_vocabulary
 from tests.tiny_run import train
 
-pytestmark = [pytest.mark.slow, pytest.mark.documents]
+pytestmark = [pytest.mark.slow, pytest.mark.proofs]
 
 
 def test_a_vocabulary_with_line_separators_from_prepare_to_sample(tmp_path: Path):

@@ -24,7 +24,7 @@ def test_worker_processes_write_the_same_bytes(prepared: Path, annotated: Path, 
     assert contents(tmp_path / "out") == contents(annotated)
 
 
-@pytest.mark.documents
+@pytest.mark.proofs
 def test_beam_writes_the_same_bytes(prepared: Path, annotated: Path, tmp_path: Path):
     annotate(str(prepared), str(tmp_path / "out"), beam=BEAM)
     assert contents(tmp_path / "out") == contents(annotated)

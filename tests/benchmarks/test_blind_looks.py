@@ -10,7 +10,7 @@ from ernie_vilg_jax.preparation.sources.composed.vocabulary import LOOKS
 from tests.benchmarks.running import run
 
 
-@pytest.mark.documents
+@pytest.mark.proofs
 def test_looks_are_hidden_and_counted(tmp_path: Path) -> None:
     """This rater knows the images by the key, takes every real one for noto, and errs in one of the others."""
     images, raters, key = tmp_path / "images", tmp_path / "raters", tmp_path / "secret" / "key.json"

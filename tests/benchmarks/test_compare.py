@@ -21,7 +21,7 @@ def test_both_have_the_same_architecture() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.documents
+@pytest.mark.proofs
 @pytest.mark.parametrize("program", compare.PROGRAMS)
 @pytest.mark.parametrize("how", ["ours", "channels_last"])
 def test_every_program_runs(program: str, how: str) -> None:

@@ -133,8 +133,13 @@ def straight(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) 
     return workdir / "autoencoder" / "metrics.jsonl"
 
 
-@pytest.mark.hosts
-@pytest.mark.parametrize(("count", "phase"), [(2, "autoencoder"), (2, "experts"), (4, "experts")])
+@pytest.mark.parametrize(
+    ("count", "phase"),
+    [
+        pytest.param(2, "experts", marks=pytest.mark.proofs),
+        *(pytest.param(*case, marks=pytest.mark.hosts) for case in [(2, "autoencoder"), (4, "experts")]),
+    ],
+)
 def test_processes_train_like_one(count: int, phase: str, start: Start, whole_run: Path, tmp_path: Path) -> None:
     """Loss, gradient, every expert's loss, validation; and only process 0 writes and logs."""
     for target in ("autoencoder", "base") if phase == "experts" else ():

@@ -42,6 +42,7 @@ def test_an_unfinished_run_resumes_in_its_folder(old: Path, caplog: pytest.LogCa
     assert max(before) == 8 and checkpointing.find(old / "run").name == "4"
     config = get_config("stage1,smoke")
     assert config.phase == "base"
+    config.model.unet.attention_downsamplings = (1,)  # of `smoke` then
     config.data.path, config.train.log_every = str(old / "data"), 1
     config.train.preview_every = config.train.validate_every = 0
     with caplog.at_level(logging.INFO, "absl"):

@@ -18,9 +18,6 @@ from ernie_vilg_jax.training.train import run
 from tests import programs
 
 MakeConfig = Callable[..., ConfigDict]
-SAVED = {"train.checkpoint_every": 4}
-SHOWN = {"train.validate_every": 8, "train.preview_every": 8}
-"""For runs whose validation and previews are checked."""
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
@@ -59,11 +56,12 @@ def make_config(data: Path) -> MakeConfig:
 
 @pytest.fixture(scope="session")
 def whole_run(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Working directory in which all three phases are finished."""
+    """Working directory in which all three phases are finished; that of the base has no validation and no preview."""
 
     def make(workdir: Path) -> None:
-        for target, shown in {"autoencoder": SHOWN, "base": {}, "experts": SHOWN}.items():
-            train(make_config(target, **SAVED, **shown), workdir)
+        for target, every in {"autoencoder": 8, "base": 0, "experts": 8}.items():
+            changes = {"train.validate_every": every, "train.preview_every": every, "train.checkpoint_every": 4}
+            train(make_config(target, **changes), workdir)
 
     return once(tmp_path_factory, "run", make)
 

@@ -74,7 +74,7 @@ def whole_way(work: Path, processes: tuple[int, int]) -> None:
 
     def train(name: str, phase: str, workdir: Path, *more: str) -> None:
         settings = [f"--config={CONFIG}:{phase},mini", f"--config.data.path={run / 'annotated'}"]
-        count = processes[phase != "autoencoder"]
+        count = processes[0] if phase == "autoencoder" else processes[1]
         call(name, "train", *settings, f"--workdir={workdir}", *more, processes=count)
 
     def job(name: str, experts: tuple[int, ...]) -> None:

@@ -1,6 +1,7 @@
 """A server with the interface of Google Cloud Storage on this machine, for the real clients (`.[dev]` has it)."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,9 @@ def bucket_server() -> Iterator[dict[str, str]]:
     server = create_server("127.0.0.1", 0, in_memory=True)
     server.start()
     listener: Any = server._api._httpd  # pyright: ignore[reportPrivateUsage]
+    report = listener.handle_error
+    # Clients that hang up early are no errors; all others are printed.
+    listener.handle_error = lambda *client: isinstance(sys.exception(), ConnectionError) or report(*client)
     url = f"http://127.0.0.1:{listener.server_address[1]}"
     # The first is read by gcsfs, the second by ArrayRecord, the third by tensorstore.
     places = dict.fromkeys(

@@ -202,6 +202,21 @@ def test_a_request_beyond_a_full_queue_is_told_to_retry(address: str):
 
 
 @pytest.mark.documents
+@pytest.mark.parametrize(
+    ("host", "sentence"),
+    [
+        ("nowhere.invalid", "cannot be used (Name or service not known)"),
+        ("192.0.2.1", "(Cannot assign requested address)"),
+    ],
+)
+def test_a_host_that_is_not_this_machine_is_one_sentence(host: str, sentence: str):
+    process = start(f"--host={host}")
+    error = process.communicate(timeout=600)[1]
+    assert process.returncode == 1 and "Traceback" not in error
+    assert error.endswith(f"{sentence}; try --host=127.0.0.1\n")
+
+
+@pytest.mark.documents
 def test_a_taken_port_is_one_sentence(address: str):
     port = address.rsplit(":", 1)[1]
     process = start(f"--port={port}")

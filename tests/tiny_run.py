@@ -56,12 +56,12 @@ def make_config(data: Path) -> MakeConfig:
 
 @pytest.fixture(scope="session")
 def whole_run(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Working directory in which all three phases are finished; that of the base has no validation and no preview."""
+    """Working directory in which all three phases are finished, with validation, previews and earlier checkpoints."""
 
     def make(workdir: Path) -> None:
-        for target, every in {"autoencoder": 8, "base": 0, "experts": 8}.items():
-            changes = {"train.validate_every": every, "train.preview_every": every, "train.checkpoint_every": 4}
-            train(make_config(target, **changes), workdir)
+        every = {"train.validate_every": 8, "train.preview_every": 8, "train.checkpoint_every": 4}
+        for target in ("autoencoder", "base", "experts"):
+            train(make_config(target, **every), workdir)
 
     return once(tmp_path_factory, "run", make)
 
